@@ -1,0 +1,59 @@
+# make search  installs, gets the data, searches, prints the table
+# make test    installs, gets the data, runs the tests
+# make check   style and types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NAME ?= $(shell date +%Y%m%d-%H%M%S)
+OUT ?= runs/wide-$(NAME)
+SEARCH_PLAN ?= --space wide --trials 24 --time-budget 330 --retrain-epochs 20
+
+# Ray opens its ports to the network of the machine. The tests get a network of their own, with
+# loopback alone, where the system allows it; when they end, every process in it ends too.
+ISOLATE := unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child
+ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
+
+.PHONY: setup data search test check lock clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): expected Python 3.11, 3.12 or" \
+		"3.13. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing into $(VENV) (some minutes, 3 GB)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+data: setup
+	@$(BIN)/python -m fmnist_model.data
+
+search: data
+	@$(BIN)/fmnist-search run $(SEARCH_PLAN) --out $(OUT)
+	@$(BIN)/fmnist-results plot $(OUT)
+	@$(BIN)/fmnist-results compare $(dir $(OUT))*
+
+test: data
+	@if $(ISOLATED) true 2>/dev/null; then \
+		$(ISOLATED) $(BIN)/python -m pytest $(TESTS); \
+	else \
+		echo "no network namespace can be made here: testing on the machine's own network"; \
+		$(BIN)/python -m pytest $(TESTS); \
+	fi
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# Needs uv (https://docs.astral.sh/uv); the lock names no index, so that any will do.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Where a search runs. Knows nothing of models, spaces or results."""

@@ -1,0 +1,71 @@
+"""``fmnist-cluster``: what a Ray cluster offers to a search."""
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.exceptions import TyperException
+
+from cluster.nodes import ClusterError, live_nodes
+
+app = typer.Typer(
+    help="Look at the Ray cluster that a search would run on.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+@app.command("nodes")
+def nodes_command(
+    address: Annotated[
+        str, typer.Option(help="HOST:PORT of the head; auto: the cluster of this machine.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the live nodes of a running Ray cluster and what each offers."""
+    nodes = live_nodes(address)
+    if as_json:
+        print(json.dumps([asdict(node) for node in nodes], indent=2))
+        return
+    table = Table("node", "CPUs", "GPUs", "memory GiB", box=None, pad_edge=False)
+    for node in nodes:
+        table.add_row(node.address, f"{node.cpus:g}", f"{node.gpus:g}", f"{node.memory_gib:.1f}")
+    Console().print(table)
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        sys.exit(app(arguments, prog_name="fmnist-cluster", standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail(error, error.format_message(), error.exit_code, debug)
+    except ClusterError as error:
+        _fail(error, str(error), 2, debug)
+    except Exception as error:
+        _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What a running Ray cluster has to offer."""
+
+import os
+from dataclasses import dataclass
+
+GIB = 1024**3
+
+
+class ClusterError(Exception):
+    """There is no cluster to talk to."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One live node of a cluster.
+
+    Attributes:
+        address: Its network address.
+        cpus: CPUs that Ray may give to trials there.
+        gpus: GPUs likewise.
+        memory_gib: Memory that Ray may give to trials there, in GiB.
+    """
+
+    address: str
+    cpus: float
+    gpus: float
+    memory_gib: float
+
+
+def live_nodes(address: str) -> list[Node]:
+    """Return the live nodes of the cluster at an address, by address.
+
+    Args:
+        address: ``HOST:PORT`` of the head, or ``auto`` for the one this machine belongs to.
+
+    Raises:
+        ClusterError: None answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}). Start "
+            "one by `ray start --head`, or name the HOST:PORT of another."
+        ) from error
+    try:
+        return sorted((_node(row) for row in ray.nodes() if row["Alive"]), key=lambda n: n.address)
+    finally:
+        ray.shutdown()
+
+
+def _node(row: dict) -> Node:  # type: ignore[type-arg]
+    resources = row["Resources"]
+    return Node(
+        address=row["NodeManagerAddress"],
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        memory_gib=resources.get("memory", 0.0) / GIB,
+    )

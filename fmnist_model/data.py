@@ -1,0 +1,262 @@
+"""Fashion-MNIST: find the four files, verify them, split and scale.
+
+Source of the data: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
+Benchmarking Machine Learning Algorithms", arXiv 1708.07747.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fmnist_model import fetch
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+VALIDATION_SIZE = 6_000
+HOW_TO_GET = "Run `make data` (or `python -m fmnist_model.data`) to fetch a good copy."
+
+
+class DataError(Exception):
+    """A file of the data set is missing or is not the file it should be."""
+
+
+@dataclass(frozen=True)
+class IdxFile:
+    """One gzip'd IDX file and what it must hold.
+
+    Attributes:
+        name: File name, the same in every distribution of the data set.
+        shape: Shape of the array, dtype ``uint8``.
+        sha256: SHA-256 of the decompressed bytes, header included. Distributions
+            compress the files anew, so the archives themselves differ.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+TRAIN_IMAGES = IdxFile(
+    "train-images-idx3-ubyte.gz",
+    (60_000, 28, 28),
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+)
+TRAIN_LABELS = IdxFile(
+    "train-labels-idx1-ubyte.gz",
+    (60_000,),
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+)
+TEST_IMAGES = IdxFile(
+    "t10k-images-idx3-ubyte.gz",
+    (10_000, 28, 28),
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+)
+TEST_LABELS = IdxFile(
+    "t10k-labels-idx1-ubyte.gz",
+    (10_000,),
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+
+class Splits(NamedTuple):
+    """The data of the search: images ``float32`` in [0, 1], labels ``uint8`` in 0-9.
+
+    Attributes:
+        train: Images of shape (54000, 28, 28) and labels of shape (54000,).
+        validation: Images of shape (6000, 28, 28) and labels of shape (6000,).
+        test: Images of shape (10000, 28, 28) and labels of shape (10000,).
+        class_names: The name of each label, in order.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    class_names: tuple[str, ...]
+
+
+def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
+    """Load, verify, split and scale Fashion-MNIST.
+
+    Args:
+        data_dir: Folder of the four gzip'd IDX files. Without it they are looked for as
+            ``find_data_dir`` says and, where they are nowhere, downloaded.
+        seed: Seed of the split of the 60,000 training images into 54,000 and 6,000,
+            stratified by label (5,400 and 600 of each class).
+
+    Returns:
+        The three splits and the class names.
+
+    Raises:
+        DataError: A file is missing, cut, swapped or altered, or none could be had.
+    """
+    from sklearn.model_selection import train_test_split
+
+    folder = find_data_dir(data_dir) or download()
+    images, labels, test_images, test_labels = read_folder(folder)
+    train, validation = train_test_split(
+        np.arange(len(labels)), test_size=VALIDATION_SIZE, stratify=labels, random_state=seed
+    )
+    return Splits(
+        train=(_scaled(images[train]), labels[train]),
+        validation=(_scaled(images[validation]), labels[validation]),
+        test=(_scaled(test_images), test_labels),
+        class_names=CLASS_NAMES,
+    )
+
+
+def find_data_dir(data_dir: str | Path | None = None) -> Path | None:
+    """Find the folder of the data set without fetching anything.
+
+    The order: ``data_dir``, the variable ``FASHION_MNIST_DIR``, Debian's package
+    ``dataset-fashion-mnist``, the Keras cache, this project's cache.
+
+    Returns:
+        The first folder that holds any of the four files, or None.
+
+    Raises:
+        DataError: A folder that was named, by argument or variable, holds none of them.
+    """
+    named = data_dir or os.environ.get("FASHION_MNIST_DIR")
+    if named:
+        folder = Path(named).expanduser()
+        if not _holds_any_file(folder):
+            raise DataError(
+                f"No Fashion-MNIST in {str(folder)!r}: expected {_file_names()} there. "
+                "Name the folder of these files, or leave it out to use or fetch another copy."
+            )
+        return folder
+    places = (fetch.DEBIAN_DIR, fetch.keras_cache_dir(), fetch.project_cache_dir())
+    return next((folder for folder in places if _holds_any_file(folder)), None)
+
+
+def download() -> Path:
+    """Fetch the data set: by Keras's own downloader, else from the Debian package.
+
+    The files are verified before they take their place in the cache.
+
+    Returns:
+        The folder that now holds them.
+
+    Raises:
+        DataError: No source could be reached, or what came is not the data set.
+    """
+    failures = []
+    for fetcher in (fetch.from_keras, fetch.from_debian):
+        try:
+            return fetcher([file.name for file in FILES], verify=read_folder)
+        except fetch.FetchError as error:
+            failures.append(str(error))
+    raise DataError(
+        "Fashion-MNIST is not on this machine and could not be fetched: "
+        + "; ".join(failures)
+        + f". Put {_file_names()} into a folder and name it by --data-dir or FASHION_MNIST_DIR."
+    )
+
+
+def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Read and verify the four files of a folder.
+
+    Returns:
+        Train images (60000, 28, 28), train labels (60000,), test images (10000, 28, 28)
+        and test labels (10000,), all ``uint8``, images in 0-255 and labels in 0-9.
+
+    Raises:
+        DataError: Names every file that is missing or wrong.
+    """
+    arrays, problems = [], []
+    for file in FILES:
+        try:
+            arrays.append(read_file(folder / file.name, file))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    images, labels, test_images, test_labels = arrays
+    return images, labels, test_images, test_labels
+
+
+def read_file(path: Path, file: IdxFile) -> np.ndarray:
+    """Read one gzip'd IDX file and check that it is the one expected.
+
+    Returns:
+        ``uint8`` array of ``file.shape``.
+
+    Raises:
+        DataError: The file is missing, unreadable, cut, swapped or altered.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing. {HOW_TO_GET}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): expected a whole gzip'd IDX file of shape "
+            f"{file.shape}. Delete it. {HOW_TO_GET}"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise DataError(
+            f"{path} is {_what_it_is(found, content, file)}: expected {file.name} of shape "
+            f"{file.shape} with SHA-256 {file.sha256} when decompressed, got {found}. "
+            f"Delete it. {HOW_TO_GET}"
+        )
+    return np.frombuffer(content, np.uint8, offset=_header_bytes(file)).reshape(file.shape)
+
+
+def _what_it_is(sha256: str, content: bytes, expected: IdxFile) -> str:
+    for other in FILES:
+        if other.sha256 == sha256:
+            return f"really {other.name}"
+    expected_bytes = _header_bytes(expected) + math.prod(expected.shape)
+    if len(content) != expected_bytes:
+        return f"of the wrong length ({len(content):,} bytes instead of {expected_bytes:,})"
+    return "another file of the same length"
+
+
+def _header_bytes(file: IdxFile) -> int:
+    # IDX: a 4-byte magic number, then 4 bytes for the length of each dimension.
+    return 4 + 4 * len(file.shape)
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def _holds_any_file(folder: Path) -> bool:
+    return any((folder / file.name).is_file() for file in FILES)
+
+
+def _file_names() -> str:
+    return ", ".join(file.name for file in FILES)
+
+
+def main() -> None:
+    """Find or fetch the data set, verify it and say where it is (``make data``)."""
+    try:
+        folder = find_data_dir() or download()
+        read_folder(folder)
+    except DataError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"Fashion-MNIST: {folder} (all four files verified)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""What came out: readers of run folders, the comparison, pictures, published reference rows.
+
+Knows files only: nothing of Ray, Keras or the search.
+"""
+
+from results.reading import Run, RunError, read_run, row_of
+from results.rows import Row, ranked
+
+__all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]

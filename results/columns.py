@@ -1,0 +1,64 @@
+"""The names of files, columns and states that ``search`` writes and ``results`` reads.
+
+The one module that both rooms share: a run folder is the wire between them.
+"""
+
+from enum import StrEnum
+
+RUN_FILE = "run.json"
+JOURNAL_FILE = "journal.jsonl"
+TRIALS_FILE = "trials.parquet"
+EPOCHS_FILE = "epochs.parquet"
+BEST_FILE = "best.json"
+CHECKPOINTS_DIR = "checkpoints"
+FINAL_DIR = "final"
+MODEL_FILE = "model.keras"
+HISTORY_FILE = "history.parquet"
+EVALUATION_FILE = "evaluation.json"
+CONFUSION_FILE = "confusion_matrix.png"
+
+# Columns of trials.parquet and epochs.parquet. Seconds count from the start of the process.
+TRIAL = "trial"
+ATTEMPT = "attempt"
+STATE = "state"
+EPOCH = "epoch"
+EPOCHS = "epochs"
+OBJECTIVE = "objective"
+BEST_OBJECTIVE = "best_objective"
+BEST_EPOCH = "best_epoch"
+BEST_SECONDS = "best_seconds"
+STARTED_SECONDS = "started_seconds"
+ENDED_SECONDS = "ended_seconds"
+AT_SECONDS = "at_seconds"
+EPOCH_SECONDS = "epoch_seconds"
+TRAIN_SECONDS = "train_seconds"
+DECISION = "decision"
+WORKER = "worker"
+ERROR = "error"
+# A hyperparameter's column is its name behind this; a metric's column likewise.
+HP_PREFIX = "hp:"
+METRIC_PREFIX = "metric:"
+
+# Column of history.parquet: how many epochs the retraining of this row was asked for.
+PLANNED_EPOCHS = "planned_epochs"
+
+
+class State(StrEnum):
+    """How a trial ended, or that it has not."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped by ASHA"
+    EARLY_STOPPED = "early-stopped"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    FAILED = "failed"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+
+
+class Decision(StrEnum):
+    """What the scheduler said of a reported epoch."""
+
+    CONTINUE = "continue"
+    STOP = "stop"

@@ -1,0 +1,145 @@
+"""Reading run folders: run.json, the parquet tables and the evaluation. Nothing is unpickled."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results import columns
+from results.rows import Row
+
+
+class RunError(Exception):
+    """A folder is no run, or a file of it is missing or damaged."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds.
+
+    Attributes:
+        path: The folder.
+        asked: run.json.
+        trials: trials.parquet.
+        epochs: epochs.parquet.
+        evaluation: final/evaluation.json, or None where nothing was retrained.
+    """
+
+    path: Path
+    asked: dict[str, Any]
+    trials: pa.Table
+    epochs: pa.Table
+    evaluation: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def objective(self) -> str:
+        """The metric that was searched by."""
+        return str(self.asked["plan"]["problem"]["objective"]["name"])
+
+    @property
+    def mode(self) -> str:
+        """``max`` or ``min``."""
+        return str(self.asked["plan"]["problem"]["objective"]["mode"])
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        RunError: It is no run, the run is unfinished, or a file is damaged.
+    """
+    if not path.is_dir():
+        raise RunError(
+            f"{str(path)!r} is no folder: expected a run, as `fmnist-search run` makes it."
+        )
+    run_file = path / columns.RUN_FILE
+    if not run_file.is_file():
+        raise RunError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
+    evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
+    run = Run(
+        path=path,
+        asked=_json(run_file),
+        trials=_table(path / columns.TRIALS_FILE),
+        epochs=_table(path / columns.EPOCHS_FILE),
+        evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
+    )
+    _check(run)
+    return run
+
+
+def row_of(run: Run) -> Row:
+    """Return the comparison's row of a run."""
+    plan = run.asked["plan"]
+    evaluation = run.evaluation or {}
+    best = best_trial(run)
+    ended = [seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds]
+    return Row(
+        name=run.name,
+        engine=plan["engine"],
+        objective=run.objective,
+        best=best[columns.BEST_OBJECTIVE] if best else None,
+        reached_seconds=best[columns.BEST_SECONDS] if best else None,
+        test_accuracy=evaluation.get("test_accuracy"),
+        precision_macro=evaluation.get("precision_macro"),
+        recall_macro=evaluation.get("recall_macro"),
+        test_loss=evaluation.get("test_loss"),
+        final_epochs=evaluation.get("epochs"),
+        trials=run.trials.num_rows,
+        epochs=run.epochs.num_rows,
+        wall_seconds=max(ended, default=None),
+        space=plan["problem"]["space"],
+        algorithm=plan["algorithm"],
+        workers=plan["workers"],
+    )
+
+
+def best_trial(run: Run) -> dict[str, Any] | None:
+    """Return the row of the trial with the best value, or None; of equals the first to reach it."""
+    rows = [row for row in run.trials.to_pylist() if row[columns.BEST_OBJECTIVE] is not None]
+    sign = -1.0 if run.mode == "max" else 1.0
+    return min(
+        rows,
+        key=lambda row: (sign * row[columns.BEST_OBJECTIVE], row[columns.BEST_SECONDS]),
+        default=None,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}): expected JSON.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: expected a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        # memory_map=False and one file: no dataset discovery in a folder that a user hands over.
+        return pq.ParquetFile(path).read()
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing: the run is unfinished, or was cut off. `fmnist-search retrain "
+            f"{path.parent}` rebuilds its tables from the journal and trains its best."
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} is damaged ({error}).") from error
+
+
+def _check(run: Run) -> None:
+    try:
+        row_of(run)
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table lacks "
+            f"{error}."
+        ) from error

@@ -1,0 +1,275 @@
+"""``fmnist-search``: thin over ``search.run``."""
+
+import datetime
+import os
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from search.errors import SearchError, UsageError, nearest
+from search.plan import Algorithm, Engine, Plan, Problem, Tuner, infer_objective
+from search.run import Outcome, retrain_run, run
+from search.stopping import INTERRUPTED
+from search.views import View, configuration, make_view
+
+# The problem that ships with the project, by name: nothing of it is imported here.
+SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}
+SHIPPED_DATA = "fmnist_model.data:load_data"
+DEFAULT_TRIALS = 20
+INTERRUPTED_STATUS = 130
+NO_RETRAINING = "none"
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+app = typer.Typer(
+    help="Run a keras-tuner search on Ray with early stopping; retrain and evaluate the best.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _choices(choices: type[StrEnum]) -> str:
+    return ", ".join(choices)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error; goes before the command."),
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+@app.command("run")
+def run_command(
+    space: Annotated[
+        str, typer.Option(help=f"Space to search: {', '.join(SHIPPED_SPACES)}.")
+    ] = "published",
+    trials: Annotated[
+        int | None,
+        typer.Option(help=f"Most trials. Default {DEFAULT_TRIALS}; no limit with --time-budget."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 12,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials at once. Default: the cores of this machine.")
+    ] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(help="End the search after so many seconds.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="End the search when the objective has reached this.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of split, configurations and weights.")] = 0,
+    algorithm: Annotated[
+        str, typer.Option(help=f"How configurations are chosen: {_choices(Algorithm)}.")
+    ] = "tpe",
+    grace_period: Annotated[int, typer.Option(help="ASHA: epochs every trial may train.")] = 2,
+    reduction_factor: Annotated[
+        float, typer.Option(help="ASHA: about one trial in so many passes a rung.")
+    ] = 3.0,
+    patience: Annotated[
+        int,
+        typer.Option(help="A trial ends after so many epochs without a better val_loss; 0: never."),
+    ] = 5,
+    objective: Annotated[str, typer.Option(help="Metric to search by.")] = "val_accuracy",
+    direction: Annotated[
+        str | None, typer.Option(help="max or min, where the objective's name does not tell.")
+    ] = None,
+    retrain_epochs: Annotated[
+        str, typer.Option(help="Epochs at which the best is retrained, or none.")
+    ] = "20,50,100",
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to make. Default: runs/SPACE-ALGORITHM-TIME.")
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data, handed to the data function.")
+    ] = None,
+    hypermodel: Annotated[
+        str | None,
+        typer.Option(help="Another problem: module:attribute of a builder or HyperModel."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Its data: module:attribute of a function giving the splits.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
+    tuner: Annotated[
+        str, typer.Option(help=f"For --engine keras-tuner: {_choices(Tuner)}.")
+    ] = "hyperband",
+) -> None:
+    """Search, then retrain the best configuration and evaluate it once on the test set."""
+    wrong: list[str] = []
+    chosen_engine = _chosen(Engine, "--engine", engine, wrong)
+    chosen_algorithm = _chosen(Algorithm, "--algorithm", algorithm, wrong)
+    chosen_tuner = _chosen(Tuner, "--tuner", tuner, wrong)
+    reference, space_name = _hypermodel(space, hypermodel, data, wrong)
+    planned_epochs = _epochs(retrain_epochs, wrong)
+    if direction not in (None, "max", "min"):
+        wrong.append(f"--direction {direction!r}: expected max or min.")
+    name = str(chosen_algorithm if chosen_engine is Engine.RAY else chosen_tuner)
+    try:
+        searched_for = infer_objective(objective, direction)
+        plan = Plan(
+            problem=Problem(
+                hypermodel=reference,
+                data=data or SHIPPED_DATA,
+                data_dir=data_dir,
+                space=space_name,
+                objective=searched_for,
+                epochs=epochs,
+                patience=patience,
+                seed=seed,
+            ),
+            engine=chosen_engine,
+            algorithm=chosen_algorithm,
+            tuner=chosen_tuner,
+            trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
+            workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+            grace_period=grace_period,
+            reduction_factor=reduction_factor,
+            time_budget_seconds=time_budget,
+            target=target,
+            retrain_epochs=planned_epochs,
+            out=out or _default_out(space_name, name),
+        )
+        plan.check()
+    except UsageError as error:
+        wrong.append(str(error))
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    view = make_view(Console())
+    outcome = run(plan, view)
+    _say(outcome, view)
+
+
+@app.command("retrain")
+def retrain_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    retrain_epochs: Annotated[
+        str, typer.Option(help="Epochs at which the best is retrained.")
+    ] = "20,50,100",
+) -> None:
+    """Retrain and evaluate the best configuration of a run again."""
+    wrong: list[str] = []
+    planned_epochs = _epochs(retrain_epochs, wrong)
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    view = make_view(Console())
+    _say(retrain_run(run_folder, planned_epochs, view), view)
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    # Asked for anywhere on the line, since a person adds it at the end.
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        sys.exit(app(arguments, prog_name="fmnist-search", standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail(error, error.format_message(), error.exit_code, debug)
+    except SearchError as error:
+        _fail(error, str(error), error.exit_status, debug)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted; runs are kept as they are.", INTERRUPTED_STATUS, debug)
+    except Exception as error:
+        _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    for line in message.splitlines() or [type(error).__name__]:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _chosen(choices: type[Choice], option: str, value: str, wrong: list[str]) -> Choice:
+    try:
+        return choices(value)
+    except ValueError:
+        known = ", ".join(choices)
+        wrong.append(f"{option} {value!r}: expected one of {known}.{nearest(value, choices)}")
+        return next(iter(choices))
+
+
+def _hypermodel(
+    space: str, hypermodel: str | None, data: str | None, wrong: list[str]
+) -> tuple[str, str]:
+    """Return the hypermodel's reference and the name of its space."""
+    if hypermodel is not None:
+        if data is None:
+            wrong.append(
+                f"--hypermodel {hypermodel!r} without --data: name its data too, as "
+                "module:attribute of a function that returns the splits."
+            )
+        return hypermodel, hypermodel.rpartition(":")[2]
+    if space not in SHIPPED_SPACES:
+        known = ", ".join(SHIPPED_SPACES)
+        wrong.append(f"--space {space!r}: expected one of {known}.{nearest(space, SHIPPED_SPACES)}")
+    return SHIPPED_SPACES.get(space, ""), space
+
+
+def _epochs(text: str, wrong: list[str]) -> tuple[int, ...]:
+    if text == NO_RETRAINING:
+        return ()
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        wrong.append(
+            f"--retrain-epochs {text!r}: expected whole numbers such as 20,50,100, or "
+            f"{NO_RETRAINING}."
+        )
+        return ()
+
+
+def _trials(trials: int | None, budget: float | None, engine: Engine, tuner: Tuner) -> int | None:
+    # Hyperband and grid search know by themselves how many trials they need.
+    knows_itself = engine is Engine.KERAS_TUNER and tuner in (Tuner.HYPERBAND, Tuner.GRID)
+    return trials if trials is not None or budget is not None or knows_itself else DEFAULT_TRIALS
+
+
+def _default_out(space: str, algorithm: str) -> Path:
+    return Path("runs") / f"{space}-{algorithm}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _say(outcome: Outcome, view: View) -> None:
+    """Say how the run ended and how to go on."""
+    history, folder = outcome.history, outcome.folder.path
+    shown = os.path.relpath(folder)
+    view.note(
+        f"search ended ({outcome.reason}): {len(history.trials)} trials, "
+        f"{history.epochs_trained} epochs"
+    )
+    best = history.best
+    if best is not None:
+        view.note(
+            f"best {history.objective.name} {best.objective:.4f} in trial {best.trial}, epoch "
+            f"{best.epoch}, after {best.at_seconds:.0f} s: "
+            + configuration(history.trials[best.trial])
+        )
+    if outcome.evaluation is not None:
+        scores = [
+            f"{name} {outcome.evaluation[name]:.4f}"
+            for name in ("test_accuracy", "precision_macro", "recall_macro", "test_loss")
+            if name in outcome.evaluation
+        ]
+        view.note(f"final model ({outcome.evaluation['epochs']} epochs): {', '.join(scores)}")
+    view.note(f"kept in {shown}")
+    if outcome.reason == INTERRUPTED and outcome.evaluation is None:
+        if best is not None:
+            view.note(f"to train the best so far: fmnist-search retrain {shown}")
+        view.note(f"to see its trials: fmnist-results show {shown}")
+        raise typer.Exit(INTERRUPTED_STATUS)
+    view.note(f"to compare: fmnist-results compare {Path(shown).parent}/*")
+
+
+if __name__ == "__main__":
+    main()

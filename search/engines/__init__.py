@@ -1,0 +1,1 @@
+"""What runs the trials. The engines do not import each other."""

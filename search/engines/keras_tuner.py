@@ -1,0 +1,161 @@
+"""The keras-tuner engine: its own tuner, in this process, writing the same run folder.
+
+The library is used as it is; what happens is learnt through its public hooks.
+"""
+
+import tempfile
+import time
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from results.columns import Decision, State
+from search import worker
+from search.data import load_data
+from search.errors import ObjectiveError, nearest
+from search.plan import Plan, Tuner
+from search.session import Begin, Session
+from search.space import Scalar
+from search.stopping import Stopping
+
+# Hyperband keeps its own bookkeeping among the values.
+OWN_VALUES = "tuner/"
+
+
+class _SearchEnds(kt.errors.FatalError):
+    """Ends keras-tuner's search: it passes only errors of this kind on."""
+
+
+def search(plan: Plan, *, begin: Begin, stopping: Stopping) -> None:
+    """Run keras-tuner's search until it is done or must stop.
+
+    Args:
+        plan: What was asked.
+        begin: Called with the space once it is known.
+        stopping: Says when to end.
+    """
+    problem = plan.problem
+    data = load_data(problem, needs_test=bool(plan.retrain_epochs))
+    session = begin(worker.discover(problem.hypermodel))
+    hypermodel = worker.hypermodel(problem.hypermodel)
+    objective = kt.Objective(problem.objective.name, problem.objective.mode)
+    with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
+        common = {
+            "hypermodel": hypermodel,
+            "objective": objective,
+            "directory": scratch,
+            "project_name": "search",
+        }
+        tuner = _tuner_class(plan.tuner)(**common, **_arguments(plan))
+        tuner.attach(plan, session, stopping)
+        stop_early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
+        try:
+            tuner.search(
+                *data.train,
+                epochs=problem.epochs,
+                validation_data=data.validation,
+                callbacks=[stop_early] if problem.patience else [],
+                verbose=0,
+            )
+        except _SearchEnds:
+            pass
+        except KeyboardInterrupt:
+            stopping.interrupt()
+        except RuntimeError:
+            # keras-tuner gives up after three failures in a row: the record says of what.
+            stopping.check_failures()
+            if stopping.error is None:
+                raise
+
+
+def _arguments(plan: Plan) -> dict[str, Any]:
+    seed = plan.problem.seed
+    match plan.tuner:
+        case Tuner.HYPERBAND:
+            factor = round(plan.reduction_factor)
+            return {"seed": seed, "max_epochs": plan.problem.epochs, "factor": factor}
+        case Tuner.GRID:
+            return {"seed": seed, "max_trials": plan.trials}
+        case _:
+            return {"seed": seed, "max_trials": plan.trials or 10}
+
+
+class _Recording:
+    """Mixed into a tuner of keras-tuner: hands on what its hooks are told."""
+
+    def attach(self, plan: Plan, session: Session, stopping: Stopping) -> None:
+        self._plan = plan
+        self._session = session
+        self._recorder = session.recorder
+        self._stopping = stopping
+        self._trial = -1
+        self._ends_early = False
+        self._has_diverged = False
+        self._started_at = time.perf_counter()
+
+    def on_trial_begin(self, trial: Any) -> None:
+        super().on_trial_begin(trial)  # type: ignore[misc]
+        # Hyperband itself decides how many trials there are: --trials is a bound on them.
+        all_started = self._plan.trials is not None and self._trial + 1 >= self._plan.trials
+        if all_started or self._stopping.reason:
+            raise _SearchEnds
+        self._trial += 1
+        self._ends_early = self._has_diverged = False
+        keras.utils.set_random_seed(worker.trial_seed(self._plan.problem.seed, self._trial))
+        self._recorder.trial_started(self._trial, _values(trial))
+
+    def on_epoch_begin(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(trial, model, epoch, logs)  # type: ignore[misc]
+        self._started_at = time.perf_counter()
+
+    def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(trial, model, epoch, logs)  # type: ignore[misc]
+        epoch_seconds = round(time.perf_counter() - self._started_at, 6)
+        metrics = worker.plain(logs or {})
+        name = self._plan.problem.objective.name
+        if name not in metrics:
+            self._stopping.fail(
+                ObjectiveError(
+                    f"--objective {name!r} is reported by no epoch: expected one of "
+                    f"{', '.join(sorted(metrics))}.{nearest(name, metrics)}"
+                )
+            )
+            raise _SearchEnds
+        trial_so_far = self._recorder.history.trials[self._trial]
+        if self._plan.problem.objective.is_better(metrics[name], trial_so_far.best_value):
+            model.save_weights(self._session.folder.best_weights_file(self._trial), overwrite=True)
+        report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
+        if not trial_so_far.epochs:
+            report["values"] = _values(trial)
+        self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=worker.name())
+        self._session.on_tick()
+        self._ends_early = bool(model.stop_training)
+        self._has_diverged = metrics[name] is None
+        if self._stopping.reason:
+            raise _SearchEnds
+
+    def on_trial_end(self, trial: Any) -> None:
+        if trial.status == "COMPLETED":
+            state = State.EARLY_STOPPED if self._ends_early else State.COMPLETED
+            self._recorder.trial_ended(self._trial, State.DIVERGED if self._has_diverged else state)
+        else:
+            told = (trial.message or "").strip()
+            error = told.splitlines()[-1] if told else "no message"
+            self._recorder.trial_ended(self._trial, State.FAILED, error=error, traceback=told)
+        super().on_trial_end(trial)  # type: ignore[misc]
+
+
+def _tuner_class(tuner: Tuner) -> Any:
+    parent = {
+        Tuner.HYPERBAND: kt.Hyperband,
+        Tuner.BAYESIAN: kt.BayesianOptimization,
+        Tuner.RANDOM: kt.RandomSearch,
+        Tuner.GRID: kt.GridSearch,
+    }[tuner]
+    return type(f"Recorded{parent.__name__}", (_Recording, parent), {})
+
+
+def _values(trial: Any) -> dict[str, Scalar]:
+    values = trial.hyperparameters.values
+    return {name: value for name, value in values.items() if not name.startswith(OWN_VALUES)}

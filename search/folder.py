@@ -1,0 +1,142 @@
+"""The run folder: every path of a run, and how its files are written."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results import columns
+from search.errors import RunFolderError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "RunFolder":
+        """Make a new run folder.
+
+        Raises:
+            RunFolderError: Something stands there already, or it cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+            folder = cls(path.resolve())
+            folder.checkpoints.mkdir()
+        except FileExistsError:
+            raise RunFolderError(taken(path)) from None
+        except OSError as error:
+            raise RunFolderError(f"--out {str(path)!r} cannot be made: {error.strerror}.") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open the folder of a run that was made before.
+
+        Raises:
+            RunFolderError: There is no run.
+        """
+        folder = cls(path.resolve())
+        if not folder.run_file.is_file():
+            raise RunFolderError(
+                f"{str(path)!r} is no run: expected a folder with {columns.RUN_FILE}, as "
+                "`fmnist-search run` makes it."
+            )
+        return folder
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / columns.RUN_FILE
+
+    @property
+    def journal_file(self) -> Path:
+        return self.path / columns.JOURNAL_FILE
+
+    @property
+    def trials_file(self) -> Path:
+        return self.path / columns.TRIALS_FILE
+
+    @property
+    def epochs_file(self) -> Path:
+        return self.path / columns.EPOCHS_FILE
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / columns.BEST_FILE
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / columns.CHECKPOINTS_DIR
+
+    @property
+    def final(self) -> Path:
+        return self.path / columns.FINAL_DIR
+
+    def best_weights_file(self, trial: int) -> Path:
+        """Weights of a trial's best epoch."""
+        return self.checkpoints / f"trial-{trial:05d}-best.weights.h5"
+
+
+def taken(path: Path) -> str:
+    """Return the message for an ``--out`` that stands already."""
+    return (
+        f"--out {str(path)!r} exists already: expected a new folder, so that no run is lost. "
+        "Name another, or move that one away."
+    )
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of ``path`` when the block ends well.
+
+    A reader, a kill or a full disk never meets a half-written ``path``.
+    """
+    fresh = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield fresh
+        _sync(fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file beside its place and move it there."""
+    with beside(path) as fresh:
+        fresh.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}): expected a JSON file.") from error
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Move a finished folder into its place; what stood there is kept as ``NAME.previous``."""
+    if target.exists():
+        previous = target.with_name(target.name + ".previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        target.rename(previous)
+    fresh.rename(target)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,180 @@
+"""What has happened in a search so far, folded from its events.
+
+The same fold serves the running search (live view, best, target) and the journal read later.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from results.columns import Decision, State
+from search.journal import Event
+from search.space import Values
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is searched for.
+
+    Attributes:
+        name: A metric that every epoch reports, such as ``val_accuracy``.
+        mode: ``max`` or ``min``.
+    """
+
+    name: str
+    mode: str
+
+    def is_better(self, value: float | None, than: float | None) -> bool:
+        """Tell whether a value improves on another; None and NaN never do."""
+        if value is None or math.isnan(value):
+            return False
+        if than is None:
+            return True
+        return value > than if self.mode == "max" else value < than
+
+    def is_reached(self, value: float | None, target: float | None) -> bool:
+        """Tell whether a value is at least as good as the target."""
+        if value is None or target is None:
+            return False
+        return value >= target if self.mode == "max" else value <= target
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One trained epoch, as its trial reported it."""
+
+    trial: int
+    attempt: int
+    epoch: int
+    at_seconds: float
+    epoch_seconds: float
+    objective: float | None
+    metrics: dict[str, float | None]
+    decision: Decision
+    worker: str
+
+
+@dataclass
+class TrialRecord:
+    """One trial: its configuration, its epochs, how it ended."""
+
+    trial: int
+    values: Values
+    started_seconds: float
+    attempt: int = 1
+    state: State = State.RUNNING
+    ended_seconds: float | None = None
+    error: str | None = None
+    traceback: str | None = None
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
+
+    @property
+    def best_value(self) -> float | None:
+        """The best objective so far; None before the first finite one."""
+        return self.best.objective if self.best else None
+
+    @property
+    def worker(self) -> str:
+        """The process that trained the newest epoch."""
+        return self.epochs[-1].worker if self.epochs else ""
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds spent in the epochs that count, validation included."""
+        return sum(epoch.epoch_seconds for epoch in self.epochs)
+
+
+class History:
+    """The trials of a search in the order in which they started."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.trials: dict[int, TrialRecord] = {}
+        self.best: EpochRecord | None = None
+        self.epochs_trained = 0
+        self.ended_seconds: float | None = None
+        self.end_reason: str | None = None
+
+    @classmethod
+    def replay(cls, objective: Objective, events: Iterable[Event]) -> "History":
+        """Fold the events of a journal."""
+        history = cls(objective)
+        for event in events:
+            history.apply(event)
+        return history
+
+    def apply(self, event: Event) -> None:
+        """Take in one event; one whose trial's start was lost is passed over."""
+        kind = event["event"]
+        if kind == "search_ended":
+            self.ended_seconds, self.end_reason = event["at_seconds"], event["reason"]
+        elif kind == "trial_started":
+            self._start(event)
+        elif event.get("trial") in self.trials:
+            trial = self.trials[event["trial"]]
+            if kind == "epoch":
+                self._add_epoch(trial, event)
+            elif kind == "trial_ended":
+                self._end(trial, event)
+
+    @property
+    def best_value(self) -> float | None:
+        """The best objective of all trials so far; None before the first finite one."""
+        return self.best.objective if self.best else None
+
+    def count(self, state: State) -> int:
+        """Return the number of trials in a state."""
+        return sum(trial.state is state for trial in self.trials.values())
+
+    def running(self) -> list[TrialRecord]:
+        """Return the trials that have started and not ended."""
+        return [trial for trial in self.trials.values() if trial.state is State.RUNNING]
+
+    def ranked(self) -> list[TrialRecord]:
+        """Return the trials that reported a value, best first; of equals the earlier first."""
+        with_value = [trial for trial in self.trials.values() if trial.best is not None]
+        sign = -1.0 if self.objective.mode == "max" else 1.0
+        return sorted(with_value, key=lambda trial: (sign * _finite_best(trial), trial.trial))
+
+    def _start(self, event: Event) -> None:
+        known = self.trials.get(event["trial"])
+        attempt = known.attempt + 1 if known else 1
+        self.trials[event["trial"]] = TrialRecord(
+            event["trial"], event["values"], event["at_seconds"], attempt=attempt
+        )
+        if known and self.best and self.best.trial == known.trial:
+            # A repeated trial starts over: the best is again what has really been reported.
+            ranked = self.ranked()
+            self.best = ranked[0].best if ranked else None
+
+    def _add_epoch(self, trial: TrialRecord, event: Event) -> None:
+        record = EpochRecord(
+            trial=trial.trial,
+            attempt=trial.attempt,
+            epoch=event["epoch"],
+            at_seconds=event["at_seconds"],
+            epoch_seconds=event["epoch_seconds"],
+            objective=event["metrics"].get(self.objective.name),
+            metrics=event["metrics"],
+            decision=Decision(event["decision"]),
+            worker=event["worker"],
+        )
+        trial.epochs.append(record)
+        trial.values = event.get("values") or trial.values
+        self.epochs_trained += 1
+        if self.objective.is_better(record.objective, trial.best_value):
+            trial.best = record
+        if self.objective.is_better(record.objective, self.best_value):
+            self.best = record
+
+    def _end(self, trial: TrialRecord, event: Event) -> None:
+        trial.state = State(event["state"])
+        trial.ended_seconds = event["at_seconds"]
+        trial.error = event.get("error")
+        trial.traceback = event.get("traceback")
+
+
+def _finite_best(trial: TrialRecord) -> float:
+    assert trial.best_value is not None
+    return trial.best_value

@@ -1,0 +1,52 @@
+"""Loading what a user names as ``module:attribute``."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from search.errors import ProblemError, nearest
+
+
+def load(reference: str, what: str) -> Any:
+    """Import the object that ``module:attribute`` names; the current folder is searched too.
+
+    Args:
+        reference: Such as ``fmnist_model.mlp:published``; dots after the colon are followed.
+        what: What the object is, for messages: ``hypermodel`` or ``data``.
+
+    Raises:
+        ProblemError: The reference is malformed, the module cannot be imported, or it has no
+            such attribute (the nearest one is suggested).
+    """
+    module_name, _, path = reference.partition(":")
+    if not module_name or not path:
+        raise ProblemError(
+            f"--{what} {reference!r} is no reference: expected module:attribute, "
+            "such as fmnist_model.mlp:published."
+        )
+    _search_current_folder()
+    try:
+        found = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ProblemError(
+            f"--{what} {reference!r}: cannot import {module_name!r} ({error}). Run from the "
+            "folder that holds the module, or install it."
+        ) from error
+    except Exception as error:
+        raise ProblemError(
+            f"--{what} {reference!r}: importing {module_name!r} raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            hint = nearest(name, (public for public in vars(found) if not public.startswith("_")))
+            raise ProblemError(f"--{what} {reference!r}: {module_name!r} has no {name!r}.{hint}")
+        found = getattr(found, name)
+    return found
+
+
+def _search_current_folder() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)

@@ -1,0 +1,122 @@
+"""The journal: every event of a run, one checksummed JSON line each.
+
+A line is handed to the operating system at once, so a killed process loses nothing, and synced
+to disk at least every second while events come and at the end of each trial.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.errors import RunFolderError
+
+VERSION = 1
+SYNC_SECONDS = 1.0
+# Events after which nothing may be lost, not even to a power cut.
+SYNCED_EVENTS = frozenset({"search_started", "trial_ended", "search_ended"})
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """Appends events to a run's journal."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._synced_at = clock()
+
+    def append(self, event: Event) -> None:
+        """Write one event, whole, in one call to the operating system.
+
+        Raises:
+            RunFolderError: It could not be written, for example because the disk is full.
+        """
+        line = encode(event)
+        try:
+            written = os.write(self._handle, line)
+            if written == len(line):
+                self._sync_when_due(event)
+                return
+            reason = f"only {written} of {len(line)} bytes were taken"
+        except OSError as error:
+            reason = str(error.strerror)
+        raise RunFolderError(
+            f"{self._path} cannot be written ({reason}): what it holds is kept. "
+            "Make room on that disk."
+        )
+
+    def close(self) -> None:
+        """Sync to disk and close."""
+        os.fsync(self._handle)
+        os.close(self._handle)
+
+    def _sync_when_due(self, event: Event) -> None:
+        now = self._clock()
+        if event["event"] in SYNCED_EVENTS or now - self._synced_at >= SYNC_SECONDS:
+            os.fsync(self._handle)
+            self._synced_at = now
+
+
+@dataclass(frozen=True)
+class JournalContent:
+    """What a journal holds.
+
+    Attributes:
+        events: The whole events, in order.
+        damaged_lines: Numbers, from 1, of the lines that are torn or altered.
+    """
+
+    events: tuple[Event, ...]
+    damaged_lines: tuple[int, ...]
+
+
+def encode(event: Event) -> bytes:
+    """Return the line of an event: its JSON with a CRC-32 of the rest as ``crc``."""
+    body = {"version": VERSION, **event}
+    return _json({**body, "crc": _checksum(body)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """Return the event of a line.
+
+    Raises:
+        ValueError: The line is torn or altered.
+    """
+    body = json.loads(line)
+    if not isinstance(body, dict) or body.pop("crc", None) != _checksum(body):
+        raise ValueError("checksum does not match")
+    return body
+
+
+def read(path: Path) -> JournalContent:
+    """Read a journal; a damaged line costs that line only.
+
+    Raises:
+        RunFolderError: The file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror}.") from error
+    events, damaged = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(decode(line))
+        except ValueError:  # also covers JSON and UTF-8 errors
+            damaged.append(number)
+    return JournalContent(tuple(events), tuple(damaged))
+
+
+def _checksum(body: Event) -> str:
+    return f"{zlib.crc32(_json(body).encode()):08x}"
+
+
+def _json(body: Event) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)

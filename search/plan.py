@@ -1,0 +1,167 @@
+"""What a user asked for: a frozen value, checked whole before any work starts."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from search.errors import UsageError
+from search.folder import taken
+from search.history import Objective
+
+MIN_FREE_BYTES = 500 * 1024**2
+
+
+class Engine(StrEnum):
+    """What runs the trials."""
+
+    RAY = "ray"
+    KERAS_TUNER = "keras-tuner"
+
+
+class Algorithm(StrEnum):
+    """How the Ray engine chooses configurations."""
+
+    TPE = "tpe"
+    RANDOM = "random"
+
+
+class Tuner(StrEnum):
+    """Which of keras-tuner's tuners its engine runs."""
+
+    HYPERBAND = "hyperband"
+    BAYESIAN = "bayesian"
+    RANDOM = "random"
+    GRID = "grid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is searched: models, data and objective, by names that any process can load.
+
+    Attributes:
+        hypermodel: ``module:attribute`` of a ``build_model(hp)`` or a ``HyperModel``.
+        data: ``module:attribute`` of a function that returns the splits.
+        data_dir: Handed to the data function where it takes one.
+        space: Name of the space, for the tables.
+        objective: What is searched for.
+        epochs: Most epochs that a trial trains.
+        patience: Epochs without a better ``val_loss`` after which a trial ends; 0: never.
+        seed: Seed of the run: the split, the configurations, the weights.
+    """
+
+    hypermodel: str
+    data: str
+    data_dir: str | None
+    space: str
+    objective: Objective
+    epochs: int
+    patience: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole run: the problem, how it is searched, and what follows.
+
+    Attributes:
+        trials: Most trials that are started; None: as many as the tuner itself decides.
+        workers: Trials at once, one CPU thread each.
+        grace_period: Epochs that ASHA lets every trial train.
+        reduction_factor: One in so many trials goes on at each rung.
+        time_budget_seconds: The search ends after so long, counted from the process start.
+        target: The search ends when the objective has reached this value.
+        retrain_epochs: Numbers of epochs at which the best configuration is retrained.
+        out: The run folder to make.
+    """
+
+    problem: Problem
+    engine: Engine
+    algorithm: Algorithm
+    tuner: Tuner
+    trials: int | None
+    workers: int
+    grace_period: int
+    reduction_factor: float
+    time_budget_seconds: float | None
+    target: float | None
+    retrain_epochs: tuple[int, ...]
+    out: Path
+
+    @property
+    def algorithm_name(self) -> str:
+        """The algorithm in the words of the engine that runs it."""
+        return str(self.tuner if self.engine is Engine.KERAS_TUNER else self.algorithm)
+
+    def check(self) -> None:
+        """Check everything that can be known before work starts.
+
+        Raises:
+            UsageError: Names everything that is wrong, a line each.
+        """
+        problems = list(self._problems())
+        if problems:
+            raise UsageError("\n".join(problems))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return asdict(self) | {"algorithm": self.algorithm_name, "out": str(self.out)}
+
+    def _problems(self) -> Iterator[str]:
+        problem = self.problem
+        whole_numbers = {
+            "--trials": (self.trials, 1),
+            "--workers": (self.workers, 1),
+            "--epochs": (problem.epochs, 1),
+            "--grace-period": (self.grace_period, 1),
+            "--patience": (problem.patience, 0),
+            "--seed": (problem.seed, 0),
+        }
+        for option, (value, least) in whole_numbers.items():
+            if value is not None and value < least:
+                yield f"{option} {value}: expected {least} or more."
+        if self.grace_period > problem.epochs:
+            yield (
+                f"--grace-period {self.grace_period} is above --epochs {problem.epochs}: "
+                "expected at most as many."
+            )
+        if self.reduction_factor <= 1:
+            yield f"--reduction-factor {self.reduction_factor}: expected more than 1, such as 3."
+        if self.time_budget_seconds is not None and self.time_budget_seconds <= 0:
+            yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
+        if any(epochs < 1 for epochs in self.retrain_epochs):
+            yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
+        if self.out.exists():
+            yield taken(self.out)
+        yield from _disk_problems(self.out)
+
+
+def infer_objective(name: str, direction: str | None) -> Objective:
+    """Make an objective of a metric's name, its direction inferred where it is well known.
+
+    Raises:
+        UsageError: The direction cannot be known.
+    """
+    if direction:
+        return Objective(name, direction)
+    bare = name.removeprefix("val_")
+    if "loss" in bare or "error" in bare:
+        return Objective(name, "min")
+    if any(word in bare for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2")):
+        return Objective(name, "max")
+    raise UsageError(
+        f"--objective {name!r}: it is not known whether more or less of it is better. "
+        "Say so by --direction max or --direction min."
+    )
+
+
+def _disk_problems(out: Path) -> Iterator[str]:
+    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        yield (
+            f"--out {str(out)!r}: {free / 1024**2:.0f} MB are free there, a run needs "
+            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room, or name another disk."
+        )

@@ -1,0 +1,96 @@
+"""Ray, told what we need before it is imported, started and ended with a run."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from search.data import Data, load_data
+from search.errors import ProblemError
+from search.plan import Problem
+
+if TYPE_CHECKING:
+    import ray
+
+# Found by running Ray 2.60: all of these are read when Ray is imported or started.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Our own journal is the record; Ray's loggers would write five files a trial.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # The report that ends a trial carries no metric.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # A stopped trial may be inside an epoch: its process is reused when that has ended.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "3600",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads from the environment; call before Ray is imported.
+
+    Ray's ports are open to the network on most machines, so a token of this process alone
+    guards them, and none is left in the user's home.
+    """
+    os.environ.update(ENVIRONMENT)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def stored_data(problem: Problem, *, needs_test: bool) -> "ray.ObjectRef[Data]":
+    """Have the data loaded once, by a process of its own, into the node's shared memory.
+
+    Returns:
+        A reference at once; ``fetch`` waits for what it refers to.
+    """
+    import ray
+
+    return ray.remote(num_cpus=0)(load_data).remote(problem, needs_test=needs_test)
+
+
+def fetch(stored: "ray.ObjectRef[Data]") -> Data:
+    """Return the data, its arrays read-only and in shared memory.
+
+    Raises:
+        ProblemError: Loading failed.
+    """
+    import ray
+
+    try:
+        data: Data = ray.get(stored)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ProblemError):
+            raise error.cause from None
+        raise
+    return data
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[None]:
+    """Run a Ray of this machine alone, with so many slots of one CPU each."""
+    prepare_environment()
+    import ray
+
+    # Short: the path of a socket in it may have 107 characters at most.
+    scratch = tempfile.mkdtemp(prefix="ray-")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=scratch,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)

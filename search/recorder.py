@@ -1,0 +1,77 @@
+"""The one way by which anything that happens in a search is written down."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+
+from results.columns import Decision, State
+from search.history import History
+from search.journal import Event, Journal
+from search.space import Values
+
+Listener = Callable[[Event], None]
+
+
+def seconds_since_process_start() -> float:
+    """Return the seconds since this process began, imports included."""
+    return time.time() - psutil.Process().create_time()
+
+
+class Recorder:
+    """Writes an event to the journal, folds it into the history, tells who listens.
+
+    Args:
+        journal: Where events are kept.
+        history: What has happened so far; brought up to date before the listeners are told.
+        listeners: The searcher, the live view and whoever else reads events.
+        clock: Seconds since the start of the process.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        history: History,
+        listeners: Iterable[Listener] = (),
+        *,
+        clock: Callable[[], float] = seconds_since_process_start,
+    ) -> None:
+        self.history = history
+        self._journal = journal
+        self._listeners = list(listeners)
+        self._clock = clock
+
+    def listen(self, listener: Listener) -> None:
+        """Have a listener told of every event from now on."""
+        self._listeners.append(listener)
+
+    def search_started(self, **fields: Any) -> None:
+        self._record("search_started", **fields)
+
+    def trial_started(self, trial: int, values: Values) -> None:
+        self._record("trial_started", trial=trial, values=values)
+
+    def epoch(self, trial: int, report: dict[str, Any], *, decision: Decision, worker: str) -> None:
+        """Record an epoch: what the trial reported of it and what the scheduler decided."""
+        self._record("epoch", trial=trial, decision=decision, worker=worker, **report)
+
+    def trial_ended(self, trial: int, state: State, **fields: Any) -> None:
+        self._record("trial_ended", trial=trial, state=state, **fields)
+
+    def space_grown(self, parameters: list[dict[str, Any]]) -> None:
+        """Record parameters that a trial was the first to register."""
+        self._record("space_grown", parameters=parameters)
+
+    def search_ended(self, reason: str) -> None:
+        """Record the end; trials that still run are interrupted by it."""
+        for trial in self.history.running():
+            self.trial_ended(trial.trial, State.INTERRUPTED)
+        self._record("search_ended", reason=reason)
+
+    def _record(self, kind: str, **fields: Any) -> None:
+        event = {"event": kind, "at_seconds": round(self._clock(), 3), **fields}
+        self._journal.append(event)
+        self.history.apply(event)
+        for listener in self._listeners:
+            listener(event)

@@ -1,0 +1,243 @@
+"""Retrain the best configuration, choose the number of epochs, evaluate once.
+
+Trained on the training split only, without EarlyStopping, last-epoch weights; the number of
+epochs is chosen on validation data, and only the chosen model sees the test set.
+"""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results import columns
+from search import worker
+from search.data import Data
+from search.errors import TrainingError
+from search.folder import RunFolder, replace_folder, write_json
+from search.history import Objective
+from search.plan import Problem
+from search.space import Values
+
+if TYPE_CHECKING:
+    import ray
+
+# Called with (planned epochs, epochs done) while retraining goes on.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One retraining.
+
+    Attributes:
+        epochs: How many epochs it was trained for.
+        history: The metrics of each epoch, in order.
+        model: The bytes of the ``.keras`` file, with the weights of the last epoch.
+    """
+
+    epochs: int
+    history: list[dict[str, float | None]]
+    model: bytes
+
+    def score(self, objective: Objective) -> float | None:
+        """The objective at the last epoch."""
+        return self.history[-1].get(objective.name)
+
+
+def retrain(
+    problem: Problem,
+    stored: "ray.ObjectRef[Data]",
+    values: Values,
+    *,
+    folder: RunFolder,
+    retrain_epochs: Sequence[int],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Retrain, choose, evaluate and write ``final/``. Ray is running already.
+
+    Args:
+        problem: Names of model and data, and the seed.
+        stored: The splits, in shared memory.
+        values: The configuration to train.
+        folder: Run whose ``final/`` is written; one that stands there is kept beside it.
+        retrain_epochs: The numbers of epochs to try, trained side by side.
+        progress: Told of each epoch.
+
+    Returns:
+        What ``final/evaluation.json`` says.
+
+    Raises:
+        TrainingError: The configuration cannot be trained any more, or no number of epochs
+            gave a value.
+    """
+    import ray
+
+    trained = _train_all(problem, stored, values, sorted(set(retrain_epochs)), progress)
+    chosen = choose(trained, problem.objective)
+    fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
+    _clean(fresh)
+    (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
+    _write_history(fresh / columns.HISTORY_FILE, trained)
+    scores = ray.get(
+        ray.remote(num_cpus=1)(_evaluate).remote(problem, stored, values, chosen.model)
+    )
+    write_json(fresh / columns.EVALUATION_FILE, _evaluation(problem, chosen, scores))
+    replace_folder(fresh, folder.final)
+    return _evaluation(problem, chosen, scores)
+
+
+def choose(trained: Sequence[Retrained], objective: Objective) -> Retrained:
+    """Choose by the objective at the last epoch; of equals, the one with fewer epochs.
+
+    Raises:
+        TrainingError: None has a finite value.
+    """
+    best: Retrained | None = None
+    for candidate in sorted(trained, key=lambda one: one.epochs):
+        if objective.is_better(candidate.score(objective), best.score(objective) if best else None):
+            best = candidate
+    if best is None:
+        raise TrainingError(
+            f"Retraining gave no finite {objective.name} at {[one.epochs for one in trained]} "
+            "epochs: the configuration diverges. Retrain another, or search on."
+        )
+    return best
+
+
+def _train_all(
+    problem: Problem,
+    stored: "ray.ObjectRef[Data]",
+    values: Values,
+    plans: Sequence[int],
+    progress: Progress,
+) -> list[Retrained]:
+    import ray
+
+    task = ray.remote(num_cpus=1)(_train_reporting)
+    waiting = {
+        task.options(num_returns="streaming").remote(problem, stored, values, epochs): epochs
+        for epochs in plans
+    }
+    finished = []
+    while waiting:
+        [ready], _ = ray.wait(list(waiting), num_returns=1)
+        try:
+            item = ray.get(next(ready))
+        except StopIteration:
+            del waiting[ready]
+            continue
+        if isinstance(item, Retrained):
+            finished.append(item)
+        elif isinstance(item, str):
+            raise TrainingError(f"Retraining at {waiting[ready]} epochs failed: {item}")
+        else:
+            progress(waiting[ready], item)
+    return finished
+
+
+def _train_reporting(
+    problem: Problem, data: Data, values: Values, epochs: int
+) -> Iterator[int | Retrained | str]:
+    """Yield the number of each finished epoch, then the result (or the error, as text)."""
+    items: queue.Queue[int | Retrained | str] = queue.Queue()
+
+    def work() -> None:
+        try:
+            items.put(_train(problem, data, values, epochs, items.put))
+        except Exception as error:
+            items.put(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+    threading.Thread(target=work, daemon=True).start()
+    while isinstance(item := items.get(), int):
+        yield item
+    yield item
+
+
+def _train(
+    problem: Problem, data: Data, values: Values, epochs: int, report: Callable[[int], None]
+) -> Retrained:
+    worker.set_up(threads=1)
+    import tempfile
+
+    import keras
+
+    from search import mirror
+
+    hypermodel = worker.hypermodel(problem.hypermodel)
+    worker.start_trial(worker.trial_seed(problem.seed, epochs))
+    hp = mirror.prepared(hypermodel, values)
+    model = hypermodel.build(hp)
+    rows: list[dict[str, float | None]] = []
+
+    def on_epoch_end(epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rows.append(worker.plain(logs or {}))
+        report(epoch + 1)
+
+    hypermodel.fit(
+        hp,
+        model,
+        *data.train,
+        epochs=epochs,
+        validation_data=data.validation,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)],
+        verbose=0,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / columns.MODEL_FILE
+        model.save(path)
+        return Retrained(epochs, rows, path.read_bytes())
+
+
+def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> dict[str, Any]:
+    """Evaluate the chosen model's file on the test split: the only place that reads it."""
+    worker.set_up(threads=1)
+    import tempfile
+
+    from search import mirror
+    from search.scores import evaluate
+
+    assert data.test is not None
+    hypermodel = worker.hypermodel(problem.hypermodel)
+    # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
+    model = hypermodel.build(mirror.prepared(hypermodel, values))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / columns.MODEL_FILE
+        path.write_bytes(model_bytes)
+        model.load_weights(path)
+    return evaluate(model, *data.test, class_names=data.class_names)
+
+
+def _evaluation(problem: Problem, chosen: Retrained, scores: dict[str, Any]) -> dict[str, Any]:
+    last = chosen.history[-1]
+    return scores | {
+        "epochs": chosen.epochs,
+        "seed": problem.seed,
+        "objective": problem.objective.name,
+        "validation_loss": last.get("val_loss"),
+        "validation_accuracy": last.get("val_accuracy"),
+        "train_loss": last.get("loss"),
+        "train_accuracy": last.get("accuracy"),
+    }
+
+
+def _write_history(path: Path, trained: Sequence[Retrained]) -> None:
+    rows = [
+        {columns.PLANNED_EPOCHS: one.epochs, columns.EPOCH: number}
+        | {columns.METRIC_PREFIX + name: value for name, value in metrics.items()}
+        for one in sorted(trained, key=lambda one: one.epochs)
+        for number, metrics in enumerate(one.history, start=1)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _clean(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()

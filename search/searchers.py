@@ -1,0 +1,192 @@
+"""Who chooses the next configuration: random search, or TPE.
+
+A searcher draws positions on the axes of the mirrored space; it reads the events of the search
+and nothing else, so a journal played back to it teaches it what the search taught it.
+"""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from results.columns import Decision, State
+from search.history import Objective
+from search.journal import Event
+from search.space import Parameter, Space, Values, fingerprint
+
+if TYPE_CHECKING:
+    import optuna
+
+# As keras-tuner 1.4.8: after so many draws of known configurations the space counts as exhausted.
+MAX_COLLISIONS = 20
+Position = float
+
+
+class Searcher(ABC):
+    """Proposes configurations, the space's defaults first.
+
+    Args:
+        space: The space as discovered; it may grow while trials report new parameters.
+        seed: Seed of the run. What trial n draws follows from (seed, n) and from the
+            configurations and events before it.
+    """
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        self.space = space
+        self.seed = seed
+        self._tried: set[str] = set()
+
+    def propose(self, trial: int) -> Values | None:
+        """Return the configuration of a trial, or None when every one has been tried.
+
+        Trial 0 gets the defaults: what the builder itself says is a good start.
+        """
+        for collision in range(MAX_COLLISIONS + 1):
+            is_first = trial == 0 and collision == 0
+            values = self._defaults(trial) if is_first else self._draw(trial, collision)
+            if fingerprint(values) not in self._tried:
+                self._tried.add(fingerprint(values))
+                return values
+            self._discard(trial)
+        return None
+
+    def grow(self, news: Space) -> None:
+        """Take in parameters that a trial was the first to register."""
+        self.space = self.space.extended(news)
+
+    def observe(self, event: Event) -> None:
+        """Learn from an event of the search; random search has nothing to learn."""
+        return
+
+    def _defaults(self, trial: int) -> Values:
+        return self.space.defaults()
+
+    @abstractmethod
+    def _draw(self, trial: int, collision: int) -> Values:
+        """Draw a configuration for a trial."""
+
+    def _discard(self, trial: int) -> None:
+        """Forget a draw that turned out to be known already."""
+        return
+
+
+class RandomSearcher(Searcher):
+    """Draws with Ray Tune's own domains, each configuration from (seed, trial) alone."""
+
+    def _draw(self, trial: int, collision: int) -> Values:
+        generator = np.random.default_rng([self.seed, trial, collision])
+        return fill(self.space, lambda parameter: _sample(parameter, generator))
+
+
+class TPESearcher(Searcher):
+    """Tree-structured Parzen estimator, by Optuna's ask and tell.
+
+    It is told every epoch, and the truth about stops: a trial stopped by ASHA is pruned, one
+    that ended by itself is complete, and trials still running count as poor (constant liar) so
+    that workers do not all try the same.
+
+    Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011;
+    ``optuna.samplers.TPESampler``, Optuna 5.0.
+    """
+
+    def __init__(self, space: Space, *, seed: int, objective: Objective) -> None:
+        super().__init__(space, seed=seed)
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        direction = "maximize" if objective.mode == "max" else "minimize"
+        self._optuna = optuna
+        self._objective = objective
+        self._study = optuna.create_study(direction=direction)
+        self._asked: dict[int, optuna.trial.Trial] = {}
+        self._reported: dict[int, dict[int, float]] = {}
+
+    def observe(self, event: Event) -> None:
+        """Report an epoch, or tell how a trial ended."""
+        asked = self._asked.get(event.get("trial", -1))
+        if asked is None:
+            return
+        value = event.get("metrics", {}).get(self._objective.name)
+        if event["event"] == "epoch" and value is not None:
+            self._report(event["trial"], event["epoch"], value)
+            if event["decision"] == Decision.STOP:
+                self._tell(event["trial"], State.STOPPED)
+        elif event["event"] == "trial_ended":
+            self._tell(event["trial"], State(event["state"]))
+
+    def _defaults(self, trial: int) -> Values:
+        # Known to the study from its first ask on, so that it learns from this trial too.
+        self._study.enqueue_trial(_default_positions(self.space))
+        self._draw(trial, 0)
+        return self.space.defaults()
+
+    def _draw(self, trial: int, collision: int) -> Values:
+        # Sampler state follows from (seed, trial), not from how many asks came before.
+        seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+            self._study.sampler = self._optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, constant_liar=True
+            )
+        asked = self._asked[trial] = self._study.ask()
+        return fill(self.space, lambda parameter: _suggest(asked, parameter))
+
+    def _discard(self, trial: int) -> None:
+        self._study.tell(self._asked.pop(trial), state=self._optuna.trial.TrialState.FAIL)
+
+    def _report(self, trial: int, epoch: int, value: float) -> None:
+        reported = self._reported.setdefault(trial, {})
+        if epoch not in reported:  # a trial repeated after its process died reports anew
+            self._asked[trial].report(value, step=epoch)
+        reported[epoch] = value
+
+    def _tell(self, trial: int, state: State) -> None:
+        states = self._optuna.trial.TrialState
+        asked = self._asked.pop(trial)
+        reported = list(self._reported.pop(trial, {}).values())
+        if state in (State.COMPLETED, State.EARLY_STOPPED) and reported:
+            best = max(reported) if self._objective.mode == "max" else min(reported)
+            self._study.tell(asked, best)
+        elif state in (State.STOPPED, State.INTERRUPTED) and reported:
+            self._study.tell(asked, state=states.PRUNED)
+        else:
+            self._study.tell(asked, state=states.FAIL)
+
+
+def fill(space: Space, choose: Callable[[Parameter], Position]) -> Values:
+    """Choose a value for every active parameter, parents before children."""
+    values: Values = {}
+    for parameter in space:
+        if parameter.is_active(values) and parameter.name not in values:
+            values[parameter.name] = parameter.value_at(choose(parameter))
+    return values
+
+
+def _sample(parameter: Parameter, generator: np.random.Generator) -> Position:
+    from ray import tune
+
+    size = parameter.size
+    domain = tune.uniform(0.0, 1.0) if size is None else tune.randint(0, size)
+    return float(domain.sample(random_state=generator))
+
+
+def _suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Position:
+    size = parameter.size
+    if size is None:
+        # Optuna includes the upper bound, keras-tuner does not.
+        return float(trial.suggest_float(parameter.key, 0.0, math.nextafter(1.0, 0.0)))
+    if parameter.ordered:
+        return float(trial.suggest_int(parameter.key, 0, size - 1))
+    return float(trial.suggest_categorical(parameter.key, range(size)))
+
+
+def _default_positions(space: Space) -> dict[str, Position]:
+    values = space.defaults()
+    positions: dict[str, Position] = {}
+    for parameter in space:
+        if parameter.is_active(values):
+            positions[parameter.key] = parameter.position_of(values[parameter.name])
+    return positions

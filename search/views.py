@@ -1,0 +1,183 @@
+"""What a person sees while a search runs: a live view, or plain lines where there is no screen."""
+
+import time
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from results.columns import State
+from search.history import History, TrialRecord
+from search.journal import Event
+from search.plan import Plan
+from search.recorder import seconds_since_process_start
+
+REFRESH_SECONDS = 0.5
+
+
+class View(Protocol):
+    """Shown a run; computes nothing that is kept."""
+
+    def note(self, text: str) -> None:
+        """Say something that stays on the screen."""
+
+    def begin(self, plan: Plan, history: History) -> None:
+        """Show a search from now on."""
+
+    def tell(self, event: Event) -> None:
+        """Take notice of an event."""
+
+    def tick(self) -> None:
+        """Bring what moves up to date."""
+
+    def end(self) -> None:
+        """Stop showing the search."""
+
+    def progress(self, planned_epochs: int, epoch: int) -> None:
+        """Show how far a retraining is."""
+
+
+class PlainView:
+    """A line for each thing that happened: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def note(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def begin(self, plan: Plan, history: History) -> None:
+        self._plan, self._history = plan, history
+        self._best_seen: float | None = None
+
+    def tell(self, event: Event) -> None:
+        best = self._history.best
+        name = self._plan.problem.objective.name
+        if best and best.objective != self._best_seen:
+            self._best_seen = best.objective
+            self.note(
+                f"{event['at_seconds']:7.1f} s  trial {best.trial}, epoch {best.epoch}: "
+                f"best {name} so far {best.objective:.4f}"
+            )
+        if event["event"] == "trial_ended":
+            self.note(f"{event['at_seconds']:7.1f} s  {_one_line(self._trial(event), name)}")
+
+    def tick(self) -> None:
+        return None
+
+    def end(self) -> None:
+        return None
+
+    def progress(self, planned_epochs: int, epoch: int) -> None:
+        if epoch % 10 == 0 or epoch == planned_epochs:
+            self.note(f"           retraining: epoch {epoch} of {planned_epochs}")
+
+    def _trial(self, event: Event) -> TrialRecord:
+        return self._history.trials[event["trial"]]
+
+
+class LiveView(PlainView):
+    """A table of the running trials and a line on the whole, redrawn in place."""
+
+    def begin(self, plan: Plan, history: History) -> None:
+        super().begin(plan, history)
+        self._drawn_at = 0.0
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live.start()
+        self.tick()
+
+    def tell(self, event: Event) -> None:
+        if event["event"] == "trial_ended":
+            line = _one_line(self._trial(event), self._plan.problem.objective.name)
+            self.note(f"{event['at_seconds']:7.1f} s  {line}")
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn_at >= REFRESH_SECONDS:
+            self._drawn_at = now
+            self._live.update(self._drawing(), refresh=True)
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def progress(self, planned_epochs: int, epoch: int) -> None:
+        end = "\n" if epoch == planned_epochs else "\r"
+        self._console.print(f"retraining: epoch {epoch} of {planned_epochs}   ", end=end)
+
+    def _drawing(self) -> Group:
+        name = self._plan.problem.objective.name
+        table = Table("trial", "epoch", name, "best", "configuration", box=None, pad_edge=False)
+        for trial in self._history.running():
+            newest = trial.epochs[-1] if trial.epochs else None
+            table.add_row(
+                str(trial.trial),
+                f"{newest.epoch if newest else 0}/{self._plan.problem.epochs}",
+                _number(newest.objective if newest else None),
+                _number(trial.best_value),
+                Text(configuration(trial), overflow="ellipsis", no_wrap=True),
+            )
+        seconds = seconds_since_process_start()
+        return Group(table, Text(summary(self._plan, self._history, seconds), style="bold"))
+
+
+def make_view(console: Console) -> View:
+    """Return the view that fits the console."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def summary(plan: Plan, history: History, seconds: float) -> str:
+    """Return one line: trials running, finished and stopped, best, speed, time left."""
+    trials = history.trials
+    running, stopped = len(history.running()), history.count(State.STOPPED)
+    finished = len(trials) - running - stopped
+    of = f" of {plan.trials}" if plan.trials else ""
+    parts = [
+        f"{seconds:.0f} s",
+        f"trials{of}: {running} running, {finished} finished, {stopped} stopped by ASHA",
+        f"best {_number(history.best_value)}",
+        f"{_epochs_per_second(history, seconds):.2f} epochs/s",
+    ]
+    left = seconds_left(plan, history, seconds)
+    return " · ".join([*parts, f"about {left:.0f} s left"] if left is not None else parts)
+
+
+def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
+    """Estimate the seconds to the end of the search, from the trials done so far, or None."""
+    estimates = []
+    done = len(history.trials) - len(history.running())
+    if plan.trials and done:
+        first = min(trial.started_seconds for trial in history.trials.values())
+        estimates.append((plan.trials - done) * (seconds - first) / done)
+    if plan.time_budget_seconds is not None:
+        estimates.append(plan.time_budget_seconds - seconds)
+    return max(min(estimates), 0.0) if estimates else None
+
+
+def configuration(trial: TrialRecord) -> str:
+    """Return a trial's values as ``name=value`` words, floats with three digits."""
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in trial.values.items()
+    )
+
+
+def _one_line(trial: TrialRecord, objective: str) -> str:
+    line = f"trial {trial.trial} {trial.state} after {len(trial.epochs)} epochs"
+    if trial.best:
+        line += f", best {objective} {trial.best.objective:.4f}"
+    if trial.error:
+        line += f": {trial.error.splitlines()[0]}"
+    return f"{line}  {configuration(trial)}" if trial.best else line
+
+
+def _epochs_per_second(history: History, seconds: float) -> float:
+    if not history.trials:
+        return 0.0
+    first = min(trial.started_seconds for trial in history.trials.values())
+    return history.epochs_trained / max(seconds - first, 1e-9)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,90 @@
+"""A process that trains: its set-up, done once, and what is cleared between trials."""
+
+import gc
+import os
+import socket
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from search import importer
+from search.errors import ProblemError
+from search.space import Space
+
+if TYPE_CHECKING:
+    import keras_tuner as kt
+
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+
+def set_up(threads: int | None = None) -> None:
+    """Import TensorFlow quietly; with ``threads``, let an operation use only so many.
+
+    In a warm process this costs nothing: it was done by the trial before.
+    """
+    first_time = "tensorflow" not in sys.modules
+    os.environ.update(QUIET_TENSORFLOW)
+    import tensorflow as tf
+
+    if first_time and threads is not None:
+        # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def start_trial(seed: int) -> None:
+    """Clear what the trial before left, and make what follows a function of the seed."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+    keras.utils.set_random_seed(seed)
+
+
+@lru_cache(maxsize=8)
+def hypermodel(reference: str) -> "kt.HyperModel":
+    """Load the hypermodel that a user named; once per process.
+
+    Raises:
+        ProblemError: It cannot be loaded or is no hypermodel.
+    """
+    from search.mirror import load_hypermodel
+
+    return load_hypermodel(importer.load(reference, "hypermodel"), reference)
+
+
+def discover(reference: str) -> Space:
+    """Load the hypermodel and find its space by building.
+
+    Raises:
+        ProblemError: It cannot be loaded, it raised while building, it returned no compiled
+            model, or there is nothing to tune.
+    """
+    from search import mirror
+
+    try:
+        return mirror.discover(hypermodel(reference))
+    except ProblemError:
+        raise
+    except Exception as error:
+        raise ProblemError(
+            f"--hypermodel {reference!r}: the builder raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def name() -> str:
+    """Return the name of this process: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def trial_seed(run_seed: int, trial: int) -> int:
+    """Return the seed of a trial, in 0..2**31-1, a function of the run's seed and its number."""
+    import numpy as np
+
+    return int(np.random.SeedSequence([run_seed, trial]).generate_state(1)[0] >> 1)
+
+
+def plain(logs: dict[str, Any]) -> dict[str, float | None]:
+    """Return an epoch's logs as JSON values; NaN and infinities become None."""
+    numbers = {key: float(value) for key, value in logs.items()}
+    return {key: value if abs(value) < float("inf") else None for key, value in numbers.items()}

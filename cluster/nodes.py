@@ -1,9 +1,12 @@
 """What a running Ray cluster has to offer."""
 
 import os
+import socket
 from dataclasses import dataclass
+from typing import Any
 
 GIB = 1024**3
+CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 class ClusterError(Exception):
@@ -36,23 +39,39 @@ def live_nodes(address: str) -> list[Node]:
     Raises:
         ClusterError: None answers there.
     """
+    _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}). Start "
-            "one by `ray start --head`, or name the HOST:PORT of another."
-        ) from error
+        raise ClusterError(_no_answer(address, error)) from error
     try:
         return sorted((_node(row) for row in ray.nodes() if row["Alive"]), key=lambda n: n.address)
     finally:
         ray.shutdown()
 
 
-def _node(row: dict) -> Node:  # type: ignore[type-arg]
+def _check_reachable(address: str) -> None:
+    # Ray itself would try for minutes, and write warnings meanwhile.
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(_no_answer(address, error)) from error
+
+
+def _no_answer(address: str, error: Exception) -> str:
+    return (
+        f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}). Start one "
+        "by `ray start --head`, or name the HOST:PORT of another."
+    )
+
+
+def _node(row: dict[str, Any]) -> Node:
     resources = row["Resources"]
     return Node(
         address=row["NodeManagerAddress"],

@@ -132,7 +132,7 @@ def _console() -> Console:
 def _nearest(value: str) -> str:
     import difflib
 
-    matches = difflib.get_close_matches(value, list(compare.Format), n=1)
+    matches = difflib.get_close_matches(value, [str(one) for one in compare.Format], n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 

@@ -13,7 +13,15 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from search.errors import SearchError, UsageError, nearest
-from search.plan import Algorithm, Engine, Plan, Problem, Tuner, infer_objective
+from search.plan import (
+    Algorithm,
+    Engine,
+    Plan,
+    Problem,
+    Tuner,
+    available_cores,
+    infer_objective,
+)
 from search.run import Outcome, retrain_run, run
 from search.stopping import INTERRUPTED
 from search.views import View, configuration, make_view
@@ -58,9 +66,10 @@ def run_command(
         int | None,
         typer.Option(help=f"Most trials. Default {DEFAULT_TRIALS}; no limit with --time-budget."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 12,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
     workers: Annotated[
-        int | None, typer.Option(help="Trials at once. Default: the cores of this machine.")
+        int | None,
+        typer.Option(help="Trials at once (Ray engine). Default: the cores of this machine."),
     ] = None,
     time_budget: Annotated[
         float | None, typer.Option(help="End the search after so many seconds.")
@@ -132,7 +141,7 @@ def run_command(
             algorithm=chosen_algorithm,
             tuner=chosen_tuner,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
-            workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+            workers=_workers(workers, chosen_engine),
             grace_period=grace_period,
             reduction_factor=reduction_factor,
             time_budget_seconds=time_budget,
@@ -234,6 +243,13 @@ def _trials(trials: int | None, budget: float | None, engine: Engine, tuner: Tun
     # Hyperband and grid search know by themselves how many trials they need.
     knows_itself = engine is Engine.KERAS_TUNER and tuner in (Tuner.HYPERBAND, Tuner.GRID)
     return trials if trials is not None or budget is not None or knows_itself else DEFAULT_TRIALS
+
+
+def _workers(workers: int | None, engine: Engine) -> int:
+    # keras-tuner runs one trial at a time.
+    if engine is Engine.KERAS_TUNER:
+        return 1
+    return available_cores() if workers is None else workers
 
 
 def _default_out(space: str, algorithm: str) -> Path:

@@ -43,5 +43,5 @@ class RunFolderError(SearchError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say the known name nearest to ``name``, as a hint to put behind a message, or nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
+    matches = difflib.get_close_matches(name, [str(one) for one in known], n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -40,10 +40,12 @@ class Journal:
         """
         line = encode(event)
         try:
+            size = os.fstat(self._handle).st_size
             written = os.write(self._handle, line)
             if written == len(line):
                 self._sync_when_due(event)
                 return
+            os.ftruncate(self._handle, size)  # a torn line would cost the next one too
             reason = f"only {written} of {len(line)} bytes were taken"
         except OSError as error:
             reason = str(error.strerror)

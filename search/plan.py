@@ -1,5 +1,6 @@
 """What a user asked for: a frozen value, checked whole before any work starts."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -138,6 +139,13 @@ class Plan:
         yield from _disk_problems(self.out)
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def infer_objective(name: str, direction: str | None) -> Objective:
     """Make an objective of a metric's name, its direction inferred where it is well known.
 
@@ -159,6 +167,8 @@ def infer_objective(name: str, direction: str | None) -> Objective:
 
 def _disk_problems(out: Path) -> Iterator[str]:
     folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if not os.access(folder, os.W_OK):
+        yield f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         yield (

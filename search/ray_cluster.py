@@ -80,7 +80,7 @@ def local_cluster(workers: int) -> Iterator[None]:
     import ray
 
     # Short: the path of a socket in it may have 107 characters at most.
-    scratch = tempfile.mkdtemp(prefix="ray-")
+    scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
     try:
         ray.init(
             address="local",

@@ -57,6 +57,7 @@ def retrain(
     *,
     folder: RunFolder,
     retrain_epochs: Sequence[int],
+    cores: int,
     progress: Progress,
 ) -> dict[str, Any]:
     """Retrain, choose, evaluate and write ``final/``. Ray is running already.
@@ -67,6 +68,7 @@ def retrain(
         values: The configuration to train.
         folder: Run whose ``final/`` is written; one that stands there is kept beside it.
         retrain_epochs: The numbers of epochs to try, trained side by side.
+        cores: CPU cores that the trainings share.
         progress: Told of each epoch.
 
     Returns:
@@ -78,7 +80,9 @@ def retrain(
     """
     import ray
 
-    trained = _train_all(problem, stored, values, sorted(set(retrain_epochs)), progress)
+    plans = sorted(set(retrain_epochs))
+    threads = max(1, cores // len(plans))
+    trained = _train_all(problem, stored, values, plans, threads, progress)
     chosen = choose(trained, problem.objective)
     fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
     _clean(fresh)
@@ -115,13 +119,16 @@ def _train_all(
     stored: "ray.ObjectRef[Data]",
     values: Values,
     plans: Sequence[int],
+    threads: int,
     progress: Progress,
 ) -> list[Retrained]:
     import ray
 
-    task = ray.remote(num_cpus=1)(_train_reporting)
+    task = ray.remote(num_cpus=threads)(_train_reporting)
     waiting = {
-        task.options(num_returns="streaming").remote(problem, stored, values, epochs): epochs
+        task.options(num_returns="streaming").remote(
+            problem, stored, values, epochs, threads
+        ): epochs
         for epochs in plans
     }
     finished = []
@@ -142,13 +149,14 @@ def _train_all(
 
 
 def _train_reporting(
-    problem: Problem, data: Data, values: Values, epochs: int
+    problem: Problem, data: Data, values: Values, epochs: int, threads: int
 ) -> Iterator[int | Retrained | str]:
     """Yield the number of each finished epoch, then the result (or the error, as text)."""
     items: queue.Queue[int | Retrained | str] = queue.Queue()
 
     def work() -> None:
         try:
+            worker.set_up(threads=threads)
             items.put(_train(problem, data, values, epochs, items.put))
         except Exception as error:
             items.put(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
@@ -162,7 +170,6 @@ def _train_reporting(
 def _train(
     problem: Problem, data: Data, values: Values, epochs: int, report: Callable[[int], None]
 ) -> Retrained:
-    worker.set_up(threads=1)
     import tempfile
 
     import keras

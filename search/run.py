@@ -20,7 +20,7 @@ from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import RunFolder, read_json, write_json
 from search.history import History, Objective
 from search.journal import Event, Journal, read
-from search.plan import Algorithm, Engine, Plan, Problem
+from search.plan import Algorithm, Engine, Plan, Problem, available_cores
 from search.ray_cluster import fetch, local_cluster, stored_data
 from search.recorder import Recorder, seconds_since_process_start
 from search.retrain import retrain
@@ -67,17 +67,21 @@ def run(plan: Plan, view: View) -> Outcome:
     """
     plan.check()
     folder = RunFolder(plan.out.resolve())
+    # keras-tuner runs one trial at a time, on all cores; what follows it may use them all too.
+    cores = available_cores() if plan.engine is Engine.KERAS_TUNER else plan.workers
     if plan.engine is Engine.KERAS_TUNER:
         history, reason = _search(plan, keras_tuner_engine(), folder, view)
         if is_done(plan, reason):
             return Outcome(folder, reason, history, None)
-    with local_cluster(plan.workers):
+    with local_cluster(cores):
         stored = stored_data(plan.problem, needs_test=bool(plan.retrain_epochs))
         if plan.engine is Engine.RAY:
             history, reason = _search(plan, ray_engine(stored), folder, view)
             if is_done(plan, reason):
                 return Outcome(folder, reason, history, None)
-        evaluation = _retrain(plan.problem, stored, folder, history, plan.retrain_epochs, view)
+        evaluation = _retrain(
+            plan.problem, stored, folder, history, plan.retrain_epochs, cores, view
+        )
     return Outcome(folder, reason, history, evaluation)
 
 
@@ -99,10 +103,11 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     if history.best is None:
         raise UsageError(f"{str(path)!r}: no trial has reported a value, so none can be retrained.")
     _write_outcome(folder, history)
-    with local_cluster(asked["plan"]["workers"]):
+    cores = available_cores()
+    with local_cluster(cores):
         stored = stored_data(problem, needs_test=True)
         fetch(stored)
-        evaluation = _retrain(problem, stored, folder, history, retrain_epochs, view)
+        evaluation = _retrain(problem, stored, folder, history, retrain_epochs, cores, view)
     return Outcome(folder, history.end_reason or "cut off", history, evaluation)
 
 
@@ -234,6 +239,7 @@ def _retrain(
     folder: RunFolder,
     history: History,
     retrain_epochs: tuple[int, ...],
+    cores: int,
     view: View,
 ) -> dict[str, Any]:
     assert history.best is not None
@@ -246,6 +252,7 @@ def _retrain(
         best.values,
         folder=folder,
         retrain_epochs=retrain_epochs,
+        cores=cores,
         progress=view.progress,
     )
 

@@ -10,13 +10,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.search import Searcher as RaySearcher
 
 from results.columns import Decision, State
 from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, Asha
-from search.errors import ProblemError
+from search.errors import ProblemError, SearchError
 from search.folder import RunFolder
 from search.plan import Plan, Problem
 from search.ray_cluster import fetch
@@ -82,8 +83,13 @@ def search(plan: Plan, stored: "ray.ObjectRef[Data]", *, begin: Begin, stopping:
                 callbacks=[events],
             ),
         )
-        with _interrupts_end(stopping):
-            tuner.fit()
+        try:
+            with _interrupts_end(stopping):
+                tuner.fit()
+        except TuneError:
+            if events.error is not None:
+                raise events.error from None
+            raise
 
 
 def _train(
@@ -201,6 +207,7 @@ class _Events(_NotPickled, tune.Callback):
         self._begin = begin
         self._stopping = stopping
         self._session: Session | None = None
+        self.error: SearchError | None = None
 
     @property
     def searcher(self) -> Searcher | None:
@@ -222,12 +229,16 @@ class _Events(_NotPickled, tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         number = trial.config["trial"]
-        if SPACE in result:
-            self._start_first_trial(number, Space.from_json(json.loads(result[SPACE])))
-        elif END in result:
-            self._end(number, json.loads(result[END]))
-        else:
-            self._epoch(number, result)
+        try:
+            if SPACE in result:
+                self._start_first_trial(number, Space.from_json(json.loads(result[SPACE])))
+            elif END in result:
+                self._end(number, json.loads(result[END]))
+            else:
+                self._epoch(number, result)
+        except SearchError as error:
+            self.error = error  # Tune turns it into the text of an error of its own
+            raise
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = "its process died twice"

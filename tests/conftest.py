@@ -1,0 +1,50 @@
+"""What all tests share: the environment of a worker, and small problems to search."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["COLUMNS"] = "200"
+
+HERE = Path(__file__).parent
+# Problems are named as module:attribute; this makes tests/problems.py importable by all processes.
+sys.path.insert(0, str(HERE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    part for part in (str(HERE), os.environ.get("PYTHONPATH")) if part
+)
+
+# The console commands of this environment, as a user runs them.
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="session")
+def commands() -> Path:
+    """Folder of the console commands."""
+    return BIN
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory):
+    """A real search: real data, real Ray workers, real TensorFlow, in a process of its own.
+
+    Made once for all tests that look at what comes out of one.
+    """
+    import subprocess
+
+    out = tmp_path_factory.mktemp("runs") / "a real run"
+    done = subprocess.run(
+        [
+            BIN / "fmnist-search", "run", "--space", "wide", "--trials", "8", "--epochs", "4",
+            "--grace-period", "1", "--retrain-epochs", "1,2", "--workers", "2", "--out", out,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done

@@ -1,0 +1,204 @@
+"""Small problems that tests search: named as ``problems:NAME``."""
+
+import os
+import time
+from collections import namedtuple
+
+import numpy as np
+
+CLASSES = 3
+
+
+def blobs(seed: int = 0):
+    """Three clouds of points: learnt in an epoch or two."""
+    generator = np.random.default_rng(seed)
+
+    def split(size):
+        labels = generator.integers(0, CLASSES, size)
+        centres = np.eye(CLASSES, 4)[labels] * 3
+        return (centres + generator.normal(size=(size, 4))).astype("float32"), labels
+
+    return split(240), split(60), split(60)
+
+
+def blobs_without_test():
+    return blobs()[:2]
+
+
+Named = namedtuple("Named", "train validation test class_names")
+
+
+def named_blobs(seed: int = 0):
+    return Named(*blobs(seed), class_names=("red", "green", "blue"))
+
+
+def broken_data():
+    raise FileNotFoundError("the disk with the data is not mounted")
+
+
+def strange_data():
+    return {"x": 1}
+
+
+def _compiled(hp, units, **kwargs):
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    rate = hp.Float("rate", 1e-3, 1e-1, sampling="log", default=1e-2)
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        **kwargs,
+    )
+    return model
+
+
+def small(hp):
+    return _compiled(hp, hp.Int("units", 2, 16, default=8))
+
+
+def two_configurations(hp):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    rate = hp.Choice("rate", [1e-2, 1e-3])
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def growing(hp):
+    """Registers a parameter only where the network is deep, as many builders do."""
+    layers = hp.Int("layers", 1, 3, default=1)
+    units = [hp.Int(f"units_{number}", 2, 8) for number in range(layers)]
+    return _compiled(hp, sum(units))
+
+
+def in_scopes(hp):
+    """Names with scopes and a condition."""
+    with hp.name_scope("head"):
+        units = hp.Int("units", 2, 8)
+    kind = hp.Choice("kind", ["plain", "scaled"])
+    with hp.conditional_scope("kind", ["scaled"]):
+        scale = hp.Int("scale", 2, 3)
+    return _compiled(hp, units * (scale if kind == "scaled" else 1))
+
+
+def raising(hp):
+    raise ValueError(f"units may not be {hp.Int('units', 1, 9)} here")
+
+
+def not_compiled(hp):
+    import keras
+
+    hp.Int("units", 1, 9)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
+def no_model(hp):
+    hp.Int("units", 1, 9)
+
+
+def nothing_to_tune(hp):
+    hp.Fixed("units", 3)
+    return _fixed()
+
+
+def _fixed():
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def failing_in_fit(hp):
+    """Builds well, but every training fails in the same way."""
+    import keras
+
+    hp.Int("units", 1, 9)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def mixed_ends(hp):
+    """Trials that complete, fail and diverge, by their configuration."""
+    import keras
+
+    end = hp.Choice("end", ["good", "bad", "nan"])
+    if end == "bad" and hp.Int("units", 2, 16) > 1:
+        raise RuntimeError("this configuration cannot be built")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    rate = float("nan") if end == "nan" else hp.Float("rate", 1e-3, 1e-1, sampling="log")
+    model.compile(
+        keras.optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def slow(hp):
+    """Epochs of a second or more, for tests that interrupt."""
+    import keras
+
+    class Slow(keras.Sequential):
+        def fit(self, *args, callbacks=(), **kwargs):
+            wait = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: time.sleep(1.0))
+            return super().fit(*args, callbacks=[wait, *callbacks], **kwargs)
+
+    hp.Int("units", 2, 1000)
+    model = Slow([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def dying_once(hp):
+    """The process dies in the first epoch of trial 1, the first time that it is trained."""
+    import keras
+
+    class Dying(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            marker = os.environ["DYING_MARKER"]
+            if hp.get("units") != 8 and not os.path.exists(marker):
+                open(marker, "w").close()
+                os.kill(os.getpid(), 9)
+
+    class Mortal(keras.Sequential):
+        def fit(self, *args, callbacks=(), **kwargs):
+            return super().fit(*args, callbacks=[Dying(), *callbacks], **kwargs)
+
+    hp.Int("units", 2, 1000, default=8)
+    model = Mortal([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def regression_data(seed: int = 0):
+    generator = np.random.default_rng(seed)
+    inputs = generator.normal(size=(200, 4)).astype("float32")
+    targets = inputs.sum(axis=1, keepdims=True)
+    return (
+        (inputs[:120], targets[:120]),
+        (inputs[120:160], targets[120:160]),
+        (
+            inputs[160:],
+            targets[160:],
+        ),
+    )
+
+
+def regression(hp):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(hp.Float("rate", 1e-3, 1e-1)), "mse")
+    return model

@@ -1,0 +1,92 @@
+"""What a user's typo is answered with: one clear line a mistake, status 2, nothing made."""
+
+import subprocess
+
+import pytest
+
+from search.errors import UsageError
+from search.history import Objective
+from search.plan import infer_objective
+
+
+def answered(commands, tmp_path, *arguments):
+    return subprocess.run(
+        [commands / "fmnist-search", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--trails", "3"], ["No such option: --trails (Possible options: --trials)"]),
+        (["rum"], ["No such command 'rum'. Did you mean 'run'?"]),
+        (["run", "--space", "wid"], ["--space 'wid': expected one of published, wide. Did you mean 'wide'?"]),
+        (["run", "--algorithm", "tep"], ["--algorithm 'tep': expected one of tpe, random. Did you mean 'tpe'?"]),
+        (
+            ["run", "--trials", "0", "--workers", "0", "--grace-period", "99"],
+            [
+                "--trials 0: expected 1 or more.",
+                "--workers 0: expected 1 or more.",
+                "--grace-period 99 is above --epochs 10: expected at most as many.",
+            ],
+        ),
+        (["run", "--objective", "quality"], ["Say so by --direction max or --direction min."]),
+        (["run", "--hypermodel", "problems:small"], ["without --data: name its data too"]),
+        (["run", "--retrain-epochs", "20;50"], ["expected whole numbers such as 20,50,100, or none."]),
+        (["run", "--out", "."], ["--out '.' exists already: expected a new folder"]),
+        (["retrain", "nowhere"], ["'nowhere' is no run: expected a folder with run.json"]),
+        (["run", "--trials", "many"], ["Invalid value for '--trials'"]),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_a_line_each_and_status_2(commands, tmp_path, arguments, said):
+    done = answered(commands, tmp_path, *arguments)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(said), done.stderr
+    for line, expected in zip(lines, said, strict=True):
+        assert line.startswith("error: ")
+        assert expected in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
+    """A real small disk where one can be mounted; the message is the same anywhere."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
+    try:
+        done = answered(commands, tmp_path, "run", "--out", str(disk / "run"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert done.returncode == 2
+    assert "1 MB are free there, a run needs 500 MB or more" in done.stderr
+
+
+def test_debug_shows_the_traceback(commands, tmp_path):
+    done = answered(commands, tmp_path, "retrain", "nowhere", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("val_accuracy", "max"),
+        ("val_loss", "min"),
+        ("val_mean_squared_error", "min"),
+        ("auc", "max"),
+    ],
+)
+def test_the_direction_of_known_metrics_is_inferred(name, mode):
+    assert infer_objective(name, None) == Objective(name, mode)
+
+
+def test_an_unknown_metric_needs_its_direction():
+    assert infer_objective("quality", "min").mode == "min"
+    with pytest.raises(UsageError, match="'quality'"):
+        infer_objective("quality", None)

@@ -1,0 +1,274 @@
+"""Real searches by the real command: real Ray workers, real TensorFlow."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from search.journal import read
+
+TIMEOUT_SECONDS = 300
+
+
+def start(commands, folder, *arguments, **environment):
+    return subprocess.Popen(
+        [commands / "fmnist-search", *(str(argument) for argument in arguments)],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    return process.returncode, output, errors
+
+
+def search(commands, folder, *arguments, **environment):
+    return finish(start(commands, folder, "run", *arguments, **environment))
+
+
+def events(run, kind):
+    return [event for event in read(run / "journal.jsonl").events if event["event"] == kind]
+
+
+def small(name, *more, data="blobs"):
+    return ["--hypermodel", f"problems:{name}", "--data", f"problems:{data}", *more]
+
+
+# --- The real problem -------------------------------------------------------------------------
+
+
+def test_a_real_search_makes_the_documented_run_folder(real_run):
+    run, _ = real_run
+    assert {path.name for path in run.iterdir()} == {
+        "run.json", "journal.jsonl", "trials.parquet", "epochs.parquet", "checkpoints", "best.json",
+        "final",
+    }  # fmt: skip
+    assert {path.name for path in (run / "final").iterdir()} >= {
+        "model.keras", "history.parquet", "evaluation.json",
+    }  # fmt: skip
+
+
+def test_a_real_search_runs_every_trial_and_stops_some(real_run):
+    run, _ = real_run
+    trials = pq.read_table(run / "trials.parquet").to_pylist()
+    epochs = pq.read_table(run / "epochs.parquet").to_pylist()
+    assert len(trials) == 8
+    states = [trial["state"] for trial in trials]
+    assert set(states) <= {"completed", "stopped by ASHA"}
+    assert states.count("stopped by ASHA") >= 1
+    for trial in trials:
+        own = [epoch for epoch in epochs if epoch["trial"] == trial["trial"]]
+        assert [epoch["epoch"] for epoch in own] == list(range(1, trial["epochs"] + 1))
+        assert trial["best_objective"] == max(epoch["objective"] for epoch in own)
+        stopped = trial["state"] == "stopped by ASHA"
+        assert (own[-1]["decision"] == "stop") == stopped
+        assert stopped or trial["epochs"] == 4
+
+
+def test_worker_processes_are_kept_warm(real_run):
+    run, _ = real_run
+    epochs = events(run, "epoch")
+    # Eight trials in two processes: neither an idle nor a stopped one is replaced.
+    assert len({epoch["worker"] for epoch in epochs}) == 2
+
+
+def test_trials_run_side_by_side(real_run):
+    run, _ = real_run
+    at_once = most = 0
+    for event in read(run / "journal.jsonl").events:
+        at_once += {"trial_started": 1, "trial_ended": -1}.get(event["event"], 0)
+        most = max(most, at_once)
+    assert most == 2
+
+
+def test_the_best_of_the_search_is_the_best_of_its_epochs(real_run):
+    run, _ = real_run
+    best = json.loads((run / "best.json").read_text())
+    epochs = events(run, "epoch")
+    assert best["value"] == max(epoch["metrics"]["val_accuracy"] for epoch in epochs)
+    assert best["value"] > 0.8
+    assert best["values"]["batch_size"] in (32, 64, 96, 128, 192, 256, 384, 512)
+
+
+def test_the_final_model_is_the_one_that_was_evaluated(real_run):
+    import keras
+    import numpy as np
+
+    from fmnist_model import load_data
+
+    run, _ = real_run
+    evaluation = json.loads((run / "final" / "evaluation.json").read_text())
+    history = pq.read_table(run / "final" / "history.parquet").to_pylist()
+    assert [(row["planned_epochs"], row["epoch"]) for row in history] == [(1, 1), (2, 1), (2, 2)]
+    last = {row["planned_epochs"]: row["metric:val_accuracy"] for row in history}
+    assert evaluation["epochs"] == max(last, key=lambda epochs: (last[epochs], -epochs))
+    assert evaluation["validation_accuracy"] == last[evaluation["epochs"]]
+    model = keras.models.load_model(run / "final" / "model.keras", compile=False)
+    images, labels = load_data().test
+    predicted = np.argmax(model.predict(images, batch_size=1000, verbose=0), axis=1)
+    assert evaluation["test_accuracy"] == pytest.approx(np.mean(predicted == labels), abs=2e-4)
+    matrix = np.array(evaluation["confusion_matrix"])
+    assert matrix.shape == (10, 10)
+    assert matrix.sum(axis=1).tolist() == [1000] * 10
+    assert np.trace(matrix) / 10_000 == evaluation["test_accuracy"]
+    assert evaluation["per_class"][9]["name"] == "Ankle boot"
+
+
+def test_the_screen_is_plain_and_quiet_when_it_is_no_terminal(real_run):
+    _, done = real_run
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert re.search(
+        r"trial \d+ stopped by ASHA after \d epochs, best val_accuracy 0\.\d{4}", done.stdout
+    )
+    assert re.search(r"final model \(\d epochs\): test_accuracy 0\.\d{4}", done.stdout)
+    for noise in ("ray", "tensorflow", "WARNING", "cuda"):
+        assert noise not in done.stdout.replace("a real run", "").lower().replace("array", "")
+
+
+def test_the_run_says_what_was_asked_and_with_what(real_run):
+    run, _ = real_run
+    asked = json.loads((run / "run.json").read_text())
+    assert asked["plan"]["problem"]["hypermodel"] == "fmnist_model.mlp:Wide"
+    assert asked["plan"]["trials"] == 8
+    assert asked["command"][:2] == ["fmnist-search", "run"]
+    assert {"tensorflow", "ray", "keras-tuner", "python"} <= set(asked["versions"])
+
+
+# --- Other problems, and every way to end -----------------------------------------------------
+
+
+def test_trials_end_in_named_states_and_none_ends_the_search(commands, tmp_path):
+    status, output, errors = search(
+        commands, tmp_path,
+        *small("mixed_ends", "--trials", 9, "--algorithm", "random", "--seed", 1, data="named_blobs"),
+        "--epochs", 3, "--grace-period", 3, "--retrain-epochs", 2, "--out", "run",
+    )  # fmt: skip
+    assert status == 0, output + errors
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    ends = {"good": "completed", "bad": "failed", "nan": "diverged"}
+    assert {trial["hp:end"] for trial in trials} == set(ends)
+    for trial in trials:
+        assert trial["state"] == ends[trial["hp:end"]]
+        assert (trial["error"] is not None) == (trial["state"] == "failed")
+    # Registered in one branch only: known from then on.
+    grown = [
+        row["name"]
+        for event in events(tmp_path / "run", "space_grown")
+        for row in event["parameters"]
+    ]
+    assert set(grown) <= {"units", "rate"}
+    evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
+    assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
+    # The same seed and number draw the same, and train to the same bits.
+    status, output, errors = search(
+        commands, tmp_path,
+        *small("mixed_ends", "--trials", 3, "--algorithm", "random", "--seed", 1, data="named_blobs"),
+        "--epochs", 3, "--grace-period", 3, "--retrain-epochs", "none", "--out", "again",
+    )  # fmt: skip
+    assert status == 0, output + errors
+    first, again = (
+        {(e["trial"], e["epoch"]): e["metrics"] for e in events(tmp_path / run, "epoch") if e["trial"] < 3}
+        for run in ("run", "again")
+    )  # fmt: skip
+    assert first == again
+    assert not (tmp_path / "again" / "final").exists()
+
+
+def test_a_regression_is_minimized_until_its_target(commands, tmp_path):
+    status, output, errors = search(
+        commands, tmp_path,
+        *small("regression", "--objective", "val_loss", "--target", 3.0, data="regression_data"),
+        "--epochs", 30, "--retrain-epochs", 1, "--out", "run",
+    )  # fmt: skip
+    assert status == 0, output + errors
+    assert "search ended (target reached)" in output
+    epochs = events(tmp_path / "run", "epoch")
+    assert min(epoch["metrics"]["val_loss"] for epoch in epochs) <= 3.0
+    assert "test_accuracy" not in json.loads(
+        (tmp_path / "run" / "final" / "evaluation.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (small("raising"), r"error: --hypermodel 'problems:raising': the builder raised ValueError: units"),
+        (small("small", "--objective", "val_acc"), r"error: --objective 'val_acc' is reported by no epoch"),
+        (small("failing_in_fit"), r"error: The first \d trials all failed: ValueError"),
+        (small("small", data="broken_data"), r"error: --data 'problems:broken_data': the disk with"),
+    ],
+    ids=["builder", "objective", "every-fit", "data"],
+)  # fmt: skip
+def test_a_problem_that_cannot_be_searched_ends_it_with_that_one_error(
+    commands, tmp_path, arguments, said
+):
+    status, output, errors = search(commands, tmp_path, *arguments, "--out", "run")
+    assert status in (1, 2)
+    assert re.match(said, errors), output + errors
+    assert len(errors.splitlines()) <= 3
+    assert not (tmp_path / "run").exists()  # nothing was trained: the name is free again
+
+
+def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
+    process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", "run"))
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if (tmp_path / "run" / "journal.jsonl").exists() and len(
+            events(tmp_path / "run", "epoch")
+        ) > 3:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    status, output, errors = finish(process)
+    assert status == 130, output + errors
+    assert errors == ""
+    assert "search ended (interrupted)" in output
+    assert "fmnist-search retrain run" in output
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert "interrupted" in {trial["state"] for trial in trials}
+    assert sum(trial["epochs"] for trial in trials) > 3
+    status, output, errors = finish(
+        start(commands, tmp_path, "retrain", "run", "--retrain-epochs", "1")
+    )
+    assert status == 0, output + errors
+    assert (tmp_path / "run" / "final" / "evaluation.json").exists()
+
+
+def test_a_trial_whose_process_dies_is_started_again(commands, tmp_path):
+    status, output, errors = search(
+        commands, tmp_path,
+        *small("dying_once", "--trials", 4, "--epochs", 3, "--grace-period", 3),
+        "--retrain-epochs", "none", "--out", "run", DYING_MARKER=str(tmp_path / "died"),
+    )  # fmt: skip
+    assert status == 0, output + errors
+    assert (tmp_path / "died").exists()
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert [trial["state"] for trial in trials] == ["completed"] * 4
+    assert [trial["epochs"] for trial in trials] == [3] * 4
+    assert sorted(trial["attempt"] for trial in trials) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "random", "grid"])
+def test_keras_tuner_writes_the_same_run_folder(commands, tmp_path, tuner):
+    status, output, errors = search(
+        commands, tmp_path,
+        *small("in_scopes", "--engine", "keras-tuner", "--tuner", tuner, "--trials", 4, "--epochs", 4),
+        "--retrain-epochs", "1" if tuner == "random" else "none", "--out", "run",
+    )  # fmt: skip
+    assert status == 0, output + errors
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert len(trials) == 4
+    assert {trial["state"] for trial in trials} == {"completed"}
+    assert all(trial["hp:head/units"] in range(2, 9) for trial in trials)
+    asked = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (asked["plan"]["engine"], asked["plan"]["algorithm"]) == ("keras-tuner", tuner)
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    assert best["value"] == max(trial["best_objective"] for trial in trials)
+    assert (tmp_path / "run" / "final").exists() == (tuner == "random")

@@ -1,0 +1,219 @@
+"""A trial, run in this process: what it reports and how it ends."""
+
+import keras
+import numpy as np
+import pytest
+
+import problems
+from results.columns import State
+from search import worker
+from search.data import load_data
+from search.errors import ProblemError
+from search.history import Objective
+from search.plan import Problem
+from search.retrain import Retrained, choose
+from search.scores import classification_scores, evaluate
+from search.trial import run_trial
+
+
+def problem(hypermodel="problems:small", data="problems:blobs", **changes):
+    fields = {
+        "hypermodel": hypermodel,
+        "data": data,
+        "data_dir": None,
+        "space": "small",
+        "objective": Objective("val_accuracy", "max"),
+        "epochs": 4,
+        "patience": 5,
+        "seed": 1,
+    }
+    return Problem(**(fields | changes))
+
+
+def trained(values, *, asked=None, may_go_on=lambda report: True, trial=0, weights_file=None):
+    """Run a trial; return how it ended and what it reported."""
+    asked = asked or problem()
+    reports = []
+
+    def report(epoch):
+        reports.append(dict(epoch))
+        return may_go_on(epoch)
+
+    end = run_trial(
+        asked, load_data(asked, needs_test=True), trial=trial, values=values, report=report,
+        weights_file=weights_file,
+    )  # fmt: skip
+    return end, reports
+
+
+def test_a_trial_reports_every_epoch_and_what_it_asked_for():
+    end, reports = trained({"units": 8, "rate": 0.01, "unused": 3})
+    assert end.state is State.COMPLETED
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    assert reports[0]["values"] == {"units": 8, "rate": 0.01}
+    assert [row["name"] for row in reports[0]["space"]] == ["units", "rate"]
+    assert "values" not in reports[1]
+    assert set(reports[0]["metrics"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert reports[-1]["objective"] == reports[-1]["metrics"]["val_accuracy"]
+
+
+def test_a_trial_repeats_to_the_bit_whatever_its_process_trained_before():
+    values = {"units": 8, "rate": 0.01}
+    _, first = trained(values, trial=3)
+    trained({"units": 5, "rate": 0.1}, trial=4)
+    _, again = trained(values, trial=3)
+    _, other = trained(values, trial=5)
+    metrics = [[report["metrics"] for report in reports] for reports in (first, again, other)]
+    assert metrics[0] == metrics[1]
+    assert metrics[0] != metrics[2]
+
+
+def test_a_stopped_trial_lets_fit_return():
+    ended = []
+
+    class Model(keras.Sequential):
+        def fit(self, *args, **kwargs):
+            history = super().fit(*args, **kwargs)
+            ended.append(len(history.epoch))
+            return history
+
+    problems.watched = lambda hp: _compiled(Model, hp)
+    end, reports = trained(
+        {"units": 8},
+        asked=problem("problems:watched"),
+        may_go_on=lambda report: report["epoch"] < 2,
+    )
+    assert end.state is State.STOPPED
+    assert len(reports) == 2
+    assert ended == [2]
+
+
+def _compiled(kind, hp, rate=0.01):
+    model = kind([keras.Input((4,)), keras.layers.Dense(hp.Int("units", 3, 9), "softmax")])
+    model.compile(
+        keras.optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def test_a_trial_ends_early_when_val_loss_gets_no_better():
+    problems.stuck = lambda hp: _compiled(keras.Sequential, hp, rate=0.0)
+    end, reports = trained({"units": 3}, asked=problem("problems:stuck", patience=2, epochs=9))
+    assert end.state is State.EARLY_STOPPED
+    assert len(reports) == 3
+
+
+def test_a_trial_with_nan_has_diverged():
+    end, reports = trained({"end": "nan"}, asked=problem("problems:mixed_ends"))
+    assert end.state is State.DIVERGED
+    assert len(reports) == 1
+    assert reports[0]["metrics"]["loss"] is None
+
+
+def test_an_error_of_the_users_code_is_a_result_with_its_traceback():
+    end, reports = trained({"end": "bad"}, asked=problem("problems:mixed_ends"))
+    assert end.state is State.FAILED
+    assert end.error == "RuntimeError: this configuration cannot be built"
+    assert "problems.py" in end.traceback
+    assert not end.is_fatal
+    assert reports == []
+
+
+def test_memory_that_ran_out_is_named_as_such():
+    def greedy(hp):
+        raise MemoryError("no room")
+
+    problems.greedy = greedy
+    end, _ = trained({}, asked=problem("problems:greedy"))
+    assert end.state is State.OUT_OF_MEMORY
+
+
+def test_an_objective_that_no_epoch_reports_is_fatal_and_the_near_one_is_named():
+    asked = problem(objective=Objective("val_acuracy", "max"))
+    end, reports = trained({"units": 8, "rate": 0.01}, asked=asked)
+    assert end.is_fatal
+    assert "'val_acuracy' is reported by no epoch" in end.error
+    assert "Did you mean 'val_accuracy'?" in end.error
+    assert reports == []
+
+
+# Keras keeps the optimizer's state with the weights; a fresh model has no place for it.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
+    path = tmp_path / "best.weights.h5"
+    _, reports = trained({"units": 8, "rate": 0.05}, weights_file=path)
+    best = max(report["objective"] for report in reports)
+    hp = keras_tuner_values({"units": 8, "rate": 0.05})
+    model = problems.small(hp)
+    model.load_weights(path)
+    inputs, labels = problems.blobs(1)[1]
+    assert model.evaluate(inputs, labels, verbose=0, return_dict=True)["accuracy"] == (
+        pytest.approx(best)
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def keras_tuner_values(values):
+    import keras_tuner as kt
+
+    hp = kt.HyperParameters()
+    hp.values = dict(values)
+    return hp
+
+
+def test_seeds_of_trials_differ_and_follow_from_the_run():
+    seeds = {worker.trial_seed(run, trial) for run in range(5) for trial in range(100)}
+    assert len(seeds) == 500
+    assert worker.trial_seed(1, 2) == worker.trial_seed(1, 2)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("broken_data", "the disk with the data is not mounted"),
+        ("strange_data", "expected .*as NumPy arrays; got dict"),
+        ("blobs_without_test", "no test split"),
+        ("CLASSES", "is no function"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(function, said):
+    with pytest.raises(ProblemError, match=said):
+        load_data(problem(data=f"problems:{function}"), needs_test=True)
+
+
+def test_class_names_are_kept_and_the_seed_is_handed_on():
+    one, two = (
+        load_data(problem(data="problems:named_blobs", seed=s), needs_test=True) for s in (1, 2)
+    )
+    assert one.class_names == ("red", "green", "blue")
+    assert not np.array_equal(one.train[0], two.train[0])
+
+
+def test_scores_agree_with_a_hand_counted_table():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 0, 1, 1, 1, 0])
+    scores = classification_scores(labels, predicted, classes=3)
+    assert scores["test_accuracy"] == pytest.approx(4 / 6)
+    assert scores["confusion_matrix"] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+    assert scores["precision_macro"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert scores["recall_macro"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert scores["per_class"][2] == {
+        "name": "2", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1,
+    }  # fmt: skip
+
+
+def test_a_regression_is_scored_by_kerass_own_metrics():
+    inputs, targets = problems.regression_data()[2]
+    model = problems.regression(keras_tuner_values({"rate": 0.1}))
+    assert set(evaluate(model, inputs, targets, class_names=None)) == {"test_loss"}
+
+
+def test_the_number_of_epochs_is_chosen_on_the_last_epochs_value():
+    objective = Objective("val_accuracy", "max")
+
+    def run(epochs, *values):
+        return Retrained(epochs, [{"val_accuracy": value} for value in values], b"")
+
+    tried = [run(100, 0.9, 0.6), run(20, 0.5, 0.8), run(50, 0.7, 0.8), run(30, None)]
+    assert choose(tried, objective).epochs == 20

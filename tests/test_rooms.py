@@ -1,0 +1,86 @@
+"""Conventions, held by a test: who imports whom, and what may stand in a tracked file."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("search", "fmnist_model", "cluster", "results")
+# Room: what of ours and of the large libraries it may not import.
+FORBIDDEN = {
+    "fmnist_model": {"ray", "search", "cluster", "results"},
+    "search": {"fmnist_model", "cluster"},
+    "cluster": {"search", "fmnist_model", "results", "keras", "tensorflow"},
+    "results": {"search", "fmnist_model", "cluster", "ray", "keras", "tensorflow"},
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room):
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    for path in files:
+        for module in imported_modules(path):
+            assert module.split(".")[0] not in FORBIDDEN[room], f"{path} imports {module}"
+
+
+def test_search_takes_only_the_column_names_from_results():
+    for path in (ROOT / "search").rglob("*.py"):
+        for module in imported_modules(path):
+            if module.split(".")[0] == "results":
+                assert module.startswith(("results.columns", "results.columns.")), (path, module)
+
+
+def test_the_engines_do_not_import_each_other():
+    engines = {"ray_tune": "keras_tuner", "keras_tuner": "ray_tune"}
+    for engine, other in engines.items():
+        modules = imported_modules(ROOT / "search" / "engines" / f"{engine}.py")
+        assert not any(f"engines.{other}" in module for module in modules)
+
+
+def test_the_driver_and_the_results_never_import_tensorflow():
+    code = (
+        "import search.cli, search.engines.ray_tune, results.cli, sys;"
+        "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'keras_tuner')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["fmnist-search", "fmnist-results", "fmnist-cluster"])
+def test_every_command_has_help_and_stands_in_the_readme(commands, command):
+    readme = (ROOT / "README.md").read_text()
+    told = subprocess.run(
+        [commands / command, "--help"], capture_output=True, text=True, check=True
+    )
+    subcommands = [
+        line.split()[0]
+        for line in told.stdout.partition("Commands:")[2].splitlines()
+        if line.startswith("  ") and not line.startswith("   ")
+    ]
+    assert subcommands
+    for subcommand in subcommands:
+        assert f"{command} {subcommand}" in readme
+        helped = subprocess.run(
+            [commands / command, subcommand, "--help"], capture_output=True, text=True, check=True
+        )
+        assert len(helped.stdout.splitlines()) > 3
+
+
+def test_the_lock_names_versions_and_no_index():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "tensorflow==" in lock
+    assert "://" not in lock
+    assert "--index-url" not in lock

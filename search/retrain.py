@@ -7,7 +7,7 @@ epochs is chosen on validation data, and only the chosen model sees the test set
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,8 @@ from search.space import Values
 if TYPE_CHECKING:
     import ray
 
-# Called with (planned epochs, epochs done) while retraining goes on.
-Progress = Callable[[int, int], None]
+# Called after each epoch with the epochs done by each retraining, by its planned epochs.
+Progress = Callable[[Mapping[int, int]], None]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ def _train_all(
         ): epochs
         for epochs in plans
     }
+    done = dict.fromkeys(plans, 0)
     finished = []
     while waiting:
         [ready], _ = ray.wait(list(waiting), num_returns=1)
@@ -144,7 +145,8 @@ def _train_all(
         elif isinstance(item, str):
             raise TrainingError(f"Retraining at {waiting[ready]} epochs failed: {item}")
         else:
-            progress(waiting[ready], item)
+            done[waiting[ready]] = item
+            progress(done)
     return finished
 
 

@@ -1,12 +1,20 @@
-"""What an engine works with once the space is known."""
+"""A search under way: what an engine works with, and what is written when it ends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.folder import RunFolder
+from search.describe import describe
+from search.folder import RunFolder, write_json
+from search.history import History
+from search.journal import Event, Journal
+from search.plan import Algorithm, Engine, Plan
 from search.recorder import Recorder
-from search.searchers import Searcher
+from search.searchers import RandomSearcher, Searcher, TPESearcher
 from search.space import Space
+from search.tables import write_tables
+from search.views import View
+
+KEPT_BEST_WEIGHTS = 10
 
 
 @dataclass(frozen=True)
@@ -15,16 +23,80 @@ class Session:
 
     Attributes:
         folder: The run folder, made and with its run.json.
+        journal: Where every event goes.
         searcher: Chooses the configurations (the Ray engine asks it).
         recorder: Is told of everything that happens.
-        on_tick: To be called several times a second.
+        view: What the user sees of it.
     """
 
     folder: RunFolder
+    journal: Journal
     searcher: Searcher
     recorder: Recorder
-    on_tick: Callable[[], None]
+    view: View
+
+    @classmethod
+    def open(cls, plan: Plan, space: Space, history: History, view: View) -> "Session":
+        """Make the run folder and begin to write.
+
+        Raises:
+            RunFolderError: The folder cannot be made.
+        """
+        folder = RunFolder.create(plan.out)
+        write_json(folder.run_file, describe(plan, space))
+        journal = Journal(folder.journal_file)
+        searcher = _searcher(plan, space)
+        recorder = Recorder(journal, history, [searcher.observe, view.tell])
+        recorder.listen(lambda event: _keep_best_weights(folder, history, event))
+        names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
+        view.note(f"space {plan.problem.space}: {names}")
+        view.begin(plan, history)
+        recorder.search_started(space=space.to_json())
+        return cls(folder, journal, searcher, recorder, view)
+
+    def close(self, reason: str) -> None:
+        """Record why the search ended, and write the tables and the best."""
+        self.view.end()
+        try:
+            self.recorder.search_ended(reason)
+        finally:
+            self.journal.close()
+        write_outcome(self.folder, self.recorder.history)
 
 
 # Called by an engine, once, as soon as it knows the space: nothing is written before.
 Begin = Callable[[Space], Session]
+
+
+def write_outcome(folder: RunFolder, history: History) -> None:
+    """Write what follows from the journal: both tables and best.json."""
+    write_tables(folder, history)
+    best = history.best
+    if best is not None:
+        write_json(
+            folder.best_file,
+            {
+                "trial": best.trial,
+                "epoch": best.epoch,
+                "objective": history.objective.name,
+                "value": best.objective,
+                "at_seconds": best.at_seconds,
+                "values": history.trials[best.trial].values,
+            },
+        )
+
+
+def _searcher(plan: Plan, space: Space) -> Searcher:
+    if plan.engine is Engine.RAY and plan.algorithm is Algorithm.TPE:
+        return TPESearcher(space, seed=plan.problem.seed, objective=plan.problem.objective)
+    return RandomSearcher(space, seed=plan.problem.seed)
+
+
+def _keep_best_weights(folder: RunFolder, history: History, event: Event) -> None:
+    """Remove the weights of ended trials that are not among the best."""
+    if event["event"] != "trial_ended":
+        return
+    running = {trial.trial for trial in history.running()}
+    for trial in history.ranked()[KEPT_BEST_WEIGHTS:]:
+        if trial.trial not in running:
+            folder.best_weights_file(trial.trial).unlink(missing_ok=True)

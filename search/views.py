@@ -1,6 +1,7 @@
 """What a person sees while a search runs: a live view, or plain lines where there is no screen."""
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -15,6 +16,8 @@ from search.plan import Plan
 from search.recorder import seconds_since_process_start
 
 REFRESH_SECONDS = 0.5
+# Without a screen, a line for so many epochs of retraining.
+LINE_EVERY_EPOCHS = 10
 
 
 class View(Protocol):
@@ -35,8 +38,8 @@ class View(Protocol):
     def end(self) -> None:
         """Stop showing the search."""
 
-    def progress(self, planned_epochs: int, epoch: int) -> None:
-        """Show how far a retraining is."""
+    def progress(self, done: Mapping[int, int]) -> None:
+        """Show how far the retrainings are: epochs done, by epochs planned."""
 
 
 class PlainView:
@@ -70,9 +73,9 @@ class PlainView:
     def end(self) -> None:
         return None
 
-    def progress(self, planned_epochs: int, epoch: int) -> None:
-        if epoch % 10 == 0 or epoch == planned_epochs:
-            self.note(f"           retraining: epoch {epoch} of {planned_epochs}")
+    def progress(self, done: Mapping[int, int]) -> None:
+        if sum(done.values()) % LINE_EVERY_EPOCHS == 0 or _all_done(done):
+            self.note(_retraining(done))
 
     def _trial(self, event: Event) -> TrialRecord:
         return self._history.trials[event["trial"]]
@@ -102,9 +105,8 @@ class LiveView(PlainView):
     def end(self) -> None:
         self._live.stop()
 
-    def progress(self, planned_epochs: int, epoch: int) -> None:
-        end = "\n" if epoch == planned_epochs else "\r"
-        self._console.print(f"retraining: epoch {epoch} of {planned_epochs}   ", end=end)
+    def progress(self, done: Mapping[int, int]) -> None:
+        self._console.print(_retraining(done), end="\n" if _all_done(done) else "\r")
 
     def _drawing(self) -> Group:
         name = self._plan.problem.objective.name
@@ -161,6 +163,14 @@ def configuration(trial: TrialRecord) -> str:
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in trial.values.items()
     )
+
+
+def _retraining(done: Mapping[int, int]) -> str:
+    return "retraining: epoch " + ", ".join(f"{epoch} of {plan}" for plan, epoch in done.items())
+
+
+def _all_done(done: Mapping[int, int]) -> bool:
+    return all(epoch == plan for plan, epoch in done.items())
 
 
 def _one_line(trial: TrialRecord, objective: str) -> str:

@@ -129,7 +129,7 @@ class _Recording:
         if not trial_so_far.epochs:
             report["values"] = _values(trial)
         self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=worker.name())
-        self._session.on_tick()
+        self._session.view.tick()
         self._ends_early = bool(model.stop_training)
         self._has_diverged = metrics[name] is None
         if self._stopping.reason:

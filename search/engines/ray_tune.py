@@ -216,7 +216,7 @@ class _Events(_NotPickled, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._session:
-            self._session.on_tick()
+            self._session.view.tick()
         if self._stopping.reason == INTERRUPTED:
             # Left at once: a signal to the whole process group has ended Ray's processes too.
             raise KeyboardInterrupt

@@ -216,15 +216,51 @@ def test_a_problem_that_cannot_be_searched_ends_it_with_that_one_error(
     assert not (tmp_path / "run").exists()  # nothing was trained: the name is free again
 
 
-def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
-    process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", "run"))
+def wait_for_epochs(process, run, count):
+    """Wait until a run has trained so many epochs, or its process has ended."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if (tmp_path / "run" / "journal.jsonl").exists() and len(
-            events(tmp_path / "run", "epoch")
-        ) > 3:
-            break
+        if (run / "journal.jsonl").exists() and len(events(run, "epoch")) >= count:
+            return
         time.sleep(0.2)
+
+
+def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(commands, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
+    try:
+        run = disk / "run"
+        process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", run))
+        wait_for_epochs(process, run, 3)
+        subprocess.run(
+            ["dd", "if=/dev/zero", f"of={disk / 'filler'}", "bs=1M"],
+            capture_output=True,
+            check=False,
+        )
+        status, output, errors = finish(process)
+        assert status == 2, output + errors
+        assert re.match(r"error: .*journal.jsonl cannot be written .*Make room", errors), errors
+        assert len(errors.splitlines()) == 1
+        assert len(events(run, "epoch")) >= 3
+        assert read(run / "journal.jsonl").damaged_lines == ()
+        (disk / "filler").unlink()
+        status, output, errors = finish(
+            start(commands, tmp_path, "retrain", run, "--retrain-epochs", "1")
+        )
+        assert status == 0, output + errors
+        assert (run / "trials.parquet").exists()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
+    process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", "run"))
+    wait_for_epochs(process, tmp_path / "run", 4)
     process.send_signal(signal.SIGINT)
     status, output, errors = finish(process)
     assert status == 130, output + errors

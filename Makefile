@@ -15,7 +15,7 @@ SEARCH_PLAN ?= --space wide --trials 24 --time-budget 330 --retrain-epochs 20
 ISOLATE := unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
-.PHONY: setup data search test check lock clean
+.PHONY: setup data search test check benchmark lock clean
 
 setup: $(INSTALLED)
 
@@ -49,6 +49,10 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Seconds to the published validation accuracy, for three seeds; asserts nothing.
+benchmark: data
+	@$(BIN)/python tests/benchmarks/time_to_target.py
 
 # Needs uv (https://docs.astral.sh/uv); the lock names no index, so that any will do.
 lock:

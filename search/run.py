@@ -144,7 +144,7 @@ def _check(found: Outcome, stopping: Stopping) -> None:
     """Raise what made the search fail; a folder without one trained epoch is removed."""
     error: SearchError | None = stopping.error
     if error is None and found.history.best is None and found.reason != INTERRUPTED:
-        error = AllTrialsFailedError(_no_value(found.history))
+        error = AllTrialsFailedError(_no_value(found))
     if error is None:
         return
     for trial in found.history.trials.values():
@@ -157,10 +157,13 @@ def _check(found: Outcome, stopping: Stopping) -> None:
     raise error
 
 
-def _no_value(history: History) -> str:
-    ends = sorted({f"{trial.state} ({trial.error})" for trial in history.trials.values()})
-    name = history.objective.name
-    return f"No trial reported a value of {name}: {'; '.join(ends) or 'none ran'}."
+def _no_value(found: Outcome) -> str:
+    trials = found.history.trials.values()
+    ends = sorted({f"{trial.state}{f': {trial.error}' if trial.error else ''}" for trial in trials})
+    return (
+        f"The search ended ({found.reason}) before any epoch reported a finite "
+        f"{found.history.objective.name}; trials: {'; '.join(ends) or 'none'}."
+    )
 
 
 def _retrained(

@@ -1,9 +1,11 @@
 """A process that trains: its set-up, done once, and what is cleared between trials."""
 
+import contextlib
 import gc
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +26,29 @@ def set_up(threads: int | None = None) -> None:
     """
     first_time = "tensorflow" not in sys.modules
     os.environ.update(QUIET_TENSORFLOW)
-    import tensorflow as tf
+    with _silent_errors() if first_time else contextlib.nullcontext():
+        import tensorflow as tf
 
     if first_time and threads is not None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+@contextlib.contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Keep what libraries write while they are imported off the screen.
+
+    TensorFlow 2.21 writes about GPUs to the error stream itself, whatever its log level.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def start_trial(seed: int) -> None:

@@ -3,6 +3,8 @@
 The library is used as it is; what happens is learnt through its public hooks.
 """
 
+import contextlib
+import io
 import tempfile
 import time
 from typing import Any
@@ -51,13 +53,15 @@ def search(plan: Plan, *, begin: Begin, stopping: Stopping) -> None:
         tuner.attach(plan, session, stopping)
         stop_early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
         try:
-            tuner.search(
-                *data.train,
-                epochs=problem.epochs,
-                validation_data=data.validation,
-                callbacks=[stop_early] if problem.patience else [],
-                verbose=0,
-            )
+            # It writes every trial's traceback to the screen: the journal has it.
+            with contextlib.redirect_stderr(io.StringIO()):
+                tuner.search(
+                    *data.train,
+                    epochs=problem.epochs,
+                    validation_data=data.validation,
+                    callbacks=[stop_early] if problem.patience else [],
+                    verbose=0,
+                )
         except _SearchEnds:
             pass
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from search.data import Data, load_data
 from search.errors import ProblemError
 from search.plan import Problem
+from search.quiet import silent_errors
 
 if TYPE_CHECKING:
     import ray
@@ -29,7 +30,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Without a route to anywhere Ray warns, on the user's screen, that it guesses its address.
     "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -84,14 +84,16 @@ def local_cluster(workers: int) -> Iterator[None]:
     # Short: the path of a socket in it may have 107 characters at most.
     scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
     try:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _temp_dir=scratch,
-        )
+        # Without a route to anywhere Ray warns that it guesses its address.
+        with silent_errors():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=scratch,
+            )
         yield
     finally:
         ray.shutdown()

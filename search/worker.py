@@ -5,12 +5,12 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from search import importer
 from search.errors import ProblemError
+from search.quiet import silent_errors
 from search.space import Space
 
 if TYPE_CHECKING:
@@ -26,29 +26,14 @@ def set_up(threads: int | None = None) -> None:
     """
     first_time = "tensorflow" not in sys.modules
     os.environ.update(QUIET_TENSORFLOW)
-    with _silent_errors() if first_time else contextlib.nullcontext():
+    # TensorFlow 2.21 writes about GPUs whatever its log level.
+    with silent_errors() if first_time else contextlib.nullcontext():
         import tensorflow as tf
 
     if first_time and threads is not None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-
-
-@contextlib.contextmanager
-def _silent_errors() -> Iterator[None]:
-    """Keep what libraries write while they are imported off the screen.
-
-    TensorFlow 2.21 writes about GPUs to the error stream itself, whatever its log level.
-    """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def start_trial(seed: int) -> None:

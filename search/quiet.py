@@ -1,0 +1,22 @@
+"""Keeping foreign noise off the user's screen."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def silent_errors() -> Iterator[None]:
+    """Drop what is written to the error stream, by native code too.
+
+    For the start of a library that writes about itself there whatever its log level says; what
+    goes wrong is raised and still seen.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-NAME ?= $(shell date +%Y%m%d-%H%M%S)
-OUT ?= runs/wide-$(NAME)
+NOW := $(shell date +%Y%m%d-%H%M%S)
+OUT ?= runs/wide-$(NOW)
 SEARCH_PLAN ?= --space wide --trials 24 --time-budget 330 --retrain-epochs 20
 
 # Ray opens its ports to the network of the machine. The tests get a network of their own, with

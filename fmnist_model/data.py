@@ -30,6 +30,8 @@ CLASS_NAMES = (
     "Ankle boot",
 )
 VALIDATION_SIZE = 6_000
+# Train images, train labels, test images, test labels.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 HOW_TO_GET = "Run `make data` (or `python -m fmnist_model.data`) to fetch a good copy."
 
 
@@ -97,7 +99,7 @@ def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
 
     Args:
         data_dir: Folder of the four gzip'd IDX files. Without it they are looked for as
-            ``find_data_dir`` says and, where they are nowhere, downloaded.
+            ``locate`` says and, where they are nowhere, downloaded.
         seed: Seed of the split of the 60,000 training images into 54,000 and 6,000,
             stratified by label (5,400 and 600 of each class).
 
@@ -109,8 +111,7 @@ def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
     """
     from sklearn.model_selection import train_test_split
 
-    folder = find_data_dir(data_dir) or download()
-    images, labels, test_images, test_labels = read_folder(folder)
+    _, (images, labels, test_images, test_labels) = locate(data_dir)
     train, validation = train_test_split(
         np.arange(len(labels)), test_size=VALIDATION_SIZE, stratify=labels, random_state=seed
     )
@@ -122,29 +123,35 @@ def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
     )
 
 
-def find_data_dir(data_dir: str | Path | None = None) -> Path | None:
-    """Find the folder of the data set without fetching anything.
+def locate(data_dir: str | Path | None = None) -> tuple[Path, Arrays]:
+    """Find the data set, or fetch it, and read it.
 
     The order: ``data_dir``, the variable ``FASHION_MNIST_DIR``, Debian's package
-    ``dataset-fashion-mnist``, the Keras cache, this project's cache.
+    ``dataset-fashion-mnist``, the Keras cache, this project's cache, a download. A folder that
+    was named is used or refused; of the others, a damaged one is passed over for the next.
 
     Returns:
-        The first folder that holds any of the four files, or None.
+        The folder, and what ``read_folder`` reads in it.
 
     Raises:
-        DataError: A folder that was named, by argument or variable, holds none of them.
+        DataError: Names every file that is wrong, and every source that could not be reached.
     """
     named = data_dir or os.environ.get("FASHION_MNIST_DIR")
     if named:
         folder = Path(named).expanduser()
-        if not _holds_any_file(folder):
-            raise DataError(
-                f"No Fashion-MNIST in {str(folder)!r}: expected {_file_names()} there. "
-                "Name the folder of these files, or leave it out to use or fetch another copy."
-            )
-        return folder
-    places = (fetch.DEBIAN_DIR, fetch.keras_cache_dir(), fetch.project_cache_dir())
-    return next((folder for folder in places if _holds_any_file(folder)), None)
+        return folder, read_folder(folder)
+    problems = []
+    for folder in (fetch.DEBIAN_DIR, fetch.keras_cache_dir(), fetch.project_cache_dir()):
+        if any((folder / file.name).is_file() for file in FILES):
+            try:
+                return folder, read_folder(folder)
+            except DataError as error:
+                problems.append(str(error))
+    try:
+        folder = download()
+    except DataError as error:
+        raise DataError("\n".join([*problems, str(error)])) from error
+    return folder, read_folder(folder)
 
 
 def download() -> Path:
@@ -164,14 +171,17 @@ def download() -> Path:
             return fetcher([file.name for file in FILES], verify=read_folder)
         except fetch.FetchError as error:
             failures.append(str(error))
+        except DataError:
+            failures.append(f"what fetch.{fetcher.__name__} was served is not the data set")
     raise DataError(
         "Fashion-MNIST is not on this machine and could not be fetched: "
         + "; ".join(failures)
-        + f". Put {_file_names()} into a folder and name it by --data-dir or FASHION_MNIST_DIR."
+        + f". Put {', '.join(file.name for file in FILES)} into a folder and name it by --data-dir "
+        "or FASHION_MNIST_DIR."
     )
 
 
-def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def read_folder(folder: Path) -> Arrays:
     """Read and verify the four files of a folder.
 
     Returns:
@@ -240,19 +250,10 @@ def _scaled(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(255)
 
 
-def _holds_any_file(folder: Path) -> bool:
-    return any((folder / file.name).is_file() for file in FILES)
-
-
-def _file_names() -> str:
-    return ", ".join(file.name for file in FILES)
-
-
 def main() -> None:
     """Find or fetch the data set, verify it and say where it is (``make data``)."""
     try:
-        folder = find_data_dir() or download()
-        read_folder(folder)
+        folder, _ = locate()
     except DataError as error:
         raise SystemExit(f"error: {error}") from None
     print(f"Fashion-MNIST: {folder} (all four files verified)")

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from enum import StrEnum
 
 from rich.table import Table
+from rich.text import Text
 
 from results.rows import Row
 
@@ -87,7 +88,7 @@ def as_table(rows: Sequence[Row]) -> Table:
         )
     for row in rows:
         style = "dim" if row.engine == "published" else None
-        table.add_row(*(text(row) for _, text in columns), style=style)
+        table.add_row(*(Text(text(row)) for _, text in columns), style=style)
     return table
 
 

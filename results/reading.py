@@ -85,6 +85,7 @@ def row_of(run: Run) -> Row:
         name=run.name,
         engine=plan["engine"],
         objective=run.objective,
+        mode=run.mode,
         best=best[columns.BEST_OBJECTIVE] if best else None,
         reached_seconds=best[columns.BEST_SECONDS] if best else None,
         test_accuracy=evaluation.get("test_accuracy"),

@@ -12,6 +12,7 @@ class Row:
         name: The run's folder, or what the published figure is of.
         engine: ``ray``, ``keras-tuner`` or ``published``.
         objective: The metric that was searched by.
+        mode: ``max`` or ``min``: which values of it are the better ones.
         best: Best value of the objective over all epochs of all trials.
         reached_seconds: When it was reached, from the start of the process.
         test_accuracy: Accuracy of the final model on the test set, in 0..1.
@@ -30,6 +31,7 @@ class Row:
     name: str
     engine: str
     objective: str | None = None
+    mode: str = "max"
     best: float | None = None
     reached_seconds: float | None = None
     test_accuracy: float | None = None
@@ -46,14 +48,11 @@ class Row:
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows: by objective, then the better first; a row without a value comes last.
-
-    Less is better for an objective whose name says loss or error, else more is.
-    """
+    """Sort rows: by objective, then the better first; a row without a value comes last."""
     return sorted(rows, key=_rank)
 
 
 def _rank(row: Row) -> tuple[str, bool, float, str]:
     objective = row.objective or ""
-    sign = 1.0 if "loss" in objective or "error" in objective else -1.0
+    sign = 1.0 if row.mode == "min" else -1.0
     return objective, row.best is None, sign * (row.best or 0.0), row.name

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from results import columns
 from results.reading import Run
@@ -40,7 +41,7 @@ def trials_table(run: Run) -> Table:
             "" if best is None else f"{best:.4f}",
             "" if best is None else str(row[columns.BEST_EPOCH]),
             f"{row[columns.TRAIN_SECONDS]:.1f}",
-            " ".join([*error, *_words(row["hyperparameters"])]),
+            Text(" ".join([*error, *_words(row["hyperparameters"])])),
         )
     return table
 

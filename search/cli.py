@@ -51,7 +51,7 @@ def _choices(choices: type[StrEnum]) -> str:
 def _options(
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the traceback of an error; goes before the command."),
+        typer.Option("--debug", help="Show the traceback of an error."),
     ] = False,
 ) -> None:
     """Take the options of all commands."""
@@ -81,7 +81,9 @@ def run_command(
     algorithm: Annotated[
         str, typer.Option(help=f"How configurations are chosen: {_choices(Algorithm)}.")
     ] = "tpe",
-    grace_period: Annotated[int, typer.Option(help="ASHA: epochs every trial may train.")] = 2,
+    grace_period: Annotated[
+        int | None, typer.Option(help="ASHA: epochs every trial may train. Default: 2.")
+    ] = None,
     reduction_factor: Annotated[
         float, typer.Option(help="ASHA: about one trial in so many passes a rung.")
     ] = 3.0,
@@ -142,7 +144,7 @@ def run_command(
             tuner=chosen_tuner,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
             workers=_workers(workers, chosen_engine),
-            grace_period=grace_period,
+            grace_period=min(2, epochs) if grace_period is None else grace_period,
             reduction_factor=reduction_factor,
             time_budget_seconds=time_budget,
             target=target,

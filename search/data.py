@@ -49,8 +49,7 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
     try:
         loaded = function(**_accepted(function, seed=problem.seed, data_dir=problem.data_dir))
     except Exception as error:
-        told = str(error) or type(error).__name__
-        raise ProblemError(f"--data {problem.data!r}: {told}") from error
+        raise ProblemError(f"--data {problem.data!r}: {type(error).__name__}: {error}") from error
     data = _checked(loaded, problem.data)
     if needs_test and data.test is None:
         raise ProblemError(

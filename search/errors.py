@@ -4,7 +4,11 @@ Each message says what came and where, what was expected and what to do.
 """
 
 import difflib
+import re
+import textwrap
 from collections.abc import Iterable
+
+MAX_MESSAGE_CHARACTERS = 400
 
 
 class SearchError(Exception):
@@ -39,6 +43,13 @@ class TrainingError(SearchError):
 
 class RunFolderError(SearchError):
     """A run folder is missing, taken, or does not hold what is needed."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return ``ErrorType: message`` in one line without colours, for a table or a screen."""
+    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()
+    text = " ".join(words) or "no message"
+    return f"{type(error).__name__}: {textwrap.shorten(text, MAX_MESSAGE_CHARACTERS)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

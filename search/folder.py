@@ -97,12 +97,20 @@ def beside(path: Path) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` when the block ends well.
 
     A reader, a kill or a full disk never meets a half-written ``path``.
+
+    Raises:
+        RunFolderError: It could not be written.
     """
     fresh = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield fresh
         _sync(fresh)
         os.replace(fresh, path)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}): what stood there is "
+            "kept. Make room on that disk."
+        ) from error
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ The same fold serves the running search (live view, best, target) and the journa
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from results.columns import Decision, State
@@ -37,6 +37,11 @@ class Objective:
         if value is None or target is None:
             return False
         return value >= target if self.mode == "max" else value <= target
+
+
+def has_diverged(metrics: Mapping[str, float | None], objective: Objective) -> bool:
+    """Tell whether an epoch's loss or objective is no finite number any more (None here)."""
+    return metrics.get(objective.name, 0.0) is None or metrics.get("loss", 0.0) is None
 
 
 @dataclass(frozen=True)

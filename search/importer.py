@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search.errors import ProblemError, nearest
+from search.errors import ProblemError, nearest, one_line
 
 
 def load(reference: str, what: str) -> Any:
@@ -35,8 +35,7 @@ def load(reference: str, what: str) -> Any:
         ) from error
     except Exception as error:
         raise ProblemError(
-            f"--{what} {reference!r}: importing {module_name!r} raised "
-            f"{type(error).__name__}: {error}."
+            f"--{what} {reference!r}: importing {module_name!r} raised {one_line(error)}"
         ) from error
     for name in path.split("."):
         if not hasattr(found, name):

@@ -123,13 +123,17 @@ class Plan:
         for option, (value, least) in whole_numbers.items():
             if value is not None and value < least:
                 yield f"{option} {value}: expected {least} or more."
-        if self.grace_period > problem.epochs:
+        if self.grace_period > problem.epochs >= 1:
             yield (
                 f"--grace-period {self.grace_period} is above --epochs {problem.epochs}: "
                 "expected at most as many."
             )
-        if self.reduction_factor <= 1:
-            yield f"--reduction-factor {self.reduction_factor}: expected more than 1, such as 3."
+        lowest = 1.5 if self.engine is Engine.KERAS_TUNER else 1.0  # Hyperband rounds it
+        if self.reduction_factor <= lowest:
+            yield (
+                f"--reduction-factor {self.reduction_factor}: expected more than {lowest}, "
+                "such as 3."
+            )
         if self.time_budget_seconds is not None and self.time_budget_seconds <= 0:
             yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
         if any(epochs < 1 for epochs in self.retrain_epochs):

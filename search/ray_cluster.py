@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from search.data import Data, load_data
-from search.errors import ProblemError
+from search.errors import ProblemError, one_line
 from search.plan import Problem
 from search.quiet import silent_errors
 
@@ -71,7 +71,9 @@ def fetch(stored: "ray.ObjectRef[Data]") -> Data:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ProblemError):
             raise error.cause from None
-        raise
+        raise ProblemError(f"Loading the data (--data) failed: {one_line(error.cause)}") from error
+    except ray.exceptions.RayError as error:
+        raise ProblemError(f"Loading the data (--data) failed: {one_line(error)}") from error
     return data
 
 

@@ -5,6 +5,8 @@ epochs is chosen on validation data, and only the chosen model sees the test set
 """
 
 import queue
+import shutil
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +20,9 @@ import pyarrow.parquet as pq
 from results import columns
 from search import worker
 from search.data import Data
-from search.errors import TrainingError
+from search.errors import TrainingError, one_line
 from search.folder import RunFolder, replace_folder, write_json
-from search.history import Objective
+from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.space import Values
 
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 
 # Called after each epoch with the epochs done by each retraining, by its planned epochs.
 Progress = Callable[[Mapping[int, int]], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a retraining failed: in one line, and where."""
+
+    message: str
+    traceback: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +90,30 @@ def retrain(
     """
     import ray
 
+    try:
+        return _retrain(problem, stored, values, folder, retrain_epochs, cores, progress)
+    except ray.exceptions.RayError as error:
+        raise TrainingError(f"Retraining or evaluating failed: {one_line(error)}") from error
+
+
+def _retrain(
+    problem: Problem,
+    stored: "ray.ObjectRef[Data]",
+    values: Values,
+    folder: RunFolder,
+    retrain_epochs: Sequence[int],
+    cores: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    import ray
+
     plans = sorted(set(retrain_epochs))
     threads = max(1, cores // len(plans))
     trained = _train_all(problem, stored, values, plans, threads, progress)
     chosen = choose(trained, problem.objective)
     fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
-    _clean(fresh)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
     (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
     _write_history(fresh / columns.HISTORY_FILE, trained)
     scores = ray.get(
@@ -104,7 +132,9 @@ def choose(trained: Sequence[Retrained], objective: Objective) -> Retrained:
     """
     best: Retrained | None = None
     for candidate in sorted(trained, key=lambda one: one.epochs):
-        if objective.is_better(candidate.score(objective), best.score(objective) if best else None):
+        diverged = has_diverged(candidate.history[-1], objective)
+        best_score = best.score(objective) if best else None
+        if not diverged and objective.is_better(candidate.score(objective), best_score):
             best = candidate
     if best is None:
         raise TrainingError(
@@ -142,8 +172,10 @@ def _train_all(
             continue
         if isinstance(item, Retrained):
             finished.append(item)
-        elif isinstance(item, str):
-            raise TrainingError(f"Retraining at {waiting[ready]} epochs failed: {item}")
+        elif isinstance(item, Failure):
+            failed = TrainingError(f"Retraining at {waiting[ready]} epochs: {item.message}")
+            failed.add_note(item.traceback)
+            raise failed
         else:
             done[waiting[ready]] = item
             progress(done)
@@ -152,16 +184,16 @@ def _train_all(
 
 def _train_reporting(
     problem: Problem, data: Data, values: Values, epochs: int, threads: int
-) -> Iterator[int | Retrained | str]:
-    """Yield the number of each finished epoch, then the result (or the error, as text)."""
-    items: queue.Queue[int | Retrained | str] = queue.Queue()
+) -> Iterator[int | Retrained | Failure]:
+    """Yield the number of each finished epoch, then the result or why there is none."""
+    items: queue.Queue[int | Retrained | Failure] = queue.Queue()
 
     def work() -> None:
         try:
             worker.set_up(threads=threads)
             items.put(_train(problem, data, values, epochs, items.put))
         except Exception as error:
-            items.put(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+            items.put(Failure(one_line(error), traceback.format_exc()))
 
     threading.Thread(target=work, daemon=True).start()
     while isinstance(item := items.get(), int):
@@ -172,8 +204,6 @@ def _train_reporting(
 def _train(
     problem: Problem, data: Data, values: Values, epochs: int, report: Callable[[int], None]
 ) -> Retrained:
-    import tempfile
-
     import keras
 
     from search import mirror
@@ -206,8 +236,6 @@ def _train(
 def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> dict[str, Any]:
     """Evaluate the chosen model's file on the test split: the only place that reads it."""
     worker.set_up(threads=1)
-    import tempfile
-
     from search import mirror
     from search.scores import evaluate
 
@@ -215,11 +243,12 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
     hypermodel = worker.hypermodel(problem.hypermodel)
     # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
     model = hypermodel.build(mirror.prepared(hypermodel, values))
+    model(data.train[0][:1])  # a builder need not declare the shape of its input
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         path.write_bytes(model_bytes)
         model.load_weights(path)
-    return evaluate(model, *data.test, class_names=data.class_names)
+    return worker.plain(evaluate(model, *data.test, class_names=data.class_names))
 
 
 def _evaluation(problem: Problem, chosen: Retrained, scores: dict[str, Any]) -> dict[str, Any]:
@@ -243,10 +272,3 @@ def _write_history(path: Path, trained: Sequence[Retrained]) -> None:
         for number, metrics in enumerate(one.history, start=1)
     ]
     pq.write_table(pa.Table.from_pylist(rows), path)
-
-
-def _clean(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()

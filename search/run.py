@@ -54,7 +54,9 @@ def run(plan: Plan, view: View) -> Outcome:
             trial. What was found before is kept in the run folder.
     """
     plan.check()
-    view.note(f"starting Ray and TensorFlow; trials at once: {plan.workers}")
+    view.note(
+        f"starting, trials at once: {plan.workers}; the first epoch takes some seconds to come"
+    )
     if plan.engine is Engine.KERAS_TUNER:
         found = _search(plan, _keras_tuner_engine(), view)
         if is_done(plan, found):
@@ -178,13 +180,16 @@ def _retrained(
     best = found.history.trials[found.history.best.trial]
     epochs = ", ".join(str(number) for number in retrain_epochs)
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
-    evaluation = retrain(
-        problem,
-        stored,
-        best.values,
-        folder=found.folder,
-        retrain_epochs=retrain_epochs,
-        cores=cores,
-        progress=view.progress,
-    )
+    try:
+        evaluation = retrain(
+            problem,
+            stored,
+            best.values,
+            folder=found.folder,
+            retrain_epochs=retrain_epochs,
+            cores=cores,
+            progress=view.progress,
+        )
+    except KeyboardInterrupt:
+        return replace(found, reason=INTERRUPTED)
     return replace(found, evaluation=evaluation)

@@ -74,7 +74,7 @@ class Searcher(ABC):
 
 
 class RandomSearcher(Searcher):
-    """Draws with Ray Tune's own domains, each configuration from (seed, trial) alone."""
+    """Draws with Ray Tune's own domains, each configuration from the space, seed and trial."""
 
     def _draw(self, trial: int, collision: int) -> Values:
         generator = np.random.default_rng([self.seed, trial, collision])

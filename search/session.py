@@ -46,12 +46,13 @@ class Session:
         write_json(folder.run_file, describe(plan, space))
         journal = Journal(folder.journal_file)
         searcher = _searcher(plan, space)
-        recorder = Recorder(journal, history, [searcher.observe, view.tell])
+        recorder = Recorder(journal, history, [searcher.observe])
         recorder.listen(lambda event: _keep_best_weights(folder, history, event))
+        recorder.search_started(space=space.to_json())
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
         view.begin(plan, history)
-        recorder.search_started(space=space.to_json())
+        recorder.listen(view.tell)
         return cls(folder, journal, searcher, recorder, view)
 
     def close(self, reason: str) -> None:

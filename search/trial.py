@@ -17,7 +17,8 @@ import tensorflow as tf
 from results.columns import State
 from search import mirror, worker
 from search.data import Data
-from search.errors import ObjectiveError, SearchError, nearest
+from search.errors import ObjectiveError, SearchError, nearest, one_line
+from search.history import has_diverged
 from search.plan import Problem
 from search.space import Values
 
@@ -92,10 +93,10 @@ def run_trial(
             raise ObjectiveError("HyperModel.fit trained no epoch: expected it to call model.fit.")
     except Exception as error:
         return _failed(error)
-    if reporter.was_stopped:
-        return TrialEnd(State.STOPPED)
     if reporter.has_diverged:
         return TrialEnd(State.DIVERGED)
+    if reporter.was_stopped:
+        return TrialEnd(State.STOPPED)
     if any(callback.stopped_epoch > 0 for callback in early_stopping):
         return TrialEnd(State.EARLY_STOPPED)
     return TrialEnd(State.COMPLETED)
@@ -133,10 +134,12 @@ class Reporter(keras.callbacks.Callback):
                 f"--objective {self._objective.name!r} is reported by no epoch: expected one of "
                 f"{', '.join(sorted(metrics))}.{nearest(self._objective.name, metrics)}"
             )
+        self.has_diverged = has_diverged(metrics, self._objective)
         report: dict[str, Any] = {
             "epoch": epoch + 1,
             "epoch_seconds": round(epoch_seconds, 6),
-            "objective": metrics[self._objective.name],
+            # A diverged trial ends by itself: no value for the scheduler to judge it by.
+            "objective": None if self.has_diverged else metrics[self._objective.name],
             "metrics": metrics,
         }
         if self.epochs == 0:
@@ -146,7 +149,6 @@ class Reporter(keras.callbacks.Callback):
         self._keep_if_best(metrics[self._objective.name])
         may_go_on = self._report(report)
         self.was_stopped = not may_go_on
-        self.has_diverged = metrics[self._objective.name] is None or metrics.get("loss", 0) is None
         if self.was_stopped or self.has_diverged:
             # fit returns by itself, so that on_train_end and what follows fit still run.
             self.model.stop_training = True
@@ -171,9 +173,8 @@ def _failed(error: Exception) -> TrialEnd:
     if isinstance(error, ObjectiveError):
         return TrialEnd.of_a_problem(error)
     is_out_of_memory = isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError))
-    message = str(error).strip() or "no message"
     return TrialEnd(
         State.OUT_OF_MEMORY if is_out_of_memory else State.FAILED,
-        error=f"{type(error).__name__}: {message}",
+        error=one_line(error),
         traceback=traceback.format_exc(),
     )

@@ -2,14 +2,16 @@
 
 import contextlib
 import gc
+import math
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from search import importer
-from search.errors import ProblemError
+from search.errors import ProblemError, one_line
 from search.quiet import silent_errors
 from search.space import Space
 
@@ -72,7 +74,7 @@ def discover(reference: str) -> Space:
         raise
     except Exception as error:
         raise ProblemError(
-            f"--hypermodel {reference!r}: the builder raised {type(error).__name__}: {error}"
+            f"--hypermodel {reference!r}: the builder raised {one_line(error)}"
         ) from error
 
 
@@ -88,7 +90,16 @@ def trial_seed(run_seed: int, trial: int) -> int:
     return int(np.random.SeedSequence([run_seed, trial]).generate_state(1)[0] >> 1)
 
 
-def plain(logs: dict[str, Any]) -> dict[str, float | None]:
-    """Return an epoch's logs as JSON values; NaN and infinities become None."""
-    numbers = {key: float(value) for key, value in logs.items()}
-    return {key: value if abs(value) < float("inf") else None for key, value in numbers.items()}
+def plain(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an epoch's logs as JSON values: Python floats, None for NaN and infinities.
+
+    What is no number, such as a list, is returned as it is.
+    """
+    return {key: _plain(value) for key, value in logs.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, dict, str)):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None

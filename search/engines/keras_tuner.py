@@ -5,6 +5,7 @@ The library is used as it is; what happens is learnt through its public hooks.
 
 import contextlib
 import io
+import sys
 import tempfile
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from results.columns import Decision, State
 from search import worker
 from search.data import load_data
 from search.errors import ObjectiveError, nearest
+from search.history import has_diverged
 from search.plan import Plan, Tuner
 from search.session import Begin, Session
 from search.space import Scalar
@@ -66,23 +68,19 @@ def search(plan: Plan, *, begin: Begin, stopping: Stopping) -> None:
             pass
         except KeyboardInterrupt:
             stopping.interrupt()
-        except RuntimeError:
-            # keras-tuner gives up after three failures in a row: the record says of what.
-            stopping.check_failures()
-            if stopping.error is None:
-                raise
 
 
 def _arguments(plan: Plan) -> dict[str, Any]:
-    seed = plan.problem.seed
-    match plan.tuner:
-        case Tuner.HYPERBAND:
-            factor = round(plan.reduction_factor)
-            return {"seed": seed, "max_epochs": plan.problem.epochs, "factor": factor}
-        case Tuner.GRID:
-            return {"seed": seed, "max_trials": plan.trials}
-        case _:
-            return {"seed": seed, "max_trials": plan.trials or 10}
+    common: dict[str, Any] = {
+        # keras-tuner takes a seed of 0 for none.
+        "seed": plan.problem.seed + 1,
+        # It would end the search after three failures or NaNs in a row.
+        "max_consecutive_failed_trials": sys.maxsize,
+    }
+    if plan.tuner is Tuner.HYPERBAND:
+        factor = round(plan.reduction_factor)
+        return common | {"max_epochs": plan.problem.epochs, "factor": factor}
+    return common | {"max_trials": plan.trials}
 
 
 class _Recording:
@@ -135,7 +133,7 @@ class _Recording:
         self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=worker.name())
         self._session.view.tick()
         self._ends_early = bool(model.stop_training)
-        self._has_diverged = metrics[name] is None
+        self._has_diverged = has_diverged(metrics, self._plan.problem.objective)
         if self._stopping.reason:
             raise _SearchEnds
 
@@ -148,6 +146,9 @@ class _Recording:
             error = told.splitlines()[-1] if told else "no message"
             self._recorder.trial_ended(self._trial, State.FAILED, error=error, traceback=told)
         super().on_trial_end(trial)  # type: ignore[misc]
+        self._stopping.check_failures()
+        if self._stopping.reason:
+            raise _SearchEnds
 
 
 def _tuner_class(tuner: Tuner) -> Any:

@@ -17,7 +17,7 @@ from results.columns import Decision, State
 from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, Asha
-from search.errors import ProblemError, SearchError
+from search.errors import ProblemError, SearchError, one_line
 from search.folder import RunFolder
 from search.plan import Plan, Problem
 from search.ray_cluster import fetch
@@ -241,7 +241,7 @@ class _Events(_NotPickled, tune.Callback):
             raise
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = "its process died twice"
+        error = f"its process ended twice without a word: {_said(trial)}"
         if self._session is None:
             self._stopping.fail(ProblemError(f"Discovering the space failed: {error}."))
             return
@@ -284,6 +284,11 @@ class _Events(_NotPickled, tune.Callback):
         news = self._session.searcher.space.parameters[before:]
         if news:
             self._session.recorder.space_grown(Space(news).to_json())
+
+
+def _said(trial: Any) -> str:
+    error = trial.get_error()
+    return one_line(error) if error is not None else "no reason is known"
 
 
 @contextlib.contextmanager

@@ -11,12 +11,12 @@ import pytest
 
 from fmnist_model import data, fetch
 
+NOBODY = "http://127.0.0.1:9/"  # the discard port: connections are refused
+
 
 @pytest.fixture(scope="module")
 def folder():
-    found = data.find_data_dir()
-    assert found is not None, "no Fashion-MNIST on this machine: run `make data`"
-    return found
+    return data.locate()[0]  # `make test` has fetched it before
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def test_the_split_is_stratified_and_follows_from_the_seed():
 
 
 def test_a_named_folder_comes_before_all_others(copy, monkeypatch):
-    assert data.find_data_dir(copy) == copy
+    assert data.locate(copy)[0] == copy
     monkeypatch.setenv("FASHION_MNIST_DIR", str(copy))
-    assert data.find_data_dir() == copy
+    assert data.locate()[0] == copy
 
 
 def test_a_named_folder_without_the_files_is_refused(tmp_path):
-    with pytest.raises(data.DataError, match=r"No Fashion-MNIST in .*train-images-idx3-ubyte.gz"):
-        data.find_data_dir(tmp_path)
+    with pytest.raises(data.DataError, match=r"train-images-idx3-ubyte.gz is missing"):
+        data.load_data(data_dir=tmp_path)
 
 
 def test_a_repacked_archive_is_the_same_file(copy):
@@ -149,29 +149,51 @@ class Server:
 
 
 def test_the_download_fills_the_keras_cache(folder, bare_home, monkeypatch):
-    assert data.find_data_dir() is None
     with Server(folder) as server:
         monkeypatch.setenv("FASHION_MNIST_URL", server.url)
-        fetched = data.download()
+        fetched = data.locate()[0]
     assert fetched == bare_home / "keras" / "datasets" / "fashion-mnist"
     assert sorted(path.name for path in fetched.iterdir()) == sorted(f.name for f in data.FILES)
-    assert data.find_data_dir() == fetched
+    monkeypatch.setenv("FASHION_MNIST_URL", NOBODY)
+    assert data.locate()[0] == fetched  # found again, without the server
+
+
+def test_make_data_mends_a_damaged_cache(folder, bare_home, monkeypatch, capsys):
+    cache = fetch.keras_cache_dir()
+    cache.mkdir(parents=True)
+    shutil.copy(folder / data.TEST_LABELS.name, cache)
+    (cache / data.TEST_IMAGES.name).write_bytes(b"cut off")
+    with Server(folder) as server:
+        monkeypatch.setenv("FASHION_MNIST_URL", server.url)
+        data.main()
+    assert str(cache) in capsys.readouterr().out
+    data.read_folder(cache)
+
+
+def test_a_damaged_copy_is_passed_over_for_a_good_one(copy, bare_home, monkeypatch):
+    debian, cache = bare_home / "debian", fetch.keras_cache_dir()
+    shutil.copytree(copy, cache, ignore=shutil.ignore_patterns("keras"))
+    debian.mkdir()
+    (debian / data.TEST_LABELS.name).write_bytes(b"cut off")
+    monkeypatch.setattr(fetch, "DEBIAN_DIR", debian)
+    assert data.locate()[0] == cache
 
 
 def test_a_damaged_download_never_reaches_the_cache(copy, bare_home, monkeypatch):
     cut(copy / data.TEST_IMAGES.name)
+    monkeypatch.setenv("PATH", "")  # no apt-get to fall back on
     with Server(copy) as server:
         monkeypatch.setenv("FASHION_MNIST_URL", server.url)
-        with pytest.raises(data.DataError, match="t10k-images"):
-            data.download()
-    assert data.find_data_dir() is None
+        with pytest.raises(data.DataError, match="from_keras was served is not the data set"):
+            data.locate()
+    assert list(fetch.keras_cache_dir().iterdir()) == []
 
 
 def test_where_nothing_can_be_fetched_every_source_is_named(bare_home, monkeypatch):
-    monkeypatch.setenv("FASHION_MNIST_URL", "http://127.0.0.1:9/")  # the discard port: refused
+    monkeypatch.setenv("FASHION_MNIST_URL", NOBODY)
     monkeypatch.setenv("PATH", "")  # no apt-get
     with pytest.raises(data.DataError, match=r"127.0.0.1:9/.*no Debian.*--data-dir"):
-        data.download()
+        data.locate()
 
 
 def test_the_debian_package_is_unpacked_into_the_users_cache(folder, bare_home, monkeypatch):

@@ -70,9 +70,9 @@ def test_the_published_figures_are_those_of_the_design():
 
 def test_rows_are_ranked_in_the_direction_of_their_objective():
     rows = [
-        Row("a", "ray", "val_loss", 0.5), Row("b", "ray", "val_loss", 0.2),
-        Row("c", "ray", "val_accuracy", 0.5), Row("d", "ray", "val_accuracy", 0.9),
-        Row("e", "ray", "val_accuracy"),
+        Row("a", "ray", "quality", "min", 0.5), Row("b", "ray", "quality", "min", 0.2),
+        Row("c", "ray", "accuracy", "max", 0.5), Row("d", "ray", "accuracy", "max", 0.9),
+        Row("e", "ray", "accuracy"),
     ]  # fmt: skip
     assert [row.name for row in ranked(rows)] == ["d", "c", "e", "b", "a"]
     assert shown_columns(rows)[1][0] == "objective"

@@ -8,8 +8,8 @@ import problems
 from results.columns import State
 from search import worker
 from search.data import load_data
-from search.errors import ProblemError
-from search.history import Objective
+from search.errors import ProblemError, TrainingError
+from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.retrain import Retrained, choose
 from search.scores import classification_scores, evaluate
@@ -119,6 +119,15 @@ def test_an_error_of_the_users_code_is_a_result_with_its_traceback():
     assert reports == []
 
 
+def test_a_trial_whose_loss_is_nan_has_diverged_whatever_its_accuracy():
+    def report_of(loss, accuracy):
+        return has_diverged({"loss": loss, "val_accuracy": accuracy}, problem().objective)
+
+    assert report_of(None, 0.1)
+    assert report_of(0.5, None)
+    assert not report_of(0.5, 0.1)
+
+
 def test_memory_that_ran_out_is_named_as_such():
     def greedy(hp):
         raise MemoryError("no room")
@@ -217,3 +226,5 @@ def test_the_number_of_epochs_is_chosen_on_the_last_epochs_value():
 
     tried = [run(100, 0.9, 0.6), run(20, 0.5, 0.8), run(50, 0.7, 0.8), run(30, None)]
     assert choose(tried, objective).epochs == 20
+    with pytest.raises(TrainingError, match=r"no finite val_accuracy at \[30\] epochs"):
+        choose(tried[-1:], objective)

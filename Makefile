@@ -30,7 +30,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 data: setup
-	@$(BIN)/python -m fmnist_model.data
+	@$(BIN)/python -m fmnist_model
 
 search: data
 	@$(BIN)/fmnist-search run $(SEARCH_PLAN) --out $(OUT)

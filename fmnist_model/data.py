@@ -32,7 +32,7 @@ CLASS_NAMES = (
 VALIDATION_SIZE = 6_000
 # Train images, train labels, test images, test labels.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-HOW_TO_GET = "Run `make data` (or `python -m fmnist_model.data`) to fetch a good copy."
+HOW_TO_GET = "Run `make data` (or `python -m fmnist_model`) to fetch a good copy."
 
 
 class DataError(Exception):
@@ -258,6 +258,3 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from None
     print(f"Fashion-MNIST: {folder} (all four files verified)")
 
-
-if __name__ == "__main__":
-    main()

@@ -47,6 +47,7 @@ def from_keras(names: Sequence[str], *, verify: Verify, base_url: str | None = N
     Raises:
         FetchError: The address did not serve a file.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     url = base_url or os.environ.get("FASHION_MNIST_URL") or KERAS_URL

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 OUT ?= runs/wide-$(NOW)
-SEARCH_PLAN ?= --space wide --trials 24 --time-budget 330 --retrain-epochs 20
+SEARCH_PLAN ?= --space wide --trials 24 --grace-period 1 --time-budget 300 --retrain-epochs 20
 
 # Ray opens its ports to the network of the machine. The tests get a network of their own, with
 # loopback alone, where the system allows it; when they end, every process in it ends too.

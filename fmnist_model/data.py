@@ -257,4 +257,3 @@ def main() -> None:
     except DataError as error:
         raise SystemExit(f"error: {error}") from None
     print(f"Fashion-MNIST: {folder} (all four files verified)")
-

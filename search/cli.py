@@ -24,7 +24,7 @@ from search.plan import (
 )
 from search.run import Outcome, retrain_run, run
 from search.stopping import INTERRUPTED
-from search.views import View, configuration, make_view
+from search.views import View, make_view
 
 # The problem that ships with the project, by name: nothing of it is imported here.
 SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}
@@ -260,19 +260,7 @@ def _default_out(space: str, algorithm: str) -> Path:
 
 def _say(outcome: Outcome, view: View) -> None:
     """Say how the run ended and how to go on."""
-    history, folder = outcome.history, outcome.folder.path
-    shown = os.path.relpath(folder)
-    view.note(
-        f"search ended ({outcome.reason}): {len(history.trials)} trials, "
-        f"{history.epochs_trained} epochs"
-    )
-    best = history.best
-    if best is not None:
-        view.note(
-            f"best {history.objective.name} {best.objective:.4f} in trial {best.trial}, epoch "
-            f"{best.epoch}, after {best.at_seconds:.0f} s: "
-            + configuration(history.trials[best.trial])
-        )
+    shown = os.path.relpath(outcome.folder.path)
     if outcome.evaluation is not None:
         scores = [
             f"{name} {outcome.evaluation[name]:.4f}"
@@ -282,7 +270,7 @@ def _say(outcome: Outcome, view: View) -> None:
         view.note(f"final model ({outcome.evaluation['epochs']} epochs): {', '.join(scores)}")
     view.note(f"kept in {shown}")
     if outcome.reason == INTERRUPTED and outcome.evaluation is None:
-        if best is not None:
+        if outcome.history.best is not None:
             view.note(f"to train the best so far: fmnist-search retrain {shown}")
         view.note(f"to see its trials: fmnist-results show {shown}")
         raise typer.Exit(INTERRUPTED_STATUS)

@@ -20,7 +20,7 @@ from search.retrain import retrain
 from search.session import Session, write_outcome
 from search.space import Space
 from search.stopping import INTERRUPTED, Stopping
-from search.views import View
+from search.views import View, ending
 
 if TYPE_CHECKING:
     import ray
@@ -139,6 +139,7 @@ def _search(plan: Plan, engine: EngineSearch, view: View) -> Outcome:
             session.close(reason)
     found = Outcome(RunFolder(plan.out.resolve()), reason, history)
     _check(found, stopping)
+    view.note(ending(found.reason, history))
     return found
 
 

@@ -157,6 +157,18 @@ def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
     return max(min(estimates), 0.0) if estimates else None
 
 
+def ending(reason: str, history: History) -> str:
+    """Return how a search ended and what it found, a line each."""
+    text = f"search ended ({reason}): {len(history.trials)} trials, {history.epochs_trained} epochs"
+    best = history.best
+    if best is None:
+        return text
+    return (
+        f"{text}\nbest {history.objective.name} {best.objective:.4f} in trial {best.trial}, epoch "
+        f"{best.epoch}, after {best.at_seconds:.0f} s: {configuration(history.trials[best.trial])}"
+    )
+
+
 def configuration(trial: TrialRecord) -> str:
     """Return a trial's values as ``name=value`` words, floats with three digits."""
     return " ".join(

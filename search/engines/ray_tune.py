@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 # error of the user's code is caught and reported by the trial itself.
 RESTARTS_OF_A_LOST_TRIAL = 1
 CPUS_PER_TRIAL = 1
-
-
 # Field of the report with which the first trial tells the space.
 SPACE = "space"
 
@@ -57,6 +55,7 @@ def search(plan: Plan, stored: "ray.ObjectRef[Data]", *, begin: Begin, stopping:
         grace_period=plan.grace_period,
         reduction_factor=plan.reduction_factor,
     )
+    # The reference in a list: Ray refuses to put a bare one into its store.
     trainable = tune.with_parameters(
         _train, problem=plan.problem, stored=[stored], folder=RunFolder(plan.out.resolve())
     )

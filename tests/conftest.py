@@ -38,7 +38,7 @@ def real_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "a real run"
     done = subprocess.run(
         [
-            BIN / "fmnist-search", "run", "--space", "wide", "--trials", "8", "--epochs", "4",
+            BIN / "fmnist-search", "run", "--space", "wide", "--trials", "6", "--epochs", "3",
             "--grace-period", "1", "--retrain-epochs", "1,2", "--workers", "2", "--out", out,
         ],
         capture_output=True,

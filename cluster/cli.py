@@ -49,7 +49,7 @@ def nodes_command(
 def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     try:
         sys.exit(app(arguments, prog_name="fmnist-cluster", standalone_mode=False) or 0)
     except TyperException as error:

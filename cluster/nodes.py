@@ -41,6 +41,8 @@ def live_nodes(address: str) -> list[Node]:
     """
     _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What it cannot reach is said in one line here, not in a dozen of Ray's own.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     try:
@@ -67,7 +69,8 @@ def _check_reachable(address: str) -> None:
 def _no_answer(address: str, error: Exception) -> str:
     return (
         f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}). Start one "
-        "by `ray start --head`, or name the HOST:PORT of another."
+        "by `ray start --head`, or name the HOST:PORT of another (a search keeps its own Ray to "
+        "itself)."
     )
 
 

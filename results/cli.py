@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from results import compare, pictures, show
-from results.published import published_rows
+from results.published import DATA, published_rows
 from results.reading import RunError, read_run, row_of
 from results.rows import Row, ranked
 
@@ -55,7 +55,12 @@ def compare_command(
         known = ", ".join(compare.Format)
         raise _UsageError(f"--format {output!r}: expected one of {known}.{_nearest(output)}")
     rows, left_out = _rows(runs or [])
-    shown = ranked([*rows, *(published_rows() if published else [])])
+    for message in left_out:
+        print(f"left out: {message}", file=sys.stderr)
+    if runs and not rows:
+        raise RunError("None of the folders is a run with results.")
+    has_peers = not rows or any(row.data == DATA for row in rows)
+    shown = ranked([*rows, *(published_rows() if published and has_peers else [])])
     match compare.Format(output):
         case compare.Format.JSON:
             print(compare.as_json(shown))
@@ -65,10 +70,6 @@ def compare_command(
             print(compare.as_markdown(shown))
         case compare.Format.TABLE:
             _console().print(compare.as_table(shown))
-    for message in left_out:
-        print(f"left out: {message}", file=sys.stderr)
-    if runs and not rows:
-        raise RunError("None of the folders is a finished run.")
 
 
 @app.command("show")
@@ -101,7 +102,7 @@ def plot_command(
 def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     try:
         sys.exit(app(arguments, prog_name="fmnist-results", standalone_mode=False) or 0)
     except TyperException as error:

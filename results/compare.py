@@ -42,6 +42,7 @@ COLUMNS: tuple[Column, ...] = (
     ("precision", lambda row: _share(row.precision_macro)),
     ("recall", lambda row: _share(row.recall_macro)),
     ("final epochs", lambda row: _whole(row.final_epochs)),
+    ("ended", lambda row: row.ended or ""),
     ("trials", lambda row: _whole(row.trials)),
     ("epochs", lambda row: _whole(row.epochs)),
     ("wall s", lambda row: _whole(row.wall_seconds)),
@@ -82,7 +83,7 @@ def as_table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = shown_columns(rows)
     for heading, _ in columns:
-        is_text = heading in ("run", "engine", "space", "algorithm")
+        is_text = heading in ("run", "data", "ended", "engine", "space", "algorithm")
         table.add_column(
             heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
         )
@@ -104,4 +105,6 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
         columns[1] = (f"best {objectives.pop()}", COLUMNS[1][1])
     elif objectives:
         columns.insert(1, ("objective", lambda row: row.objective or ""))
+    if len({row.data for row in rows}) > 1:
+        columns.insert(1, ("data", lambda row: row.data or ""))
     return [column for column in columns if any(column[1](row) for row in rows)]

@@ -26,6 +26,7 @@ class Run:
         trials: trials.parquet.
         epochs: epochs.parquet.
         evaluation: final/evaluation.json, or None where nothing was retrained.
+        ended: Why the search ended, by the last event of its journal.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Run:
     trials: pa.Table
     epochs: pa.Table
     evaluation: dict[str, Any] | None
+    ended: str
 
     @property
     def name(self) -> str:
@@ -70,6 +72,7 @@ def read_run(path: Path) -> Run:
         trials=_table(path / columns.TRIALS_FILE),
         epochs=_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
+        ended=_ended(path / columns.JOURNAL_FILE),
     )
     _check(run)
     return run
@@ -84,6 +87,8 @@ def row_of(run: Run) -> Row:
     return Row(
         name=run.name,
         engine=plan["engine"],
+        data=plan["problem"]["data"],
+        ended=run.ended,
         objective=run.objective,
         mode=run.mode,
         best=best[columns.BEST_OBJECTIVE] if best else None,
@@ -133,7 +138,18 @@ def _table(path: Path) -> pa.Table:
             f"{path.parent}` rebuilds its tables from the journal and trains its best."
         ) from None
     except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} is damaged ({error}).") from error
+        raise RunError(
+            f"{path} is damaged ({error}). `fmnist-search retrain {path.parent}` rebuilds it from "
+            "the journal."
+        ) from error
+
+
+def _ended(journal: Path) -> str:
+    try:
+        last = json.loads(journal.read_bytes().splitlines()[-1])
+        return str(last["reason"]) if last["event"] == "search_ended" else "cut off"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "cut off"
 
 
 def _check(run: Run) -> None:

@@ -11,6 +11,8 @@ class Row:
     Attributes:
         name: The run's folder, or what the published figure is of.
         engine: ``ray``, ``keras-tuner`` or ``published``.
+        data: Reference of the data that was learnt: rows of other data are no peers.
+        ended: Why the search ended.
         objective: The metric that was searched by.
         mode: ``max`` or ``min``: which values of it are the better ones.
         best: Best value of the objective over all epochs of all trials.
@@ -30,6 +32,8 @@ class Row:
 
     name: str
     engine: str
+    data: str | None = None
+    ended: str | None = None
     objective: str | None = None
     mode: str = "max"
     best: float | None = None
@@ -48,11 +52,11 @@ class Row:
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows: by objective, then the better first; a row without a value comes last."""
+    """Sort rows: by data and objective, then the better first; a row without a value comes last."""
     return sorted(rows, key=_rank)
 
 
-def _rank(row: Row) -> tuple[str, bool, float, str]:
+def _rank(row: Row) -> tuple[str, str, bool, float, str]:
     objective = row.objective or ""
     sign = 1.0 if row.mode == "min" else -1.0
-    return objective, row.best is None, sign * (row.best or 0.0), row.name
+    return row.data or "", objective, row.best is None, sign * (row.best or 0.0), row.name

@@ -79,8 +79,9 @@ def run_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of split, configurations and weights.")] = 0,
     algorithm: Annotated[
-        str, typer.Option(help=f"How configurations are chosen: {_choices(Algorithm)}.")
-    ] = "tpe",
+        str | None,
+        typer.Option(help=f"How configurations are chosen: {_choices(Algorithm)}. Default: tpe."),
+    ] = None,
     grace_period: Annotated[
         int | None, typer.Option(help="ASHA: epochs every trial may train. Default: 2.")
     ] = None,
@@ -113,14 +114,21 @@ def run_command(
     ] = None,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
-        str, typer.Option(help=f"For --engine keras-tuner: {_choices(Tuner)}.")
-    ] = "hyperband",
+        str | None,
+        typer.Option(help=f"For --engine keras-tuner: {_choices(Tuner)}. Default: hyperband."),
+    ] = None,
 ) -> None:
     """Search, then retrain the best configuration and evaluate it once on the test set."""
     wrong: list[str] = []
     chosen_engine = _chosen(Engine, "--engine", engine, wrong)
-    chosen_algorithm = _chosen(Algorithm, "--algorithm", algorithm, wrong)
-    chosen_tuner = _chosen(Tuner, "--tuner", tuner, wrong)
+    chosen_algorithm = _chosen(Algorithm, "--algorithm", algorithm or Algorithm.TPE, wrong)
+    chosen_tuner = _chosen(Tuner, "--tuner", tuner or Tuner.HYPERBAND, wrong)
+    if tuner is not None and chosen_engine is Engine.RAY:
+        wrong.append(
+            f"--tuner {tuner!r} is for --engine keras-tuner: add that, or use --algorithm."
+        )
+    if algorithm is not None and chosen_engine is Engine.KERAS_TUNER:
+        wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)
     planned_epochs = _epochs(retrain_epochs, wrong)
     if direction not in (None, "max", "min"):
@@ -144,7 +152,7 @@ def run_command(
             tuner=chosen_tuner,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
             workers=_workers(workers, chosen_engine),
-            grace_period=min(2, epochs) if grace_period is None else grace_period,
+            grace_period=min(2, max(epochs, 1)) if grace_period is None else grace_period,
             reduction_factor=reduction_factor,
             time_budget_seconds=time_budget,
             target=target,
@@ -181,7 +189,7 @@ def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
     # Asked for anywhere on the line, since a person adds it at the end.
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     try:
         sys.exit(app(arguments, prog_name="fmnist-search", standalone_mode=False) or 0)
     except TyperException as error:
@@ -264,8 +272,16 @@ def _say(outcome: Outcome, view: View) -> None:
     if outcome.evaluation is not None:
         scores = [
             f"{name} {outcome.evaluation[name]:.4f}"
-            for name in ("test_accuracy", "precision_macro", "recall_macro", "test_loss")
-            if name in outcome.evaluation
+            for name in dict.fromkeys(
+                (
+                    f"test_{outcome.history.objective.name.removeprefix('val_')}",
+                    "test_accuracy",
+                    "precision_macro",
+                    "recall_macro",
+                    "test_loss",
+                )
+            )
+            if outcome.evaluation.get(name) is not None
         ]
         view.note(f"final model ({outcome.evaluation['epochs']} epochs): {', '.join(scores)}")
     view.note(f"kept in {shown}")

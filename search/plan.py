@@ -138,6 +138,8 @@ class Plan:
             yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
         if any(epochs < 1 for epochs in self.retrain_epochs):
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
+        if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():
+            yield f"--data-dir {problem.data_dir!r}: there is no such folder."
         if self.out.exists():
             yield taken(self.out)
         yield from _disk_problems(self.out)

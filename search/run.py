@@ -54,9 +54,7 @@ def run(plan: Plan, view: View) -> Outcome:
             trial. What was found before is kept in the run folder.
     """
     plan.check()
-    view.note(
-        f"starting, trials at once: {plan.workers}; the first epoch takes some seconds to come"
-    )
+    view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
     if plan.engine is Engine.KERAS_TUNER:
         found = _search(plan, _keras_tuner_engine(), view)
         if is_done(plan, found):

@@ -29,6 +29,7 @@ def test_a_row_says_what_the_run_found(real_run):
     assert (row.best, row.reached_seconds) == (best["value"], best["at_seconds"])
     assert row.test_accuracy == evaluation["test_accuracy"]
     assert (row.engine, row.space, row.algorithm, row.workers) == ("ray", "wide", "tpe", 2)
+    assert row.ended == "trials done"
     assert row.trials == 6
     assert row.epochs < 6 * 3
     assert row.reached_seconds < row.wall_seconds
@@ -70,9 +71,9 @@ def test_the_published_figures_are_those_of_the_design():
 
 def test_rows_are_ranked_in_the_direction_of_their_objective():
     rows = [
-        Row("a", "ray", "quality", "min", 0.5), Row("b", "ray", "quality", "min", 0.2),
-        Row("c", "ray", "accuracy", "max", 0.5), Row("d", "ray", "accuracy", "max", 0.9),
-        Row("e", "ray", "accuracy"),
+        Row("a", "ray", objective="quality", mode="min", best=0.5), Row("b", "ray", objective="quality", mode="min", best=0.2),
+        Row("c", "ray", objective="accuracy", best=0.5), Row("d", "ray", objective="accuracy", best=0.9),
+        Row("e", "ray", objective="accuracy"),
     ]  # fmt: skip
     assert [row.name for row in ranked(rows)] == ["d", "c", "e", "b", "a"]
     assert shown_columns(rows)[1][0] == "objective"
@@ -136,7 +137,21 @@ def test_what_cannot_be_compared_is_named_and_left_out(commands, real_run, tmp_p
     assert [line.split()[0:2] for line in done.stderr.splitlines()] == [["left", "out:"]] * 2
     alone = results(commands, "compare", tmp_path / "nowhere")
     assert alone.returncode == 2
-    assert "None of the folders is a finished run" in alone.stderr
+    assert "None of the folders is a run with results" in alone.stderr
+    assert alone.stdout == ""
+
+
+def test_published_figures_stand_beside_runs_on_the_same_data_alone(commands, real_run, tmp_path):
+    other = tmp_path / "toy"
+    shutil.copytree(real_run[0], other)
+    asked = json.loads((other / "run.json").read_text())
+    asked["plan"]["problem"]["data"] = "my_data:load"
+    (other / "run.json").write_text(json.dumps(asked))
+    assert "published" not in results(commands, "compare", other).stdout
+    both = results(commands, "compare", other, real_run[0], "--format", "json")
+    rows = json.loads(both.stdout)
+    assert [row["data"] for row in rows] == sorted(row["data"] for row in rows)
+    assert "my_data:load" in results(commands, "compare", other, real_run[0]).stdout
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_the_screen_is_plain_and_quiet_when_it_is_no_terminal(real_run):
         r"trial \d+ stopped by ASHA after \d epochs, best val_accuracy 0\.\d{4}", done.stdout
     )
     assert re.search(r"final model \(\d epochs\): test_accuracy 0\.\d{4}", done.stdout)
-    for noise in ("ray", "tensorflow", "WARNING", "cuda"):
+    for noise in ("raylet", "gcs", "absl", "warning", "cuda"):
         assert noise not in done.stdout.replace("a real run", "").lower().replace("array", "")
 
 

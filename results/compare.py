@@ -107,4 +107,4 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
         columns.insert(1, ("objective", lambda row: row.objective or ""))
     if len({row.data for row in rows}) > 1:
         columns.insert(1, ("data", lambda row: row.data or ""))
-    return [column for column in columns if any(column[1](row) for row in rows)]
+    return [column for column in columns if not rows or any(column[1](row) for row in rows)]

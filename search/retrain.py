@@ -4,6 +4,7 @@ Trained on the training split only, without EarlyStopping, last-epoch weights; t
 epochs is chosen on validation data, and only the chosen model sees the test set.
 """
 
+import contextlib
 import queue
 import shutil
 import tempfile
@@ -90,38 +91,22 @@ def retrain(
     """
     import ray
 
-    try:
-        return _retrain(problem, stored, values, folder, retrain_epochs, cores, progress)
-    except ray.exceptions.RayError as error:
-        raise TrainingError(f"Retraining or evaluating failed: {one_line(error)}") from error
-
-
-def _retrain(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    values: Values,
-    folder: RunFolder,
-    retrain_epochs: Sequence[int],
-    cores: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    import ray
-
-    plans = sorted(set(retrain_epochs))
-    threads = max(1, cores // len(plans))
-    trained = _train_all(problem, stored, values, plans, threads, progress)
-    chosen = choose(trained, problem.objective)
-    fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
-    _write_history(fresh / columns.HISTORY_FILE, trained)
-    scores = ray.get(
-        ray.remote(num_cpus=1)(_evaluate).remote(problem, stored, values, chosen.model)
-    )
-    write_json(fresh / columns.EVALUATION_FILE, _evaluation(problem, chosen, scores))
-    replace_folder(fresh, folder.final)
-    return _evaluation(problem, chosen, scores)
+    with _ray_errors_told():
+        plans = sorted(set(retrain_epochs))
+        threads = max(1, cores // len(plans))
+        trained = _train_all(problem, stored, values, plans, threads, progress)
+        chosen = choose(trained, problem.objective)
+        fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
+        _write_history(fresh / columns.HISTORY_FILE, trained)
+        scores = ray.get(
+            ray.remote(num_cpus=1)(_evaluate).remote(problem, stored, values, chosen.model)
+        )
+        write_json(fresh / columns.EVALUATION_FILE, _evaluation(problem, chosen, scores))
+        replace_folder(fresh, folder.final)
+        return _evaluation(problem, chosen, scores)
 
 
 def choose(trained: Sequence[Retrained], objective: Objective) -> Retrained:
@@ -142,6 +127,17 @@ def choose(trained: Sequence[Retrained], objective: Objective) -> Retrained:
             "epochs: the configuration diverges. Retrain another, or search on."
         )
     return best
+
+
+@contextlib.contextmanager
+def _ray_errors_told() -> Iterator[None]:
+    """Turn an error of Ray, such as a process killed for its memory, into one of ours."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise TrainingError(f"Retraining or evaluating failed: {one_line(error)}") from error
 
 
 def _train_all(

@@ -80,7 +80,9 @@ def test_rows_are_ranked_in_the_direction_of_their_objective():
 
 
 def test_an_empty_comparison_is_a_table_of_its_headings():
-    assert as_markdown([]).splitlines()[0].startswith("|")
+    heading, rule = as_markdown([]).splitlines()
+    assert heading.startswith("| run | best | after s | test acc. |")
+    assert rule.count("---") == heading.count("|") - 1
 
 
 def test_show_lists_every_trial_and_how_it_ended(commands, real_run):

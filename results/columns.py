@@ -20,6 +20,7 @@ CONFUSION_FILE = "confusion_matrix.png"
 # Columns of trials.parquet and epochs.parquet. Seconds count from the start of the process.
 TRIAL = "trial"
 ATTEMPT = "attempt"
+EXECUTION = "execution"
 STATE = "state"
 EPOCH = "epoch"
 EPOCHS = "epochs"

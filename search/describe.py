@@ -47,9 +47,14 @@ def described_problem(folder: RunFolder) -> Problem:
     asked = read_json(folder.run_file)
     try:
         row = asked["plan"]["problem"]
-        return Problem(**{**row, "objective": Objective(**row["objective"])})
+        return Problem(**{**row, "objective": _objective(row["objective"])})
     except (KeyError, TypeError) as error:
         raise RunFolderError(
             f"{folder.run_file} does not say what was searched ({error}): expected what "
             "`fmnist-search run` writes."
         ) from error
+
+
+def _objective(row: dict[str, Any]) -> Objective:
+    parts = tuple(_objective(part) for part in row.get("parts", ()))
+    return Objective(row["name"], row["mode"], parts)

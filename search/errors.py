@@ -17,7 +17,7 @@ class SearchError(Exception):
     exit_status = 2
 
 
-class UsageError(SearchError):
+class UsageError(SearchError, ValueError):
     """What was asked cannot be done as it was asked; found before any work started."""
 
 
@@ -31,6 +31,24 @@ class ObjectiveError(SearchError):
 
 class AllTrialsFailedError(SearchError):
     """The first trials all failed in the same way, or no trial reported one epoch."""
+
+    exit_status = 1
+
+
+class FatalTrialError(SearchError):
+    """A trial raised what keras-tuner calls fatal: an error that every trial would meet.
+
+    Attributes:
+        kind: Name of keras-tuner's error class.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class FailureLimitError(SearchError, RuntimeError):
+    """So many trials failed in a row that the search was told to end."""
 
     exit_status = 1
 
@@ -56,3 +74,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Say the known name nearest to ``name``, as a hint to put behind a message, or nothing."""
     matches = difflib.get_close_matches(name, [str(one) for one in known], n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def objective_not_reported(name: str, reported: Iterable[str]) -> str:
+    """Return the message that tells what is reported in the place of an objective."""
+    known = sorted(reported)
+    return (
+        f"objective {name!r} is reported by no epoch: expected one of "
+        f"{', '.join(known)}.{nearest(name, known)}"
+    )

@@ -83,6 +83,10 @@ class RunFolder:
         """Weights of a trial's best epoch."""
         return self.checkpoints / f"trial-{trial:05d}-best.weights.h5"
 
+    def build_config_file(self, trial: int) -> Path:
+        """What a model of a trial that declares no input shape is built with."""
+        return self.checkpoints / f"trial-{trial:05d}-build.json"
+
 
 def taken(path: Path) -> str:
     """Return the message for an ``--out`` that stands already."""

@@ -11,6 +11,9 @@ from results.columns import Decision, State
 from search.journal import Event
 from search.space import Values
 
+# keras-tuner's name of the objective where none is named: what ``fit`` returns is minimized.
+DEFAULT_OBJECTIVE = "default_objective"
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -19,10 +22,13 @@ class Objective:
     Attributes:
         name: A metric that every epoch reports, such as ``val_accuracy``.
         mode: ``max`` or ``min``.
+        parts: The objectives that this one sums up, those to maximize subtracted, as
+            keras-tuner 1.4.8 does with a list of objectives; empty for a plain one.
     """
 
     name: str
     mode: str
+    parts: tuple["Objective", ...] = ()
 
     def is_better(self, value: float | None, than: float | None) -> bool:
         """Tell whether a value improves on another; None and NaN never do."""
@@ -57,6 +63,7 @@ class EpochRecord:
     metrics: dict[str, float | None]
     decision: Decision
     worker: str
+    execution: int = 0
 
 
 @dataclass
@@ -118,7 +125,9 @@ class History:
             self._start(event)
         elif event.get("trial") in self.trials:
             trial = self.trials[event["trial"]]
-            if kind == "epoch":
+            if kind == "trial_retried":
+                self._start(event | {"values": trial.values})
+            elif kind == "epoch":
                 self._add_epoch(trial, event)
             elif kind == "trial_ended":
                 self._end(trial, event)
@@ -148,10 +157,13 @@ class History:
         self.trials[event["trial"]] = TrialRecord(
             event["trial"], event["values"], event["at_seconds"], attempt=attempt
         )
-        if known and self.best and self.best.trial == known.trial:
+        if known:
             # A repeated trial starts over: the best is again what has really been reported.
-            ranked = self.ranked()
-            self.best = ranked[0].best if ranked else None
+            self._find_best()
+
+    def _find_best(self) -> None:
+        ranked = self.ranked()
+        self.best = ranked[0].best if ranked else None
 
     def _add_epoch(self, trial: TrialRecord, event: Event) -> None:
         record = EpochRecord(
@@ -164,10 +176,13 @@ class History:
             metrics=event["metrics"],
             decision=Decision(event["decision"]),
             worker=event["worker"],
+            execution=event.get("execution", 0),
         )
         trial.epochs.append(record)
         trial.values = event.get("values") or trial.values
         self.epochs_trained += 1
+        if record.execution > 0:
+            return  # a repeated training counts in the score that the trial ends with
         if self.objective.is_better(record.objective, trial.best_value):
             trial.best = record
         if self.objective.is_better(record.objective, self.best_value):
@@ -178,6 +193,26 @@ class History:
         trial.ended_seconds = event["at_seconds"]
         trial.error = event.get("error")
         trial.traceback = event.get("traceback")
+        trial.values = event.get("values") or trial.values
+        if "score" in event:
+            trial.best = self._scored(trial, event)
+            self._find_best()
+
+    def _scored(self, trial: TrialRecord, event: Event) -> EpochRecord | None:
+        """Return the record of a score that the trial itself computed, such as an average."""
+        if event["score"] is None:
+            return None
+        return EpochRecord(
+            trial=trial.trial,
+            attempt=trial.attempt,
+            epoch=event["best_step"] + 1,
+            at_seconds=event["at_seconds"],
+            epoch_seconds=0.0,
+            objective=event["score"],
+            metrics=event["metrics"],
+            decision=Decision.CONTINUE,
+            worker=trial.worker,
+        )
 
 
 def _finite_best(trial: TrialRecord) -> float:

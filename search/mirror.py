@@ -10,6 +10,9 @@ import keras_tuner as kt
 from search.errors import ProblemError
 from search.space import Condition, Kind, Parameter, Scalar, Space
 
+# Names under which an oracle such as Hyperband's keeps its own bookkeeping among the values.
+ORACLE_VALUES = "tuner/"
+
 
 def load_hypermodel(found: object, reference: str) -> kt.HyperModel:
     """Make a ``HyperModel`` of what a user named: one, a class of one, or ``build_model``.
@@ -46,7 +49,7 @@ def discover(hypermodel: kt.HyperModel) -> Space:
         ProblemError: No compiled model comes out, or there is nothing to tune.
         Exception: Whatever the builder raises.
     """
-    check_model(hypermodel.build(prepared(hypermodel, {})))
+    check_model(hypermodel.build(prepared(hypermodel, {})), hypermodel)
     with tempfile.TemporaryDirectory(prefix="fmnist-search-") as folder:
         tuner = kt.RandomSearch(hypermodel, objective="val_loss", max_trials=1, directory=folder)
         space = mirror(tuner.oracle.get_space().space)
@@ -59,8 +62,10 @@ def discover(hypermodel: kt.HyperModel) -> Space:
     return space
 
 
-def check_model(model: object) -> None:
-    """Refuse what is no compiled Keras model.
+def check_model(model: object, hypermodel: kt.HyperModel) -> None:
+    """Refuse what is no Keras model, or one that ``model.fit`` could not train.
+
+    A hypermodel with a ``fit`` of its own may train what is not compiled.
 
     Raises:
         ProblemError: Says what the builder returned instead.
@@ -70,28 +75,60 @@ def check_model(model: object) -> None:
             f"The builder returned {_article(type(model).__name__)}: expected a compiled "
             "keras.Model."
         )
-    if not model.compiled:
+    if not model.compiled and not has_own_fit(hypermodel):
         raise ProblemError(
             "The builder returned a model that is not compiled: call model.compile(optimizer=..., "
             "loss=..., metrics=[...]) before returning it."
         )
 
 
-def prepared(hypermodel: kt.HyperModel, values: Mapping[str, Scalar]) -> kt.HyperParameters:
+def has_own_fit(hypermodel: kt.HyperModel) -> bool:
+    """Tell whether a hypermodel trains in its own way."""
+    return type(hypermodel).fit is not kt.HyperModel.fit
+
+
+def prepared(
+    hypermodel: kt.HyperModel,
+    values: Mapping[str, Scalar],
+    registered: Mapping[str, Any] | None = None,
+) -> kt.HyperParameters:
     """Return the ``hp`` to build one configuration with.
 
-    It holds the values but no parameter besides those declared up front, so that after building
-    and fitting its space is what this configuration really asked for.
+    It holds the values but no parameter besides those declared or registered up front, so that
+    after building and fitting its space is what this configuration really asked for.
+
+    Args:
+        hypermodel: May declare parameters up front.
+        values: The configuration.
+        registered: Config of the ``HyperParameters`` that a script registered in advance.
     """
-    hp = kt.HyperParameters()
+    hp = kt.HyperParameters.from_config(registered) if registered else kt.HyperParameters()
     hp.values = dict(values)
     hypermodel.declare_hyperparameters(hp)
     return hp
 
 
 def used_values(hp: kt.HyperParameters) -> dict[str, Scalar]:
-    """Return the values of the active parameters that the build and the fit asked for."""
-    return {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
+    """Return the values of the active parameters that the build and the fit asked for.
+
+    What an oracle keeps among the values for itself, as Hyperband does, stays there.
+    """
+    own = {name: value for name, value in hp.values.items() if name.startswith(ORACLE_VALUES)}
+    asked_for = (p.name for p in hp.space if hp.is_active(p) and p.name in hp.values)
+    return {name: hp.values[name] for name in asked_for} | own
+
+
+def hyperparameters(space: Space, values: Mapping[str, Scalar] | None = None) -> kt.HyperParameters:
+    """Return keras-tuner's side of a mirrored space, with a configuration where one is given.
+
+    ``mirror`` gives the space back, and keras-tuner takes the values as its own.
+    """
+    return kt.HyperParameters.from_config(
+        {
+            "space": [_unmirrored(parameter) for parameter in space],
+            "values": dict(space.defaults() if values is None else values),
+        }
+    )
 
 
 def mirror(parameters: Iterable[Any]) -> Space:
@@ -133,6 +170,37 @@ def _mirror_one(hp: Any) -> Parameter:
         f"Cannot mirror hyperparameter {hp.name!r} of kind {kind!r}: known are Int, Float, "
         "Choice, Boolean and Fixed. Declare it as one of these."
     )
+
+
+def _unmirrored(parameter: Parameter) -> dict[str, Any]:
+    """Return the config that keras-tuner keeps of a parameter."""
+    config: dict[str, Any] = {
+        "name": parameter.name,
+        "conditions": [
+            {"class_name": "Parent", "config": {"name": c.parent, "values": list(c.values)}}
+            for c in parameter.conditions
+        ],
+    }
+    match parameter.kind:
+        case Kind.FIXED:
+            config |= {"value": parameter.choices[0]}
+        case Kind.BOOLEAN:
+            config |= {"default": parameter.default}
+        case Kind.CHOICE:
+            config |= {
+                "default": parameter.default,
+                "values": list(parameter.choices),
+                "ordered": parameter.ordered,
+            }
+        case Kind.INT | Kind.FLOAT:
+            config |= {
+                "default": parameter.default,
+                "min_value": parameter.low,
+                "max_value": parameter.high,
+                "step": parameter.step,
+                "sampling": parameter.sampling,
+            }
+    return {"class_name": str(parameter.kind), "config": config}
 
 
 def _article(noun: str) -> str:

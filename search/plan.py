@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,26 @@ class Algorithm(StrEnum):
     RANDOM = "random"
 
 
+class Scheduler(StrEnum):
+    """What stops trials early."""
+
+    ASHA = "asha"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class ASHA:
+    """Settings of asynchronous successive halving.
+
+    Attributes:
+        grace_period: Epochs that every trial may train.
+        reduction_factor: About one trial in so many passes a rung; more than 1.
+    """
+
+    grace_period: int = 2
+    reduction_factor: float = 3.0
+
+
 class Tuner(StrEnum):
     """Which of keras-tuner's tuners its engine runs."""
 
@@ -43,8 +63,10 @@ class Problem:
     """What is searched: models, data and objective, by names that any process can load.
 
     Attributes:
-        hypermodel: ``module:attribute`` of a ``build_model(hp)`` or a ``HyperModel``.
-        data: ``module:attribute`` of a function that returns the splits.
+        hypermodel: ``module:attribute`` of a ``build_model(hp)`` or a ``HyperModel``; None where
+            a script's own object is searched, which no other process can name.
+        data: ``module:attribute`` of a function that returns the splits; or, of a script's own
+            data, a description that equal data share.
         data_dir: Handed to the data function where it takes one.
         space: Name of the space, for the tables.
         objective: What is searched for.
@@ -53,7 +75,7 @@ class Problem:
         seed: Seed of the run: the split, the configurations, the weights.
     """
 
-    hypermodel: str
+    hypermodel: str | None
     data: str
     data_dir: str | None
     space: str
@@ -68,8 +90,13 @@ class Plan:
     """A whole run: the problem, how it is searched, and what follows.
 
     Attributes:
+        algorithm: How the Ray engine chooses configurations: an ``Algorithm``, or the name of
+            the keras-tuner oracle that does.
         trials: Most trials that are started; None: as many as the tuner itself decides.
-        workers: Trials at once, one CPU thread each.
+        workers: Trials at once.
+        cpus_per_trial: CPUs of a trial, and its threads.
+        other_resources: What else of Ray's resources a trial takes, such as ``{"GPU": 0.5}``.
+        scheduler: What stops trials early.
         grace_period: Epochs that ASHA lets every trial train.
         reduction_factor: One in so many trials goes on at each rung.
         time_budget_seconds: The search ends after so long, counted from the process start.
@@ -80,10 +107,13 @@ class Plan:
 
     problem: Problem
     engine: Engine
-    algorithm: Algorithm
+    algorithm: str
     tuner: Tuner
     trials: int | None
     workers: int
+    cpus_per_trial: float = 1
+    other_resources: dict[str, float] = field(default_factory=dict)
+    scheduler: Scheduler = Scheduler.ASHA
     grace_period: int
     reduction_factor: float
     time_budget_seconds: float | None

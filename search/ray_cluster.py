@@ -3,9 +3,11 @@
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.data import Data, load_data
@@ -36,15 +38,22 @@ ENVIRONMENT = {
 }
 
 
-def prepare_environment() -> None:
+def prepare_environment(address: str | None = None) -> None:
     """Set what Ray reads from the environment; call before Ray is imported.
 
-    Ray's ports are open to the network on most machines, so a token of this process alone
-    guards them, and none is left in the user's home.
+    Args:
+        address: The Ray that will be joined; None: one of this process. Ray's ports are open to
+            the network on most machines, so a token of this process alone guards that one, and
+            none is left in the user's home.
     """
     os.environ.update(ENVIRONMENT)
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if address is not None:
+        return
+    # Ray keeps the token that it saw first: one for the life of this process.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Read when Ray is imported. Imported before, it asks for a token by itself.
+    if "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def stored_data(problem: Problem, *, needs_test: bool) -> "ray.ObjectRef[Data]":
@@ -100,3 +109,70 @@ def local_cluster(workers: int) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def cluster(address: str | None, workers: int) -> Iterator[None]:
+    """Use the Ray that is running in this process, the one at an address, or one of its own.
+
+    Args:
+        address: Such as ``auto`` or ``10.0.0.1:6379``; None starts a Ray of this machine.
+        workers: Slots of that one.
+
+    Raises:
+        ProblemError: There is no Ray at the address, or it cannot be joined.
+    """
+    prepare_environment(address)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if address is None:
+        with local_cluster(workers):
+            yield
+        return
+    try:
+        with silent_errors():
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        raise ProblemError(
+            f"address={address!r}: no Ray cluster can be joined there ({one_line(error)}). Start "
+            "one with `ray start --head`, or leave address out for one of this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_folder_is_shared(folder: Path) -> None:
+    """Check that every node of the cluster sees the same run folder.
+
+    Raises:
+        ProblemError: Names the nodes that do not.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2:
+        return
+    marker = folder / f".seen-{secrets.token_hex(8)}"
+    marker.touch()
+    try:
+        sees = ray.remote(num_cpus=0)(os.path.exists)
+        looks = {
+            node["NodeManagerHostname"]: sees.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(str(marker))
+            for node in nodes
+        }
+        blind = [host for host, look in looks.items() if not ray.get(look)]
+    finally:
+        marker.unlink()
+    if blind:
+        raise ProblemError(
+            f"{str(folder)!r} is not seen by {', '.join(blind)}: expected a folder that all nodes "
+            "of the cluster share. Name one as directory."
+        )

@@ -12,6 +12,7 @@ from search.journal import Event, Journal
 from search.space import Values
 
 Listener = Callable[[Event], None]
+Clock = Callable[[], float]
 
 
 def seconds_since_process_start() -> float:
@@ -26,7 +27,7 @@ class Recorder:
         journal: Where events are kept.
         history: What has happened so far; brought up to date before the listeners are told.
         listeners: The searcher, the live view and whoever else reads events.
-        clock: Seconds since the start of the process.
+        clock: Seconds since the start of the process, or of what else is measured.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Recorder:
         history: History,
         listeners: Iterable[Listener] = (),
         *,
-        clock: Callable[[], float] = seconds_since_process_start,
+        clock: Clock = seconds_since_process_start,
     ) -> None:
         self.history = history
         self._journal = journal
@@ -55,6 +56,10 @@ class Recorder:
     def epoch(self, trial: int, report: dict[str, Any], *, decision: Decision, worker: str) -> None:
         """Record an epoch: what the trial reported of it and what the scheduler decided."""
         self._record("epoch", trial=trial, decision=decision, worker=worker, **report)
+
+    def trial_retried(self, trial: int, error: str) -> None:
+        """Record that a trial failed and is begun again with the same values."""
+        self._record("trial_retried", trial=trial, error=error)
 
     def trial_ended(self, trial: int, state: State, **fields: Any) -> None:
         self._record("trial_ended", trial=trial, state=state, **fields)

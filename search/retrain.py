@@ -26,6 +26,7 @@ from search.folder import RunFolder, replace_folder, write_json
 from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.space import Values
+from search.task import Task
 
 if TYPE_CHECKING:
     import ray
@@ -204,7 +205,7 @@ def _train(
 
     from search import mirror
 
-    hypermodel = worker.hypermodel(problem.hypermodel)
+    hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
     worker.start_trial(worker.trial_seed(problem.seed, epochs))
     hp = mirror.prepared(hypermodel, values)
     model = hypermodel.build(hp)
@@ -236,7 +237,7 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
     from search.scores import evaluate
 
     assert data.test is not None
-    hypermodel = worker.hypermodel(problem.hypermodel)
+    hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
     # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
     model = hypermodel.build(mirror.prepared(hypermodel, values))
     model(data.train[0][:1])  # a builder need not declare the shape of its input

@@ -20,6 +20,7 @@ from search.retrain import retrain
 from search.session import Session, write_outcome
 from search.space import Space
 from search.stopping import INTERRUPTED, Stopping
+from search.task import Task
 from search.views import View, ending
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run(plan: Plan, view: View) -> Outcome:
     with local_cluster(cores):
         stored = stored_data(plan.problem, needs_test=bool(plan.retrain_epochs))
         if plan.engine is Engine.RAY:
-            found = _search(plan, _ray_engine(stored), view)
+            found = _search(plan, _ray_engine(Task.of(plan.problem), stored), view)
             if is_done(plan, found):
                 return found
         return _retrained(plan.problem, stored, found, plan.retrain_epochs, cores, view)
@@ -80,6 +81,11 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
         raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
     folder = RunFolder.open(path)
     problem = described_problem(folder)
+    if problem.hypermodel is None:
+        raise UsageError(
+            f"{str(path)!r} was searched by a script of its own (RayTuner), whose builder cannot "
+            "be found from here: build its best there, with tuner.get_best_hyperparameters()."
+        )
     content = read(folder.journal_file)
     if content.damaged_lines:
         view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
@@ -100,10 +106,10 @@ def is_done(plan: Plan, found: Outcome) -> bool:
     return found.reason == INTERRUPTED or not plan.retrain_epochs
 
 
-def _ray_engine(stored: "ray.ObjectRef[Data]") -> EngineSearch:
+def _ray_engine(task: Task, stored: "ray.ObjectRef[Data]") -> EngineSearch:
     from search.engines import ray_tune
 
-    return partial(ray_tune.search, stored=stored)
+    return partial(ray_tune.search, task=task, stored=stored)
 
 
 def _keras_tuner_engine() -> EngineSearch:
@@ -118,10 +124,38 @@ def _keras_tuner_engine() -> EngineSearch:
 def _search(plan: Plan, engine: EngineSearch, view: View) -> Outcome:
     history = History(plan.problem.objective)
     stopping = Stopping(plan, history, seconds_since_process_start)
+    reason = recorded(plan, engine, view, history, stopping)
+    found = Outcome(RunFolder(plan.out.resolve()), reason, history)
+    _check(found, stopping)
+    view.note(ending(found.reason, history))
+    return found
+
+
+def recorded(
+    plan: Plan,
+    engine: EngineSearch,
+    view: View,
+    history: History,
+    stopping: Stopping,
+    **session: Any,
+) -> str:
+    """Run an engine's search and write its run folder.
+
+    Args:
+        plan: What was asked.
+        engine: Runs the trials.
+        view: What the user sees.
+        history: Brought up to date with every event.
+        stopping: Says when to end.
+        session: What ``Session.open`` takes besides.
+
+    Returns:
+        Why the search ended.
+    """
     sessions: list[Session] = []
 
     def begin(space: Space) -> Session:
-        sessions.append(Session.open(plan, space, history, view))
+        sessions.append(Session.open(plan, space, history, view, **session))
         return sessions[0]
 
     reason = "failed"
@@ -133,12 +167,9 @@ def _search(plan: Plan, engine: EngineSearch, view: View) -> Outcome:
             raise
         reason = INTERRUPTED
     finally:
-        for session in sessions:
-            session.close(reason)
-    found = Outcome(RunFolder(plan.out.resolve()), reason, history)
-    _check(found, stopping)
-    view.note(ending(found.reason, history))
-    return found
+        for opened in sessions:
+            opened.close(reason)
+    return reason
 
 
 def _check(found: Outcome, stopping: Stopping) -> None:
@@ -152,7 +183,7 @@ def _check(found: Outcome, stopping: Stopping) -> None:
         if trial.traceback:
             error.add_note(trial.traceback)
             break
-    if found.history.epochs_trained == 0 and found.history.trials:
+    if found.history.epochs_trained == 0 and found.history.trials and not found.history.best:
         # Nothing was trained, so nothing is lost, and the name is free for the next try.
         shutil.rmtree(found.folder.path, ignore_errors=True)
     raise error

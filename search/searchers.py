@@ -8,6 +8,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +26,55 @@ MAX_COLLISIONS = 20
 Position = float
 
 
+class Pause(Enum):
+    """What a searcher answers when it has no configuration to give."""
+
+    WAIT = "ask again when a trial has ended"
+
+
 class Searcher(ABC):
-    """Proposes configurations, the space's defaults first.
+    """Chooses configurations.
 
     Args:
         space: The space as discovered; it may grow while trials report new parameters.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    @abstractmethod
+    def propose(self, trial: int) -> Values | Pause | None:
+        """Return the configuration of a trial, or None when there is no other to try."""
+
+    def observe(self, event: Event) -> None:
+        """Learn from an event of the search; random search has nothing to learn."""
+        return
+
+    def grow(self, news: Space) -> None:
+        """Take in parameters that a trial was the first to register."""
+        self.space = self.space.extended(news)
+
+    def learn(self, values: Values, score: float) -> None:
+        """Learn from a finished trial of an earlier search.
+
+        Args:
+            values: A value for each parameter that is active, as the space allows it.
+            score: The objective.
+        """
+        return
+
+
+class DrawingSearcher(Searcher):
+    """Draws positions on the axes of the space, its defaults first.
+
+    Args:
+        space: The space to draw from.
         seed: Seed of the run. What trial n draws follows from (seed, n) and from the
             configurations and events before it.
     """
 
     def __init__(self, space: Space, *, seed: int) -> None:
-        self.space = space
+        super().__init__(space)
         self.seed = seed
         self._tried: set[str] = set()
 
@@ -53,13 +92,9 @@ class Searcher(ABC):
             self._discard(trial)
         return None
 
-    def grow(self, news: Space) -> None:
-        """Take in parameters that a trial was the first to register."""
-        self.space = self.space.extended(news)
-
-    def observe(self, event: Event) -> None:
-        """Learn from an event of the search; random search has nothing to learn."""
-        return
+    def learn(self, values: Values, score: float) -> None:
+        """Not try again what an earlier search has tried."""
+        self._tried.add(fingerprint(values))
 
     def _defaults(self, trial: int) -> Values:
         return self.space.defaults()
@@ -73,7 +108,7 @@ class Searcher(ABC):
         return
 
 
-class RandomSearcher(Searcher):
+class RandomSearcher(DrawingSearcher):
     """Draws with Ray Tune's own domains, each configuration from the space, seed and trial."""
 
     def _draw(self, trial: int, collision: int) -> Values:
@@ -81,7 +116,7 @@ class RandomSearcher(Searcher):
         return fill(self.space, lambda parameter: _sample(parameter, generator))
 
 
-class TPESearcher(Searcher):
+class TPESearcher(DrawingSearcher):
     """Tree-structured Parzen estimator, by Optuna's ask and tell.
 
     It is told every epoch, and the truth about stops: a trial stopped by ASHA is pruned, one
@@ -110,12 +145,32 @@ class TPESearcher(Searcher):
         if asked is None:
             return
         value = event.get("metrics", {}).get(self._objective.name)
-        if event["event"] == "epoch" and value is not None:
+        if event["event"] == "epoch" and value is not None and not event.get("execution"):
             self._report(event["trial"], event["epoch"], value)
             if event["decision"] == Decision.STOP:
-                self._tell(event["trial"], State.STOPPED)
+                self._tell(event["trial"], State.STOPPED, None)
         elif event["event"] == "trial_ended":
-            self._tell(event["trial"], State(event["state"]))
+            self._tell(event["trial"], State(event["state"]), event.get("score"))
+
+    def learn(self, values: Values, score: float) -> None:
+        """Tell the study of a finished trial."""
+        super().learn(values, score)
+        active = [parameter for parameter in self.space if parameter.is_active(values)]
+        self._study.add_trial(
+            self._optuna.trial.create_trial(
+                params={p.key: _as_drawn(p, p.position_of(values[p.name])) for p in active},
+                distributions={p.key: self._distribution(p) for p in active},
+                value=score,
+            )
+        )
+
+    def _distribution(self, parameter: Parameter) -> "optuna.distributions.BaseDistribution":
+        distributions, size = self._optuna.distributions, parameter.size
+        if size is None:
+            return distributions.FloatDistribution(0.0, math.nextafter(1.0, 0.0))
+        if parameter.ordered:
+            return distributions.IntDistribution(0, size - 1)
+        return distributions.CategoricalDistribution(range(size))
 
     def _defaults(self, trial: int) -> Values:
         # Known to the study from its first ask on, so that it learns from this trial too.
@@ -143,13 +198,14 @@ class TPESearcher(Searcher):
             self._asked[trial].report(value, step=epoch)
         reported[epoch] = value
 
-    def _tell(self, trial: int, state: State) -> None:
+    def _tell(self, trial: int, state: State, score: float | None) -> None:
         states = self._optuna.trial.TrialState
         asked = self._asked.pop(trial)
         reported = list(self._reported.pop(trial, {}).values())
-        if state in (State.COMPLETED, State.EARLY_STOPPED) and reported:
-            best = max(reported) if self._objective.mode == "max" else min(reported)
-            self._study.tell(asked, best)
+        if score is None and reported:
+            score = max(reported) if self._objective.mode == "max" else min(reported)
+        if state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
+            self._study.tell(asked, score)
         elif state in (State.STOPPED, State.INTERRUPTED) and reported:
             self._study.tell(asked, state=states.PRUNED)
         else:
@@ -181,6 +237,10 @@ def _suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Position:
     if parameter.ordered:
         return float(trial.suggest_int(parameter.key, 0, size - 1))
     return float(trial.suggest_categorical(parameter.key, range(size)))
+
+
+def _as_drawn(parameter: Parameter, position: Position) -> Position:
+    return position if parameter.size is None else int(position)
 
 
 def _default_positions(space: Space) -> dict[str, Position]:

@@ -1,6 +1,6 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from search.describe import describe
@@ -8,7 +8,7 @@ from search.folder import RunFolder, write_json
 from search.history import History
 from search.journal import Event, Journal
 from search.plan import Algorithm, Engine, Plan
-from search.recorder import Recorder
+from search.recorder import Clock, Listener, Recorder, seconds_since_process_start
 from search.searchers import RandomSearcher, Searcher, TPESearcher
 from search.space import Space
 from search.tables import write_tables
@@ -36,8 +36,27 @@ class Session:
     view: View
 
     @classmethod
-    def open(cls, plan: Plan, space: Space, history: History, view: View) -> "Session":
+    def open(
+        cls,
+        plan: Plan,
+        space: Space,
+        history: History,
+        view: View,
+        *,
+        searcher: Searcher | None = None,
+        listeners: Iterable[Listener] = (),
+        clock: Clock = seconds_since_process_start,
+    ) -> "Session":
         """Make the run folder and begin to write.
+
+        Args:
+            plan: What was asked.
+            space: The space as discovered.
+            history: What has happened so far: nothing.
+            view: What the user sees.
+            searcher: Chooses the configurations; None: the one that the plan names.
+            listeners: Told of every event, after the searcher and before the view.
+            clock: Seconds since the start of what is measured.
 
         Raises:
             RunFolderError: The folder cannot be made.
@@ -45,13 +64,13 @@ class Session:
         folder = RunFolder.create(plan.out)
         write_json(folder.run_file, describe(plan, space))
         journal = Journal(folder.journal_file)
-        searcher = _searcher(plan, space)
-        recorder = Recorder(journal, history, [searcher.observe])
+        searcher = searcher or make_searcher(plan, space)
+        recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
         recorder.listen(lambda event: _keep_best_weights(folder, history, event))
         recorder.search_started(space=space.to_json())
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
-        view.begin(plan, history)
+        view.begin(plan, history, clock)
         recorder.listen(view.tell)
         return cls(folder, journal, searcher, recorder, view)
 
@@ -87,8 +106,9 @@ def write_outcome(folder: RunFolder, history: History) -> None:
         )
 
 
-def _searcher(plan: Plan, space: Space) -> Searcher:
-    if plan.engine is Engine.RAY and plan.algorithm is Algorithm.TPE:
+def make_searcher(plan: Plan, space: Space) -> Searcher:
+    """Return the searcher that a plan names."""
+    if plan.engine is Engine.RAY and plan.algorithm == Algorithm.TPE:
         return TPESearcher(space, seed=plan.problem.seed, objective=plan.problem.objective)
     return RandomSearcher(space, seed=plan.problem.seed)
 
@@ -101,3 +121,4 @@ def _keep_best_weights(folder: RunFolder, history: History, event: Event) -> Non
     for trial in history.ranked()[KEPT_BEST_WEIGHTS:]:
         if trial.trial not in running:
             folder.best_weights_file(trial.trial).unlink(missing_ok=True)
+            folder.build_config_file(trial.trial).unlink(missing_ok=True)

@@ -182,10 +182,14 @@ class Space:
                 values.setdefault(parameter.name, parameter.default)
         return values
 
-    def extended(self, news: "Space") -> "Space":
-        """Return this space with the parameters of another that it does not know yet."""
+    def news(self, other: "Space") -> "Space":
+        """Return the parameters of another space that this one does not know."""
         known = {parameter.key for parameter in self.parameters}
-        added = tuple(parameter for parameter in news if parameter.key not in known)
+        return Space(tuple(parameter for parameter in other if parameter.key not in known))
+
+    def extended(self, other: "Space") -> "Space":
+        """Return this space with the parameters of another that it does not know yet."""
+        added = self.news(other).parameters
         return Space(self.parameters + added) if added else self
 
     def to_json(self) -> list[dict[str, Any]]:

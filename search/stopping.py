@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from results.columns import State
-from search.errors import AllTrialsFailedError, SearchError
-from search.history import History
+from search.errors import AllTrialsFailedError, FailureLimitError, SearchError
+from search.history import History, TrialRecord
 from search.plan import Plan
 
 # So many first trials that all fail in the same way say that every trial will.
@@ -19,12 +19,22 @@ class Stopping:
         plan: Says the target and the time budget.
         history: What has happened so far.
         clock: Seconds since the start of the process.
+        max_consecutive_failed_trials: The search ends when so many trials failed one after the
+            other, as keras-tuner's does; None: when the first few all failed in the same way.
     """
 
-    def __init__(self, plan: Plan, history: History, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        clock: Callable[[], float],
+        *,
+        max_consecutive_failed_trials: int | None = None,
+    ) -> None:
         self._plan = plan
         self._history = history
         self._clock = clock
+        self._max_consecutive_failed_trials = max_consecutive_failed_trials
         self._interrupted = False
         self.error: SearchError | None = None
 
@@ -52,14 +62,38 @@ class Stopping:
         return None
 
     def check_failures(self) -> None:
-        """End the search when its first trials all failed in the same way."""
-        ended = [t for t in self._history.trials.values() if t.state is not State.RUNNING]
+        """End the search when its trials fail so that going on makes no sense."""
+        # In the order in which they ended, as keras-tuner 1.4.8 counts.
+        trials = self._history.trials.values()
+        ended = [trial for trial in trials if trial.state is not State.RUNNING]
+        ended.sort(key=lambda trial: (trial.ended_seconds or 0.0, trial.trial))
+        if self._max_consecutive_failed_trials is None:
+            self._check_first(ended)
+        else:
+            self._check_last(ended, self._max_consecutive_failed_trials)
+
+    def _check_first(self, ended: list[TrialRecord]) -> None:
         errors = [trial.error for trial in ended]
         needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
         if self._history.best is None and len(ended) >= needed and _all_the_same(errors):
             self.fail(
                 AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")
             )
+
+    def _check_last(self, ended: list[TrialRecord], limit: int) -> None:
+        last = ended[-limit:]
+        if len(last) == limit and all(has_failed(trial) for trial in last):
+            error = FailureLimitError(
+                f"{limit} trials failed one after the other (max_consecutive_failed_trials="
+                f"{limit}); the last: {last[-1].error or last[-1].state}"
+            )
+            self.fail(error)
+
+
+def has_failed(trial: TrialRecord) -> bool:
+    """Tell whether keras-tuner would call an ended trial failed: an error, or a score of NaN."""
+    is_error = trial.state in (State.FAILED, State.OUT_OF_MEMORY, State.LOST)
+    return is_error or (trial.state is State.DIVERGED and trial.best is None)
 
 
 def _all_the_same(errors: list[str | None]) -> bool:

@@ -32,6 +32,7 @@ EPOCH_SCHEMA = {
     columns.AT_SECONDS: pa.float64(),
     columns.EPOCH_SECONDS: pa.float64(),
     columns.ATTEMPT: pa.int64(),
+    columns.EXECUTION: pa.int64(),
     columns.WORKER: pa.string(),
 }
 
@@ -74,6 +75,7 @@ def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
         columns.AT_SECONDS: epoch.at_seconds,
         columns.EPOCH_SECONDS: epoch.epoch_seconds,
         columns.ATTEMPT: epoch.attempt,
+        columns.EXECUTION: epoch.execution,
         columns.WORKER: epoch.worker,
     }
     return row | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}

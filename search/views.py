@@ -13,7 +13,7 @@ from results.columns import State
 from search.history import History, TrialRecord
 from search.journal import Event
 from search.plan import Plan
-from search.recorder import seconds_since_process_start
+from search.recorder import Clock
 
 REFRESH_SECONDS = 0.5
 # Without a screen, a line for so many epochs of retraining.
@@ -26,7 +26,7 @@ class View(Protocol):
     def note(self, text: str) -> None:
         """Say something that stays on the screen."""
 
-    def begin(self, plan: Plan, history: History) -> None:
+    def begin(self, plan: Plan, history: History, clock: Clock) -> None:
         """Show a search from now on."""
 
     def tell(self, event: Event) -> None:
@@ -51,8 +51,8 @@ class PlainView:
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def begin(self, plan: Plan, history: History) -> None:
-        self._plan, self._history = plan, history
+    def begin(self, plan: Plan, history: History, clock: Clock) -> None:
+        self._plan, self._history, self._clock = plan, history, clock
         self._best_seen: float | None = None
 
     def tell(self, event: Event) -> None:
@@ -81,11 +81,18 @@ class PlainView:
         return self._history.trials[event["trial"]]
 
 
+class SilentView(PlainView):
+    """Shows nothing: for ``verbose=0``."""
+
+    def note(self, text: str) -> None:
+        return None
+
+
 class LiveView(PlainView):
     """A table of the running trials and a line on the whole, redrawn in place."""
 
-    def begin(self, plan: Plan, history: History) -> None:
-        super().begin(plan, history)
+    def begin(self, plan: Plan, history: History, clock: Clock) -> None:
+        super().begin(plan, history, clock)
         self._drawn_at = 0.0
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
@@ -120,8 +127,8 @@ class LiveView(PlainView):
                 _number(trial.best_value),
                 Text(configuration(trial), overflow="ellipsis", no_wrap=True),
             )
-        seconds = seconds_since_process_start()
-        return Group(table, Text(summary(self._plan, self._history, seconds), style="bold"))
+        line = summary(self._plan, self._history, self._clock())
+        return Group(table, Text(line, style="bold"))
 
 
 def make_view(console: Console) -> View:

@@ -14,6 +14,7 @@ from search import importer
 from search.errors import ProblemError, one_line
 from search.quiet import silent_errors
 from search.space import Space
+from search.task import Carried, Named
 
 if TYPE_CHECKING:
     import keras_tuner as kt
@@ -48,15 +49,17 @@ def start_trial(seed: int) -> None:
 
 
 @lru_cache(maxsize=8)
-def hypermodel(reference: str) -> "kt.HyperModel":
-    """Load the hypermodel that a user named; once per process.
+def hypermodel(source: Named | Carried) -> "kt.HyperModel":
+    """Load the hypermodel that a user named or sent; once per process.
 
     Raises:
         ProblemError: It cannot be loaded or is no hypermodel.
     """
     from search.mirror import load_hypermodel
 
-    return load_hypermodel(importer.load(reference, "hypermodel"), reference)
+    if isinstance(source, Carried):
+        return load_hypermodel(source.open(), "")
+    return load_hypermodel(importer.load(source.reference, "hypermodel"), source.reference)
 
 
 def discover(reference: str) -> Space:
@@ -69,7 +72,7 @@ def discover(reference: str) -> Space:
     from search import mirror
 
     try:
-        return mirror.discover(hypermodel(reference))
+        return mirror.discover(hypermodel(Named(reference)))
     except ProblemError:
         raise
     except Exception as error:
@@ -83,11 +86,17 @@ def name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def trial_seed(run_seed: int, trial: int) -> int:
-    """Return the seed of a trial, in 0..2**31-1, a function of the run's seed and its number."""
+def trial_seed(run_seed: int, trial: int, *repeat: int) -> int:
+    """Return the seed of a trial, in 0..2**31-1, a function of the run's seed and its number.
+
+    Args:
+        run_seed: Seed of the run.
+        trial: Number of the trial.
+        repeat: Numbers of the attempt and the execution, where it is not the first of both.
+    """
     import numpy as np
 
-    return int(np.random.SeedSequence([run_seed, trial]).generate_state(1)[0] >> 1)
+    return int(np.random.SeedSequence([run_seed, trial, *repeat]).generate_state(1)[0] >> 1)
 
 
 def plain(logs: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ rung at once, rather than promoting later).
 import math
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from results.columns import Decision
 
@@ -26,10 +26,18 @@ class Asha(AsyncHyperBandScheduler):
         max_epochs: Most epochs a trial trains; a trial that reaches it ends by itself.
         grace_period: Epochs of the first rung: none is stopped before it.
         reduction_factor: Ratio of two rungs' epochs; about one in so many trials passes a rung.
+        only_decides: The trial itself is told of the decision and ends when it is ready; Ray
+            Tune is not.
     """
 
     def __init__(
-        self, *, mode: str, max_epochs: int, grace_period: int, reduction_factor: float
+        self,
+        *,
+        mode: str,
+        max_epochs: int,
+        grace_period: int,
+        reduction_factor: float,
+        only_decides: bool = False,
     ) -> None:
         super().__init__(
             time_attr=TIME_ATTR,
@@ -40,6 +48,7 @@ class Asha(AsyncHyperBandScheduler):
             reduction_factor=reduction_factor,
         )
         self._max_epochs = max_epochs
+        self._only_decides = only_decides
         self.last_decision = Decision.CONTINUE
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -58,4 +67,18 @@ class Asha(AsyncHyperBandScheduler):
             action = super().on_trial_result(tune_controller, trial, result)
         stops = action == TrialScheduler.STOP
         self.last_decision = Decision.STOP if stops else Decision.CONTINUE
-        return action
+        return TrialScheduler.CONTINUE if self._only_decides else action
+
+
+class NoStopping(FIFOScheduler):
+    """Lets every trial train as long as it will."""
+
+    last_decision = Decision.CONTINUE
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Accept what Tune passes on: nothing is judged here."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+        """End a trial that says that it has ended."""
+        return TrialScheduler.STOP if END in result else TrialScheduler.CONTINUE

@@ -16,15 +16,14 @@ import keras_tuner as kt
 from results.columns import Decision, State
 from search import worker
 from search.data import load_data
-from search.errors import ObjectiveError, nearest
+from search.errors import ObjectiveError, objective_not_reported
 from search.history import has_diverged
+from search.mirror import ORACLE_VALUES
 from search.plan import Plan, Tuner
 from search.session import Begin, Session
 from search.space import Scalar
 from search.stopping import Stopping
-
-# Hyperband keeps its own bookkeeping among the values.
-OWN_VALUES = "tuner/"
+from search.task import Task
 
 
 class _SearchEnds(kt.errors.FatalError):
@@ -41,8 +40,9 @@ def search(plan: Plan, *, begin: Begin, stopping: Stopping) -> None:
     """
     problem = plan.problem
     data = load_data(problem, needs_test=bool(plan.retrain_epochs))
+    assert problem.hypermodel is not None
     session = begin(worker.discover(problem.hypermodel))
-    hypermodel = worker.hypermodel(problem.hypermodel)
+    hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
     objective = kt.Objective(problem.objective.name, problem.objective.mode)
     with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
         common = {
@@ -117,12 +117,7 @@ class _Recording:
         metrics = worker.plain(logs or {})
         name = self._plan.problem.objective.name
         if name not in metrics:
-            self._stopping.fail(
-                ObjectiveError(
-                    f"--objective {name!r} is reported by no epoch: expected one of "
-                    f"{', '.join(sorted(metrics))}.{nearest(name, metrics)}"
-                )
-            )
+            self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
             raise _SearchEnds
         trial_so_far = self._recorder.history.trials[self._trial]
         if self._plan.problem.objective.is_better(metrics[name], trial_so_far.best_value):
@@ -163,4 +158,4 @@ def _tuner_class(tuner: Tuner) -> Any:
 
 def _values(trial: Any) -> dict[str, Scalar]:
     values = trial.hyperparameters.values
-    return {name: value for name, value in values.items() if not name.startswith(OWN_VALUES)}
+    return {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}

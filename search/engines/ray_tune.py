@@ -4,8 +4,10 @@ import contextlib
 import json
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +18,16 @@ from ray.tune.search import Searcher as RaySearcher
 from results.columns import Decision, State
 from search import worker
 from search.data import Data
-from search.engines.asha import END, METRIC, TIME_ATTR, Asha
-from search.errors import ProblemError, SearchError, one_line
+from search.engines.asha import END, METRIC, TIME_ATTR, Asha, NoStopping
+from search.errors import FatalTrialError, ProblemError, SearchError, one_line
 from search.folder import RunFolder
-from search.plan import Plan, Problem
+from search.plan import Plan, Scheduler
 from search.ray_cluster import fetch
-from search.searchers import Searcher
+from search.searchers import Pause, Searcher
 from search.session import Begin, Session
 from search.space import Space
 from search.stopping import INTERRUPTED, Stopping
+from search.task import FitArguments, Named, Task
 
 if TYPE_CHECKING:
     import ray
@@ -32,38 +35,56 @@ if TYPE_CHECKING:
 # A trial whose process died is started once more; Ray counts lost processes only, since an
 # error of the user's code is caught and reported by the trial itself.
 RESTARTS_OF_A_LOST_TRIAL = 1
-CPUS_PER_TRIAL = 1
 # Field of the report with which the first trial tells the space.
 SPACE = "space"
+# Field of the report with which a failed trial begins again: the error.
+RETRY = "retry"
+REPORT = "report"
+
+Stored = Data | FitArguments
 
 
-def search(plan: Plan, stored: "ray.ObjectRef[Data]", *, begin: Begin, stopping: Stopping) -> None:
+def search(
+    plan: Plan,
+    task: Task,
+    stored: "ray.ObjectRef[Stored]",
+    *,
+    begin: Begin,
+    stopping: Stopping,
+    space: Space | None = None,
+) -> None:
     """Run trials until they are done or the search must stop. Ray is running already.
 
-    The first trial discovers the space, in the process that then trains it with the defaults, so
-    that TensorFlow is imported once and no time goes by untrained.
+    Where the space is not known, the first trial discovers it, in the process that then trains it
+    with the defaults, so that TensorFlow is imported once and no time goes by untrained.
 
     Args:
         plan: What was asked.
-        stored: The splits, once in the node's shared memory.
+        task: What all trials share.
+        stored: The splits or the arguments of ``fit``, once in the node's shared memory.
         begin: Called with the space once it is known.
         stopping: Says when to end.
+        space: The space, where the driver knows it.
     """
-    scheduler = Asha(
-        mode=plan.problem.objective.mode,
-        max_epochs=plan.problem.epochs,
-        grace_period=plan.grace_period,
-        reduction_factor=plan.reduction_factor,
-    )
+    # Ray ends a stopped trial at once; one with executions to come asks for its verdict instead.
+    verdicts = _Verdicts() if task.executions_per_trial > 1 else None
+    scheduler = _scheduler(plan, only_decides=verdicts is not None)
     # The reference in a list: Ray refuses to put a bare one into its store.
     trainable = tune.with_parameters(
-        _train, problem=plan.problem, stored=[stored], folder=RunFolder(plan.out.resolve())
+        _train,
+        task=task,
+        stored=[stored],
+        folder=RunFolder(plan.out.resolve()),
+        threads=max(1, int(plan.cpus_per_trial)),
+        verdicts=verdicts,
     )
-    events = _Events(scheduler, begin, stopping)
+    events = _Events(task, scheduler, begin, stopping, verdicts)
+    if space is not None:
+        events.begin(space)
     # Ray's own state is scratch: the journal is the record.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": CPUS_PER_TRIAL}),
+            tune.with_resources(trainable, {"cpu": plan.cpus_per_trial} | plan.other_resources),
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
@@ -91,57 +112,111 @@ def search(plan: Plan, stored: "ray.ObjectRef[Data]", *, begin: Begin, stopping:
             raise
 
 
+def _scheduler(plan: Plan, *, only_decides: bool) -> Asha | NoStopping:
+    if plan.scheduler is Scheduler.NONE:
+        return NoStopping()
+    return Asha(
+        mode=plan.problem.objective.mode,
+        max_epochs=plan.problem.epochs,
+        grace_period=plan.grace_period,
+        reduction_factor=plan.reduction_factor,
+        only_decides=only_decides,
+    )
+
+
 def _train(
     config: dict[str, Any],
     *,
-    problem: Problem,
-    stored: "list[ray.ObjectRef[Data]]",
+    task: Task,
+    stored: "list[ray.ObjectRef[Stored]]",
     folder: RunFolder,
+    threads: int,
+    verdicts: "_Verdicts | None",
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
-    worker.set_up(threads=CPUS_PER_TRIAL)
+    worker.set_up(threads=threads)
     from search.trial import TrialEnd, run_trial
 
     trial, values = config["trial"], config["values"]
     try:
         # Discovered first: the data may still be loading.
-        space = worker.discover(problem.hypermodel) if values is None else None
+        space = _discovered(task) if values is None else None
         data = fetch(stored[0])
         if space is not None:
             tune.report({SPACE: json.dumps(space.to_json())})
             values = space.defaults()
         end = run_trial(
-            problem,
+            task,
             data,
             trial=trial,
             values=values,
-            report=_report,
-            weights_file=folder.best_weights_file(trial),
+            report=partial(_report, trial=trial, verdicts=verdicts),
+            folder=folder,
         )
     except ProblemError as error:
         end = TrialEnd.of_a_problem(error)
-    if end.state is not State.STOPPED:
+    if end.state is not State.STOPPED or verdicts is not None:
         tune.report({END: json.dumps(asdict(end))})  # the scheduler stops the trial for it
     # The way Ray Tune 2.60 ends a stopped function. Returned from, it would report once more and
     # wait for ever, so that its process could not be given to the next trial.
     raise SystemExit(0)
 
 
-def _report(report: dict[str, Any]) -> bool:
-    """Report an epoch; False when the scheduler stops the trial."""
+def _discovered(task: Task) -> Space:
+    assert isinstance(task.hypermodel, Named)
+    return worker.discover(task.hypermodel.reference)
+
+
+def _report(report: dict[str, Any], *, trial: int, verdicts: "_Verdicts | None") -> bool:
+    """Report an epoch or a retry; False when the scheduler stops the trial."""
+    if RETRY in report:
+        tune.report(report)
+        return True
     objective = report.pop("objective")
+    told: dict[str, Any] = {REPORT: json.dumps(report), "worker": worker.name()}
+    is_judged = "execution" not in report
+    if is_judged:
+        told[TIME_ATTR] = report["epoch"]
+        told[METRIC] = float("nan") if objective is None else objective
     try:
-        tune.report(
-            {
-                TIME_ATTR: report["epoch"],
-                METRIC: float("nan") if objective is None else objective,
-                "report": json.dumps(report),
-                "worker": worker.name(),
-            }
-        )
+        tune.report(told)
     except SystemExit:  # how Ray Tune stops a function; fit is to return by itself
         return False
-    return True
+    return verdicts is None or not is_judged or verdicts.may_go_on(trial)
+
+
+class _Stopped:
+    """Runs in a process of its own: which trials ASHA has stopped."""
+
+    def __init__(self) -> None:
+        self._trials: set[int] = set()
+
+    def add(self, trial: int) -> None:
+        self._trials.add(trial)
+
+    def holds(self, trial: int) -> bool:
+        return trial in self._trials
+
+
+class _Verdicts:
+    """Tells a trial that it is stopped without Ray Tune ending it, so that it can say more."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._stopped = ray.remote(num_cpus=0)(_Stopped).remote()
+
+    def stop(self, trial: int) -> None:
+        """Stop a trial; it has been told before Ray lets it go on."""
+        import ray
+
+        ray.get(self._stopped.add.remote(trial))
+
+    def may_go_on(self, trial: int) -> bool:
+        """Tell whether a trial may train another epoch."""
+        import ray
+
+        return not ray.get(self._stopped.holds.remote(trial))
 
 
 class _NotPickled:
@@ -172,6 +247,8 @@ class _Suggestions(_NotPickled, RaySearcher):
             values = searcher.propose(trial)
             if values is None:
                 return RaySearcher.FINISHED
+            if values is Pause.WAIT:
+                return None  # Tune asks again
         self._next_trial += 1
         return {"trial": trial, "values": values}
 
@@ -201,8 +278,17 @@ class _Stop(_NotPickled, tune.Stopper):
 class _Events(_NotPickled, tune.Callback):
     """Turns what Ray Tune tells into events of ours."""
 
-    def __init__(self, scheduler: Asha, begin: Begin, stopping: Stopping) -> None:
+    def __init__(
+        self,
+        task: Task,
+        scheduler: Asha | NoStopping,
+        begin: Begin,
+        stopping: Stopping,
+        verdicts: _Verdicts | None,
+    ) -> None:
+        self._task = task
         self._scheduler = scheduler
+        self._verdicts = verdicts
         self._begin = begin
         self._stopping = stopping
         self._session: Session | None = None
@@ -231,6 +317,9 @@ class _Events(_NotPickled, tune.Callback):
         try:
             if SPACE in result:
                 self._start_first_trial(number, Space.from_json(json.loads(result[SPACE])))
+            elif RETRY in result:
+                assert self._session is not None
+                self._session.recorder.trial_retried(number, result[RETRY])
             elif END in result:
                 self._end(number, json.loads(result[END]))
             else:
@@ -247,30 +336,41 @@ class _Events(_NotPickled, tune.Callback):
         self._session.recorder.trial_ended(trial.config["trial"], State.LOST, error=error)
         self._stopping.check_failures()
 
+    def begin(self, space: Space) -> Session:
+        """Begin to search a space that is known from now on."""
+        self._session = self._begin(space)
+        return self._session
+
     def _start_first_trial(self, number: int, space: Space) -> None:
         if self._session is None:
-            self._session = self._begin(space)
-            self._session.searcher.propose(number)
+            self.begin(space).searcher.propose(number)
+        assert self._session is not None
         self._session.recorder.trial_started(number, space.defaults())
 
     def _epoch(self, number: int, result: dict[str, Any]) -> None:
         assert self._session is not None
-        report = json.loads(result["report"])
+        report = json.loads(result[REPORT])
         self._grow(report.pop("space", None))
-        decision = self._scheduler.last_decision
+        is_judged = TIME_ATTR in result
+        decision = self._scheduler.last_decision if is_judged else Decision.CONTINUE
         recorder = self._session.recorder
         recorder.epoch(number, report, decision=decision, worker=result["worker"])
-        if decision is Decision.STOP:
+        if decision is Decision.STOP and self._verdicts is not None:
+            self._verdicts.stop(number)
+        elif decision is Decision.STOP:
             recorder.trial_ended(number, State.STOPPED)
 
     def _end(self, number: int, end: dict[str, Any]) -> None:
-        if end["is_fatal"]:
-            error = ProblemError(end["error"])
+        if end["fatal"]:
+            error = FatalTrialError(end["error"], end["fatal"])
             error.add_note(end["traceback"])
             self._stopping.fail(error)
         if self._session is None:
             return
         told = {key: end[key] for key in ("error", "traceback") if end[key]}
+        result = end["result"] or {}
+        self._grow(result.pop("space", None))
+        told |= result
         self._session.recorder.trial_ended(number, State(end["state"]), **told)
         self._stopping.check_failures()
 
@@ -278,11 +378,21 @@ class _Events(_NotPickled, tune.Callback):
         if rows is None:
             return
         assert self._session is not None
-        before = len(self._session.searcher.space.parameters)
-        self._session.searcher.grow(Space.from_json(rows))
-        news = self._session.searcher.space.parameters[before:]
-        if news:
-            self._session.recorder.space_grown(Space(news).to_json())
+        searcher = self._session.searcher
+        news = searcher.space.news(Space.from_json(rows))
+        if not news.parameters:
+            return
+        if not self._task.allow_new_entries:
+            names = ", ".join(parameter.name for parameter in news)
+            self._stopping.fail(
+                ProblemError(
+                    f"allow_new_entries=False, but a build asked for {names}: register it in "
+                    "hyperparameters, or allow new entries."
+                )
+            )
+        elif self._task.tune_new_entries:
+            searcher.grow(news)
+            self._session.recorder.space_grown(news.to_json())
 
 
 def _said(trial: Any) -> str:
@@ -299,7 +409,10 @@ def _interrupts_end(stopping: Stopping) -> Iterator[None]:
             raise KeyboardInterrupt
         stopping.interrupt()
 
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    # Python lets the main thread alone handle signals.
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:

@@ -1,0 +1,525 @@
+"""``RayTuner``: a tuner of keras-tuner that runs its trials on Ray. Imports Keras."""
+
+import contextlib
+import inspect
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner as kt
+from rich.console import Console
+
+from search import datasets, mirror
+from search.describe import described_problem
+from search.errors import (
+    FatalTrialError,
+    ObjectiveError,
+    ProblemError,
+    SearchError,
+    UsageError,
+    objective_not_reported,
+    one_line,
+)
+from search.folder import RunFolder
+from search.history import History
+from search.journal import Event, read
+from search.oracles import Book, OracleSearcher
+from search.plan import ASHA, Engine, Plan, Problem, Scheduler, Tuner, available_cores
+from search.ray_cluster import check_folder_is_shared, cluster, prepare_environment
+from search.run import recorded
+from search.searchers import Searcher
+from search.session import make_searcher
+from search.settings import AUTO, Settings, checked, plain_objective
+from search.space import Space
+from search.stopping import INTERRUPTED, Stopping
+from search.task import Carried, FitArguments, Task
+from search.trial import MendedTuner, load_best_weights
+from search.views import SilentView, View, ending, make_view
+
+# Where fit itself decides on the epochs: ASHA's rungs up to here.
+UNKNOWN_EPOCHS = 100
+
+
+class RayTuner(MendedTuner):
+    """Searches as a tuner of keras-tuner does: on Ray, many trials at once, stopped early.
+
+    Takes what ``keras_tuner.RandomSearch`` takes, in the same order, and what every tuner takes
+    by keyword; docs/keras-tuner.md tells the state of each argument and method. Everything that
+    happens is in the run folder ``directory/project_name``.
+
+    Args:
+        hypermodel: A function ``build_model(hp)`` or a ``HyperModel``.
+        objective: Name of a metric, a ``keras_tuner.Objective``, a list of them, or None where
+            ``HyperModel.fit`` returns the value to minimize.
+        max_trials: Most trials. Default: 10, or what the oracle says.
+        seed: Seed of configurations and weights. Default: a random one, kept in run.json.
+        hyperparameters: Entries registered in advance, which the builder's own do not change.
+        tune_new_entries: Whether entries that are not among those are searched.
+        allow_new_entries: Whether there may be any.
+        max_retries_per_trial: How often a trial that failed is begun again.
+        max_consecutive_failed_trials: The search ends after so many failures in a row.
+        algorithm: ``tpe``, ``random``, or an oracle of keras-tuner.
+        scheduler: ``asha``, an ``ASHA(...)`` with its settings, or ``none``. Default: ASHA,
+            except with Hyperband's oracle.
+        max_epochs: Most epochs of a trial: takes the place of ``epochs`` in ``search``.
+        resources_per_trial: What a trial takes of Ray's resources. Default: ``{"cpu": 1}``.
+        address: The Ray cluster to run on. Default: one of this machine, for this search alone.
+        executions_per_trial: Trainings of each configuration, whose scores are averaged.
+        max_model_size: A model with more trainable weights fails its trial.
+        optimizer: To compile with, in the place of the builder's own.
+        loss: Likewise.
+        metrics: Likewise.
+        directory: Folder of projects.
+        project_name: The run folder in it.
+        overwrite: Whether a search of that name is moved away (to ``NAME.previous``); else it is
+            reloaded.
+        tuner_id: Taken for compatibility; this tuner has no other beside it.
+        logger: Likewise; keras-tuner ignores it too.
+        others: What only single tuners of keras-tuner take: refused, with what to write instead.
+
+    Raises:
+        UsageError: Names everything that is wrong with the arguments, a line each.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: Any = None,
+        max_trials: int | None = None,
+        seed: int | None = None,
+        hyperparameters: kt.HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+        *,
+        algorithm: Any = "tpe",
+        scheduler: Any = AUTO,
+        max_epochs: int | None = None,
+        resources_per_trial: dict[str, float] | None = None,
+        address: str | None = None,
+        executions_per_trial: int = 1,
+        max_model_size: int | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        directory: Any = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        tuner_id: str | None = None,
+        logger: Any = None,
+        **others: Any,
+    ) -> None:
+        settings = Settings(
+            objective=objective,
+            max_trials=max_trials,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            executions_per_trial=executions_per_trial,
+            algorithm=algorithm,
+            scheduler=scheduler,
+            max_epochs=max_epochs,
+            resources_per_trial=resources_per_trial,
+        )
+        checked(settings.problems(type(self), hypermodel, others))
+        self._settings = settings
+        self._address = address
+        self._overwrites = overwrite
+        self._registered = _config(settings)
+        self._run_folder = RunFolder(_path(directory, project_name))
+        book = Book(**settings.book_arguments())
+        self._objective = plain_objective(book.objective)
+        self._history = History(self._objective)
+        super().__init__(
+            book,
+            hypermodel,
+            max_model_size=max_model_size,
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            directory=directory,
+            project_name=project_name,
+            tuner_id=tuner_id,
+            executions_per_trial=executions_per_trial,
+        )
+
+    @property
+    def project_dir(self) -> str:
+        """The run folder; it is made when the search begins."""
+        return str(self._run_folder.path)
+
+    def _get_tuner_fname(self) -> str:
+        # keras-tuner reloads where this file stands, and explores the space where it does not.
+        return "" if self._overwrites else str(self._run_folder.run_file)
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Run trials until there are ``max_trials``, as ``HyperModel.fit`` is called with.
+
+        Args:
+            fit_args: Passed to ``HyperModel.fit``, such as the training data.
+            fit_kwargs: Likewise; ``verbose=0`` also keeps the search itself quiet.
+
+        Raises:
+            UsageError: Something is wrong with the arguments.
+            ProblemError: The arguments cannot be sent to the workers.
+            ObjectiveError: The model does not report the objective.
+            FailureLimitError: Too many trials failed one after the other.
+            keras_tuner.errors.FatalError: A trial raised one.
+            KeyboardInterrupt: The user ended the search; what was found is kept.
+        """
+        started = time.monotonic()
+        prepare_environment(self._address)
+        view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
+        if self.remaining_trials == 0:
+            view.note(f"{self.project_dir}: all {self.oracle.max_trials} trials are done.")
+            return
+        self._check_folder()
+        arguments = FitArguments(fit_args, self._fit_kwargs(fit_kwargs))
+        task = self._task(arguments)
+        self._check_objective(arguments)
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(_scratch())
+            carried = datasets.packed(arguments, scratch)
+            stack.enter_context(cluster(self._address, available_cores()))
+            self._run_folder.path.parent.mkdir(parents=True, exist_ok=True)
+            check_folder_is_shared(self._run_folder.path.parent)
+            plan = self._plan(carried, task)
+            searcher = self._searcher(plan, scratch)
+            self.on_search_begin()
+            self._run(plan, task, carried, searcher, view, lambda: time.monotonic() - started)
+            self.on_search_end()
+
+    def _run(
+        self,
+        plan: Plan,
+        task: Task,
+        arguments: FitArguments,
+        searcher: Searcher,
+        view: View,
+        clock: Any,
+    ) -> None:
+        from search.engines import ray_tune
+
+        self._history = history = History(self._objective)
+        stopping = Stopping(
+            plan,
+            history,
+            clock,
+            max_consecutive_failed_trials=self.oracle.max_consecutive_failed_trials,
+        )
+        engine = partial(
+            ray_tune.search, task=task, stored=_stored(arguments), space=searcher.space
+        )
+        if self._run_folder.path.exists():
+            _move_away(self._run_folder.path)
+        reason = recorded(
+            plan,
+            engine,
+            view,
+            history,
+            stopping,
+            searcher=searcher,
+            listeners=[self._keep_book],
+            clock=clock,
+        )
+        if stopping.error is not None:
+            raise _raised(stopping.error, history)
+        view.note(ending(reason, history))
+        if reason == INTERRUPTED:
+            raise KeyboardInterrupt
+
+    def load_model(self, trial: kt.engine.trial.Trial) -> keras.Model:
+        """Build a trial's model, with the weights of its best epoch.
+
+        Raises:
+            UsageError: Its weights are not kept: those of the ten best trials are.
+        """
+        number = int(trial.trial_id)
+        if not self._run_folder.best_weights_file(number).exists():
+            raise UsageError(
+                f"trial {trial.trial_id} has no weights in {str(self._run_folder.checkpoints)!r}: "
+                "those of the ten best trials are kept. Ask for fewer models, or train it with "
+                "tuner.hypermodel.build(trial.hyperparameters)."
+            )
+        model = self._try_build(trial.hyperparameters)
+        load_best_weights(model, self._run_folder, number)
+        return model
+
+    def save(self) -> None:
+        """Do nothing: the journal of the run folder is written as things happen."""
+
+    def reload(self) -> None:
+        """Read the run folder: its trials, their scores, the space.
+
+        Raises:
+            SearchError: It cannot be read, or another objective was searched for.
+        """
+        problem = described_problem(self._run_folder)
+        if problem.objective != self._objective:
+            raise UsageError(
+                f"{self.project_dir!r} was searched for {problem.objective.name} "
+                f"({problem.objective.mode}), not for {self._objective.name}: expected the same "
+                "objective. Name another project, or say overwrite=True."
+            )
+        self._populate_initial_space()
+        self._history = History(self._objective)
+        for event in read(self._run_folder.journal_file).events:
+            self._history.apply(event)
+            self._keep_book(event)
+
+    def on_trial_end(self, trial: kt.engine.trial.Trial) -> None:
+        """Called when a trial has ended; for a subclass to use."""
+
+    def _keep_book(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "space_grown":
+            self.oracle.update_space(mirror.hyperparameters(Space.from_json(event["parameters"])))
+        if event.get("trial") not in self._history.trials:
+            return
+        trial = self.oracle.show(self._history.trials[event["trial"]])
+        if kind == "trial_started":
+            self.on_trial_begin(trial)
+        elif kind == "trial_ended":
+            self.on_trial_end(trial)
+
+    def _check_folder(self) -> None:
+        path = self._run_folder.path
+        if not path.exists() or not any(path.iterdir()):
+            return
+        if not self._run_folder.run_file.exists():
+            raise UsageError(
+                f"{str(path)!r} holds no run of RayTuner: expected a new folder, so that nothing "
+                "is lost. Name another directory or project_name."
+            )
+        if not self._overwrites:
+            raise UsageError(
+                f"{str(path)!r} holds a search of {len(self._history.trials)} trials, which is "
+                "not continued: name another project_name, or say overwrite=True, which moves it "
+                f"to {path.name}.previous."
+            )
+
+    def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
+        kwargs = dict(given)
+        names = inspect.signature(self.hypermodel.fit).parameters
+        takes_any = not mirror.has_own_fit(self.hypermodel)
+        if self._settings.max_epochs is not None and (
+            takes_any or "epochs" in names | given.keys()
+        ):
+            kwargs["epochs"] = self._settings.max_epochs
+        if takes_any or "verbose" in names | given.keys():
+            kwargs["verbose"] = 0  # a bar that nobody sees costs time after every batch
+        return kwargs
+
+    def _task(self, arguments: FitArguments) -> Task:
+        problems: list[str] = []
+        for number, callback in enumerate(arguments.kwargs.get("callbacks") or []):
+            try:
+                Carried.of(callback, f"callbacks[{number}] ({type(callback).__name__})")
+            except ProblemError as error:
+                problems.append(str(error))
+        checked(problems)
+        overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
+        overrides = {name: value for name, value in overrides.items() if value is not None}
+        return Task(
+            hypermodel=Carried.of(self.hypermodel, "hypermodel"),
+            objective=self._objective,
+            epochs=None,
+            patience=0,
+            seed=self._seed(),
+            executions_per_trial=self.executions_per_trial,
+            max_retries_per_trial=self.oracle.max_retries_per_trial,
+            max_model_size=self.max_model_size,
+            compile_overrides=Carried.of(overrides, "optimizer, loss or metrics"),
+            registered=self._registered,
+            tune_new_entries=self.oracle.tune_new_entries,
+            allow_new_entries=self.oracle.allow_new_entries,
+        )
+
+    def _seed(self) -> int:
+        given = self._settings.seed
+        return random.randrange(2**31) if given is None else given
+
+    def _plan(self, arguments: FitArguments, task: Task) -> Plan:
+        settings = self._settings
+        oracle = settings.oracle
+        epochs = arguments.kwargs.get("epochs")
+        if isinstance(oracle, kt.oracles.HyperbandOracle):
+            epochs = oracle.max_epochs
+        if not isinstance(epochs, int):
+            has_own_fit = mirror.has_own_fit(self.hypermodel)
+            epochs = settings.max_epochs or (UNKNOWN_EPOCHS if has_own_fit else 1)
+        asha = settings.asha
+        rungs = asha or ASHA()
+        resources = {"cpu": 1.0} | (settings.resources_per_trial or {})
+        cpus = resources.pop("cpu")
+        return Plan(
+            problem=Problem(
+                hypermodel=None,
+                data=datasets.described(arguments),
+                data_dir=None,
+                space=self._run_folder.path.name,
+                objective=self._objective,
+                epochs=epochs,
+                patience=0,
+                seed=task.seed,
+            ),
+            engine=Engine.RAY,
+            algorithm=settings.algorithm_name,
+            tuner=Tuner.RANDOM,
+            trials=self.oracle.max_trials,
+            workers=_slots(cpus, resources),
+            cpus_per_trial=cpus,
+            other_resources=resources,
+            scheduler=Scheduler.ASHA if asha else Scheduler.NONE,
+            grace_period=min(rungs.grace_period, epochs),
+            reduction_factor=rungs.reduction_factor,
+            time_budget_seconds=None,
+            target=None,
+            retrain_epochs=(),
+            out=self._run_folder.path,
+        )
+
+    def _searcher(self, plan: Plan, scratch: Path) -> Searcher:
+        space = mirror.mirror(self.oracle.get_space().space)
+        if self._settings.oracle is None:
+            return make_searcher(plan, space)
+        return OracleSearcher(
+            self._settings.oracle, space, objective=self._objective, scratch=str(scratch)
+        )
+
+    def _check_objective(self, arguments: FitArguments) -> None:
+        """Check that the model reports the objective, where that can be known without training.
+
+        Raises:
+            ObjectiveError: It reports others.
+        """
+        if self._objective.name == "default_objective" and mirror.has_own_fit(self.hypermodel):
+            return
+        reported = self._reported(arguments)
+        if reported is None:
+            return
+        for part in self._objective.parts or (self._objective,):
+            if part.name not in reported:
+                raise ObjectiveError(objective_not_reported(part.name, reported))
+
+    def _reported(self, arguments: FitArguments) -> set[str] | None:
+        """Return the names that an epoch reports, from one look at one sample; None: unknown."""
+        callbacks = arguments.kwargs.get("callbacks") or []
+        foreign = [c for c in callbacks if not type(c).__module__.startswith("keras.")]
+        if mirror.has_own_fit(self.hypermodel) or foreign:
+            return None
+        model = self._try_build(self.oracle.get_space())
+        if type(model).train_step is not keras.Model.train_step:
+            return None
+        try:
+            names = _evaluated(model, arguments)
+        except Exception:  # what is wrong with model or data, the trials say
+            return None
+        kwargs = arguments.kwargs
+        if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
+            names |= {f"val_{name}" for name in names}
+        return names | {"learning_rate"}
+
+
+def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
+    given = inspect.signature(model.fit).bind(*arguments.args, **arguments.kwargs).arguments
+    inputs, targets = given.get("x"), given.get("y")
+    if targets is None:
+        assert inputs is not None
+        batch = inputs[0] if isinstance(inputs, keras.utils.PyDataset) else next(iter(inputs))
+        inputs, targets = batch[0], batch[1]
+    first = partial(keras.tree.map_structure, lambda array: array[:1])
+    logs = model.evaluate(first(inputs), first(targets), verbose=0, return_dict=True)
+    return set(logs)
+
+
+def _config(settings: Settings) -> dict[str, Any] | None:
+    hyperparameters = settings.book_arguments()["hyperparameters"]
+    if hyperparameters is None or not hyperparameters.space:
+        return None
+    config: dict[str, Any] = hyperparameters.get_config()
+    return config
+
+
+def _path(directory: Any, project_name: str | None) -> Path:
+    return Path(os.fspath(directory or ".")) / (project_name or "untitled_project")
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _stored(arguments: FitArguments) -> Any:
+    import ray
+
+    try:
+        return ray.put(arguments)
+    except Exception as error:
+        raise ProblemError(
+            f"the arguments of search cannot be sent to the workers ({one_line(error)}): expected "
+            "arrays, tf.data.Dataset or keras.utils.PyDataset objects and callbacks."
+        ) from error
+
+
+def _slots(cpus: float, others: dict[str, float]) -> int:
+    """Return how many trials there is room for at once.
+
+    Raises:
+        ProblemError: There is no room for one.
+    """
+    import ray
+
+    has = ray.cluster_resources()
+    wants = {"CPU": cpus} | {_ray_name(name): amount for name, amount in others.items()}
+    slots = min(int(has.get(name, 0.0) / amount) for name, amount in wants.items() if amount)
+    if slots < 1:
+        shown = {name: has.get(name, 0.0) for name in wants}
+        raise ProblemError(
+            f"resources_per_trial asks for {wants}, and Ray has {shown}: expected no more than "
+            "that. Ask for less, or name a larger cluster as address."
+        )
+    return slots
+
+
+def _ray_name(name: str) -> str:
+    return name.upper() if name in ("cpu", "gpu") else name
+
+
+def _move_away(path: Path) -> None:
+    """Move a search that is to be overwritten to ``NAME.previous``."""
+    if any(path.iterdir()):
+        previous = path.with_name(f"{path.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        path.rename(previous)
+    else:
+        path.rmdir()
+
+
+def _raised(error: SearchError, history: History) -> Exception:
+    """Return an error as keras-tuner would raise it, with the traceback of a trial."""
+    raised: Exception = error
+    if isinstance(error, FatalTrialError):
+        kind = getattr(kt.errors, error.kind, None)
+        if kind is not None:
+            raised = kind(str(error))
+        elif error.kind == "ObjectiveMissing":
+            raised = ObjectiveError(str(error))
+    for note in getattr(error, "__notes__", ()):
+        raised.add_note(note)
+    failed = next((t for t in reversed(history.trials.values()) if t.traceback), None)
+    if failed is not None and raised is error:
+        raised.add_note(failed.traceback or "")
+    return raised

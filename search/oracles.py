@@ -17,7 +17,7 @@ from search.journal import Event
 from search.searchers import Pause, Searcher
 from search.space import Space, Values
 
-FORMER_TRIAL = "tuner/trial_id"
+FORMER_TRIAL = f"{mirror.ORACLE_VALUES}trial_id"
 # How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
 # was stopped by a scheduler: STOPPED is its word for a search that ended.
 STATUSES = {
@@ -112,6 +112,7 @@ class OracleSearcher(Searcher):
 
     def _end(self, record: TrialRecord) -> None:
         trial = self._oracle.get_trial(self._ids[record.trial])
+        self._complete(trial.hyperparameters, record.values)
         score = record.best_value
         if record.state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
             if self._worst is None or self._objective.is_better(self._worst, score):
@@ -125,6 +126,14 @@ class OracleSearcher(Searcher):
         if score is not None:
             self._give(trial, score)
         self._oracle.end_trial(trial)
+
+    def _complete(self, hp: kt.HyperParameters, used: Values) -> None:
+        """Add what the trial was the first to register, with the values that it took."""
+        known = self._oracle.hyperparameters.space
+        hp.merge([parameter for parameter in known if parameter.name in used], overwrite=False)
+        hp.values |= {
+            n: value for n, value in used.items() if not n.startswith(mirror.ORACLE_VALUES)
+        }
 
     def _give(self, trial: kt.engine.trial.Trial, score: float) -> None:
         objective = self._oracle.objective

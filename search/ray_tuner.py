@@ -17,6 +17,7 @@ import keras_tuner as kt
 from rich.console import Console
 
 from search import datasets, mirror
+from search.callbacks import problems
 from search.describe import described_problem
 from search.errors import (
     FatalTrialError,
@@ -322,13 +323,7 @@ class RayTuner(MendedTuner):
         return kwargs
 
     def _task(self, arguments: FitArguments) -> Task:
-        problems: list[str] = []
-        for number, callback in enumerate(arguments.kwargs.get("callbacks") or []):
-            try:
-                Carried.of(callback, f"callbacks[{number}] ({type(callback).__name__})")
-            except ProblemError as error:
-                problems.append(str(error))
-        checked(problems)
+        checked(list(problems(arguments.kwargs.get("callbacks") or [])))
         overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
         overrides = {name: value for name, value in overrides.items() if value is not None}
         return Task(
@@ -354,7 +349,8 @@ class RayTuner(MendedTuner):
         settings = self._settings
         oracle = settings.oracle
         epochs = arguments.kwargs.get("epochs")
-        if isinstance(oracle, kt.oracles.HyperbandOracle):
+        is_hyperband = isinstance(oracle, kt.oracles.HyperbandOracle)
+        if is_hyperband:
             epochs = oracle.max_epochs
         if not isinstance(epochs, int):
             has_own_fit = mirror.has_own_fit(self.hypermodel)
@@ -388,6 +384,8 @@ class RayTuner(MendedTuner):
             target=None,
             retrain_epochs=(),
             out=self._run_folder.path,
+            # Hyperband trains on from the weights of any trial of a round.
+            kept_weights=None if is_hyperband else 10,
         )
 
     def _searcher(self, plan: Plan, scratch: Path) -> Searcher:

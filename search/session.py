@@ -14,8 +14,6 @@ from search.space import Space
 from search.tables import write_tables
 from search.views import View
 
-KEPT_BEST_WEIGHTS = 10
-
 
 @dataclass(frozen=True)
 class Session:
@@ -66,7 +64,9 @@ class Session:
         journal = Journal(folder.journal_file)
         searcher = searcher or make_searcher(plan, space)
         recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
-        recorder.listen(lambda event: _keep_best_weights(folder, history, event))
+        kept = plan.kept_weights
+        if kept is not None:
+            recorder.listen(lambda event: _keep_best_weights(folder, history, event, kept))
         recorder.search_started(space=space.to_json())
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
@@ -113,12 +113,12 @@ def make_searcher(plan: Plan, space: Space) -> Searcher:
     return RandomSearcher(space, seed=plan.problem.seed)
 
 
-def _keep_best_weights(folder: RunFolder, history: History, event: Event) -> None:
+def _keep_best_weights(folder: RunFolder, history: History, event: Event, kept: int) -> None:
     """Remove the weights of ended trials that are not among the best."""
     if event["event"] != "trial_ended":
         return
     running = {trial.trial for trial in history.running()}
-    for trial in history.ranked()[KEPT_BEST_WEIGHTS:]:
+    for trial in history.ranked()[kept:]:
         if trial.trial not in running:
             folder.best_weights_file(trial.trial).unlink(missing_ok=True)
             folder.build_config_file(trial.trial).unlink(missing_ok=True)

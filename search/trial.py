@@ -6,6 +6,7 @@ that a trial here means what it means there. Imports Keras: for workers only.
 
 import tempfile
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,7 +291,10 @@ def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None
     """
     if not model.built:
         model.build_from_config(read_json(folder.build_config_file(trial)))
-    model.load_weights(folder.best_weights_file(trial))
+    with warnings.catch_warnings():
+        # The optimizer's state stands in the file too; a fresh model has no use for it.
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        model.load_weights(folder.best_weights_file(trial))
 
 
 def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:

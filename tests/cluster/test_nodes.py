@@ -23,13 +23,10 @@ def test_the_nodes_of_a_running_cluster_are_listed(commands):
     environment = os.environ | {"RAY_AUTH_MODE": "token"}
     ray_cluster.prepare_environment()
     token = os.environ["RAY_AUTH_TOKEN"]
-    # The cluster's process sets a token of its own: here both sides are given the same.
-    code = START.replace(
-        "with local", f"import secrets; secrets.token_hex = lambda n: {token!r}\nwith local"
-    )
     head = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment | {"RAY_AUTH_TOKEN": token},
+    )  # fmt: skip
     try:
         address = head.stdout.readline().strip()
         environment["RAY_AUTH_TOKEN"] = token

@@ -15,6 +15,7 @@ from search.errors import ProblemError
 from search.history import Objective
 from search.searchers import RandomSearcher, TPESearcher
 from search.space import Kind, Parameter, Space, fingerprint
+from search.task import Named
 
 DECLARED = [
     pytest.param(lambda hp: hp.Int("x", 1, 4), id="int"),
@@ -113,7 +114,7 @@ def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is
 
 def test_a_space_survives_a_trip_through_json():
     hp = kt.HyperParameters()
-    worker.hypermodel("problems:in_scopes").build(hp)
+    worker.hypermodel(Named("problems:in_scopes")).build(hp)
     space = mirror.mirror(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 

@@ -9,11 +9,13 @@ from results.columns import State
 from search import worker
 from search.data import load_data
 from search.errors import ProblemError, TrainingError
+from search.folder import RunFolder
 from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.retrain import Retrained, choose
 from search.scores import classification_scores, evaluate
-from search.trial import run_trial
+from search.task import Task
+from search.trial import load_best_weights, run_trial
 
 
 def problem(hypermodel="problems:small", data="problems:blobs", **changes):
@@ -30,7 +32,7 @@ def problem(hypermodel="problems:small", data="problems:blobs", **changes):
     return Problem(**(fields | changes))
 
 
-def trained(values, *, asked=None, may_go_on=lambda report: True, trial=0, weights_file=None):
+def trained(values, *, asked=None, may_go_on=lambda report: True, trial=0, folder=None):
     """Run a trial; return how it ended and what it reported."""
     asked = asked or problem()
     reports = []
@@ -40,8 +42,8 @@ def trained(values, *, asked=None, may_go_on=lambda report: True, trial=0, weigh
         return may_go_on(epoch)
 
     end = run_trial(
-        asked, load_data(asked, needs_test=True), trial=trial, values=values, report=report,
-        weights_file=weights_file,
+        Task.of(asked), load_data(asked, needs_test=True), trial=trial, values=values,
+        report=report, folder=folder,
     )  # fmt: skip
     return end, reports
 
@@ -115,7 +117,7 @@ def test_an_error_of_the_users_code_is_a_result_with_its_traceback():
     assert end.state is State.FAILED
     assert end.error == "RuntimeError: this configuration cannot be built"
     assert "problems.py" in end.traceback
-    assert not end.is_fatal
+    assert end.fatal is None
     assert reports == []
 
 
@@ -140,26 +142,25 @@ def test_memory_that_ran_out_is_named_as_such():
 def test_an_objective_that_no_epoch_reports_is_fatal_and_the_near_one_is_named():
     asked = problem(objective=Objective("val_acuracy", "max"))
     end, reports = trained({"units": 8, "rate": 0.01}, asked=asked)
-    assert end.is_fatal
+    assert end.fatal == "ObjectiveMissing"
     assert "'val_acuracy' is reported by no epoch" in end.error
     assert "Did you mean 'val_accuracy'?" in end.error
     assert reports == []
 
 
-# Keras keeps the optimizer's state with the weights; a fresh model has no place for it.
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
-    path = tmp_path / "best.weights.h5"
-    _, reports = trained({"units": 8, "rate": 0.05}, weights_file=path)
+    folder = RunFolder.create(tmp_path / "run")
+    _, reports = trained({"units": 8, "rate": 0.05}, folder=folder)
     best = max(report["objective"] for report in reports)
-    hp = keras_tuner_values({"units": 8, "rate": 0.05})
-    model = problems.small(hp)
-    model.load_weights(path)
+    model = problems.small(keras_tuner_values({"units": 8, "rate": 0.05}))
+    load_best_weights(model, folder, 0)
     inputs, labels = problems.blobs(1)[1]
     assert model.evaluate(inputs, labels, verbose=0, return_dict=True)["accuracy"] == (
         pytest.approx(best)
     )
-    assert [entry.name for entry in tmp_path.iterdir()] == ["best.weights.h5"]
+    assert {path.name for path in folder.checkpoints.iterdir()} == {
+        "trial-00000-best.weights.h5", "trial-00000-build.json",
+    }  # fmt: skip
 
 
 def keras_tuner_values(values):

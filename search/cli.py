@@ -22,7 +22,7 @@ from search.plan import (
     available_cores,
     infer_objective,
 )
-from search.run import Outcome, retrain_run, run
+from search.run import Outcome, import_run, retrain_run, run
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -112,6 +112,12 @@ def run_command(
     data: Annotated[
         str | None, typer.Option(help="Its data: module:attribute of a function giving the splits.")
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Earlier search to learn from: keras-tuner project, Optuna study, run folder."
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -129,6 +135,8 @@ def run_command(
         )
     if algorithm is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
+    if warm_start is not None and chosen_engine is Engine.KERAS_TUNER:
+        wrong.append(f"--warm-start {warm_start!r} is for --engine ray: its searchers learn.")
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)
     planned_epochs = _epochs(retrain_epochs, wrong)
     if direction not in (None, "max", "min"):
@@ -158,6 +166,7 @@ def run_command(
             target=target,
             retrain_epochs=planned_epochs,
             out=out or _default_out(space_name, name),
+            warm_start=warm_start,
         )
         plan.check()
     except UsageError as error:
@@ -183,6 +192,37 @@ def retrain_command(
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
     _say(retrain_run(run_folder, planned_epochs, view), view)
+
+
+@app.command("import")
+def import_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="keras-tuner project folder, Optuna study (SQLite or journal file, storage URL; "
+            "::NAME behind it where there are several), or run folder.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to make. Default: runs/NAME.")
+    ] = None,
+    objective: Annotated[str, typer.Option(help="Metric of its trials that counts.")] = (
+        "val_accuracy"
+    ),
+    direction: Annotated[
+        str | None, typer.Option(help="max or min, where the objective's name does not tell.")
+    ] = None,
+) -> None:
+    """Make a run folder of an earlier search, to compare it and to learn from it."""
+    if direction not in (None, "max", "min"):
+        raise UsageError(f"--direction {direction!r}: expected max or min.")
+    view = make_view(Console())
+    target = out or Path("runs") / Path(source.partition("::")[0]).stem
+    folder = import_run(source, infer_objective(objective, direction), target, view)
+    shown = os.path.relpath(folder.path)
+    view.note(f"kept in {shown}")
+    view.note(f"to learn from it: fmnist-search run --warm-start {shown}")
 
 
 def main() -> NoReturn:

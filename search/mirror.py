@@ -8,10 +8,7 @@ import keras
 import keras_tuner as kt
 
 from search.errors import ProblemError
-from search.space import Condition, Kind, Parameter, Scalar, Space
-
-# Names under which an oracle such as Hyperband's keeps its own bookkeeping among the values.
-ORACLE_VALUES = "tuner/"
+from search.space import ORACLE_VALUES, Condition, Kind, Parameter, Scalar, Space
 
 
 def load_hypermodel(found: object, reference: str) -> kt.HyperModel:

@@ -15,9 +15,9 @@ from search.errors import UsageError
 from search.history import History, Objective, TrialRecord
 from search.journal import Event
 from search.searchers import Pause, Searcher
-from search.space import Space, Values
+from search.space import ORACLE_VALUES, Space, Values
 
-FORMER_TRIAL = f"{mirror.ORACLE_VALUES}trial_id"
+FORMER_TRIAL = f"{ORACLE_VALUES}trial_id"
 # How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
 # was stopped by a scheduler: STOPPED is its word for a search that ended.
 STATUSES = {
@@ -92,6 +92,7 @@ class OracleSearcher(Searcher):
 
     def observe(self, event: Event) -> None:
         """Tell the oracle how a trial ended."""
+        super().observe(event)
         self._history.apply(event)
         if event["event"] == "trial_ended" and event["trial"] in self._ids:
             self._end(self._history.trials[event["trial"]])
@@ -131,9 +132,7 @@ class OracleSearcher(Searcher):
         """Add what the trial was the first to register, with the values that it took."""
         known = self._oracle.hyperparameters.space
         hp.merge([parameter for parameter in known if parameter.name in used], overwrite=False)
-        hp.values |= {
-            n: value for n, value in used.items() if not n.startswith(mirror.ORACLE_VALUES)
-        }
+        hp.values |= {n: value for n, value in used.items() if not n.startswith(ORACLE_VALUES)}
 
     def _give(self, trial: kt.engine.trial.Trial, score: float) -> None:
         objective = self._oracle.objective

@@ -102,6 +102,7 @@ class Plan:
         time_budget_seconds: The search ends after so long, counted from the process start.
         target: The search ends when the objective has reached this value.
         retrain_epochs: Numbers of epochs at which the best configuration is retrained.
+        warm_start: An earlier search from whose finished trials the searcher learns.
         kept_weights: So many of the best trials keep their weights; None: all do.
         out: The run folder to make.
     """
@@ -121,6 +122,7 @@ class Plan:
     target: float | None
     retrain_epochs: tuple[int, ...]
     out: Path
+    warm_start: str | None = None
     kept_weights: int | None = 10
 
     @property

@@ -19,6 +19,7 @@ from rich.console import Console
 from search import datasets, mirror
 from search.callbacks import problems
 from search.describe import described_problem
+from search.earlier import Earlier
 from search.errors import (
     FatalTrialError,
     ObjectiveError,
@@ -34,7 +35,8 @@ from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
 from search.plan import ASHA, Engine, Plan, Problem, Scheduler, Tuner, available_cores
 from search.ray_cluster import check_folder_is_shared, cluster, prepare_environment
-from search.run import recorded
+from search.recorder import Clock
+from search.run import earlier_of, recorded
 from search.searchers import Searcher
 from search.session import make_searcher
 from search.settings import AUTO, Settings, checked, plain_objective
@@ -72,6 +74,8 @@ class RayTuner(MendedTuner):
         max_epochs: Most epochs of a trial: takes the place of ``epochs`` in ``search``.
         resources_per_trial: What a trial takes of Ray's resources. Default: ``{"cpu": 1}``.
         address: The Ray cluster to run on. Default: one of this machine, for this search alone.
+        warm_start: An earlier search whose finished trials the algorithm learns from: a
+            keras-tuner project folder, an Optuna study or a run folder.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_model_size: A model with more trainable weights fails its trial.
         optimizer: To compile with, in the place of the builder's own.
@@ -106,6 +110,7 @@ class RayTuner(MendedTuner):
         max_epochs: int | None = None,
         resources_per_trial: dict[str, float] | None = None,
         address: str | None = None,
+        warm_start: Any = None,
         executions_per_trial: int = 1,
         max_model_size: int | None = None,
         optimizer: Any = None,
@@ -136,6 +141,7 @@ class RayTuner(MendedTuner):
         checked(settings.problems(type(self), hypermodel, others))
         self._settings = settings
         self._address = address
+        self._warm_start = None if warm_start is None else os.fspath(warm_start)
         self._overwrites = overwrite
         self._registered = _config(settings)
         self._run_folder = RunFolder(_path(directory, project_name))
@@ -189,6 +195,7 @@ class RayTuner(MendedTuner):
         arguments = FitArguments(fit_args, self._fit_kwargs(fit_kwargs))
         task = self._task(arguments)
         self._check_objective(arguments)
+        earlier = earlier_of(self._warm_start, self._objective)
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch())
             carried = datasets.packed(arguments, scratch)
@@ -198,7 +205,15 @@ class RayTuner(MendedTuner):
             plan = self._plan(carried, task)
             searcher = self._searcher(plan, scratch)
             self.on_search_begin()
-            self._run(plan, task, carried, searcher, view, lambda: time.monotonic() - started)
+            self._run(
+                plan,
+                task,
+                carried,
+                view,
+                searcher=searcher,
+                earlier=earlier,
+                clock=lambda: time.monotonic() - started,
+            )
             self.on_search_end()
 
     def _run(
@@ -206,9 +221,11 @@ class RayTuner(MendedTuner):
         plan: Plan,
         task: Task,
         arguments: FitArguments,
-        searcher: Searcher,
         view: View,
-        clock: Any,
+        *,
+        searcher: Searcher,
+        earlier: Earlier | None,
+        clock: Clock,
     ) -> None:
         from search.engines import ray_tune
 
@@ -230,6 +247,7 @@ class RayTuner(MendedTuner):
             view,
             history,
             stopping,
+            earlier=earlier,
             searcher=searcher,
             listeners=[self._keep_book],
             clock=clock,
@@ -312,13 +330,13 @@ class RayTuner(MendedTuner):
 
     def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
         kwargs = dict(given)
-        names = inspect.signature(self.hypermodel.fit).parameters
-        takes_any = not mirror.has_own_fit(self.hypermodel)
-        if self._settings.max_epochs is not None and (
-            takes_any or "epochs" in names | given.keys()
-        ):
+        # A fit of the user's own may set by itself what it does not name.
+        known = {*inspect.signature(self.hypermodel.fit).parameters, *given}
+        if not mirror.has_own_fit(self.hypermodel):
+            known |= {"epochs", "verbose"}
+        if self._settings.max_epochs is not None and "epochs" in known:
             kwargs["epochs"] = self._settings.max_epochs
-        if takes_any or "verbose" in names | given.keys():
+        if "verbose" in known:
             kwargs["verbose"] = 0  # a bar that nobody sees costs time after every batch
         return kwargs
 
@@ -349,8 +367,7 @@ class RayTuner(MendedTuner):
         settings = self._settings
         oracle = settings.oracle
         epochs = arguments.kwargs.get("epochs")
-        is_hyperband = isinstance(oracle, kt.oracles.HyperbandOracle)
-        if is_hyperband:
+        if isinstance(oracle, kt.oracles.HyperbandOracle):
             epochs = oracle.max_epochs
         if not isinstance(epochs, int):
             has_own_fit = mirror.has_own_fit(self.hypermodel)
@@ -384,8 +401,9 @@ class RayTuner(MendedTuner):
             target=None,
             retrain_epochs=(),
             out=self._run_folder.path,
+            warm_start=self._warm_start,
             # Hyperband trains on from the weights of any trial of a round.
-            kept_weights=None if is_hyperband else 10,
+            kept_weights=None if isinstance(oracle, kt.oracles.HyperbandOracle) else 10,
         )
 
     def _searcher(self, plan: Plan, scratch: Path) -> Searcher:
@@ -408,7 +426,8 @@ class RayTuner(MendedTuner):
         if reported is None:
             return
         for part in self._objective.parts or (self._objective,):
-            if part.name not in reported:
+            # Callbacks of Keras that change the learning rate report it.
+            if part.name not in reported | {"learning_rate"}:
                 raise ObjectiveError(objective_not_reported(part.name, reported))
 
     def _reported(self, arguments: FitArguments) -> set[str] | None:
@@ -427,7 +446,7 @@ class RayTuner(MendedTuner):
         kwargs = arguments.kwargs
         if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
             names |= {f"val_{name}" for name in names}
-        return names | {"learning_rate"}
+        return names
 
 
 def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
@@ -437,6 +456,7 @@ def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
         assert inputs is not None
         batch = inputs[0] if isinstance(inputs, keras.utils.PyDataset) else next(iter(inputs))
         inputs, targets = batch[0], batch[1]
+    model.run_eagerly = True  # one sample is not worth compiling for
     first = partial(keras.tree.map_structure, lambda array: array[:1])
     logs = model.evaluate(first(inputs), first(targets), verbose=0, return_dict=True)
     return set(logs)
@@ -481,19 +501,21 @@ def _slots(cpus: float, others: dict[str, float]) -> int:
     import ray
 
     has = ray.cluster_resources()
-    wants = {"CPU": cpus} | {_ray_name(name): amount for name, amount in others.items()}
-    slots = min(int(has.get(name, 0.0) / amount) for name, amount in wants.items() if amount)
+    asked = {"cpu": cpus} | {name: amount for name, amount in others.items() if amount}
+    ray_names = {"cpu": "CPU", "gpu": "GPU"}
+    there = {name: has.get(ray_names.get(name, name), 0.0) for name in asked}
+    slots = min(int(there[name] / amount) for name, amount in asked.items())
     if slots < 1:
-        shown = {name: has.get(name, 0.0) for name in wants}
+        short = [
+            f"{name} {amount:g}, where Ray has {there[name]:g}"
+            for name, amount in asked.items()
+            if amount > there[name]
+        ]
         raise ProblemError(
-            f"resources_per_trial asks for {wants}, and Ray has {shown}: expected no more than "
-            "that. Ask for less, or name a larger cluster as address."
+            f"resources_per_trial asks for {'; '.join(short)}: expected no more than that. Ask "
+            "for less, or name a larger cluster as address."
         )
     return slots
-
-
-def _ray_name(name: str) -> str:
-    return name.upper() if name in ("cpu", "gpu") else name
 
 
 def _move_away(path: Path) -> None:

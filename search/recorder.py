@@ -50,6 +50,10 @@ class Recorder:
     def search_started(self, **fields: Any) -> None:
         self._record("search_started", **fields)
 
+    def earlier_trial(self, values: Values, score: float, source: str) -> None:
+        """Record a finished trial of an earlier search, from which the searcher learns."""
+        self._record("earlier_trial", values=values, score=score, source=source)
+
     def trial_started(self, trial: int, values: Values) -> None:
         self._record("trial_started", trial=trial, values=values)
 

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.columns import State
 from search.data import Data
-from search.describe import described_problem
+from search.describe import describe, described_problem
+from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import RunFolder
-from search.history import History
-from search.journal import read
-from search.plan import Engine, Plan, Problem, available_cores
+from search.folder import RunFolder, write_json
+from search.history import History, Objective
+from search.journal import Journal, read
+from search.plan import Engine, Plan, Problem, Tuner, available_cores
 from search.ray_cluster import fetch, local_cluster, stored_data
-from search.recorder import seconds_since_process_start
+from search.recorder import Recorder, seconds_since_process_start
 from search.retrain import retrain
 from search.session import Session, write_outcome
 from search.space import Space
@@ -55,9 +57,10 @@ def run(plan: Plan, view: View) -> Outcome:
             trial. What was found before is kept in the run folder.
     """
     plan.check()
+    earlier = earlier_of(plan.warm_start, plan.problem.objective)
     view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
     if plan.engine is Engine.KERAS_TUNER:
-        found = _search(plan, _keras_tuner_engine(), view)
+        found = _search(plan, _keras_tuner_engine(), view, None)
         if is_done(plan, found):
             return found
     # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
@@ -65,7 +68,8 @@ def run(plan: Plan, view: View) -> Outcome:
     with local_cluster(cores):
         stored = stored_data(plan.problem, needs_test=bool(plan.retrain_epochs))
         if plan.engine is Engine.RAY:
-            found = _search(plan, _ray_engine(Task.of(plan.problem), stored), view)
+            engine = _ray_engine(Task.of(plan.problem), stored)
+            found = _search(plan, engine, view, earlier)
             if is_done(plan, found):
                 return found
         return _retrained(plan.problem, stored, found, plan.retrain_epochs, cores, view)
@@ -83,8 +87,8 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     problem = described_problem(folder)
     if problem.hypermodel is None:
         raise UsageError(
-            f"{str(path)!r} was searched by a script of its own (RayTuner), whose builder cannot "
-            "be found from here: build its best there, with tuner.get_best_hyperparameters()."
+            f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or was "
+            "imported: build its best there, with tuner.get_best_hyperparameters()."
         )
     content = read(folder.journal_file)
     if content.damaged_lines:
@@ -121,10 +125,78 @@ def _keras_tuner_engine() -> EngineSearch:
     return keras_tuner.search
 
 
-def _search(plan: Plan, engine: EngineSearch, view: View) -> Outcome:
+def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
+    """Read the earlier search that a run is to learn from, if there is one.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    return None if source is None else read_earlier(source, objective)
+
+
+def import_run(source: str, objective: Objective, out: Path, view: View) -> RunFolder:
+    """Make a run folder of an earlier search, to compare it and to learn from it.
+
+    Raises:
+        SearchError: It cannot be read, or ``out`` stands already.
+    """
+    earlier = read_earlier(source, objective)
+    plan = Plan(
+        problem=Problem(
+            hypermodel=None,
+            data=f"imported from {source}",
+            data_dir=None,
+            space=Path(source).name,
+            objective=objective,
+            epochs=1,
+            patience=0,
+            seed=0,
+        ),
+        engine=Engine.KERAS_TUNER,
+        algorithm="imported",
+        tuner=Tuner.RANDOM,
+        trials=len(earlier.trials),
+        workers=1,
+        grace_period=1,
+        reduction_factor=3,
+        time_budget_seconds=None,
+        target=None,
+        retrain_epochs=(),
+        out=out,
+    )
+    folder = RunFolder.create(out)
+    content = describe(plan, Space(()))
+    content["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}
+    write_json(folder.run_file, content)
+    journal = Journal(folder.journal_file)
+    recorder = Recorder(journal, History(objective), clock=lambda: 0.0)
+    recorder.search_started(space=[])
+    for number, trial in enumerate(earlier.trials):
+        recorder.trial_started(number, trial.values)
+        recorder.trial_ended(
+            number,
+            State.COMPLETED,
+            score=trial.score,
+            best_step=0,
+            metrics={objective.name: trial.score},
+        )
+    recorder.search_ended("imported")
+    journal.close()
+    write_outcome(folder, recorder.history)
+    for line in earlier.left_out:
+        view.note(f"left out: {line}")
+    best = recorder.history.best_value
+    view.note(
+        f"{source} ({earlier.kind}): {len(earlier.trials)} finished trials, best "
+        f"{objective.name} {best:.4f}"
+    )
+    return folder
+
+
+def _search(plan: Plan, engine: EngineSearch, view: View, earlier: Earlier | None) -> Outcome:
     history = History(plan.problem.objective)
     stopping = Stopping(plan, history, seconds_since_process_start)
-    reason = recorded(plan, engine, view, history, stopping)
+    reason = recorded(plan, engine, view, history, stopping, earlier=earlier)
     found = Outcome(RunFolder(plan.out.resolve()), reason, history)
     _check(found, stopping)
     view.note(ending(found.reason, history))

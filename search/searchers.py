@@ -47,8 +47,9 @@ class Searcher(ABC):
         """Return the configuration of a trial, or None when there is no other to try."""
 
     def observe(self, event: Event) -> None:
-        """Learn from an event of the search; random search has nothing to learn."""
-        return
+        """Learn from an event of the search; random search has nothing to learn from most."""
+        if event["event"] == "earlier_trial":
+            self.learn(event["values"], event["score"])
 
     def grow(self, news: Space) -> None:
         """Take in parameters that a trial was the first to register."""
@@ -61,7 +62,6 @@ class Searcher(ABC):
             values: A value for each parameter that is active, as the space allows it.
             score: The objective.
         """
-        return
 
 
 class DrawingSearcher(Searcher):
@@ -81,12 +81,13 @@ class DrawingSearcher(Searcher):
     def propose(self, trial: int) -> Values | None:
         """Return the configuration of a trial, or None when every one has been tried.
 
-        Trial 0 gets the defaults: what the builder itself says is a good start.
+        Trial 0 gets the defaults: what the builder itself says is a good start, tried before
+        or not.
         """
         for collision in range(MAX_COLLISIONS + 1):
             is_first = trial == 0 and collision == 0
             values = self._defaults(trial) if is_first else self._draw(trial, collision)
-            if fingerprint(values) not in self._tried:
+            if is_first or fingerprint(values) not in self._tried:
                 self._tried.add(fingerprint(values))
                 return values
             self._discard(trial)
@@ -141,6 +142,7 @@ class TPESearcher(DrawingSearcher):
 
     def observe(self, event: Event) -> None:
         """Report an epoch, or tell how a trial ended."""
+        super().observe(event)
         asked = self._asked.get(event.get("trial", -1))
         if asked is None:
             return

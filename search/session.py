@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from search.describe import describe
+from search.earlier import Earlier, fitted
 from search.folder import RunFolder, write_json
 from search.history import History
 from search.journal import Event, Journal
@@ -41,6 +42,7 @@ class Session:
         history: History,
         view: View,
         *,
+        earlier: Earlier | None = None,
         searcher: Searcher | None = None,
         listeners: Iterable[Listener] = (),
         clock: Clock = seconds_since_process_start,
@@ -52,6 +54,7 @@ class Session:
             space: The space as discovered.
             history: What has happened so far: nothing.
             view: What the user sees.
+            earlier: An earlier search, told to the searcher as far as it fits the space.
             searcher: Chooses the configurations; None: the one that the plan names.
             listeners: Told of every event, after the searcher and before the view.
             clock: Seconds since the start of what is measured.
@@ -70,6 +73,8 @@ class Session:
         recorder.search_started(space=space.to_json())
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
+        if earlier is not None:
+            _tell_earlier(earlier, space, recorder, view)
         view.begin(plan, history, clock)
         recorder.listen(view.tell)
         return cls(folder, journal, searcher, recorder, view)
@@ -111,6 +116,15 @@ def make_searcher(plan: Plan, space: Space) -> Searcher:
     if plan.engine is Engine.RAY and plan.algorithm == Algorithm.TPE:
         return TPESearcher(space, seed=plan.problem.seed, objective=plan.problem.objective)
     return RandomSearcher(space, seed=plan.problem.seed)
+
+
+def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View) -> None:
+    told = fitted(earlier, space)
+    for trial in told.trials:
+        recorder.earlier_trial(trial.values, trial.score, f"{earlier.source}, trial {trial.name}")
+    for note in told.notes:
+        view.note(note)
+    view.note(f"{earlier.source} ({earlier.kind}): {len(told.trials)} finished trials are known")
 
 
 def _keep_best_weights(folder: RunFolder, history: History, event: Event, kept: int) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 Scalar = bool | int | float | str
 Values = dict[str, Scalar]
+# Names under which keras-tuner's oracles keep their own bookkeeping among the values.
+ORACLE_VALUES = "tuner/"
 
 
 class Kind(StrEnum):

@@ -18,10 +18,9 @@ from search import worker
 from search.data import load_data
 from search.errors import ObjectiveError, objective_not_reported
 from search.history import has_diverged
-from search.mirror import ORACLE_VALUES
 from search.plan import Plan, Tuner
 from search.session import Begin, Session
-from search.space import Scalar
+from search.space import ORACLE_VALUES, Scalar
 from search.stopping import Stopping
 from search.task import Task
 

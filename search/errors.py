@@ -47,6 +47,10 @@ class FatalTrialError(SearchError):
         self.kind = kind
 
 
+class NewEntriesError(SearchError, RuntimeError):
+    """A build asked for a parameter, and new ones are not allowed."""
+
+
 class FailureLimitError(SearchError, RuntimeError):
     """So many trials failed in a row that the search was told to end."""
 

@@ -55,6 +55,7 @@ class Searcher(ABC):
         """Take in parameters that a trial was the first to register."""
         self.space = self.space.extended(news)
 
+    @abstractmethod
     def learn(self, values: Values, score: float) -> None:
         """Learn from a finished trial of an earlier search.
 

@@ -18,7 +18,7 @@ from results.columns import State
 from search import datasets, mirror, worker
 from search.callbacks import own_paths
 from search.data import Data
-from search.errors import SearchError, objective_not_reported, one_line
+from search.errors import RunFolderError, SearchError, objective_not_reported, one_line
 from search.folder import RunFolder, read_json
 from search.history import DEFAULT_OBJECTIVE, Objective
 from search.reporter import (
@@ -290,11 +290,26 @@ def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None
         RunFolderError: They are not there, or damaged.
     """
     if not model.built:
-        model.build_from_config(read_json(folder.build_config_file(trial)))
+        config = read_json(folder.build_config_file(trial))
+        if not config or "input_shape" not in config:
+            raise RunFolderError(
+                f"trial {trial}: its model does not say what shape it takes, so its weights cannot "
+                "be loaded: expected a keras.Input in the builder, or a model that Keras can build."
+            )
+        model(_zeros(config["input_shape"]))
     with warnings.catch_warnings():
         # The optimizer's state stands in the file too; a fresh model has no use for it.
         warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
         model.load_weights(folder.best_weights_file(trial))
+
+
+def _zeros(shape: Any) -> Any:
+    """Return a sample of zeros for an input shape as JSON keeps it, structures included."""
+    if isinstance(shape, dict):
+        return {name: _zeros(part) for name, part in shape.items()}
+    if any(isinstance(part, (dict, list)) for part in shape):
+        return [_zeros(part) for part in shape]
+    return keras.ops.zeros([1 if length is None else length for length in shape])
 
 
 def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:

@@ -19,7 +19,13 @@ from results.columns import Decision, State
 from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, Asha, NoStopping
-from search.errors import FatalTrialError, ProblemError, SearchError, one_line
+from search.errors import (
+    FatalTrialError,
+    NewEntriesError,
+    ProblemError,
+    SearchError,
+    one_line,
+)
 from search.folder import RunFolder
 from search.plan import Plan, Scheduler
 from search.ray_cluster import fetch
@@ -385,7 +391,7 @@ class _Events(_NotPickled, tune.Callback):
         if not self._task.allow_new_entries:
             names = ", ".join(parameter.name for parameter in news)
             self._stopping.fail(
-                ProblemError(
+                NewEntriesError(
                     f"allow_new_entries=False, but a build asked for {names}: register it in "
                     "hyperparameters, or allow new entries."
                 )

@@ -1,0 +1,440 @@
+"""RayTuner: what it is given, what it runs, what it shows. One Ray and few workers for all."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import optuna
+import pytest
+import tensorflow as tf
+
+import problems
+from search import ASHA, RayTuner, ray_cluster
+from search.errors import (
+    FailureLimitError,
+    NewEntriesError,
+    ObjectiveError,
+    ProblemError,
+    SearchError,
+    UsageError,
+)
+from search.journal import read
+
+TRAIN, VALIDATION, _ = problems.blobs()
+DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def running_ray():
+    """A Ray that runs already, as a script may have started one."""
+    ray_cluster.prepare_environment()
+    with ray_cluster.local_cluster(2):
+        yield
+
+
+@pytest.fixture
+def tuner(running_ray, tmp_path):
+    """Make a tuner whose trials run one after the other: TensorFlow is imported once."""
+
+    def make(hypermodel=problems.small, objective="val_accuracy", **arguments):
+        return RayTuner(
+            hypermodel, objective,
+            **({"resources_per_trial": {"cpu": 2}, "directory": tmp_path, "project_name": "run"} | arguments),
+        )  # fmt: skip
+
+    return make
+
+
+def events(folder, kind):
+    return [event for event in read(folder / "journal.jsonl").events if event["event"] == kind]
+
+
+# --- What it is given ---------------------------------------------------------------------------
+
+
+def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        RayTuner(
+            None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
+            scheduler="ash", distribution_strategy=object(), tune_new_entries=False, max_epochs=0,
+            resources_per_trial={"cpu": 0}, nonsense=2, directory=tmp_path, project_name="run",
+        )  # fmt: skip
+    said = str(caught.value).splitlines()
+    for part in (
+        "factor=3 is for one tuner of keras-tuner: give it as scheduler=search.ASHA",
+        "distribution_strategy: each trial is a process of its own",
+        "nonsense=2 is no argument of RayTuner",
+        "hypermodel is missing",
+        "max_trials=0: expected a whole number, 1 or more",
+        "max_retries_per_trial=-1: expected",
+        "max_epochs=0: expected",
+        "objective='val_foo': it is not known whether more or less of it is better",
+        "algorithm='tp': expected one of tpe, random, or an oracle",
+        "scheduler='ash': expected search.ASHA(...)",
+        "resources_per_trial: 'cpu' is 0",
+        "tune_new_entries=False without hyperparameters",
+    ):
+        assert sum(line.startswith(part) for line in said) == 1, part
+    assert len(said) == 12
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(caught.value, ValueError)  # what a script for keras-tuner would catch
+
+
+def test_arguments_that_contradict_an_oracle_are_named():
+    oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=4)
+    with pytest.raises(UsageError) as caught:
+        RayTuner(
+            problems.small, "val_accuracy", 3, 5, algorithm=oracle, scheduler=ASHA(), max_epochs=9
+        )
+    said = str(caught.value)
+    for name in (
+        "objective='val_accuracy' and",
+        "max_trials=3 and",
+        "seed=5 and",
+        "max_epochs=9 and",
+    ):
+        assert name in said
+    assert "scheduler: Hyperband's oracle stops trials early by itself" in said
+
+
+def test_a_subclass_whose_hooks_no_worker_would_call_is_refused():
+    class Mine(RayTuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return 1.0
+
+    with pytest.raises(UsageError, match=r"Mine overrides run_trial.*override HyperModel\.fit"):
+        Mine(problems.small, "val_loss")
+
+
+class Holding(kt.HyperModel):
+    """Holds what cannot leave its process."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def build(self, hp):
+        return problems.small(hp)
+
+
+def endless():
+    yield TRAIN
+
+
+def random_noise(inputs, labels):
+    return inputs + tf.random.uniform(tf.shape(inputs)), labels
+
+
+UNSENDABLE = {
+    "endless": (lambda data: ((data.repeat(),), {}), r"argument 1: the dataset never ends"),
+    "stateful": (lambda data: ((data,), {"validation_data": data.map(random_noise)}),
+                 r"validation_data: the dataset has a state of its own"),
+    "generator": (lambda data: ((endless(),), {}), r"argument 1 is a generator, used up"),
+    "callback": (lambda data: (TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(
+        on_epoch_end=threading.Lock().acquire)]}), r"callbacks\[0\] \(LambdaCallback\) cannot be sent"),
+    "backup": (lambda data: (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("b")]}),
+               r"callbacks\[0\]: BackupAndRestore would let a trial go on"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSENDABLE)
+def test_what_cannot_reach_a_worker_is_named_before_one_starts(name, tmp_path):
+    give, said = UNSENDABLE[name]
+    args, kwargs = give(tf.data.Dataset.from_tensor_slices(TRAIN).batch(32))
+    tuner = RayTuner(problems.small, "val_loss", directory=tmp_path, project_name="run")
+    with pytest.raises(SearchError, match=said):
+        tuner.search(*args, **(DATA | kwargs))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hypermodel_that_cannot_be_sent_is_named(tmp_path):
+    tuner = RayTuner(Holding(), "val_loss", directory=tmp_path)
+    with pytest.raises(ProblemError, match=r"hypermodel cannot be sent .* inside build or fit"):
+        tuner.search(*TRAIN, **DATA)
+
+
+def test_a_metric_that_the_model_does_not_report_is_named_before_a_worker_starts(tmp_path):
+    tuner = RayTuner(problems.small, kt.Objective("val_acc", "max"), directory=tmp_path)
+    with pytest.raises(ObjectiveError, match=r"'val_acc' .* Did you mean 'val_accuracy'\?"):
+        tuner.search(*TRAIN, **DATA)
+    tuner = RayTuner(problems.small, "val_accuracy", directory=tmp_path)
+    with pytest.raises(ObjectiveError, match="expected one of accuracy, loss"):
+        tuner.search(*TRAIN, epochs=1, verbose=0)  # nothing to validate on
+    data = tf.data.Dataset.from_tensor_slices(TRAIN).batch(16)
+    with pytest.raises(ObjectiveError, match="expected one of accuracy, loss"):
+        tuner.search(data, epochs=1, verbose=0)
+
+
+def test_resources_that_are_not_there_are_named(tuner):
+    asking = tuner(resources_per_trial={"gpu": 1})
+    with pytest.raises(ProblemError, match=r"asks for gpu 1, where Ray has 0: expected no more"):
+        asking.search(*TRAIN, **DATA)
+
+
+def test_an_address_without_ray_is_named(tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "2")
+    tuner = RayTuner(problems.small, "val_loss", address="127.0.0.1:1", directory=tmp_path)
+    with pytest.raises(ProblemError, match=r"address='127.0.0.1:1': no Ray cluster can be joined"):
+        tuner.search(*TRAIN, **DATA)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    tuner = RayTuner(
+        problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
+    )
+    with pytest.raises(UsageError, match=r"holds no run of RayTuner"):
+        tuner.search(*TRAIN, **DATA)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
+
+
+# --- What it runs -------------------------------------------------------------------------------
+
+
+def two_inputs(hp):
+    """Two inputs, two outputs, built with the functional API."""
+    inputs = {name: keras.Input((4,), name=name) for name in ("left", "right")}
+    both = keras.layers.Concatenate()(list(inputs.values()))
+    hidden = keras.layers.Dense(hp.Int("units", 2, 9), "relu")(both)
+    outputs = {
+        "label": keras.layers.Dense(3, "softmax", name="label")(hidden),
+        "size": keras.layers.Dense(1, name="size")(hidden),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        "adam", {"label": "sparse_categorical_crossentropy", "size": "mse"},
+        metrics={"label": ["accuracy"], "size": ["mae"]},
+    )  # fmt: skip
+    return model
+
+
+def test_several_inputs_outputs_and_objectives_and_what_is_shown_of_them(tuner, tmp_path, capsys):
+    x = {"left": TRAIN[0], "right": TRAIN[0] * 2}
+    y = {"label": TRAIN[1], "size": TRAIN[0].sum(axis=1, keepdims=True)}
+    objective = [kt.Objective("val_label_accuracy", "max"), kt.Objective("val_size_mae", "min")]
+    made = tuner(two_inputs, objective, max_trials=3, seed=1, max_epochs=3)
+    made.search(x, y, validation_split=0.25, epochs=50, verbose=0)
+    out = capsys.readouterr().out
+    assert out == ""  # verbose=0
+    trials = made.oracle.get_best_trials(5)
+    assert [trial.score for trial in trials] == sorted(trial.score for trial in trials)
+    for trial in trials:
+        metrics = trial.metrics
+        parts = [metrics.get_best_value(name) for name in ("val_size_mae", "val_label_accuracy")]
+        assert trial.score == pytest.approx(parts[0] - parts[1])
+    epochs = events(tmp_path / "run", "epoch")
+    assert max(epoch["epoch"] for epoch in epochs) == 3  # max_epochs, as with Hyperband
+    asked = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
+    assert asked["problem"]["hypermodel"] is None
+    assert asked["problem"]["data"].startswith("search(240x4, 240x4)")
+    assert (asked["workers"], asked["cpus_per_trial"], asked["problem"]["seed"]) == (1, 2, 1)
+
+    [model] = made.get_best_models()
+    assert model.predict(x, verbose=0)["label"].shape == (240, 3)
+    # Made again, it reads what was found; all trials are done, so a search ends at once.
+    again = tuner(two_inputs, objective, max_trials=3)
+    assert [
+        (t.trial_id, t.score, t.hyperparameters.values) for t in again.oracle.get_best_trials(5)
+    ] == [(t.trial_id, t.score, t.hyperparameters.values) for t in trials]
+    assert again.remaining_trials == 0
+    again.search(x, y, validation_split=0.25)
+    assert "all 3 trials are done" in capsys.readouterr().out
+    weights = again.get_best_models()[0].get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+    with pytest.raises(UsageError, match="was searched for multi_objective"):
+        tuner(two_inputs, "val_loss")
+    with pytest.raises(UsageError, match=r"holds a search of 3 trials.*run\.previous"):
+        tuner(two_inputs, objective, max_trials=4).search(x, y)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = keras.layers.Dense(units, "relu")
+        self.out = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
+
+
+class Regression(kt.HyperModel):
+    def build(self, hp):
+        model = Subclassed(hp.Int("units", 2, 64))
+        model.compile(keras.optimizers.Adam(hp.Float("rate", 1e-4, 1e-1, sampling="log")), "mse")
+        return model
+
+    def fit(self, hp, model, data, **kwargs):
+        return model.fit(data.unbatch().batch(hp.Choice("batch_size", [10, 40])), **kwargs)
+
+
+def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, tmp_path):
+    train, validation, _ = problems.regression_data()
+    data = tf.data.Dataset.from_tensor_slices(train).shuffle(120).batch(30)
+    made = tuner(
+        Regression(), "val_loss", max_trials=5, seed=3, executions_per_trial=2,
+        scheduler=ASHA(grace_period=1, reduction_factor=2),
+    )  # fmt: skip
+    held_out = tf.data.Dataset.from_tensor_slices(validation).batch(20)
+    made.search(data, validation_data=held_out, epochs=4, verbose=0)
+    run = tmp_path / "run"
+    ends = {event["trial"]: event for event in events(run, "trial_ended")}
+    assert len(ends) == 5
+    assert {end["state"] for end in ends.values()} == {"completed", "stopped by ASHA"}
+    for trial, end in ends.items():
+        epochs = [event for event in events(run, "epoch") if event["trial"] == trial]
+        first = [event["metrics"]["val_loss"] for event in epochs if not event.get("execution")]
+        second = [event["metrics"]["val_loss"] for event in epochs if event.get("execution")]
+        assert len(first) == len(second)  # the second runs as far as ASHA let the first
+        assert end["score"] == pytest.approx((min(first) + min(second)) / 2)
+        assert (epochs[len(first) - 1]["decision"] == "stop") == (end["state"] == "stopped by ASHA")
+        score = made.oracle.get_trial(str(trial)).score
+        assert score == end["score"]
+    assert len({epoch["worker"] for epoch in events(run, "epoch")}) == 1
+    # A subclassed model says what its layers were built with: its weights come back.
+    assert made.get_best_models()[0].predict(validation[0], verbose=0).shape == (40, 1)
+
+
+# keras-tuner's own regressor.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_bayesian_optimization_proposes_while_asha_stops(tuner, tmp_path):
+    oracle = kt.oracles.BayesianOptimizationOracle(
+        kt.Objective("val_accuracy", "max"), max_trials=6, num_initial_points=2, seed=5
+    )
+    made = tuner(objective=None, algorithm=oracle, scheduler=ASHA(1, 3))
+    made.search(*TRAIN, **(DATA | {"epochs": 3}))
+    ends = [event["state"] for event in events(tmp_path / "run", "trial_ended")]
+    assert len(ends) == 6
+    assert "stopped by ASHA" in ends
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["algorithm"] == (
+        "keras-tuner BayesianOptimization"
+    )
+    assert made.get_best_hyperparameters()[0].values.keys() == {"units", "rate"}
+
+
+def test_hyperband_continues_the_weights_of_an_earlier_round(tuner, tmp_path):
+    oracle = kt.oracles.HyperbandOracle("val_accuracy", max_epochs=3, factor=3, seed=2)
+    made = tuner(objective=None, algorithm=oracle)
+    made.search(*TRAIN, **DATA)
+    run = tmp_path / "run"
+    started = {event["trial"]: event["values"] for event in events(run, "trial_started")}
+    continued = {n: int(v["tuner/trial_id"]) for n, v in started.items() if "tuner/trial_id" in v}
+    assert continued
+    epochs = events(run, "epoch")
+    for trial, former in continued.items():
+        last = [e for e in epochs if e["trial"] == former][-1]["metrics"]["loss"]
+        first = next(e for e in epochs if e["trial"] == trial)
+        assert first["epoch"] == started[trial]["tuner/initial_epoch"] + 1
+        assert first["metrics"]["loss"] < last * 1.2  # trained on, not begun again
+    assert {event["decision"] for event in epochs} == {"continue"}
+
+
+def test_an_entry_that_appears_late_is_searched_or_refused(tuner, tmp_path):
+    registered = kt.HyperParameters()
+    registered.Int("layers", 2, 3)
+    registered.Int("units_0", 2, 8)
+    registered.Float("rate", 1e-3, 1e-1, sampling="log")
+    registered.Int("units_1", 2, 3)
+    made = tuner(
+        problems.growing, max_trials=9, seed=1, hyperparameters=registered, allow_new_entries=False
+    )
+    with pytest.raises(NewEntriesError, match=r"a build asked for units_2: register it") as caught:
+        made.search(*TRAIN, **(DATA | {"epochs": 1}))
+    assert isinstance(caught.value, RuntimeError)  # what keras-tuner raises
+    names = {parameter.name for parameter in made.oracle.get_space().space}
+    assert names == {"layers", "units_0", "units_1", "rate"}
+
+
+class Mean(kt.HyperModel):
+    """Ends the search, fails or returns its score, by the configuration."""
+
+    def build(self, hp):
+        self.kind = hp.Choice("kind", ["good", "fatal"], default=problems.CLASSES and "good")
+        hp.Int("number", 1, 10**6)
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, *args, **kwargs):
+        if hp.get("kind") == "fatal":
+            raise kt.errors.FatalValueError("the licence has expired")
+        return 0.5
+
+
+def test_a_fatal_error_reaches_the_script_as_what_it_was(tuner, tmp_path):
+    made = tuner(Mean(), None, max_trials=40, algorithm="random", seed=1)
+    with pytest.raises(kt.errors.FatalValueError, match="the licence has expired"):
+        made.search(*TRAIN)
+    good = [trial for trial in made.oracle.trials.values() if trial.score is not None]
+    assert good  # what was found is kept
+    assert all(trial.score == 0.5 for trial in good)
+
+
+def test_failures_in_a_row_end_the_search_and_an_earlier_one_is_learnt_from(tuner, tmp_path):
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", direction="maximize")
+    for units, momentum in ((2, 0.5), (16, 0.9), (99, 0.1)):
+        distributions = {
+            "units": optuna.distributions.IntDistribution(1, 100),
+            "momentum": optuna.distributions.FloatDistribution(0, 1),
+        }
+        study.add_trial(optuna.create_trial(
+            params={"units": units, "momentum": momentum}, distributions=distributions, value=0.5,
+        ))  # fmt: skip
+    made = tuner(
+        problems.failing_in_fit, "val_accuracy", max_trials=20, max_consecutive_failed_trials=2,
+        warm_start=tmp_path / "study.db", seed=0,
+    )  # fmt: skip
+    # keras-tuner counts those that end, whatever failed them.
+    with pytest.raises(FailureLimitError, match="2 trials failed one after the other"):
+        made.search(*TRAIN, **DATA)
+    known = [event["values"] for event in events(tmp_path / "run", "earlier_trial")]
+    assert known == [{"units": 2}]  # 16 and 99 are outside of 1 to 9
+    assert [trial.status for trial in made.oracle.trials.values()] == ["FAILED", "FAILED"]
+
+
+START = (
+    "import sys; from search.ray_cluster import local_cluster; import ray\n"
+    "with local_cluster(1):\n"
+    "    print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()\n"
+)
+JOIN = """
+import sys
+from search import RayTuner
+sys.path.append(sys.argv[2])
+import problems
+class Hooked(RayTuner):
+    def on_search_begin(self): print("begins", flush=True)
+    def on_trial_end(self, trial): print("ended", trial.trial_id, trial.status, flush=True)
+    def on_search_end(self): print("ends", flush=True)
+train, validation, _ = problems.blobs()
+tuner = Hooked(problems.small, "val_accuracy", max_trials=2, address=sys.argv[1], directory="here")
+tuner.search(*train, epochs=1, validation_data=validation, verbose=0)
+"""
+
+
+def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
+    ray_cluster.prepare_environment()  # a token that both processes inherit
+    head = subprocess.Popen(
+        [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = head.stdout.readline().strip()
+        done = subprocess.run(
+            [sys.executable, "-c", JOIN, address, str(Path(problems.__file__).parent)],
+            cwd=tmp_path, capture_output=True, text=True,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            timeout=240, check=False,
+        )  # fmt: skip
+        assert head.poll() is None  # it was joined, not ended
+    finally:
+        head.communicate("", timeout=60)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == ["begins", "ended 0 COMPLETED", "ended 1 COMPLETED", "ends"]
+    assert len(events(tmp_path / "here" / "untitled_project", "trial_ended")) == 2

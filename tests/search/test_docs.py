@@ -1,0 +1,51 @@
+"""The page for a keras-tuner user lists every argument and method, and no other."""
+
+import inspect
+import re
+from pathlib import Path
+
+import keras_tuner as kt
+
+from search import RayTuner
+from search.settings import ARGUMENTS_OF_OTHERS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "keras-tuner.md").read_text()
+
+
+def first_column(heading):
+    """Return the names in the first column of the table under a heading."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+
+
+def test_the_page_tells_the_state_of_every_argument():
+    own = set(inspect.signature(RayTuner).parameters) - {"others"}
+    theirs = {
+        name
+        for one in (kt.RandomSearch, kt.Tuner)
+        for name in inspect.signature(one).parameters
+        if name not in ("oracle", "kwargs")
+    }
+    listed = first_column("Arguments")
+    assert len(listed) == len(set(listed))
+    assert set(listed) == own | theirs
+    for name in ARGUMENTS_OF_OTHERS:
+        assert f"`{name}`" in PAGE
+
+
+def test_the_page_tells_the_state_of_every_method():
+    listed = first_column("Methods")
+    assert len(listed) == len(set(listed))
+    public = {name for name in dir(kt.Tuner) if not name.startswith("_")}
+    assert set(listed) == public | {"oracle", "hypermodel"}
+
+
+def test_what_keras_tuners_other_tuners_take_is_refused_with_a_hint_or_taken():
+    own = set(inspect.signature(RayTuner).parameters) | set(ARGUMENTS_OF_OTHERS) | {"kwargs"}
+    for tuner in (kt.Hyperband, kt.BayesianOptimization, kt.GridSearch, kt.RandomSearch):
+        assert set(inspect.signature(tuner).parameters) <= own
+
+
+def test_what_is_passed_by_position_stands_where_keras_tuner_has_it():
+    order = list(inspect.signature(kt.RandomSearch).parameters)[:-1]
+    assert list(inspect.signature(RayTuner).parameters)[: len(order)] == order

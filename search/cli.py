@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from search.errors import SearchError, UsageError, nearest
+from search.history import Objective
 from search.plan import (
     Algorithm,
     Engine,
@@ -22,7 +23,7 @@ from search.plan import (
     available_cores,
     infer_objective,
 )
-from search.run import Outcome, import_run, retrain_run, run
+from search.run import Outcome, earlier_of, import_run, retrain_run, run
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -171,6 +172,8 @@ def run_command(
         plan.check()
     except UsageError as error:
         wrong.append(str(error))
+    else:
+        wrong += _warm_start_problems(warm_start, searched_for)
     if wrong:
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
@@ -274,6 +277,14 @@ def _hypermodel(
         known = ", ".join(SHIPPED_SPACES)
         wrong.append(f"--space {space!r}: expected one of {known}.{nearest(space, SHIPPED_SPACES)}")
     return SHIPPED_SPACES.get(space, ""), space
+
+
+def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
+    try:
+        earlier_of(source, objective)
+    except SearchError as error:
+        return [f"--warm-start: {error}"]
+    return []
 
 
 def _epochs(text: str, wrong: list[str]) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ from search.errors import (
     objective_not_reported,
     one_line,
 )
-from search.folder import RunFolder
+from search.folder import RunFolder, read_json
 from search.history import History
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
@@ -41,7 +41,7 @@ from search.searchers import Searcher
 from search.session import make_searcher
 from search.settings import AUTO, Settings, checked, plain_objective
 from search.space import Space
-from search.stopping import INTERRUPTED, Stopping
+from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.task import Carried, FitArguments, Task
 from search.trial import MendedTuner, load_best_weights
 from search.views import SilentView, View, ending, make_view
@@ -188,8 +188,8 @@ class RayTuner(MendedTuner):
         started = time.monotonic()
         prepare_environment(self._address)
         view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
-        if self.remaining_trials == 0:
-            view.note(f"{self.project_dir}: all {self.oracle.max_trials} trials are done.")
+        if self._is_done():
+            view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
         self._check_folder()
         arguments = FitArguments(fit_args, self._fit_kwargs(fit_kwargs))
@@ -241,6 +241,7 @@ class RayTuner(MendedTuner):
         )
         if self._run_folder.path.exists():
             _move_away(self._run_folder.path)
+        self._overwrites = False  # what follows is this tuner's own
         reason = recorded(
             plan,
             engine,
@@ -249,7 +250,7 @@ class RayTuner(MendedTuner):
             stopping,
             earlier=earlier,
             searcher=searcher,
-            listeners=[self._keep_book],
+            listeners=[self._keep_book, self._call_hooks],
             clock=clock,
         )
         if stopping.error is not None:
@@ -301,16 +302,25 @@ class RayTuner(MendedTuner):
         """Called when a trial has ended; for a subclass to use."""
 
     def _keep_book(self, event: Event) -> None:
-        kind = event["event"]
+        kind: str = event["event"]
         if kind == "space_grown":
             self.oracle.update_space(mirror.hyperparameters(Space.from_json(event["parameters"])))
         if event.get("trial") not in self._history.trials:
             return
-        trial = self.oracle.show(self._history.trials[event["trial"]])
-        if kind == "trial_started":
-            self.on_trial_begin(trial)
-        elif kind == "trial_ended":
-            self.on_trial_end(trial)
+        if kind.startswith("trial_"):
+            self.oracle.show(self._history.trials[event["trial"]])
+
+    def _call_hooks(self, event: Event) -> None:
+        hooks = {"trial_started": self.on_trial_begin, "trial_ended": self.on_trial_end}
+        if event["event"] in hooks and event["trial"] in self._history.trials:
+            hooks[event["event"]](self.oracle.get_trial(self.oracle.name(event["trial"])))
+
+    def _is_done(self) -> bool:
+        """Tell whether the search that was asked for has been made already."""
+        if self._history.end_reason != TRIALS_DONE or self._overwrites:
+            return False
+        asked = read_json(self._run_folder.run_file)["plan"]["trials"]
+        return bool(asked == self.oracle.max_trials)
 
     def _check_folder(self) -> None:
         path = self._run_folder.path

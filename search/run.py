@@ -21,7 +21,7 @@ from search.recorder import Recorder, seconds_since_process_start
 from search.retrain import retrain
 from search.session import Session, write_outcome
 from search.space import Space
-from search.stopping import INTERRUPTED, Stopping
+from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.task import Task
 from search.views import View, ending
 
@@ -233,7 +233,7 @@ def recorded(
     reason = "failed"
     try:
         engine(plan, begin=begin, stopping=stopping)
-        reason = stopping.reason or "trials done"
+        reason = stopping.reason or TRIALS_DONE
     except KeyboardInterrupt:
         if not sessions:
             raise

@@ -10,6 +10,7 @@ from search.plan import Plan
 # So many first trials that all fail in the same way say that every trial will.
 FIRST_FAILURES = 3
 INTERRUPTED = "interrupted"
+TRIALS_DONE = "trials done"
 
 
 class Stopping:

@@ -2,6 +2,7 @@
 
 import subprocess
 
+import optuna
 import pytest
 
 from search.errors import UsageError
@@ -38,6 +39,14 @@ def answered(commands, tmp_path, *arguments):
         (["run", "--hypermodel", "problems:small"], ["without --data: name its data too"]),
         (["run", "--retrain-epochs", "20;50"], ["expected whole numbers such as 20,50,100, or none."]),
         (["run", "--out", "."], ["--out '.' exists already: expected a new folder"]),
+        (["run", "--warm-start", "nowhere"], ["--warm-start: 'nowhere' is no earlier search: expected"]),
+        (
+            ["run", "--engine", "keras-tuner", "--warm-start", "nowhere"],
+            ["--warm-start 'nowhere' is for --engine ray", "'nowhere' is no earlier search"],
+        ),
+        (["import", "nowhere"], ["'nowhere' is no earlier search: expected a keras-tuner project"]),
+        (["import", "nowhere", "--direction", "up"], ["--direction 'up': expected max or min."]),
+        (["import", "nowhere", "--objective", "quality"], ["Say so by --direction max"]),
         (["retrain", "nowhere"], ["'nowhere' is no run: expected a folder with run.json"]),
         (["run", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
@@ -68,6 +77,24 @@ def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
         subprocess.run(["umount", disk], check=True)
     assert done.returncode == 2
     assert "1 MB are free there, a run needs 500 MB or more" in done.stderr
+
+
+def test_a_study_is_imported_and_compared(commands, tmp_path):
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'old.db'}", direction="maximize")
+    study.optimize(lambda trial: trial.suggest_int("units", 1, 9) / 10, n_trials=3)
+    done = answered(commands, tmp_path, "import", "old.db")
+    assert done.returncode == 0, done.stderr
+    assert "old.db (optuna): 3 finished trials, best val_accuracy 0." in done.stdout
+    assert "fmnist-search run --warm-start runs/old" in done.stdout
+    shown = subprocess.run(
+        [commands / "fmnist-results", "compare", "runs/old"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    assert "imported from old.db" in shown
+    assert f"{study.best_value:.4f}" in shown
+    refused = answered(commands, tmp_path, "retrain", "runs/old")
+    assert refused.returncode == 2
+    assert "does not name its builder" in refused.stderr
 
 
 def test_debug_shows_the_traceback(commands, tmp_path):

@@ -15,6 +15,9 @@ SEARCH_PLAN ?= --space wide --trials 24 --grace-period 1 --time-budget 300 --ret
 ISOLATE := unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
+# Two at a time: much of a test is waiting for a process to start. Groups: tests/conftest.py.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
 .PHONY: setup data search test check benchmark lock clean
 
 setup: $(INSTALLED)
@@ -39,10 +42,10 @@ search: data
 
 test: data
 	@if $(ISOLATED) true 2>/dev/null; then \
-		$(ISOLATED) $(BIN)/python -m pytest $(TESTS); \
+		$(ISOLATED) $(PYTEST) $(TESTS); \
 	else \
 		echo "no network namespace can be made here: testing on the machine's own network"; \
-		$(BIN)/python -m pytest $(TESTS); \
+		$(PYTEST) $(TESTS); \
 	fi
 
 check: setup

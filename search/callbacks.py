@@ -1,36 +1,18 @@
 """Callbacks that write files: trials run at the same time, so each gets paths of its own.
 
-Imports Keras.
+Imports Keras: for workers only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
-
-from search.errors import ProblemError
-from search.task import Carried
 
 # The attribute that holds the file a callback writes.
 FILE_ATTRIBUTES = {
     keras.callbacks.ModelCheckpoint: "filepath",
     keras.callbacks.CSVLogger: "filename",
 }
-
-
-def problems(callbacks: Iterable[object]) -> Iterator[str]:
-    """Say which callbacks cannot be used, a line each: before any trial begins."""
-    for number, callback in enumerate(callbacks):
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            yield (
-                f"callbacks[{number}]: BackupAndRestore would let a trial go on where another "
-                "ended, as all share its folder. Leave it out: the search itself keeps the best "
-                "weights."
-            )
-        try:
-            Carried.of(callback, f"callbacks[{number}] ({type(callback).__name__})")
-        except ProblemError as error:
-            yield str(error)
 
 
 def own_paths(callbacks: Iterable[keras.callbacks.Callback], trial: str, execution: int) -> None:

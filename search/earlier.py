@@ -20,7 +20,10 @@ from search.space import ORACLE_VALUES, Parameter, Scalar, Space, Values
 
 KERAS_TUNER_FILE = "oracle.json"
 SQLITE_MAGIC = b"SQLite format 3\x00"
+SQLITE_URL = "sqlite:///"
 STUDY_SEPARATOR = "::"
+# Where Hyperband keeps how many epochs a trial of its rounds trained.
+EPOCHS = f"{ORACLE_VALUES}epochs"
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
         if value not in parameter.choices:
             raise ValueError(f"{parameter.name}={value!r}, expected one of {parameter.choices}")
         return parameter.choices[parameter.choices.index(value)]
-    if isinstance(value, str) or not parameter.low <= value <= parameter.high:
+    if not isinstance(value, (int, float)) or not parameter.low <= value <= parameter.high:
         raise ValueError(
             f"{parameter.name}={value!r}, expected {parameter.low} to {parameter.high}"
         )
@@ -172,6 +175,7 @@ def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
 
 
 def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
+    rows: list[tuple[int, EarlierTrial]] = []
     for file in sorted(path.glob("trial_*/trial.json")):
         name = file.parent.name.removeprefix("trial_")
         try:
@@ -190,12 +194,17 @@ def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial |
             if score is None:
                 yield f"trial {name} (its {objective.name} is no number)"
             else:
-                yield EarlierTrial(name, _own(values), score)
+                rows.append((values.get(EPOCHS, 0), EarlierTrial(name, _own(values), score)))
+    # Hyperband's trials of fewer epochs have not finished: their scores are early ones.
+    most_epochs = max((epochs for epochs, _ in rows), default=0)
+    for epochs, trial in rows:
+        yield trial if epochs == most_epochs else f"trial {trial.name} ({epochs} epochs only)"
 
 
 def _best(metric: Mapping[str, Any], objective: Objective) -> float | None:
-    observed = [value for one in metric["observations"] for value in one["value"]]
-    numbers = [float(value) for value in observed if math.isfinite(float(value))]
+    # Each observation is the average of its executions, as keras-tuner counts.
+    means = [sum(map(float, one["value"])) / len(one["value"]) for one in metric["observations"]]
+    numbers = [mean for mean in means if math.isfinite(mean)]
     if not numbers:
         return None
     return max(numbers) if objective.mode == "max" else min(numbers)
@@ -243,6 +252,8 @@ def _storage(location: str, path: Path) -> Any:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
+    if location.startswith(SQLITE_URL) and not Path(location.removeprefix(SQLITE_URL)).is_file():
+        raise UsageError(f"{location!r}: there is no such file.")
     if "://" in location:
         return RDBStorage(location)
     with path.open("rb") as file:

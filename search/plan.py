@@ -95,7 +95,7 @@ class Plan:
         trials: Most trials that are started; None: as many as the tuner itself decides.
         workers: Trials at once.
         cpus_per_trial: CPUs of a trial, and its threads.
-        other_resources: What else of Ray's resources a trial takes, such as ``{"GPU": 0.5}``.
+        other_resources: What else of Ray's resources a trial takes, such as ``{"gpu": 0.5}``.
         scheduler: What stops trials early.
         grace_period: Epochs that ASHA lets every trial train.
         reduction_factor: One in so many trials goes on at each rung.

@@ -80,9 +80,9 @@ def fetch(stored: "ray.ObjectRef[Data]") -> Data:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ProblemError):
             raise error.cause from None
-        raise ProblemError(f"Loading the data (--data) failed: {one_line(error.cause)}") from error
+        raise ProblemError(f"Loading the data failed: {one_line(error.cause)}") from error
     except ray.exceptions.RayError as error:
-        raise ProblemError(f"Loading the data (--data) failed: {one_line(error)}") from error
+        raise ProblemError(f"Loading the data failed: {one_line(error)}") from error
     return data
 
 

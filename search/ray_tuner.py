@@ -2,13 +2,14 @@
 
 import contextlib
 import inspect
+import operator
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import keras
 import keras_tuner as kt
 from rich.console import Console
 
-from search import datasets, mirror
-from search.callbacks import problems
+from search import mirror, worker
+from search.arguments import described, packed
 from search.describe import described_problem
 from search.earlier import Earlier
 from search.errors import (
@@ -198,7 +199,7 @@ class RayTuner(MendedTuner):
         earlier = earlier_of(self._warm_start, self._objective)
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch())
-            carried = datasets.packed(arguments, scratch)
+            carried = packed(arguments, scratch)
             stack.enter_context(cluster(self._address, available_cores()))
             self._run_folder.path.parent.mkdir(parents=True, exist_ok=True)
             check_folder_is_shared(self._run_folder.path.parent)
@@ -319,6 +320,9 @@ class RayTuner(MendedTuner):
         """Tell whether the search that was asked for has been made already."""
         if self._history.end_reason != TRIALS_DONE or self._overwrites:
             return False
+        remaining = self.remaining_trials
+        if remaining is not None and remaining <= 0:
+            return True
         asked = read_json(self._run_folder.run_file)["plan"]["trials"]
         return bool(asked == self.oracle.max_trials)
 
@@ -334,8 +338,8 @@ class RayTuner(MendedTuner):
         if not self._overwrites:
             raise UsageError(
                 f"{str(path)!r} holds a search of {len(self._history.trials)} trials, which is "
-                "not continued: name another project_name, or say overwrite=True, which moves it "
-                f"to {path.name}.previous."
+                "not continued: make the tuner anew with another project_name, or with "
+                f"overwrite=True, which moves it to {path.name}.previous."
             )
 
     def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -351,15 +355,16 @@ class RayTuner(MendedTuner):
         return kwargs
 
     def _task(self, arguments: FitArguments) -> Task:
-        checked(list(problems(arguments.kwargs.get("callbacks") or [])))
         overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
         overrides = {name: value for name, value in overrides.items() if value is not None}
         return Task(
             hypermodel=Carried.of(self.hypermodel, "hypermodel"),
             objective=self._objective,
-            epochs=None,
+            epochs=self._settings.max_epochs,
             patience=0,
             seed=self._seed(),
+            trial_digits=len(str(self.oracle.max_trials)),
+            keras_settings=worker.keras_settings(),
             executions_per_trial=self.executions_per_trial,
             max_retries_per_trial=self.oracle.max_retries_per_trial,
             max_model_size=self.max_model_size,
@@ -370,26 +375,26 @@ class RayTuner(MendedTuner):
         )
 
     def _seed(self) -> int:
-        given = self._settings.seed
+        given = self._settings.book_arguments()["seed"]
         return random.randrange(2**31) if given is None else given
 
     def _plan(self, arguments: FitArguments, task: Task) -> Plan:
         settings = self._settings
         oracle = settings.oracle
-        epochs = arguments.kwargs.get("epochs")
+        epochs = _epochs(self.hypermodel, arguments)
         if isinstance(oracle, kt.oracles.HyperbandOracle):
             epochs = oracle.max_epochs
-        if not isinstance(epochs, int):
+        if epochs is None:
             has_own_fit = mirror.has_own_fit(self.hypermodel)
             epochs = settings.max_epochs or (UNKNOWN_EPOCHS if has_own_fit else 1)
         asha = settings.asha
         rungs = asha or ASHA()
-        resources = {"cpu": 1.0} | (settings.resources_per_trial or {})
+        resources = dict(settings.resources)
         cpus = resources.pop("cpu")
         return Plan(
             problem=Problem(
                 hypermodel=None,
-                data=datasets.described(arguments),
+                data=described(arguments),
                 data_dir=None,
                 space=self._run_folder.path.name,
                 objective=self._objective,
@@ -446,10 +451,10 @@ class RayTuner(MendedTuner):
         foreign = [c for c in callbacks if not type(c).__module__.startswith("keras.")]
         if mirror.has_own_fit(self.hypermodel) or foreign:
             return None
-        model = self._try_build(self.oracle.get_space())
-        if type(model).train_step is not keras.Model.train_step:
-            return None
         try:
+            model = self._try_build(self.oracle.get_space())
+            if type(model).train_step is not keras.Model.train_step:
+                return None
             names = _evaluated(model, arguments)
         except Exception:  # what is wrong with model or data, the trials say
             return None
@@ -457,6 +462,18 @@ class RayTuner(MendedTuner):
         if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
             names |= {f"val_{name}" for name in names}
         return names
+
+
+def _epochs(hypermodel: kt.HyperModel, arguments: FitArguments) -> int | None:
+    """Return the epochs that ``fit`` is asked for, by position or by name."""
+    fit = hypermodel.fit if mirror.has_own_fit(hypermodel) else keras.Model.fit
+    hidden = (None, None) if mirror.has_own_fit(hypermodel) else (None,)  # hp and model, or self
+    try:
+        bound = inspect.signature(fit).bind_partial(*hidden, *arguments.args, **arguments.kwargs)
+    except TypeError:
+        return None
+    given = bound.arguments.get("epochs", arguments.kwargs.get("epochs"))
+    return None if given is None else operator.index(given)
 
 
 def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
@@ -529,11 +546,10 @@ def _slots(cpus: float, others: dict[str, float]) -> int:
 
 
 def _move_away(path: Path) -> None:
-    """Move a search that is to be overwritten to ``NAME.previous``."""
+    """Move a search that is to be overwritten to ``NAME.previous``, or a free name like it."""
     if any(path.iterdir()):
-        previous = path.with_name(f"{path.name}.previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        path.rename(previous)
+        names = chain([".previous"], map(".previous-{}".format, count(2)))
+        path.rename(next(f for n in names if not (f := path.with_name(path.name + n)).exists()))
     else:
         path.rmdir()
 

@@ -55,8 +55,11 @@ class BestWeights:
         self.keep(model)
 
     def keep(self, model: keras.Model | None) -> None:
-        """Write the weights, and once what a model that declares no shape needs to take them."""
-        if model is None or self._folder is None:
+        """Write the weights, and once what a model that declares no shape needs to take them.
+
+        A model that was never built, since ``fit`` trains something else, has none.
+        """
+        if model is None or self._folder is None or not model.built:
             return
         path = self._folder.best_weights_file(self._trial)
         build_config = self._folder.build_config_file(self._trial)
@@ -67,6 +70,21 @@ class BestWeights:
         fresh.replace(path)
 
 
+class Asked:
+    """What a trial's builds and fits have asked for, as far as it was not reported yet."""
+
+    def __init__(self) -> None:
+        self._reported: dict[str, Any] = {}
+
+    def news(self, hp: kt.HyperParameters) -> dict[str, Any]:
+        """Return the values and the parameters, as JSON values, where there are new ones."""
+        asked = {"values": mirror.used_values(hp), "space": mirror.mirror(hp.space).to_json()}
+        if asked == self._reported:
+            return {}
+        self._reported = asked
+        return asked
+
+
 class Reporter(keras.callbacks.Callback):
     """Reports each epoch; last in the list of callbacks.
 
@@ -75,6 +93,7 @@ class Reporter(keras.callbacks.Callback):
         hp: What build and fit ask.
         report: Called with each epoch's report.
         weights: Offered the model after each epoch.
+        asked: What the trial has reported of ``hp``.
         execution: Number of the training among those of the trial.
         last_epoch: Epochs after which this training ends; None: as it decides itself.
         may_lack_objective: Whether an epoch need not report the objective, since the fit of the
@@ -87,6 +106,7 @@ class Reporter(keras.callbacks.Callback):
         hp: kt.HyperParameters,
         report: Report,
         weights: BestWeights,
+        asked: Asked,
         *,
         execution: int,
         last_epoch: int | None,
@@ -94,12 +114,14 @@ class Reporter(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.epochs = 0
+        self.best: dict[str, Any] = {}
         self.was_stopped = False
         self.has_diverged = False
         self._objective = objective
         self._hp = hp
         self._report = report
         self._weights = weights
+        self._asked = asked
         self._execution = execution
         self._last_epoch = last_epoch
         self._may_lack_objective = may_lack_objective
@@ -124,9 +146,10 @@ class Reporter(keras.callbacks.Callback):
         }
         if self._execution > 0:
             report["execution"] = self._execution
-        elif self.epochs == 0:
-            report |= asked_for(self._hp)
+        report |= self._asked.news(self._hp)
         self.epochs += 1
+        if self._objective.is_better(report["objective"], self.best.get(self._objective.name)):
+            self.best = metrics
         self._weights.offer(self.model, metrics)
         self.was_stopped = not self._report(report)
         is_last = self._last_epoch is not None and self.epochs >= self._last_epoch
@@ -143,11 +166,6 @@ class Reporter(keras.callbacks.Callback):
         if self._objective.parts and not missing:
             metrics[self._objective.name] = summed(self._objective, metrics)
         return metrics
-
-
-def asked_for(hp: kt.HyperParameters) -> dict[str, Any]:
-    """Return the values and the parameters that a build and a fit asked for, as JSON values."""
-    return {"values": mirror.used_values(hp), "space": mirror.mirror(hp.space).to_json()}
 
 
 def missing_objectives(objective: Objective, reported: Iterable[str]) -> list[str]:

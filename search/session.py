@@ -122,7 +122,7 @@ def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View
     told = fitted(earlier, space)
     for trial in told.trials:
         recorder.earlier_trial(trial.values, trial.score, f"{earlier.source}, trial {trial.name}")
-    for note in told.notes:
+    for note in (*(f"{earlier.source}: left out: {row}" for row in earlier.left_out), *told.notes):
         view.note(note)
     view.note(f"{earlier.source} ({earlier.kind}): {len(told.trials)} finished trials are known")
 

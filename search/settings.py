@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import keras_tuner as kt
 
 from search.errors import UsageError, nearest
@@ -12,6 +13,7 @@ from search.plan import ASHA, Algorithm, Scheduler
 
 AUTO = "auto"
 DEFAULT_TRIALS = 10
+FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
 # Hooks that keras-tuner calls in the process that trains; ours train elsewhere.
 WORKER_HOOKS = ("run_trial", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 # Arguments of single tuners of keras-tuner, and what to say instead.
@@ -40,7 +42,7 @@ class Settings:
     algorithm: Any
     scheduler: Any
     max_epochs: int | None
-    resources_per_trial: dict[str, float] | None
+    resources_per_trial: Any
 
     @property
     def oracle(self) -> kt.Oracle | None:
@@ -64,6 +66,13 @@ class Settings:
             return None
         return ASHA() if self.scheduler in (AUTO, Scheduler.ASHA) else None
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a trial takes of Ray's resources, ``cpu`` among them."""
+        given = self.resources_per_trial or {}
+        known = {name.lower() if name in ("CPU", "GPU") else name: n for name, n in given.items()}
+        return {"cpu": 1.0} | known
+
     def book_arguments(self) -> dict[str, Any]:
         """Return the arguments of the oracle that keeps the books."""
         given = {
@@ -76,9 +85,21 @@ class Settings:
             "max_retries_per_trial": self.max_retries_per_trial,
             "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
         }
-        if self.oracle is not None:
-            given |= {name: getattr(self.oracle, name) for name in given}
-        return given
+        oracle = self.oracle
+        if oracle is None:
+            return given
+        of_the_oracle = {
+            "objective": oracle.objective,
+            "max_trials": oracle.max_trials,
+            "seed": oracle.seed,
+            "hyperparameters": oracle.hyperparameters.copy(),  # it stays the script's own
+            "tune_new_entries": oracle.tune_new_entries,
+            "allow_new_entries": oracle.allow_new_entries,
+        }
+        for name, default in FAILURE_DEFAULTS.items():
+            if given[name] == default:  # said to the oracle, if at all
+                of_the_oracle[name] = getattr(oracle, name)
+        return given | of_the_oracle
 
     def problems(self, tuner: type, hypermodel: object, others: dict[str, Any]) -> list[str]:
         """Return everything that is wrong, a line each.
@@ -99,6 +120,13 @@ class Settings:
         for name, (value, least) in numbers.items():
             if value is not None and (not isinstance(value, int) or value < least):
                 found.append(f"{name}={value!r}: expected a whole number, {least} or more.")
+        if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
+            found.append(f"seed={self.seed!r}: expected a whole number, 0 or more.")
+        if keras.backend.backend() != "tensorflow":
+            found.append(
+                f"Keras runs on {keras.backend.backend()} here: expected TensorFlow, on which the "
+                "workers train. Set KERAS_BACKEND=tensorflow."
+            )
         found += [*self._of_the_algorithm(), *self._of_the_scheduler(), *self._of_the_resources()]
         if self.hyperparameters is None and self.oracle is None:
             for name in ("tune_new_entries", "allow_new_entries"):
@@ -122,13 +150,19 @@ class Settings:
             return
         if self.objective is not None:
             given = _made(self.objective)
-            if given is None or given != self.oracle.objective:
+            if type(given) is not type(self.oracle.objective) or given != self.oracle.objective:
                 yield (
                     f"objective={self.objective!r} and algorithm with {self.oracle.objective}: "
                     "they contradict each other. Give the objective to the oracle alone."
                 )
         own = {"max_trials": self.max_trials, "hyperparameters": self.hyperparameters}
         own |= {"seed": self.seed}
+        # The oracle's defaults are True: what is False here must be so there.
+        own |= {
+            name: value
+            for name in ("tune_new_entries", "allow_new_entries")
+            if not (value := getattr(self, name))
+        }
         for name, value in own.items():
             theirs = getattr(self.oracle, name)
             if value is not None and value is not theirs and value != theirs:
@@ -166,7 +200,13 @@ class Settings:
             )
 
     def _of_the_resources(self) -> Iterator[str]:
-        for name, amount in (self.resources_per_trial or {}).items():
+        if not isinstance(self.resources_per_trial, (dict, type(None))):
+            yield (
+                f"resources_per_trial={self.resources_per_trial!r}: expected a dict such as "
+                "{'cpu': 1, 'gpu': 0.5}."
+            )
+            return
+        for name, amount in self.resources.items():
             if not isinstance(amount, (int, float)) or amount < 0 or (name == "cpu" and not amount):
                 yield (
                     f"resources_per_trial: {name!r} is {amount!r}; expected a number above 0, such "

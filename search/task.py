@@ -4,7 +4,7 @@ Nothing here imports Keras: the command line names what a worker loads, a script
 travel pickled and are opened by the worker alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.errors import ProblemError, one_line
@@ -64,8 +64,10 @@ class Task:
     Attributes:
         hypermodel: A hypermodel, or something that makes one.
         objective: What is searched for.
-        epochs: Most epochs of a trial, where the search sets them; None: ``fit`` decides.
+        epochs: Most epochs of a trial; None: ``fit`` decides.
         patience: Epochs without a better ``val_loss`` after which a trial ends; 0: never.
+        trial_digits: Digits of a trial's name, in the folders that callbacks write.
+        keras_settings: What the script set for all of Keras, by ``keras_settings``.
         seed: Seed of the run; with a trial's number it decides every random number.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_retries_per_trial: How often a trial that failed is begun again.
@@ -89,6 +91,8 @@ class Task:
     registered: dict[str, Any] | None = None
     tune_new_entries: bool = True
     allow_new_entries: bool = True
+    trial_digits: int = 4
+    keras_settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, problem: Problem) -> "Task":

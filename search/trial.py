@@ -15,22 +15,22 @@ import keras_tuner as kt
 import tensorflow as tf
 
 from results.columns import State
-from search import datasets, mirror, worker
+from search import arguments, mirror, worker
 from search.callbacks import own_paths
 from search.data import Data
 from search.errors import RunFolderError, SearchError, objective_not_reported, one_line
 from search.folder import RunFolder, read_json
 from search.history import DEFAULT_OBJECTIVE, Objective
 from search.reporter import (
+    Asked,
     BestWeights,
     ObjectiveMissing,
     Report,
     Reporter,
     TrialStops,
-    asked_for,
     missing_objectives,
 )
-from search.space import Values
+from search.space import Space, Values
 from search.task import FitArguments, Task
 
 # Where keras-tuner's Hyperband keeps what it wants of a trial.
@@ -62,7 +62,12 @@ class TrialEnd:
     def of_a_problem(cls, error: Exception) -> "TrialEnd":
         """Return the end of a trial that shows that no trial can succeed."""
         trace = "".join(traceback.format_exception(error))
-        return cls(State.FAILED, error=str(error), traceback=trace, fatal=type(error).__name__)
+        kind = type(error).__name__
+        if not isinstance(error, (ObjectiveMissing, SearchError)):
+            # A user's own kind of FatalError: the script is told by keras-tuner's.
+            kinds = (one.__name__ for one in type(error).__mro__)
+            kind = next(name for name in kinds if hasattr(kt.errors, name))
+        return cls(State.FAILED, error=str(error), traceback=trace, fatal=kind)
 
 
 def run_trial(
@@ -73,6 +78,7 @@ def run_trial(
     values: Values,
     report: Report,
     folder: RunFolder | None,
+    space: Space | None = None,
 ) -> TrialEnd:
     """Build and fit one configuration, reporting every epoch.
 
@@ -81,10 +87,11 @@ def run_trial(
         stored: The splits (the test split is not touched), or what ``fit`` is called with.
         trial: Number of the trial; with the run's seed it decides every random number.
         values: The configuration.
-        report: Called after each epoch with its metrics, the first time also with the values and
-            parameters that build and fit asked for; False ends the trial. Called with ``retry``,
-            the error, when a failed trial begins again.
+        report: Called after each epoch with its metrics, and with the values and parameters that
+            build and fit asked for where they are new; False ends the trial. Called with
+            ``retry``, the error, when a failed trial begins again.
         folder: The run that keeps the weights of the best epoch; None keeps none.
+        space: What is known of the space, for TensorBoard to name the values.
 
     Returns:
         How it ended. An error of the user's code is a result, not raised.
@@ -92,10 +99,16 @@ def run_trial(
     with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as scratch:
         try:
             tuner = _TrialTuner(
-                task, trial=trial, values=values, report=report, folder=folder, scratch=scratch
+                task,
+                stored,
+                trial=trial,
+                values=values,
+                report=report,
+                folder=folder,
+                space=space,
+                scratch=scratch,
             )
-            arguments = _arguments(task, stored)
-            tuner.search(*arguments.args, **arguments.kwargs)
+            tuner.search()
         except TrialStops:
             pass
         except (SearchError, kt.errors.FatalError) as error:
@@ -129,6 +142,10 @@ class MendedTuner(kt.Tuner):
         if isinstance(model, keras.Model) and not model.compiled:
             given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
             given = {name: value for name, value in given.items() if value}
+            if isinstance(self.optimizer, keras.optimizers.Optimizer):
+                # A copy: an optimizer belongs to the first model that it trains.
+                config = keras.optimizers.serialize(self.optimizer)
+                given["optimizer"] = keras.optimizers.deserialize(config)
             if given:
                 model.compile(**given)
             return
@@ -141,11 +158,13 @@ class _TrialTuner(MendedTuner):
     def __init__(
         self,
         task: Task,
+        stored: Data | FitArguments,
         *,
         trial: int,
         values: Values,
         report: Report,
         folder: RunFolder | None,
+        space: Space | None,
         scratch: str,
     ) -> None:
         super().__init__(
@@ -158,6 +177,9 @@ class _TrialTuner(MendedTuner):
             **(task.compile_overrides.open() if task.compile_overrides else {}),
         )
         self._task = task
+        self._stored = stored
+        self._space = space
+        self._asked = Asked()
         self._trial = trial
         self._values = values
         self._report = report
@@ -171,7 +193,6 @@ class _TrialTuner(MendedTuner):
         self._first: Reporter | None = None
         self._model: keras.Model | None = None
         self._early_stopping: list[keras.callbacks.EarlyStopping] = []
-        self._returns_scores = False
         self._error: Exception | None = None
         self._traceback: str | None = None
 
@@ -179,13 +200,15 @@ class _TrialTuner(MendedTuner):
         """Build nothing: the space is known, and every build costs time."""
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
+        # Here: keras-tuner clears the session before each build, and with it the dtype policy.
+        worker.set_keras(self._task.keras_settings)
         self._model = model = super()._build_hypermodel(hp)
         former = self._values.get(FORMER_TRIAL)  # Hyperband trains on from that trial's weights
         if former is not None and self._folder is not None:
             load_best_weights(model, self._folder, int(former))
         return model
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    def run_trial(self, trial: Any) -> list[Any]:
         """Train the configuration as often as is asked; keras-tuner calls again for a retry."""
         if self._model is not None or self._error is not None:
             error = one_line(self._error) if self._error else "its score is no finite number"
@@ -197,38 +220,52 @@ class _TrialTuner(MendedTuner):
         )
         try:
             return [
-                self._execute(trial, execution, *args, **_continued(self._values, kwargs))
-                for execution in range(self.executions_per_trial)
+                self._execute(trial, execution) for execution in range(self.executions_per_trial)
             ]
         except Exception as error:
             self._error, self._traceback = error, traceback.format_exc()
             raise
 
-    def _execute(
-        self, trial: Any, execution: int, *args: Any, callbacks: Any = None, **kwargs: Any
-    ) -> Any:
+    def _execute(self, trial: Any, execution: int) -> Any:
         repeat = (self._attempt, execution) if self._attempt or execution else ()
         worker.start_trial(worker.trial_seed(self._task.seed, self._trial, *repeat))
-        first = self._first
-        reporter = Reporter(
-            self._task.objective,
-            trial.hyperparameters,
-            self._report,
-            self._weights,
-            execution=execution,
-            # ASHA decides on the first; the others run as far.
-            last_epoch=first.epochs if first and first.was_stopped else None,
-            may_lack_objective=mirror.has_own_fit(self.hypermodel),
-        )
-        self._first = first or reporter
-        own = self._own_callbacks(callbacks or [], trial.hyperparameters, execution)
-        result = self._build_and_fit_model(trial, *args, callbacks=[*own, reporter], **kwargs)
+        reporter = self._reporter(trial.hyperparameters, execution)
+        # Opened after seeding, so that the order of what is shuffled follows from the seed too.
+        given = _arguments(self._task, self._stored)
+        kwargs = _continued(self._values, given.kwargs)
+        own = self._own_callbacks(kwargs.pop("callbacks", None) or [], execution)
+        try:
+            result = self._build_and_fit_model(
+                trial, *given.args, callbacks=[*own, reporter], **kwargs
+            )
+        except TrialStops:  # a loop of the user's own would have trained on
+            if not reporter.best:
+                raise
+            result = reporter.best
         self._note_result(result, reporter)
         return result
 
-    def _own_callbacks(self, callbacks: list[Any], hp: Any, execution: int) -> list[Any]:
+    def _reporter(self, hp: kt.HyperParameters, execution: int) -> Reporter:
+        first = self._first
+        # ASHA decides on the first; the others run as far.
+        was_stopped = first is not None and first.was_stopped
+        reporter = Reporter(
+            self._task.objective,
+            hp,
+            self._report,
+            self._weights,
+            self._asked,
+            execution=execution,
+            last_epoch=first.epochs if first and was_stopped else self._task.epochs,
+            may_lack_objective=mirror.has_own_fit(self.hypermodel),
+        )
+        self._first = first or reporter
+        return reporter
+
+    def _own_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
         own = list(self._deepcopy_callbacks(callbacks))
-        name = f"{self._trial:04d}"
+        name = f"{self._trial:0{self._task.trial_digits}d}"
+        hp = mirror.hyperparameters(self._space or Space(()), self._values)
         named = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
         self._configure_tensorboard_dir(own, named, execution)
         own_paths(own, name, execution)
@@ -242,8 +279,6 @@ class _TrialTuner(MendedTuner):
                 raise ObjectiveMissing(objective_not_reported(missing[0], result.history))
         if reporter.epochs == 0:
             self._weights.keep(self._model)
-        if reporter.epochs == 0 or not isinstance(result, keras.callbacks.History):
-            self._returns_scores = True
 
     def ending(self) -> TrialEnd:
         """Return how the trial ended, after ``search``."""
@@ -252,6 +287,11 @@ class _TrialTuner(MendedTuner):
         first = self._first
         if self._error is not None:
             return _failed(self._error, self._traceback, result)
+        if (
+            trial.status == "FAILED" and trial.message
+        ):  # keras-tuner could not use what fit returned
+            said = trial.message.strip().splitlines()[-1]
+            return TrialEnd(State.FAILED, error=said, traceback=trial.message, result=result)
         if (first is not None and first.has_diverged) or trial.status == "FAILED":
             return TrialEnd(State.DIVERGED, result=result)
         if first is not None and first.was_stopped:
@@ -261,10 +301,9 @@ class _TrialTuner(MendedTuner):
         return TrialEnd(State.COMPLETED, result=result)
 
     def _result(self, trial: Any) -> dict[str, Any] | None:
-        result: dict[str, Any] = {}
-        if self._first is None or self._first.epochs == 0:
-            result |= asked_for(trial.hyperparameters)
-        if trial.score is not None and (self._returns_scores or self.executions_per_trial > 1):
+        result = self._asked.news(trial.hyperparameters)
+        reported = self._first.best.get(self._task.objective.name) if self._first else None
+        if trial.score is not None and trial.score != reported:
             metrics = {name: one.get_best_value() for name, one in trial.metrics.metrics.items()}
             result |= {
                 "score": worker.plain({"score": trial.score})["score"],
@@ -314,7 +353,7 @@ def _zeros(shape: Any) -> Any:
 
 def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
     if isinstance(stored, FitArguments):
-        return datasets.opened(stored)
+        return arguments.opened(stored)
     callbacks = []
     if task.patience:
         callbacks = [keras.callbacks.EarlyStopping(monitor="val_loss", patience=task.patience)]

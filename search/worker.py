@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
-def set_up(threads: int | None = None) -> None:
-    """Import TensorFlow quietly; with ``threads``, let an operation use only so many.
+def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
+    """Import TensorFlow quietly, for a process that shares its machine with others.
 
     In a warm process this costs nothing: it was done by the trial before.
+
+    Args:
+        threads: So many may work on an operation; None: as TensorFlow decides.
+        sees_gpus: Whether it may use a GPU, of which it then takes no more than it needs.
     """
     first_time = "tensorflow" not in sys.modules
     os.environ.update(QUIET_TENSORFLOW)
@@ -37,6 +41,11 @@ def set_up(threads: int | None = None) -> None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if gpus and not sees_gpus:
+            tf.config.set_visible_devices([], "GPU")
 
 
 def start_trial(seed: int) -> None:
@@ -46,6 +55,27 @@ def start_trial(seed: int) -> None:
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
+
+
+def keras_settings() -> dict[str, str]:
+    """Return what a script has set for all of Keras, to be set in its workers too."""
+    import keras
+
+    return {
+        "dtype_policy": keras.config.dtype_policy().name,
+        "floatx": keras.config.floatx(),
+        "image_data_format": keras.config.image_data_format(),
+    }
+
+
+def set_keras(settings: Mapping[str, str]) -> None:
+    """Set what ``keras_settings`` returned."""
+    import keras
+
+    if settings:
+        keras.config.set_floatx(settings["floatx"])
+        keras.config.set_dtype_policy(settings["dtype_policy"])
+        keras.config.set_image_data_format(settings["image_data_format"])
 
 
 @lru_cache(maxsize=8)

@@ -21,6 +21,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 BIN = Path(sys.executable).parent
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep together, in one process, what shares a fixture that is dear to make."""
+    for item in items:
+        shares_the_run = "real_run" in item.fixturenames
+        group = "real run" if shares_the_run else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def commands() -> Path:
     """Folder of the console commands."""

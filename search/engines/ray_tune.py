@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import tempfile
 import threading
@@ -28,7 +29,7 @@ from search.errors import (
 )
 from search.folder import RunFolder
 from search.plan import Plan, Scheduler
-from search.ray_cluster import fetch
+from search.ray_cluster import ENVIRONMENT, fetch
 from search.searchers import Pause, Searcher
 from search.session import Begin, Session
 from search.space import Space
@@ -73,7 +74,8 @@ def search(
         space: The space, where the driver knows it.
     """
     # Ray ends a stopped trial at once; one with executions to come asks for its verdict instead.
-    verdicts = _Verdicts() if task.executions_per_trial > 1 else None
+    needs_verdicts = task.executions_per_trial > 1 and plan.scheduler is Scheduler.ASHA
+    verdicts = _Verdicts() if needs_verdicts else None
     scheduler = _scheduler(plan, only_decides=verdicts is not None)
     # The reference in a list: Ray refuses to put a bare one into its store.
     trainable = tune.with_parameters(
@@ -82,7 +84,9 @@ def search(
         stored=[stored],
         folder=RunFolder(plan.out.resolve()),
         threads=max(1, int(plan.cpus_per_trial)),
+        sees_gpus="gpu" in plan.other_resources,
         verdicts=verdicts,
+        home=os.getcwd(),
     )
     events = _Events(task, scheduler, begin, stopping, verdicts)
     if space is not None:
@@ -90,7 +94,7 @@ def search(
     # Ray's own state is scratch: the journal is the record.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": plan.cpus_per_trial} | plan.other_resources),
+            tune.with_resources(trainable, {"cpu": plan.cpus_per_trial, **plan.other_resources}),
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
@@ -137,10 +141,16 @@ def _train(
     stored: "list[ray.ObjectRef[Stored]]",
     folder: RunFolder,
     threads: int,
+    sees_gpus: bool,
     verdicts: "_Verdicts | None",
+    home: str,
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
-    worker.set_up(threads=threads)
+    # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
+    os.environ |= ENVIRONMENT
+    with contextlib.suppress(OSError):
+        os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
+    worker.set_up(threads=threads, sees_gpus=sees_gpus)
     from search.trial import TrialEnd, run_trial
 
     trial, values = config["trial"], config["values"]
@@ -158,6 +168,7 @@ def _train(
             values=values,
             report=partial(_report, trial=trial, verdicts=verdicts),
             folder=folder,
+            space=Space.from_json(json.loads(config[SPACE])) if config[SPACE] else space,
         )
     except ProblemError as error:
         end = TrialEnd.of_a_problem(error)
@@ -200,6 +211,9 @@ class _Stopped:
     def add(self, trial: int) -> None:
         self._trials.add(trial)
 
+    def discard(self, trial: int) -> None:
+        self._trials.discard(trial)
+
     def holds(self, trial: int) -> bool:
         return trial in self._trials
 
@@ -217,6 +231,12 @@ class _Verdicts:
         import ray
 
         ray.get(self._stopped.add.remote(trial))
+
+    def clear(self, trial: int) -> None:
+        """Let a trial that begins again be judged anew."""
+        import ray
+
+        ray.get(self._stopped.discard.remote(trial))
 
     def may_go_on(self, trial: int) -> bool:
         """Tell whether a trial may train another epoch."""
@@ -256,7 +276,8 @@ class _Suggestions(_NotPickled, RaySearcher):
             if values is Pause.WAIT:
                 return None  # Tune asks again
         self._next_trial += 1
-        return {"trial": trial, "values": values}
+        space = json.dumps(searcher.space.to_json()) if searcher else None
+        return {"trial": trial, "values": values, SPACE: space}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Do nothing: the searcher reads the events, which say how a trial really ended."""
@@ -314,6 +335,7 @@ class _Events(_NotPickled, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self._session and trial.config["values"] is not None:
+            self._clear_verdict(trial.config["trial"])
             self._session.recorder.trial_started(trial.config["trial"], trial.config["values"])
 
     def on_trial_result(
@@ -325,6 +347,7 @@ class _Events(_NotPickled, tune.Callback):
                 self._start_first_trial(number, Space.from_json(json.loads(result[SPACE])))
             elif RETRY in result:
                 assert self._session is not None
+                self._clear_verdict(number)
                 self._session.recorder.trial_retried(number, result[RETRY])
             elif END in result:
                 self._end(number, json.loads(result[END]))
@@ -352,6 +375,10 @@ class _Events(_NotPickled, tune.Callback):
             self.begin(space).searcher.propose(number)
         assert self._session is not None
         self._session.recorder.trial_started(number, space.defaults())
+
+    def _clear_verdict(self, number: int) -> None:
+        if self._verdicts is not None:
+            self._verdicts.clear(number)
 
     def _epoch(self, number: int, result: dict[str, Any]) -> None:
         assert self._session is not None

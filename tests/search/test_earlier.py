@@ -133,6 +133,7 @@ def test_trials_are_fitted_to_the_space_of_today():
         {"units": 5, "kind": "a"},
         {"units": 4, "kind": "c"},
         {"units": "many", "kind": "a"},
+        {"units": None, "kind": "a"},
     ]
     trials = tuple(EarlierTrial(str(n), values, 0.5) for n, values in enumerate(rows))
     told = fitted(Earlier("old", "keras-tuner", trials, ()), space)
@@ -147,7 +148,31 @@ def test_trials_are_fitted_to_the_space_of_today():
         "old, trial 4 is left out: units=5 is off its grid (step 2)",
         "old, trial 5 is left out: kind='c', expected one of ('a', 'b')",
         "old, trial 6 is left out: units='many', expected 2 to 10",
+        "old, trial 7 is left out: units=None, expected 2 to 10",
     )
+
+
+def test_trials_of_hyperbands_early_rounds_have_not_finished(tmp_path):
+    for name, epochs in (("0", 2), ("1", 2), ("2", 6)):
+        (tmp_path / f"trial_{name}").mkdir()
+        observations = [{"value": [0.1, 0.9], "step": 0}]
+        state = {
+            "hyperparameters": {"values": {"units": 3, "tuner/epochs": epochs}},
+            "status": "COMPLETED",
+            "metrics": {
+                "metrics": {"val_accuracy": {"direction": "max", "observations": observations}}
+            },
+        }
+        (tmp_path / f"trial_{name}" / "trial.json").write_text(json.dumps(state))
+    earlier = read_earlier(tmp_path, ACCURACY)
+    assert [(t.name, t.values, t.score) for t in earlier.trials] == [("2", {"units": 3}, 0.5)]
+    assert earlier.left_out == ("trial 0 (2 epochs only)", "trial 1 (2 epochs only)")
+
+
+def test_a_url_without_a_file_makes_none(tmp_path):
+    with pytest.raises(UsageError, match="there is no such file"):
+        read_earlier(f"sqlite:///{tmp_path / 'typo.db'}", ACCURACY)
+    assert list(tmp_path.iterdir()) == []
 
 
 def earlier_trial(values, score):

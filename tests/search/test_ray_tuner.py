@@ -25,6 +25,7 @@ from search.errors import (
     UsageError,
 )
 from search.journal import read
+from search.ray_tuner import _move_away
 
 TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
@@ -93,6 +94,10 @@ def test_arguments_that_contradict_an_oracle_are_named():
             problems.small, "val_accuracy", 3, 5, algorithm=oracle, scheduler=ASHA(), max_epochs=9
         )
     said = str(caught.value)
+    with pytest.raises(UsageError, match=r"objective=.* and algorithm"):
+        RayTuner(problems.small, ["val_loss", "loss"], algorithm=oracle)
+    with pytest.raises(UsageError, match=r"tune_new_entries=False and algorithm"):
+        RayTuner(problems.small, tune_new_entries=False, algorithm=oracle)
     for name in (
         "objective='val_accuracy' and",
         "max_trials=3 and",
@@ -101,6 +106,31 @@ def test_arguments_that_contradict_an_oracle_are_named():
     ):
         assert name in said
     assert "scheduler: Hyperband's oracle stops trials early by itself" in said
+
+
+def test_an_oracle_is_left_as_it_is_and_failures_are_the_tuners(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(
+        "val_loss", max_trials=3, seed=5, max_retries_per_trial=2
+    )
+    tuner = RayTuner(
+        problems.small, algorithm=oracle, max_consecutive_failed_trials=7, directory=tmp_path
+    )
+    assert oracle.hyperparameters.space == []
+    assert {parameter.name for parameter in tuner.oracle.get_space().space} == {"units", "rate"}
+    told = tuner.oracle
+    assert (told.max_trials, told.seed) == (3, 5)
+    assert (told.max_retries_per_trial, told.max_consecutive_failed_trials) == (2, 7)
+    assert oracle.max_consecutive_failed_trials == 3
+
+
+def test_what_is_overwritten_is_moved_to_a_free_name(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run.previous").mkdir()
+    (tmp_path / "run.previous" / "thesis.txt").write_text("years of work")
+    _move_away(tmp_path / "run")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.previous", "run.previous-2"}
+    assert (tmp_path / "run.previous" / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_subclass_whose_hooks_no_worker_would_call_is_refused():

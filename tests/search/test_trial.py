@@ -105,6 +105,7 @@ def test_a_trial_ends_early_when_val_loss_gets_no_better():
     assert len(reports) == 3
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN axis encountered:RuntimeWarning")  # keras-tuner's
 def test_a_trial_with_nan_has_diverged():
     end, reports = trained({"end": "nan"}, asked=problem("problems:mixed_ends"))
     assert end.state is State.DIVERGED

@@ -6,13 +6,15 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import problems
 from results.columns import State
 from search import worker
+from search.arguments import opened, packed
 from search.folder import RunFolder
 from search.history import DEFAULT_OBJECTIVE, Objective
-from search.task import Carried, FitArguments, Task
+from search.task import Carried, FitArguments, Named, Task
 from search.trial import run_trial
 
 MINIMIZED = Objective(DEFAULT_OBJECTIVE, "min")
@@ -115,7 +117,7 @@ def test_a_loop_of_its_own_reports_its_epochs_and_is_stopped(tmp_path):
     hypermodel, objective = Own(fit), Objective("my_metric", "min")
     end, reports = trained(hypermodel, objective=objective, epochs=3)
     assert (end.state, len(reports)) == (State.COMPLETED, 3)
-    assert end.result["score"] == pytest.approx(min(r["metrics"]["my_metric"] for r in reports))
+    assert end.result is None  # its score is the best that it reported
     assert reports[0]["epoch_seconds"] > 0
     # It knows nothing of stop_training: it is left at the next epoch that it reports.
     end, reports = trained(hypermodel, objective=objective, epochs=9, stop_at=2)
@@ -314,3 +316,142 @@ def _shapeless():
     model = keras.Sequential([keras.layers.Dense(3, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def test_what_is_asked_for_late_is_known_and_what_fit_returns_is_the_score(tmp_path):
+    def two_phases(hp, model, *args, **kwargs):
+        first = model.fit(*args, **kwargs)
+        model.optimizer.learning_rate = hp.Float("fine_rate", 0.01, 0.1)
+        model.fit(*args, **kwargs)
+        return first
+
+    hypermodel, objective = Own(two_phases), Objective("loss", "min")
+    end, reports = trained(hypermodel, objective=objective, values={"fine_rate": 0.05})
+    assert ["values" in report for report in reports] == [True, False, True, False]
+    assert reports[2]["values"] == {"fine_rate": 0.05}
+    assert [row["name"] for row in reports[2]["space"]] == ["fine_rate"]
+    losses = [report["metrics"]["loss"] for report in reports]
+    assert end.result["score"] == min(losses[:2]) != min(losses)
+
+
+def test_a_loop_that_is_stopped_is_executed_again_as_far():
+    def loop(hp, model, x, y, callbacks, epochs, **kwargs):
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(epochs):
+            logs = {"my_metric": float(model.train_on_batch(x, y)[0])}
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs)
+        return logs["my_metric"]
+
+    end, reports = trained(
+        Own(loop),
+        objective=Objective("my_metric", "min"),
+        epochs=9,
+        stop_at=2,
+        executions_per_trial=2,
+    )
+    assert end.state is State.STOPPED
+    assert [(r.get("execution", 0), r["epoch"]) for r in reports] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (1, 2),
+    ]
+    best = [min(r["objective"] for r in reports if r.get("execution", 0) == n) for n in (0, 1)]
+    assert end.result["score"] == pytest.approx(np.mean(best))
+
+
+def test_max_epochs_bounds_a_fit_of_ones_own():
+    reports = []
+    run_trial(
+        Task(hypermodel=Carried.of(compiled, "h"), objective=ACCURACY, epochs=3, patience=0, seed=1),
+        FitArguments(TRAIN, {"epochs": 9, "validation_data": VALIDATION, "verbose": 0}),
+        trial=0, values={}, report=lambda r: reports.append(r) or True, folder=None,
+    )  # fmt: skip
+    assert len(reports) == 3
+
+
+def test_what_keras_tuner_cannot_use_fails_with_its_reason():
+    parts = (Objective("val_accuracy", "max"), Objective("val_loss", "min"))
+    end, _ = trained(
+        Own(lambda hp, model, *args, **kwargs: 0.5),
+        objective=Objective("multi_objective", "min", parts),
+    )
+    assert (end.state, end.fatal) == (State.FAILED, None)
+    assert "Objective value missing" in end.traceback
+
+
+def test_a_model_that_is_never_built_has_no_weights_to_keep(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    build = lambda hp: keras.Sequential([keras.layers.Dense(3)])  # noqa: E731
+    end, _ = trained(Own(lambda *args, **kwargs: 0.5, build), objective=MINIMIZED, folder=folder)
+    assert end.state is State.COMPLETED
+    assert list(folder.checkpoints.iterdir()) == []
+
+
+def test_an_optimizer_serves_every_execution_of_a_model_that_is_not_compiled():
+    overrides = Carried.of({"optimizer": keras.optimizers.Adam(0.01), "loss": "mse"}, "overrides")
+    bare = lambda hp: keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])  # noqa: E731
+    end, reports = trained(
+        bare,
+        objective=Objective("loss", "min"),
+        compile_overrides=overrides,
+        executions_per_trial=2,
+    )
+    assert (end.state, len(reports)) == (State.COMPLETED, 4)
+
+
+class Shuffling(keras.utils.PyDataset):
+    """Shuffles its indices in place, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.order = np.arange(len(TRAIN[0]))
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        rows = self.order[index * 60 : index * 60 + 60]
+        return TRAIN[0][rows], TRAIN[1][rows]
+
+    def on_epoch_end(self):
+        np.random.default_rng(0).shuffle(self.order)
+
+
+def test_each_trial_opens_its_own_copy_of_what_is_no_array(tmp_path):
+    data = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(240).batch(40)
+    sent = packed(FitArguments((Shuffling(),), {"validation_data": data, "epochs": 2}), tmp_path)
+    assert isinstance(sent.args[0], Carried)
+    orders = []
+    for seed in (5, 5, 6):
+        keras.utils.set_random_seed(seed)
+        dataset = opened(sent).kwargs["validation_data"]
+        orders.append([labels.numpy().tolist() for _, labels in dataset])
+    assert orders[0] == orders[1] != orders[2]  # the order follows from the seed
+    assert sorted(map(sorted, orders[0])) == sorted(map(sorted, orders[2]))  # of the same batches
+    fresh = opened(sent).args[0]
+    fresh.on_epoch_end()
+    assert (opened(sent).args[0].order == np.arange(240)).all()
+
+
+def test_settings_of_all_of_keras_are_those_of_the_script():
+    told = worker.keras_settings()
+    assert told == {
+        "dtype_policy": "float32", "floatx": "float32", "image_data_format": "channels_last",
+    }  # fmt: skip
+    seen = []
+    problems.noting = lambda hp: seen.append(keras.config.dtype_policy().name) or compiled()
+    try:
+        run_trial(
+            Task(
+                hypermodel=Named("problems:noting"), objective=ACCURACY, epochs=None, patience=0, seed=1,
+                keras_settings=told | {"dtype_policy": "mixed_bfloat16"},
+            ),
+            FitArguments(TRAIN, {"validation_data": VALIDATION, "verbose": 0}),
+            trial=0, values={}, report=lambda r: True, folder=None,
+        )  # fmt: skip
+    finally:
+        worker.set_keras(told)
+    assert seen == ["mixed_bfloat16"]

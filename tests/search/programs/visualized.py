@@ -1,5 +1,6 @@
 """A search watched in TensorBoard: scalars and hyperparameters of every trial."""
 
+import contextlib
 import json
 import pathlib
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 from keras_tuner import RandomSearch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 
 def build_model(hp):
@@ -47,19 +49,22 @@ tuner.search(
 )
 
 logs = pathlib.Path("my_logs")
-trials = sorted(path for path in logs.iterdir() if path.is_dir())
-scalars, hparams = set(), 0
+trials = sorted(path.name for path in logs.iterdir() if path.is_dir())
+scalars, named = set(), set()
 for folder in logs.glob("*/execution0/**/"):
     events = EventAccumulator(str(folder))
     events.Reload()
     scalars |= set(events.Tags()["tensors"])
-    hparams += any(file.stat().st_size for file in folder.glob("events*"))
+    with contextlib.suppress(KeyError):
+        for content in events.PluginTagToContent("hparams").values():
+            session = HParamsPluginData.FromString(content).session_start_info
+            named |= set(session.hparams)
 print(
     json.dumps(
         {
-            "trials": len(trials),
+            "trials": trials == sorted(tuner.oracle.trials),
             "scalars": sorted(scalars & {"epoch_accuracy", "epoch_loss"}),
-            "files": hparams >= 4,
+            "hparams": sorted(named),
             "names": sorted(tuner.get_best_hyperparameters()[0].values),
         }
     )

@@ -1,7 +1,8 @@
-"""``tf.data`` datasets on their way to the workers: saved once, opened where they are used.
+"""The arguments of ``fit`` on their way to the workers.
 
-A dataset cannot be pickled. It is run through once, in the driver, and saved; a worker on the
-same node opens that folder, one on another node unpacks a copy of it first. Imports TensorFlow.
+A ``tf.data`` dataset cannot be pickled. It is run through once, in the driver, and saved; a
+worker on the same node opens that folder, one on another node unpacks a copy of it first.
+Imports Keras.
 """
 
 import hashlib
@@ -15,11 +16,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from search.errors import ProblemError
-from search.task import FitArguments
+from search.task import Carried, FitArguments
 
 FAIL_ON_STATE = 2  # tf.raw_ops.DatasetToGraphV2, external_state_policy
 
@@ -61,31 +63,40 @@ class SavedDataset:
 
 
 def packed(arguments: FitArguments, scratch: Path) -> FitArguments:
-    """Replace the datasets among the arguments of ``fit`` by saved ones.
+    """Make the arguments of ``fit`` fit for the way to the workers.
+
+    Arrays go as they are, to lie once in each node's shared memory, where they are read-only;
+    datasets are saved; anything else is pickled, so that each trial opens a copy of its own.
 
     Args:
         arguments: As a script gave them.
         scratch: A folder of this search, for as long as it runs.
 
     Raises:
-        ProblemError: Names each argument that no second trial could use: an endless or stateful
-            dataset, a generator.
+        ProblemError: Names each argument that no second trial could use, such as an endless or
+            stateful dataset or a generator, or that cannot be sent to another process.
     """
     problems: list[str] = []
-    checked = _replaced(arguments, lambda name, value: _check(name, value, problems))
+    _replaced(arguments, lambda name, value: problems.extend(_problems(name, value)))
     if problems:
         raise ProblemError("\n".join(problems))
-    return _replaced(
-        checked,
-        lambda _, value: _save(value, scratch) if isinstance(value, tf.data.Dataset) else value,
-    )
+    return _replaced(arguments, lambda name, value: _packed(name, value, scratch))
 
 
 def opened(arguments: FitArguments) -> FitArguments:
-    """Replace saved datasets by datasets, in a worker."""
+    """Open what was saved or pickled, in a worker."""
     return _replaced(
-        arguments, lambda _, value: value.open() if isinstance(value, SavedDataset) else value
+        arguments,
+        lambda _, value: value.open() if isinstance(value, (SavedDataset, Carried)) else value,
     )
+
+
+def _packed(name: str, value: Any, scratch: Path) -> Any:
+    if isinstance(value, tf.data.Dataset):
+        return _save(value, scratch)
+    if value is None or isinstance(value, (np.ndarray, str, bool, int, float)):
+        return value
+    return Carried.of(value, f"{name} ({type(value).__name__})")
 
 
 def described(arguments: FitArguments) -> str:
@@ -99,18 +110,29 @@ def described(arguments: FitArguments) -> str:
         elif isinstance(value, SavedDataset):
             shapes.append("dataset")
             digest.update(name.encode() + value.archive.tobytes())
+        elif isinstance(value, Carried):
+            digest.update(name.encode() + value.pickled)
     return f"search({', '.join(shapes[:2])}) {digest.hexdigest()[:8]}"
 
 
-def _check(name: str, value: Any, problems: list[str]) -> Any:
+def _problems(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, Iterator):
-        problems.append(
+        yield (
             f"{name} is a {type(value).__name__}, used up by the first trial: give arrays, a "
             "keras.utils.PyDataset or a tf.data.Dataset, or make it in HyperModel.fit."
         )
-    if isinstance(value, tf.data.Dataset):
-        problems.extend(f"{name}: {reason}" for reason in _reasons(value))
-    return value
+    elif isinstance(value, keras.callbacks.BackupAndRestore):
+        yield (
+            f"{name}: BackupAndRestore would let a trial go on where another ended, as all share "
+            "its folder. Leave it out: the search itself keeps the best weights."
+        )
+    elif isinstance(value, tf.data.Dataset):
+        yield from (f"{name}: {reason}" for reason in _reasons(value))
+    else:
+        try:
+            _packed(name, value, Path())
+        except ProblemError as error:
+            yield str(error)
 
 
 def _reasons(dataset: tf.data.Dataset) -> Iterator[str]:
@@ -172,7 +194,7 @@ def _replaced(arguments: FitArguments, visit: Visit) -> FitArguments:
 
 def _visited(name: str, value: Any, visit: Visit) -> Any:
     if type(value) in (tuple, list):
-        return type(value)(_visited(name, part, visit) for part in value)
+        return type(value)(_visited(f"{name}[{n}]", part, visit) for n, part in enumerate(value))
     if type(value) is dict:
         return {key: _visited(f"{name}[{key!r}]", part, visit) for key, part in value.items()}
     return visit(name, value)

@@ -17,6 +17,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(HERE), os.environ.get("PYTHONPATH")) if part
 )
 
+# Made by starting processes that train: once for all tests that look at what comes of it.
+DEAR_FIXTURES = ("real_run", "running_ray", "unsearchable", "keras_tuner_runs")
+
 # The console commands of this environment, as a user runs them.
 BIN = Path(sys.executable).parent
 
@@ -25,9 +28,9 @@ BIN = Path(sys.executable).parent
 def pytest_collection_modifyitems(items):
     """Keep together, in one process, what shares a fixture that is dear to make."""
     for item in items:
-        shares_the_run = "real_run" in item.fixturenames
-        group = "real run" if shares_the_run else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        for fixture in DEAR_FIXTURES:
+            if fixture in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture(scope="session")

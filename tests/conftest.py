@@ -24,13 +24,11 @@ DEAR_FIXTURES = ("real_run", "running_ray", "unsearchable", "keras_tuner_runs")
 BIN = Path(sys.executable).parent
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """Keep together, in one process, what shares a fixture that is dear to make."""
-    for item in items:
-        for fixture in DEAR_FIXTURES:
-            if fixture in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(fixture))
+    for fixture in DEAR_FIXTURES:
+        if fixture in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture(scope="session")

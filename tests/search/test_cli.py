@@ -90,7 +90,7 @@ def test_a_study_is_imported_and_compared(commands, tmp_path):
         [commands / "fmnist-results", "compare", "runs/old"],
         cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
-    assert "imported from old.db" in shown
+    assert "optuna" in shown
     assert f"{study.best_value:.4f}" in shown
     refused = answered(commands, tmp_path, "retrain", "runs/old")
     assert refused.returncode == 2

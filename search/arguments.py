@@ -110,7 +110,7 @@ def described(arguments: FitArguments) -> str:
         elif isinstance(value, SavedDataset):
             shapes.append("dataset")
             digest.update(name.encode() + value.archive.tobytes())
-        elif isinstance(value, Carried):
+        elif isinstance(value, Carried) and not name.startswith("callbacks"):
             digest.update(name.encode() + value.pickled)
     return f"search({', '.join(shapes[:2])}) {digest.hexdigest()[:8]}"
 

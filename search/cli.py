@@ -225,7 +225,10 @@ def import_command(
     folder = import_run(source, infer_objective(objective, direction), target, view)
     shown = os.path.relpath(folder.path)
     view.note(f"kept in {shown}")
-    view.note(f"to learn from it: fmnist-search run --warm-start {shown}")
+    view.note(
+        f"to learn from it: fmnist-search run --warm-start {shown}, or in a script "
+        f"RayTuner(..., warm_start={shown!r})"
+    )
 
 
 def main() -> NoReturn:

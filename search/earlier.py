@@ -122,9 +122,9 @@ def fitted(earlier: Earlier, space: Space) -> Fitted:
             notes.append(f"{earlier.source}, trial {trial.name} is left out: {error}")
         else:
             trials.append(EarlierTrial(trial.name, values, trial.score))
-    hints = "".join(f" {name!r}{nearest(name, known)}" for name in gone)
     if gone:
-        notes.insert(0, f"{earlier.source}: parameters that no longer exist are left out:{hints}")
+        names = ", ".join(repr(name) for name in gone)
+        notes.insert(0, f"{earlier.source}: parameters unknown to this space are left out: {names}")
     return Fitted(tuple(trials), tuple(notes))
 
 

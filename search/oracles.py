@@ -162,6 +162,12 @@ class Book(kt.Oracle):
     def save(self) -> None:
         """Do nothing: the journal is the record."""
 
+    def clear(self) -> None:
+        """Forget the trials of a search that another takes the place of."""
+        self.trials.clear()
+        self.start_order.clear()
+        self.end_order.clear()
+
     def name(self, number: int) -> str:
         """Return the name of a trial, as keras-tuner would call it."""
         return f"{number:0{len(str(self.max_trials))}d}"
@@ -177,6 +183,8 @@ class Book(kt.Oracle):
         if record.state is not State.RUNNING and name not in self.end_order:
             self.end_order.append(name)
         trial.message = record.traceback or record.error
+        if record.state is State.STOPPED:  # keras-tuner's summary shows it
+            trial.message = f"stopped by ASHA after {len(record.epochs)} epochs"
         if record.best is not None:
             self._score(trial, record)
         elif record.state is State.DIVERGED:

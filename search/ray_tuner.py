@@ -20,13 +20,14 @@ from rich.console import Console
 from search import mirror, worker
 from search.arguments import described, packed
 from search.describe import described_problem
-from search.earlier import Earlier
+from search.earlier import KERAS_TUNER_FILE, Earlier
 from search.errors import (
     FatalTrialError,
     ObjectiveError,
     ProblemError,
     SearchError,
     UsageError,
+    nearest,
     objective_not_reported,
     one_line,
 )
@@ -197,6 +198,7 @@ class RayTuner(MendedTuner):
         task = self._task(arguments)
         self._check_objective(arguments)
         earlier = earlier_of(self._warm_start, self._objective)
+        self._explore(earlier)
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch())
             carried = packed(arguments, scratch)
@@ -204,6 +206,13 @@ class RayTuner(MendedTuner):
             self._run_folder.path.parent.mkdir(parents=True, exist_ok=True)
             check_folder_is_shared(self._run_folder.path.parent)
             plan = self._plan(carried, task)
+            stopping = (
+                "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
+            )
+            view.note(
+                f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once (their "
+                "processes take about 20 seconds to start)"
+            )
             searcher = self._searcher(plan, scratch)
             self.on_search_begin()
             self._run(
@@ -241,8 +250,11 @@ class RayTuner(MendedTuner):
             ray_tune.search, task=task, stored=_stored(arguments), space=searcher.space
         )
         if self._run_folder.path.exists():
-            _move_away(self._run_folder.path)
+            moved = _move_away(self._run_folder.path)
+            if moved is not None:
+                view.note(f"{self.project_dir}: what was there is now in {moved.name}")
         self._overwrites = False  # what follows is this tuner's own
+        self.oracle.clear()
         reason = recorded(
             plan,
             engine,
@@ -258,6 +270,10 @@ class RayTuner(MendedTuner):
             raise _raised(stopping.error, history)
         view.note(ending(reason, history))
         if reason == INTERRUPTED:
+            view.note(
+                f"kept in {self.project_dir}: `fmnist-results show {self.project_dir}` lists it, "
+                "and a tuner of that name reads it"
+            )
             raise KeyboardInterrupt
 
     def load_model(self, trial: kt.engine.trial.Trial) -> keras.Model:
@@ -330,16 +346,23 @@ class RayTuner(MendedTuner):
         path = self._run_folder.path
         if not path.exists() or not any(path.iterdir()):
             return
+        if (path / KERAS_TUNER_FILE).exists():
+            raise UsageError(
+                f"{str(path)!r} is a project of keras-tuner: it is left as it is, overwrite=True "
+                f"or not. Name another project_name; warm_start={str(path)!r} learns from it."
+            )
         if not self._run_folder.run_file.exists():
             raise UsageError(
                 f"{str(path)!r} holds no run of RayTuner: expected a new folder, so that nothing "
                 "is lost. Name another directory or project_name."
             )
-        if not self._overwrites:
+        # A search that found nothing makes room for the next try.
+        if not self._overwrites and self._history.best is not None:
             raise UsageError(
                 f"{str(path)!r} holds a search of {len(self._history.trials)} trials, which is "
-                "not continued: make the tuner anew with another project_name, or with "
-                f"overwrite=True, which moves it to {path.name}.previous."
+                "not continued: make the tuner anew with another project_name (and with "
+                f"warm_start={str(path)!r} to learn from it), or with overwrite=True, which moves "
+                f"it to {path.name}.previous."
             )
 
     def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -442,8 +465,31 @@ class RayTuner(MendedTuner):
             return
         for part in self._objective.parts or (self._objective,):
             # Callbacks of Keras that change the learning rate report it.
-            if part.name not in reported | {"learning_rate"}:
-                raise ObjectiveError(objective_not_reported(part.name, reported))
+            if part.name in reported | {"learning_rate"}:
+                continue
+            said = objective_not_reported(part.name, reported)
+            if part.name.removeprefix("val_") in reported:
+                said = (
+                    f"objective {part.name!r} needs data to validate on: give search "
+                    "validation_data=(x, y) or validation_split=0.2."
+                )
+            raise ObjectiveError(said)
+
+    def _explore(self, earlier: Earlier | None) -> None:
+        """Build once with each earlier configuration that names entries not met so far.
+
+        keras-tuner explores conditional scopes; what a builder asks for in a loop it meets only
+        where an earlier value leads there.
+        """
+        for trial in earlier.trials if earlier else ():
+            hp = self.oracle.get_space()
+            if set(trial.values) <= {parameter.name for parameter in hp.space}:
+                continue
+            hp.values = hp.values | trial.values
+            # What cannot be built, or is not allowed, is named when the trial is fitted.
+            with contextlib.suppress(Exception):
+                self.hypermodel.build(hp)
+                self.oracle.update_space(hp)
 
     def _reported(self, arguments: FitArguments) -> set[str] | None:
         """Return the names that an epoch reports, from one look at one sample; None: unknown."""
@@ -453,8 +499,13 @@ class RayTuner(MendedTuner):
             return None
         try:
             model = self._try_build(self.oracle.get_space())
-            if type(model).train_step is not keras.Model.train_step:
-                return None
+        except Exception:  # what is wrong with it, the trials say
+            return None
+        if type(model).fit is keras.Model.fit:
+            _check_arguments_of_fit(arguments)
+        if type(model).train_step is not keras.Model.train_step:
+            return None
+        try:
             names = _evaluated(model, arguments)
         except Exception:  # what is wrong with model or data, the trials say
             return None
@@ -474,6 +525,22 @@ def _epochs(hypermodel: kt.HyperModel, arguments: FitArguments) -> int | None:
         return None
     given = bound.arguments.get("epochs", arguments.kwargs.get("epochs"))
     return None if given is None else operator.index(given)
+
+
+def _check_arguments_of_fit(arguments: FitArguments) -> None:
+    """Check that Keras's own ``fit`` knows what ``search`` was given.
+
+    Raises:
+        UsageError: Names what it does not know.
+    """
+    known = inspect.signature(keras.Model.fit).parameters
+    unknown = [name for name in arguments.kwargs if name not in known]
+    checked(
+        [
+            f"search({name}=...): model.fit takes no {name!r}.{nearest(name, known)}"
+            for name in unknown
+        ]
+    )
 
 
 def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
@@ -545,13 +612,18 @@ def _slots(cpus: float, others: dict[str, float]) -> int:
     return slots
 
 
-def _move_away(path: Path) -> None:
-    """Move a search that is to be overwritten to ``NAME.previous``, or a free name like it."""
-    if any(path.iterdir()):
-        names = chain([".previous"], map(".previous-{}".format, count(2)))
-        path.rename(next(f for n in names if not (f := path.with_name(path.name + n)).exists()))
-    else:
+def _move_away(path: Path) -> Path | None:
+    """Make room where an earlier search stands, by moving it to a name like ``NAME.previous``.
+
+    Returns:
+        Where it is now; None where there was nothing in the folder.
+    """
+    if not any(path.iterdir()):
         path.rmdir()
+        return None
+    names = chain([".previous"], map(".previous-{}".format, count(2)))
+    free = next(f for n in names if not (f := path.with_name(path.name + n)).exists())
+    return path.rename(free)
 
 
 def _raised(error: SearchError, history: History) -> Exception:

@@ -124,7 +124,7 @@ def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View
         recorder.earlier_trial(trial.values, trial.score, f"{earlier.source}, trial {trial.name}")
     for note in (*(f"{earlier.source}: left out: {row}" for row in earlier.left_out), *told.notes):
         view.note(note)
-    view.note(f"{earlier.source} ({earlier.kind}): {len(told.trials)} finished trials are known")
+    view.note(f"{earlier.source} ({earlier.kind}): learnt from {len(told.trials)} finished trials")
 
 
 def _keep_best_weights(folder: RunFolder, history: History, event: Event, kept: int) -> None:

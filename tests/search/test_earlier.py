@@ -143,7 +143,7 @@ def test_trials_are_fitted_to_the_space_of_today():
         {"units": 4, "kind": "b", "rate": 0.01},
     ]
     assert told.notes == (
-        "old: parameters that no longer exist are left out: 'momentum'",
+        "old: parameters unknown to this space are left out: 'momentum'",
         "old, trial 3 is left out: units=12, expected 2 to 10",
         "old, trial 4 is left out: units=5 is off its grid (step 2)",
         "old, trial 5 is left out: kind='c', expected one of ('a', 'b')",

@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 import problems
-from search import ASHA, RayTuner, ray_cluster
+from search import ASHA, RayTuner, mirror, ray_cluster
+from search.earlier import Earlier, EarlierTrial, fitted
 from search.errors import (
     FailureLimitError,
     NewEntriesError,
@@ -194,11 +195,11 @@ def test_a_metric_that_the_model_does_not_report_is_named_before_a_worker_starts
     with pytest.raises(ObjectiveError, match=r"'val_acc' .* Did you mean 'val_accuracy'\?"):
         tuner.search(*TRAIN, **DATA)
     tuner = RayTuner(problems.small, "val_accuracy", directory=tmp_path)
-    with pytest.raises(ObjectiveError, match="expected one of accuracy, loss"):
-        tuner.search(*TRAIN, epochs=1, verbose=0)  # nothing to validate on
-    data = tf.data.Dataset.from_tensor_slices(TRAIN).batch(16)
-    with pytest.raises(ObjectiveError, match="expected one of accuracy, loss"):
-        tuner.search(data, epochs=1, verbose=0)
+    for data in (TRAIN, (tf.data.Dataset.from_tensor_slices(TRAIN).batch(16),)):
+        with pytest.raises(ObjectiveError, match=r"needs data to validate on: give search"):
+            tuner.search(*data, epochs=1, verbose=0)
+    with pytest.raises(UsageError, match=r"search\(epoch=...\).* Did you mean 'epochs'\?"):
+        tuner.search(*TRAIN, epoch=1, verbose=0)
 
 
 def test_resources_that_are_not_there_are_named(tuner):
@@ -226,6 +227,31 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match=r"holds no run of RayTuner"):
         tuner.search(*TRAIN, **DATA)
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_project_of_keras_tuner_is_left_alone_and_said_to_be_one(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "oracle.json").write_text("{}")
+    tuner = RayTuner(
+        problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
+    )
+    with pytest.raises(
+        UsageError, match=r"is a project of keras-tuner.*warm_start=.* learns from it"
+    ):
+        tuner.search(*TRAIN, **DATA)
+
+
+def test_what_an_earlier_search_met_in_a_loop_is_explored(tmp_path):
+    tuner = RayTuner(problems.growing, "val_loss", directory=tmp_path)
+    assert "units_2" not in {parameter.name for parameter in tuner.oracle.get_space().space}
+    trial = EarlierTrial(
+        "0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5
+    )
+    tuner._explore(Earlier("old", "keras-tuner", (trial,), ()))
+    told = fitted(
+        Earlier("old", "keras-tuner", (trial,), ()), mirror.mirror(tuner.oracle.get_space().space)
+    )
+    assert (told.trials, told.notes) == ((trial,), ())
 
 
 # --- What it runs -------------------------------------------------------------------------------
@@ -427,6 +453,11 @@ def test_failures_in_a_row_end_the_search_and_an_earlier_one_is_learnt_from(tune
     known = [event["values"] for event in events(tmp_path / "run", "earlier_trial")]
     assert known == [{"units": 2}]  # 16 and 99 are outside of 1 to 9
     assert [trial.status for trial in made.oracle.trials.values()] == ["FAILED", "FAILED"]
+    # Nothing was found: the next try, mended, takes the name.
+    again = tuner(problems.small, "val_accuracy", max_trials=1)
+    again.search(*TRAIN, **(DATA | {"epochs": 1}))
+    assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"]
+    assert len(events(tmp_path / "run.previous", "trial_ended")) == 2
 
 
 START = (

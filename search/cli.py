@@ -158,7 +158,7 @@ def run_command(
             ),
             engine=chosen_engine,
             algorithm=chosen_algorithm,
-            tuner=chosen_tuner,
+            tuner=chosen_tuner if chosen_engine is Engine.KERAS_TUNER else None,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
             workers=_workers(workers, chosen_engine),
             grace_period=min(2, max(epochs, 1)) if grace_period is None else grace_period,

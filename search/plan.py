@@ -92,6 +92,7 @@ class Plan:
     Attributes:
         algorithm: How the Ray engine chooses configurations: an ``Algorithm``, or the name of
             the keras-tuner oracle that does.
+        tuner: What the keras-tuner engine runs; None for the others.
         trials: Most trials that are started; None: as many as the tuner itself decides.
         workers: Trials at once.
         cpus_per_trial: CPUs of a trial, and its threads.
@@ -110,7 +111,7 @@ class Plan:
     problem: Problem
     engine: Engine
     algorithm: str
-    tuner: Tuner
+    tuner: Tuner | None = None
     trials: int | None
     workers: int
     cpus_per_trial: float = 1

@@ -32,10 +32,10 @@ from search.errors import (
     one_line,
 )
 from search.folder import RunFolder, read_json
-from search.history import History
+from search.history import DEFAULT_OBJECTIVE, History
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
-from search.plan import ASHA, Engine, Plan, Problem, Scheduler, Tuner, available_cores
+from search.plan import ASHA, Engine, Plan, Problem, Scheduler, available_cores
 from search.ray_cluster import check_folder_is_shared, cluster, prepare_environment
 from search.recorder import Clock
 from search.run import earlier_of, recorded
@@ -427,7 +427,6 @@ class RayTuner(MendedTuner):
             ),
             engine=Engine.RAY,
             algorithm=settings.algorithm_name,
-            tuner=Tuner.RANDOM,
             trials=self.oracle.max_trials,
             workers=_slots(cpus, resources),
             cpus_per_trial=cpus,
@@ -458,11 +457,17 @@ class RayTuner(MendedTuner):
         Raises:
             ObjectiveError: It reports others.
         """
-        if self._objective.name == "default_objective" and mirror.has_own_fit(self.hypermodel):
+        if self._objective.name == DEFAULT_OBJECTIVE and mirror.has_own_fit(self.hypermodel):
             return
         reported = self._reported(arguments)
         if reported is None:
             return
+        if self._objective.name == DEFAULT_OBJECTIVE:
+            raise ObjectiveError(
+                "objective is missing: expected one of the metrics that an epoch reports, "
+                f"{', '.join(sorted(reported))}; only a HyperModel.fit that returns its score can "
+                "do without."
+            )
         for part in self._objective.parts or (self._objective,):
             # Callbacks of Keras that change the learning rate report it.
             if part.name in reported | {"learning_rate"}:

@@ -15,7 +15,7 @@ from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import RunFolder, write_json
 from search.history import History, Objective
 from search.journal import Journal, read
-from search.plan import Engine, Plan, Problem, Tuner, available_cores
+from search.plan import Engine, Plan, Problem, available_cores
 from search.ray_cluster import fetch, local_cluster, stored_data
 from search.recorder import Recorder, seconds_since_process_start
 from search.retrain import retrain
@@ -154,7 +154,6 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
         ),
         engine=Engine.KERAS_TUNER,
         algorithm="imported",
-        tuner=Tuner.RANDOM,
         trials=len(earlier.trials),
         workers=1,
         grace_period=1,

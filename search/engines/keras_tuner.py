@@ -145,7 +145,8 @@ class _Recording:
             raise _SearchEnds
 
 
-def _tuner_class(tuner: Tuner) -> Any:
+def _tuner_class(tuner: Tuner | None) -> Any:
+    assert tuner is not None
     parent = {
         Tuner.HYPERBAND: kt.Hyperband,
         Tuner.BAYESIAN: kt.BayesianOptimization,

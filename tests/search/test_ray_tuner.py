@@ -198,6 +198,8 @@ def test_a_metric_that_the_model_does_not_report_is_named_before_a_worker_starts
     for data in (TRAIN, (tf.data.Dataset.from_tensor_slices(TRAIN).batch(16),)):
         with pytest.raises(ObjectiveError, match=r"needs data to validate on: give search"):
             tuner.search(*data, epochs=1, verbose=0)
+    with pytest.raises(ObjectiveError, match=r"objective is missing: expected one of the metrics"):
+        RayTuner(problems.small, directory=tmp_path).search(*TRAIN, **DATA)
     with pytest.raises(UsageError, match=r"search\(epoch=...\).* Did you mean 'epochs'\?"):
         tuner.search(*TRAIN, epoch=1, verbose=0)
 

@@ -1,5 +1,6 @@
 # make search  installs, gets the data, searches, prints the table
 # make test    installs, gets the data, runs the tests
+# make test-long  the tests that take longest, which make test leaves out
 # make check   style and types
 
 PYTHON ?= python3
@@ -16,9 +17,10 @@ ISOLATE := unshare --user --map-root-user --net --mount --pid --fork --mount-pro
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
 # Two at a time: much of a test is waiting for a process to start. Groups: tests/conftest.py.
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
+TIER = "not long"
 
-.PHONY: setup data search test check benchmark lock clean
+.PHONY: setup data search test test-long check benchmark lock clean
 
 setup: $(INSTALLED)
 
@@ -47,6 +49,9 @@ test: data
 		echo "no network namespace can be made here: testing on the machine's own network"; \
 		$(PYTEST) $(TESTS); \
 	fi
+
+test-long: TIER = long
+test-long: test
 
 check: setup
 	@$(BIN)/ruff check .

@@ -31,7 +31,15 @@ def run(program, folder, line):
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
 
-@pytest.mark.parametrize("program", sorted(path.stem for path in PROGRAMS.glob("*.py")))
+# What these two show, tests of single trials show in the short tier.
+LONG = {"failed_trials", "tailored_space"}
+ALL = sorted(path.stem for path in PROGRAMS.glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in ALL],
+)
 def test_a_program_gives_the_same_kinds_of_results_with_one_import_changed(program, tmp_path):
     with ThreadPoolExecutor() as both:
         theirs = both.submit(run, program, tmp_path / "theirs", IMPORT)

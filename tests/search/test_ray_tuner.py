@@ -362,6 +362,7 @@ def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, t
     assert made.get_best_models()[0].predict(validation[0], verbose=0).shape == (40, 1)
 
 
+@pytest.mark.long
 # keras-tuner's own regressor.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_bayesian_optimization_proposes_while_asha_stops(tuner, tmp_path):
@@ -379,6 +380,7 @@ def test_bayesian_optimization_proposes_while_asha_stops(tuner, tmp_path):
     assert made.get_best_hyperparameters()[0].values.keys() == {"units", "rate"}
 
 
+@pytest.mark.long
 def test_hyperband_continues_the_weights_of_an_earlier_round(tuner, tmp_path):
     oracle = kt.oracles.HyperbandOracle("val_accuracy", max_epochs=3, factor=3, seed=2)
     made = tuner(objective=None, algorithm=oracle)
@@ -482,6 +484,7 @@ tuner.search(*train, epochs=1, validation_data=validation, verbose=0)
 """
 
 
+@pytest.mark.long
 def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
     ray_cluster.prepare_environment()  # a token that both processes inherit
     head = subprocess.Popen(

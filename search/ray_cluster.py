@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+CONNECT_SECONDS = 10.0
 
 
 def prepare_environment(address: str | None = None) -> None:
@@ -133,6 +136,7 @@ def cluster(address: str | None, workers: int) -> Iterator[None]:
             yield
         return
     try:
+        _check_reachable(address)
         with silent_errors():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
@@ -144,6 +148,17 @@ def cluster(address: str | None, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once where nobody listens: Ray would try for minutes.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def check_folder_is_shared(folder: Path) -> None:

@@ -214,7 +214,6 @@ def test_an_address_without_ray_is_named(tmp_path, monkeypatch):
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "2")
     tuner = RayTuner(problems.small, "val_loss", address="127.0.0.1:1", directory=tmp_path)
     with pytest.raises(ProblemError, match=r"address='127.0.0.1:1': no Ray cluster can be joined"):
         tuner.search(*TRAIN, **DATA)

@@ -36,9 +36,14 @@ TRAIN_SECONDS = "train_seconds"
 DECISION = "decision"
 WORKER = "worker"
 ERROR = "error"
+PATH = "path"
+PATH_REASON = "path_reason"
+CONTINUED_FROM = "continued_from"
 # A hyperparameter's column is its name behind this; a metric's column likewise.
 HP_PREFIX = "hp:"
 METRIC_PREFIX = "metric:"
+# Seconds of a worker since its last report, by what it did.
+LAP_PREFIX = "lap:"
 
 # Column of history.parquet: how many epochs the retraining of this row was asked for.
 PLANNED_EPOCHS = "planned_epochs"

@@ -119,6 +119,13 @@ def run_command(
             help="Earlier search to learn from: keras-tuner project, Optuna study, run folder."
         ),
     ] = None,
+    fast_epoch: Annotated[
+        bool,
+        typer.Option(help="Run a whole epoch as one compiled call where Keras's numbers allow it."),
+    ] = True,
+    reuse_workers: Annotated[
+        bool, typer.Option(help="Let a worker process serve many trials.")
+    ] = True,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -155,6 +162,7 @@ def run_command(
                 epochs=epochs,
                 patience=patience,
                 seed=seed,
+                fast_epoch=fast_epoch,
             ),
             engine=chosen_engine,
             algorithm=chosen_algorithm,
@@ -168,6 +176,7 @@ def run_command(
             retrain_epochs=planned_epochs,
             out=out or _default_out(space_name, name),
             warm_start=warm_start,
+            reuse_workers=reuse_workers,
         )
         plan.check()
     except UsageError as error:

@@ -83,6 +83,10 @@ class RunFolder:
         """Weights of a trial's best epoch."""
         return self.checkpoints / f"trial-{trial:05d}-best.weights.h5"
 
+    def state_file(self, trial: int) -> Path:
+        """Whole state of an unfinished trial; the one before stands beside it."""
+        return self.checkpoints / f"trial-{trial:05d}-state.npz"
+
     def build_config_file(self, trial: int) -> Path:
         """What a model of a trial that declares no input shape is built with."""
         return self.checkpoints / f"trial-{trial:05d}-build.json"

@@ -64,6 +64,7 @@ class EpochRecord:
     decision: Decision
     worker: str
     execution: int = 0
+    laps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,6 +81,9 @@ class TrialRecord:
     traceback: str | None = None
     epochs: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
+    path: str | None = None
+    path_reason: str | None = None
+    continued_from: int = 0
 
     @property
     def best_value(self) -> float | None:
@@ -127,6 +131,8 @@ class History:
             trial = self.trials[event["trial"]]
             if kind == "trial_retried":
                 self._start(event | {"values": trial.values})
+            elif kind == "trial_restarted":
+                trial.attempt += 1
             elif kind == "epoch":
                 self._add_epoch(trial, event)
             elif kind == "trial_ended":
@@ -177,7 +183,12 @@ class History:
             decision=Decision(event["decision"]),
             worker=event["worker"],
             execution=event.get("execution", 0),
+            laps=event.get("laps", {}),
         )
+        if "path" in event:
+            trial.path, trial.path_reason = event["path"]["name"], event["path"]["reason"]
+            trial.continued_from = event["path"]["continued_from"] or trial.continued_from
+        self._forget_repeated(trial, record)
         trial.epochs.append(record)
         trial.values = event.get("values") or trial.values
         self.epochs_trained += 1
@@ -187,6 +198,22 @@ class History:
             trial.best = record
         if self.objective.is_better(record.objective, self.best_value):
             self.best = record
+
+    def _forget_repeated(self, trial: TrialRecord, record: EpochRecord) -> None:
+        """Forget what a lost process had reported where its successor trains it again."""
+        kept = [
+            one
+            for one in trial.epochs
+            if one.attempt == record.attempt
+            or (one.execution, one.epoch) < (record.execution, record.epoch)
+        ]
+        if len(kept) < len(trial.epochs):
+            trial.epochs = kept
+            trial.best = None
+            for one in kept:
+                if one.execution == 0 and self.objective.is_better(one.objective, trial.best_value):
+                    trial.best = one
+            self._find_best()
 
     def _end(self, trial: TrialRecord, event: Event) -> None:
         trial.state = State(event["state"])

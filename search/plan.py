@@ -73,6 +73,7 @@ class Problem:
         epochs: Most epochs that a trial trains.
         patience: Epochs without a better ``val_loss`` after which a trial ends; 0: never.
         seed: Seed of the run: the split, the configurations, the weights.
+        fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call.
     """
 
     hypermodel: str | None
@@ -83,6 +84,7 @@ class Problem:
     epochs: int
     patience: int
     seed: int
+    fast_epoch: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ class Plan:
         target: The search ends when the objective has reached this value.
         retrain_epochs: Numbers of epochs at which the best configuration is retrained.
         warm_start: An earlier search from whose finished trials the searcher learns.
+        reuse_workers: Whether a worker process serves many trials.
         kept_weights: So many of the best trials keep their weights; None: all do.
         out: The run folder to make.
     """
@@ -124,6 +127,7 @@ class Plan:
     retrain_epochs: tuple[int, ...]
     out: Path
     warm_start: str | None = None
+    reuse_workers: bool = True
     kept_weights: int | None = 10
 
     @property

@@ -65,6 +65,10 @@ class Recorder:
         """Record that a trial failed and is begun again with the same values."""
         self._record("trial_retried", trial=trial, error=error)
 
+    def trial_restarted(self, trial: int) -> None:
+        """Record that a trial's process was lost, and another goes on with it or begins again."""
+        self._record("trial_restarted", trial=trial)
+
     def trial_ended(self, trial: int, state: State, **fields: Any) -> None:
         self._record("trial_ended", trial=trial, state=state, **fields)
 

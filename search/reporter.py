@@ -5,6 +5,7 @@ Imports Keras: for workers only.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -12,8 +13,10 @@ import keras_tuner as kt
 
 from search import mirror, worker
 from search.errors import objective_not_reported
+from search.fast import PathTaken
 from search.folder import RunFolder, write_json
 from search.history import Objective, has_diverged
+from search.laps import KEEP, REPORT, TRAIN, VALIDATE
 
 # Called with each epoch's report; returns whether the trial may go on.
 Report = Callable[[dict[str, Any]], bool]
@@ -41,6 +44,11 @@ class BestWeights:
         self._folder = folder
         self._trial = trial
         self._best: float | None = None
+
+    def know(self, best: float | None) -> None:
+        """Take in the best value of a training that is continued here."""
+        if self._objective.is_better(best, self._best):
+            self._best = best
 
     def offer(self, model: keras.Model | None, metrics: Mapping[str, float | None]) -> None:
         """Keep a model's weights if its epoch is the best so far.
@@ -74,15 +82,15 @@ class Asked:
     """What a trial's builds and fits have asked for, as far as it was not reported yet."""
 
     def __init__(self) -> None:
-        self._reported: dict[str, Any] = {}
+        self._seen: tuple[int, dict[str, Any]] | None = None
 
     def news(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Return the values and the parameters, as JSON values, where there are new ones."""
-        asked = {"values": mirror.used_values(hp), "space": mirror.mirror(hp.space).to_json()}
-        if asked == self._reported:
+        seen = len(hp.space), dict(hp.values)
+        if seen == self._seen:
             return {}
-        self._reported = asked
-        return asked
+        self._seen = seen
+        return {"values": mirror.used_values(hp), "space": mirror.mirror(hp.space).to_json()}
 
 
 class Reporter(keras.callbacks.Callback):
@@ -98,6 +106,7 @@ class Reporter(keras.callbacks.Callback):
         last_epoch: Epochs after which this training ends; None: as it decides itself.
         may_lack_objective: Whether an epoch need not report the objective, since the fit of the
             user's own may return it.
+        path: Tells how the training runs.
     """
 
     def __init__(
@@ -111,6 +120,7 @@ class Reporter(keras.callbacks.Callback):
         execution: int,
         last_epoch: int | None,
         may_lack_objective: bool,
+        path: Callable[[], PathTaken],
     ) -> None:
         super().__init__()
         self.epochs = 0
@@ -125,16 +135,26 @@ class Reporter(keras.callbacks.Callback):
         self._execution = execution
         self._last_epoch = last_epoch
         self._may_lack_objective = may_lack_objective
+        self._path = path
+        self._reported_path: PathTaken | None = None
+        self._is_validated = False
         self._may_go_on = True
         self._started_at = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._weights.know(self.best.get(self._objective.name))
         self._started_at = time.perf_counter()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        worker.LAPS.lap(TRAIN)
+        self._is_validated = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._may_go_on:
             raise TrialStops
         epoch_seconds = time.perf_counter() - self._started_at
+        worker.LAPS.lap(VALIDATE if self._is_validated else TRAIN)
+        self._is_validated = False
         metrics = self._completed(worker.plain(logs or {}))
         self.has_diverged = has_diverged(metrics, self._objective)
         report: dict[str, Any] = {
@@ -146,18 +166,27 @@ class Reporter(keras.callbacks.Callback):
         }
         if self._execution > 0:
             report["execution"] = self._execution
-        report |= self._asked.news(self._hp)
+        report |= self._asked.news(self._hp) | self._path_news()
         self.epochs += 1
         if self._objective.is_better(report["objective"], self.best.get(self._objective.name)):
             self.best = metrics
         self._weights.offer(self.model, metrics)
-        self.was_stopped = not self._report(report)
+        worker.LAPS.lap(KEEP)
+        self.was_stopped = not self._report(report | {"laps": worker.LAPS.take()})
+        worker.LAPS.lap(REPORT)
         is_last = self._last_epoch is not None and self.epochs >= self._last_epoch
         self._may_go_on = not (self.was_stopped or self.has_diverged or is_last)
         if not self._may_go_on and self.model is not None:
             # fit returns by itself, so that on_train_end and what follows fit still run.
             self.model.stop_training = True
         self._started_at = time.perf_counter()  # a loop of the user's own may not say it begins
+
+    def _path_news(self) -> dict[str, Any]:
+        path = self._path()
+        if path == self._reported_path:
+            return {}
+        self._reported_path = path
+        return {"path": asdict(path)}
 
     def _completed(self, metrics: dict[str, Any]) -> dict[str, Any]:
         missing = missing_objectives(self._objective, metrics)

@@ -203,12 +203,14 @@ def _train(
 ) -> Retrained:
     import keras
 
-    from search import mirror
+    from search import fast, mirror
 
     hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
-    worker.start_trial(worker.trial_seed(problem.seed, epochs))
+    seed = worker.trial_seed(problem.seed, epochs)
+    worker.start_trial(seed)
     hp = mirror.prepared(hypermodel, values)
     model = hypermodel.build(hp)
+    fast.install(model, seed=seed, fast=problem.fast_epoch)
     rows: list[dict[str, float | None]] = []
 
     def on_epoch_end(epoch: int, logs: dict[str, Any] | None = None) -> None:

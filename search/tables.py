@@ -23,6 +23,9 @@ TRIAL_SCHEMA = {
     columns.ATTEMPT: pa.int64(),
     columns.WORKER: pa.string(),
     columns.ERROR: pa.string(),
+    columns.PATH: pa.string(),
+    columns.PATH_REASON: pa.string(),
+    columns.CONTINUED_FROM: pa.int64(),
 }
 EPOCH_SCHEMA = {
     columns.TRIAL: pa.int64(),
@@ -62,6 +65,9 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         columns.ATTEMPT: trial.attempt,
         columns.WORKER: trial.worker,
         columns.ERROR: trial.error,
+        columns.PATH: trial.path,
+        columns.PATH_REASON: trial.path_reason,
+        columns.CONTINUED_FROM: trial.continued_from,
     }
     return row | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
 
@@ -78,6 +84,7 @@ def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
         columns.EXECUTION: epoch.execution,
         columns.WORKER: epoch.worker,
     }
+    row |= {columns.LAP_PREFIX + name: seconds for name, seconds in epoch.laps.items()}
     return row | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}
 
 

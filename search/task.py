@@ -77,6 +77,7 @@ class Task:
         tune_new_entries: Whether parameters found later are searched; else they keep their
             defaults.
         allow_new_entries: Whether there may be any.
+        fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call.
     """
 
     hypermodel: Named | Carried
@@ -91,6 +92,7 @@ class Task:
     registered: dict[str, Any] | None = None
     tune_new_entries: bool = True
     allow_new_entries: bool = True
+    fast_epoch: bool = True
     trial_digits: int = 4
     keras_settings: dict[str, str] = field(default_factory=dict)
 
@@ -104,4 +106,5 @@ class Task:
             epochs=problem.epochs,
             patience=problem.patience,
             seed=problem.seed,
+            fast_epoch=problem.fast_epoch,
         )

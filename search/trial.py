@@ -15,12 +15,14 @@ import keras_tuner as kt
 import tensorflow as tf
 
 from results.columns import State
-from search import arguments, mirror, worker
+from search import arguments, fast, mirror, worker
 from search.callbacks import own_paths
+from search.checkpoint import Checkpoints
 from search.data import Data
 from search.errors import RunFolderError, SearchError, objective_not_reported, one_line
 from search.folder import RunFolder, read_json
 from search.history import DEFAULT_OBJECTIVE, Objective
+from search.laps import BUILD, RESET
 from search.reporter import (
     Asked,
     BestWeights,
@@ -115,6 +117,9 @@ def run_trial(
             return TrialEnd.of_a_problem(error)
         except Exception as error:
             return _failed(error)
+        finally:
+            if folder is not None:
+                Checkpoints(folder.state_file(trial)).remove()
         return tuner.ending()
 
 
@@ -185,6 +190,8 @@ class _TrialTuner(MendedTuner):
         self._report = report
         self._folder = folder
         self._attempt = -1
+        self._execution = 0
+        self._fit: fast.Fit | None = None
         self._begin_attempt()
 
     def _begin_attempt(self) -> None:
@@ -202,11 +209,30 @@ class _TrialTuner(MendedTuner):
     def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
         # Here: keras-tuner clears the session before each build, and with it the dtype policy.
         worker.set_keras(self._task.keras_settings)
+        worker.LAPS.lap(RESET)
         self._model = model = super()._build_hypermodel(hp)
         former = self._values.get(FORMER_TRIAL)  # Hyperband trains on from that trial's weights
         if former is not None and self._folder is not None:
             load_best_weights(model, self._folder, int(former))
+        if isinstance(model, keras.Model):
+            self._fit = fast.install(
+                model,
+                seed=self._seed(),
+                fast=self._task.fast_epoch,
+                checkpoints=self._checkpoints(),
+            )
+        worker.LAPS.lap(BUILD)
         return model
+
+    def _seed(self) -> int:
+        repeat = (self._attempt, self._execution) if self._attempt or self._execution else ()
+        return worker.trial_seed(self._task.seed, self._trial, *repeat)
+
+    def _checkpoints(self) -> Checkpoints | None:
+        """Return where this training is continued from, unless it is one of several."""
+        if self._folder is None or self._attempt or self.executions_per_trial > 1:
+            return None
+        return Checkpoints(self._folder.state_file(self._trial))
 
     def run_trial(self, trial: Any) -> list[Any]:
         """Train the configuration as often as is asked; keras-tuner calls again for a retry."""
@@ -227,8 +253,8 @@ class _TrialTuner(MendedTuner):
             raise
 
     def _execute(self, trial: Any, execution: int) -> Any:
-        repeat = (self._attempt, execution) if self._attempt or execution else ()
-        worker.start_trial(worker.trial_seed(self._task.seed, self._trial, *repeat))
+        self._execution, self._fit = execution, None
+        worker.start_trial(self._seed())
         reporter = self._reporter(trial.hyperparameters, execution)
         # Opened after seeding, so that the order of what is shuffled follows from the seed too.
         given = _arguments(self._task, self._stored)
@@ -258,6 +284,7 @@ class _TrialTuner(MendedTuner):
             execution=execution,
             last_epoch=first.epochs if first and was_stopped else self._task.epochs,
             may_lack_objective=mirror.has_own_fit(self.hypermodel),
+            path=lambda: self._fit.path if self._fit else fast.OWN_LOOP,
         )
         self._first = first or reporter
         return reporter

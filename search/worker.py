@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search import importer
 from search.errors import ProblemError, one_line
+from search.laps import Laps
 from search.quiet import silent_errors
 from search.space import Space
 from search.task import Carried, Named
@@ -19,6 +20,8 @@ from search.task import Carried, Named
 if TYPE_CHECKING:
     import keras_tuner as kt
 
+# Where the time of this process goes.
+LAPS = Laps.since_process_start()
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
@@ -46,6 +49,13 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
         if gpus and not sees_gpus:
             tf.config.set_visible_devices([], "GPU")
+    if first_time:
+        import keras  # noqa: F401
+        import keras_tuner  # noqa: F401
+
+        # What these made lives as long as the process: the collection before a trial leaves it out.
+        gc.collect()
+        gc.freeze()
 
 
 def start_trial(seed: int) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from search.errors import (
     one_line,
 )
 from search.folder import RunFolder
+from search.laps import BETWEEN, BUILD, DATA, IMPORT, START
 from search.plan import Plan, Scheduler
 from search.ray_cluster import ENVIRONMENT, fetch
 from search.searchers import Pause, Searcher
@@ -102,7 +104,7 @@ def search(
                 scheduler=scheduler,
                 num_samples=plan.trials or -1,
                 max_concurrent_trials=plan.workers,
-                reuse_actors=True,
+                reuse_actors=plan.reuse_workers,
             ),
             run_config=tune.RunConfig(
                 name="search",
@@ -147,17 +149,21 @@ def _train(
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
     # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
+    worker.LAPS.lap(BETWEEN if "tensorflow" in sys.modules else START)
     os.environ |= ENVIRONMENT
     with contextlib.suppress(OSError):
         os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
     worker.set_up(threads=threads, sees_gpus=sees_gpus)
+    worker.LAPS.lap(IMPORT)
     from search.trial import TrialEnd, run_trial
 
     trial, values = config["trial"], config["values"]
     try:
         # Discovered first: the data may still be loading.
         space = _discovered(task) if values is None else None
+        worker.LAPS.lap(BUILD)
         data = fetch(stored[0])
+        worker.LAPS.lap(DATA)
         if space is not None:
             tune.report({SPACE: json.dumps(space.to_json())})
             values = space.defaults()
@@ -334,9 +340,14 @@ class _Events(_NotPickled, tune.Callback):
             raise KeyboardInterrupt
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self._session and trial.config["values"] is not None:
-            self._clear_verdict(trial.config["trial"])
-            self._session.recorder.trial_started(trial.config["trial"], trial.config["values"])
+        number, values = trial.config["trial"], trial.config["values"]
+        if self._session is None:
+            return
+        if number in self._session.recorder.history.trials:
+            self._session.recorder.trial_restarted(number)
+        elif values is not None:
+            self._clear_verdict(number)
+            self._session.recorder.trial_started(number, values)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -374,7 +385,8 @@ class _Events(_NotPickled, tune.Callback):
         if self._session is None:
             self.begin(space).searcher.propose(number)
         assert self._session is not None
-        self._session.recorder.trial_started(number, space.defaults())
+        if number not in self._session.recorder.history.trials:
+            self._session.recorder.trial_started(number, space.defaults())
 
     def _clear_verdict(self, number: int) -> None:
         if self._verdicts is not None:

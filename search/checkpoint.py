@@ -1,0 +1,204 @@
+"""The whole state of an unfinished trial: what continuing it needs to give the same bits.
+
+A file holds the model's variables, the optimizer's, and what the callbacks remember, as arrays and
+JSON in NumPy's ``.npz`` form: nothing in it is pickled, and the checksum of each part is checked
+when it is read. Imports Keras: for workers only.
+"""
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from search.folder import beside
+
+STATE = "state"
+ARRAY = "array"  # stands in the JSON for an array that is kept beside it
+# Of a callback: what belongs to the process, or is worked out anew at its first epoch.
+NOT_KEPT = ("_model", "params", "min_delta")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial between two epochs.
+
+    Attributes:
+        epochs: Epochs trained so far; the next one has this number, from 0.
+        variables: Values of the model's variables, then of the optimizer's.
+        callbacks: By place in the list, the class's name and what the callback remembers.
+    """
+
+    epochs: int
+    variables: list[np.ndarray]
+    callbacks: list[tuple[str, dict[str, Any]]]
+
+    @classmethod
+    def of(
+        cls, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, epochs: int
+    ) -> "Checkpoint":
+        """Take down the state of a training."""
+        return cls(
+            epochs,
+            [np.array(variable) for variable in _variables(model)],
+            [(type(callback).__name__, _kept(vars(callback))) for callback in callbacks],
+        )
+
+    def fits(self, model: keras.Model) -> bool:
+        """Tell whether the variables are those of a model, built and with a built optimizer."""
+        shapes = [(tuple(one.shape), str(one.dtype)) for one in _variables(model)]
+        return shapes == [(one.shape, str(one.dtype)) for one in self.variables]
+
+    def restore(
+        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        """Put the state back, once ``on_train_begin`` has cleared the callbacks."""
+        for variable, value in zip(_variables(model), self.variables, strict=True):
+            variable.assign(value)
+        for callback, (kind, state) in zip(callbacks, self.callbacks, strict=False):
+            if type(callback).__name__ == kind:
+                vars(callback).update(state)
+
+    def write(self, path: Path) -> None:
+        """Write it beside its place; the one that stood there is kept as the one before.
+
+        Raises:
+            RunFolderError: It could not be written; what stood there is kept.
+        """
+        arrays: list[np.ndarray] = []
+        state = {
+            "epochs": self.epochs,
+            "variables": _json(self.variables, arrays),
+            "callbacks": _json(self.callbacks, arrays),
+        }
+        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        named = {f"{ARRAY}{number}": array for number, array in enumerate(arrays)}
+        with beside(path) as fresh:
+            with fresh.open("wb") as file:
+                np.savez(file, **{STATE: text}, **named)
+            if path.exists():
+                os.replace(path, before(path))
+
+
+class Checkpoints:
+    """The newest state of one trial on disk, written seldom enough to cost little.
+
+    Args:
+        path: The file.
+        every_seconds: No more training than this, or one epoch where that is longer, is lost.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every_seconds: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._kept_at = self._epoch_began_at = clock()
+
+    def begin_epoch(self) -> None:
+        """Note that an epoch begins."""
+        self._epoch_began_at = self._clock()
+
+    def is_due(self) -> bool:
+        """Tell whether another epoch like this one would leave too much unkept."""
+        now = self._clock()
+        return now + (now - self._epoch_began_at) - self._kept_at > self._every_seconds
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint."""
+        checkpoint.write(self._path)
+        self._kept_at = self._clock()
+
+    def newest(self) -> Checkpoint | None:
+        """Read the newest checkpoint that is whole."""
+        return read_newest(self._path)
+
+    def remove(self) -> None:
+        """Remove what is kept: the trial has ended, or begins anew."""
+        remove(self._path)
+
+
+def read_newest(path: Path) -> Checkpoint | None:
+    """Read a checkpoint, or where it is missing or damaged the one before; None without one."""
+    for candidate in (path, before(path)):
+        try:
+            return _read(candidate)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            continue
+    return None
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint and the one before, when the trial has ended."""
+    path.unlink(missing_ok=True)
+    before(path).unlink(missing_ok=True)
+
+
+def before(path: Path) -> Path:
+    """Return where the checkpoint before the newest is."""
+    return path.with_suffix(".before" + path.suffix)
+
+
+def _read(path: Path) -> Checkpoint:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    state = json.loads(arrays.pop(STATE).tobytes())
+    variables, callbacks = (_values(state[name], arrays) for name in ("variables", "callbacks"))
+    return Checkpoint(state["epochs"], variables, [tuple(one) for one in callbacks])
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _kept(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in NOT_KEPT and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) for part in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.dtype.kind in "fiub"
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _json(value: Any, arrays: list[np.ndarray]) -> Any:
+    """Return a value as JSON, its arrays put into a list and named by their place there."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        arrays.append(np.asarray(value))
+        return {ARRAY: len(arrays) - 1, "scalar": isinstance(value, np.generic)}
+    if isinstance(value, (list, tuple)):
+        return [_json(part, arrays) for part in value]
+    if isinstance(value, dict):
+        return {"dict": {key: _json(part, arrays) for key, part in value.items()}}
+    return value
+
+
+def _values(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_values(part, arrays) for part in value]
+    if isinstance(value, dict) and ARRAY in value:
+        array = arrays[f"{ARRAY}{value[ARRAY]}"]
+        return array[()] if value["scalar"] else array
+    if isinstance(value, dict):
+        return {key: _values(part, arrays) for key, part in value["dict"].items()}
+    return value

@@ -1,0 +1,300 @@
+"""What stands in for a model's ``fit``: it takes the fast path where that is known to be right."""
+
+import contextlib
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from search.checkpoint import Checkpoint, Checkpoints
+from search.errors import one_line
+from search.fast.arrays import Arrays, split, weights_of_classes
+from search.fast.epoch import Logs, TestEpoch, TrainingEpoch
+from search.fast.errors import NotFast
+from search.fast.randomness import EpochRandomness
+from search.fast.reasons import reasons
+from search.laps import COMPILE, KEEP
+from search.worker import LAPS
+
+FAST, KERAS = "fast", "keras"
+NOT_ASKED_FOR = "switched off"
+SIGNATURE = inspect.signature(keras.Model.fit)
+DEFAULT_BATCH_SIZE = 32  # of Keras
+# Keras's fit is fed one element an epoch; by its name the compiled functions know their own.
+MARK = "whole_epoch"
+
+
+@dataclass(frozen=True)
+class PathTaken:
+    """How a training ran.
+
+    Attributes:
+        name: ``fast``, ``keras``, or ``own`` where Keras's ``fit`` is not called at all.
+        reason: Why it was not fast.
+        continued_from: Epochs that an interrupted process had trained before.
+    """
+
+    name: str
+    reason: str | None = None
+    continued_from: int = 0
+
+
+OWN_LOOP = PathTaken("own", "the training loop is the user's own")
+
+
+def install(
+    model: keras.Model, *, seed: int, fast: bool = True, checkpoints: Checkpoints | None = None
+) -> "Fit":
+    """Have a model's ``fit`` take the fast path where it can.
+
+    Args:
+        model: As its builder returned it.
+        seed: What every random number of the training follows from, on the fast path.
+        fast: False takes Keras's path always.
+        checkpoints: Where the training's state is kept and continued from.
+
+    Returns:
+        What stands in for ``fit``, unless the model has one of its own.
+    """
+    fit = Fit(model, seed=seed, fast=fast, checkpoints=checkpoints)
+    if type(model).fit is keras.Model.fit:
+        model.fit = fit
+    return fit
+
+
+class Fit:
+    """A model's ``fit``, on either path."""
+
+    def __init__(
+        self, model: keras.Model, *, seed: int, fast: bool, checkpoints: Checkpoints | None
+    ) -> None:
+        self._model = model
+        self._seed = seed
+        self._fast = fast
+        self._checkpoints = checkpoints
+        self._calls = -1
+        self.path = OWN_LOOP
+
+    def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train, as ``keras.Model.fit`` of Keras 3.15 does and with its arguments."""
+        self._calls += 1
+        if self._calls and self._checkpoints:
+            # What is kept does not tell in which call of fit it was: the trial would start over.
+            self._checkpoints.remove()
+            self._checkpoints = None
+        bound = SIGNATURE.bind(self._model, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        prepared = self._prepared(arguments)
+        if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
+            own = None
+        else:
+            given = keras.tree.flatten(arguments["callbacks"]) if arguments["callbacks"] else []
+            own = arguments["callbacks"] = self._with_state_kept(given)
+        LAPS.lap(COMPILE)
+        if isinstance(prepared, str):
+            self.path = PathTaken(KERAS, prepared, _continued_from(own))
+            return keras.Model.fit(self._model, **arguments)
+        self.path = PathTaken(FAST, None, _continued_from(own))
+        with prepared.in_place():
+            return keras.Model.fit(self._model, **prepared.arguments(own))
+
+    def _prepared(self, arguments: dict[str, Any]) -> "_FastFit | str":
+        """Return the compiled training, or why there is none."""
+        if not self._fast:
+            return NOT_ASKED_FOR
+        for reason in reasons(self._model, arguments):
+            return reason
+        try:
+            return _FastFit(self._model, arguments, self._seed, self._calls)
+        except NotFast as reason:
+            return str(reason)
+        except Exception as error:  # if it is the user's, Keras's path meets it again and tells
+            return f"it could not be compiled: {one_line(error)}"
+
+    def _with_state_kept(self, callbacks: list[Any]) -> list[Any]:
+        """Return the callbacks with those behind them that keep the state and put it back."""
+        if self._checkpoints is None:
+            return callbacks
+        model, checkpoint = self._model, self._checkpoints.newest()
+        if checkpoint is not None:
+            if model.built:
+                model.optimizer.build(model.trainable_variables)
+            if not model.built or not checkpoint.fits(model):
+                checkpoint = None  # not this model's: it starts over
+        watched = [*callbacks, keras.callbacks.History()]
+        return [*watched, _KeepState(self._checkpoints, watched, checkpoint)]
+
+
+class _KeepState(keras.callbacks.Callback):
+    """Keeps the state of a training between its epochs; last in the list of callbacks."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, callbacks: list[Any], checkpoint: Checkpoint | None
+    ) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self._checkpoints = checkpoints
+        self._callbacks = callbacks
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.restore(self.model, self._callbacks)
+            self.model._initial_epoch = self.checkpoint.epochs  # as BackupAndRestore does
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self.model._initial_epoch = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._checkpoints.begin_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self._checkpoints.is_due() and not self.model.stop_training:
+            state = Checkpoint.of(self.model, self._callbacks, epochs=epoch + 1)
+            self._checkpoints.keep(state)
+            LAPS.lap(KEEP)
+
+
+def _continued_from(callbacks: list[Any] | None) -> int:
+    last = callbacks[-1] if callbacks else None
+    checkpoint = last.checkpoint if isinstance(last, _KeepState) else None
+    return checkpoint.epochs if checkpoint else 0
+
+
+class _FastFit:
+    """One call of ``fit`` on the fast path, compiled.
+
+    Raises:
+        NotFast: It cannot be known to give Keras's numbers.
+    """
+
+    def __init__(
+        self, model: keras.Model, arguments: dict[str, Any], seed: int, call: int
+    ) -> None:
+        self._model = model
+        self._asked = arguments
+        self._seed = seed
+        self._call = call
+        self._epoch = 0
+        training, validation = _splits(arguments)
+        self._arrays = Arrays.of(*training)
+        self._batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
+        self._build()
+        self._training = TrainingEpoch(model, self._arrays, self._batch_size)
+        self._validation: TestEpoch | None = None
+        if validation is not None:
+            self._validation = TestEpoch(
+                model,
+                Arrays.of(*validation),
+                int(arguments["validation_batch_size"] or self._batch_size),
+            )
+
+    def arguments(self, callbacks: list[Any]) -> dict[str, Any]:
+        """Return what Keras's ``fit`` is called with."""
+        asked, model = self._asked, self._model
+        watch = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin_epoch)
+        return {
+            "x": _one_element(),
+            "epochs": asked["epochs"],
+            "initial_epoch": asked["initial_epoch"],
+            "validation_data": _one_element() if self._validation else None,
+            "validation_freq": asked["validation_freq"],
+            "verbose": asked["verbose"],
+            "shuffle": False,  # of our one element
+            "callbacks": keras.callbacks.CallbackList(
+                [watch, *callbacks],
+                add_history=True,
+                add_progbar=asked["verbose"] != 0,
+                verbose=asked["verbose"],
+                epochs=asked["epochs"],
+                steps=math.ceil(self._arrays.samples / self._batch_size),
+                model=model,
+            ),
+        }
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Have the model's loops run the compiled epochs, in what happens inside."""
+        model = self._model
+        before = model.train_function, model.test_function
+        try:
+            model.train_function = self._or_kerass_own("train", before[0], self._train)
+            model.test_function = self._or_kerass_own("test", before[1], self._test)
+            yield
+        finally:
+            model.train_function, model.test_function = before
+
+    def _begin_epoch(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def _train(self) -> Logs:
+        randomness = EpochRandomness.of(
+            self._seed,
+            self._call,
+            self._epoch,
+            samples=self._arrays.samples,
+            shuffles=bool(self._asked["shuffle"]),
+            layers=self._training.random_layers,
+        )
+        return self._training.run(randomness)
+
+    def _test(self) -> Logs:
+        assert self._validation is not None
+        return self._validation.run()
+
+    def _or_kerass_own(
+        self, kind: str, known: Any, compiled: Callable[[], Logs]
+    ) -> Callable[[Any], Logs]:
+        """Return a function that runs a whole epoch where it is fed our one element.
+
+        A callback may train or evaluate on data of its own meanwhile.
+        """
+
+        def function(iterator: Any) -> Logs:
+            nonlocal known
+            if MARK in getattr(iterator, "element_spec", ()):
+                return compiled()
+            known = known or self._kerass_own(kind)
+            return known(iterator)
+
+        return function
+
+    def _kerass_own(self, kind: str) -> Any:
+        name, make = f"{kind}_function", getattr(self._model, f"make_{kind}_function")
+        ours = getattr(self._model, name)
+        make(force=True)
+        made = getattr(self._model, name)
+        setattr(self._model, name, ours)
+        return made
+
+    def _build(self) -> None:
+        # Metrics too make their variables at the first step: made now, nothing is traced twice.
+        model = self._model
+        model.test_step(self._arrays.take(tf.constant([0])))
+        model.reset_metrics()
+        model.optimizer.build(model.trainable_variables)
+
+
+def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """Return what is trained on and what validates, each ``(x, y, sample_weight)`` or less."""
+    training = (arguments["x"], arguments["y"], arguments["sample_weight"])
+    validation = arguments["validation_data"]
+    if validation is not None:
+        if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
+            raise NotFast(f"validation data come as {type(validation).__name__}")
+        validation = tuple(validation)
+    elif arguments["validation_split"]:
+        training, validation = split(*training, arguments["validation_split"])
+    if arguments["class_weight"] is not None:
+        x, y, _ = training
+        training = (x, y, weights_of_classes(y, arguments["class_weight"]))
+    return training, validation
+
+
+def _one_element() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors({MARK: tf.constant(0)})

@@ -1,0 +1,133 @@
+"""Random numbers of the fast path: a function of the seed, the call of ``fit`` and the epoch."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Dropout compares 16 random bits with the rate: a rate is met to 2^-17.
+BITS = 16
+PHILOX = 1  # tf.raw_ops.Stateless*V2, alg: Salmon et al. 2011, counter-based
+
+
+@dataclass(frozen=True)
+class EpochRandomness:
+    """What chance decides in one epoch.
+
+    Attributes:
+        order: Order of the samples, int32, shape (samples,).
+        key: Key of the dropout masks, uint64 scalar.
+        layer_seeds: A seed in 0..2**31-1 for each further random layer.
+    """
+
+    order: np.ndarray
+    key: np.ndarray
+    layer_seeds: np.ndarray
+
+    @classmethod
+    def of(
+        cls, seed: int, fit: int, epoch: int, *, samples: int, shuffles: bool, layers: int
+    ) -> "EpochRandomness":
+        """Draw them.
+
+        Args:
+            seed: Seed of the training.
+            fit: Number of the call of ``fit``, from 0.
+            epoch: Number of the epoch, from 0.
+            samples: Samples of an epoch.
+            shuffles: Whether they come in a new order.
+            layers: Further random layers.
+        """
+        sequence = np.random.SeedSequence([seed, fit, epoch])
+        for_order, for_masks, for_layers = sequence.spawn(3)
+        order = np.arange(samples, dtype=np.int32)
+        if shuffles:
+            np.random.Generator(np.random.PCG64(for_order)).shuffle(order)
+        return cls(
+            order=order,
+            key=for_masks.generate_state(1, np.uint64)[0],
+            layer_seeds=for_layers.generate_state(max(layers, 1))[:layers] >> 1,
+        )
+
+
+class Masks:
+    """Dropout by 16 random bits an element, where Keras draws a float.
+
+    Every call of a ``Dropout`` layer within a step, and every step, has numbers of its own: the
+    counter-based generator is keyed by the epoch and the call and starts at the step.
+    """
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._key: tf.Tensor | None = None
+        self._step: tf.Tensor | None = None
+
+    def begin(self, key: tf.Tensor, step: tf.Tensor) -> None:
+        """Begin to trace a step: ``key`` is uint64, ``step`` int32, both scalars."""
+        self._calls = 0
+        self._key = key
+        self._step = tf.cast(step, tf.uint64)
+
+    def drop(self, inputs: tf.Tensor, rate: float) -> tf.Tensor:
+        """Set elements to 0 with the rate, in (0, 1), and scale up the others."""
+        threshold = threshold_of(rate)
+        words = (tf.size(inputs) + 3) // 4
+        bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=tf.reshape(words, [1]),
+            key=tf.reshape(self._key + tf.constant(self._calls, tf.uint64), [1]),
+            counter=tf.stack([tf.zeros((), tf.uint64), self._step]),
+            alg=PHILOX,
+            dtype=tf.uint64,
+        )
+        self._calls += 1
+        numbers = tf.reshape(tf.bitcast(bits, tf.int16), [-1])[: tf.size(inputs)]
+        kept = tf.reshape(numbers >= threshold - 2 ** (BITS - 1), tf.shape(inputs))
+        scale = 1.0 / (1.0 - threshold / 2**BITS)
+        return inputs * (tf.cast(kept, inputs.dtype) * tf.constant(scale, inputs.dtype))
+
+    @contextlib.contextmanager
+    def in_place(self, model: keras.Model) -> Iterator[None]:
+        """Have the ``Dropout`` layers of a model drawn here, in what is traced inside."""
+        layers = [layer for layer in _layers(model) if _is_plain_dropout(layer)]
+        for layer in layers:
+            layer.call = self._call_of(layer)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                del layer.call
+
+    def _call_of(self, layer: Any) -> Any:
+        def call(inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+            return self.drop(inputs, layer.rate) if training else inputs
+
+        return call
+
+
+def threshold_of(rate: float) -> int:
+    """Return how many of 2^16 numbers lead to a 0."""
+    return round(rate * 2**BITS)
+
+
+def seed_states(model: keras.Model) -> list[Any]:
+    """Return the seed variables of a model's random layers, each [seed, draws so far]."""
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def _layers(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def _is_plain_dropout(layer: Any) -> bool:
+    return (
+        type(layer) is keras.layers.Dropout
+        and layer.noise_shape is None
+        and 0 < threshold_of(layer.rate) < 2**BITS
+    )

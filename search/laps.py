@@ -1,0 +1,46 @@
+"""Where the time of a process goes: stretches that follow each other without a gap."""
+
+import time
+
+import psutil
+
+# What a worker does, in the order in which a trial meets it.
+START = "start"  # the process itself, until its first trial
+IMPORT = "import"  # of TensorFlow and Keras
+BETWEEN = "between"  # from one trial's last report until the next trial begins
+DATA = "data"
+RESET = "reset"  # what the trial before left is cleared, keras-tuner's one-trial search is made
+BUILD = "build"
+COMPILE = "compile"  # tracing of the fast epoch
+TRAIN = "train"
+VALIDATE = "validate"
+KEEP = "keep"  # weights and checkpoints
+REPORT = "report"
+
+
+class Laps:
+    """Adds up seconds by name.
+
+    Args:
+        started_at: When the first stretch began, in seconds since the epoch of the clock.
+    """
+
+    def __init__(self, started_at: float | None = None) -> None:
+        self._last = time.time() if started_at is None else started_at
+        self._seconds: dict[str, float] = {}
+
+    @classmethod
+    def since_process_start(cls) -> "Laps":
+        """Begin when this process did."""
+        return cls(psutil.Process().create_time())
+
+    def lap(self, name: str) -> None:
+        """Count what has passed since the last call as ``name``."""
+        now = time.time()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def take(self) -> dict[str, float]:
+        """Return the seconds by name since the last call of this method."""
+        taken, self._seconds = self._seconds, {}
+        return {name: round(seconds, 4) for name, seconds in taken.items()}

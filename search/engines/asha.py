@@ -16,9 +16,25 @@ from results.columns import Decision
 TIME_ATTR = "epoch"
 METRIC = "objective"
 END = "end"
+# Reported by a process that waits, warm, for the space to be known.
+WARM = "warm"
 
 
-class Asha(AsyncHyperBandScheduler):
+class _Waiting:
+    """Mixed into a scheduler: lets processes wait until there are trials for them."""
+
+    has_trials = False
+
+    def _of_no_epoch(self, result: dict[str, Any]) -> str | None:
+        """Return what follows a report that tells of no epoch; None for one that does."""
+        if WARM in result:
+            return TrialScheduler.STOP if self.has_trials else TrialScheduler.CONTINUE
+        if END in result:
+            return TrialScheduler.STOP
+        return None if TIME_ATTR in result else TrialScheduler.CONTINUE
+
+
+class Asha(_Waiting, AsyncHyperBandScheduler):
     """Asynchronous successive halving.
 
     Args:
@@ -57,10 +73,9 @@ class Asha(AsyncHyperBandScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         """Decide on an epoch, and end a trial that says that it has ended."""
-        if END in result:
-            return TrialScheduler.STOP
-        if TIME_ATTR not in result:
-            return TrialScheduler.CONTINUE
+        at_once = self._of_no_epoch(result)
+        if at_once is not None:
+            return at_once
         action = TrialScheduler.CONTINUE
         # At its last epoch a trial ends by itself; a diverged one likewise.
         if result[TIME_ATTR] < self._max_epochs and not math.isnan(result[METRIC]):
@@ -70,7 +85,7 @@ class Asha(AsyncHyperBandScheduler):
         return TrialScheduler.CONTINUE if self._only_decides else action
 
 
-class NoStopping(FIFOScheduler):
+class NoStopping(_Waiting, FIFOScheduler):
     """Lets every trial train as long as it will."""
 
     last_decision = Decision.CONTINUE
@@ -81,4 +96,4 @@ class NoStopping(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         """End a trial that says that it has ended."""
-        return TrialScheduler.STOP if END in result else TrialScheduler.CONTINUE
+        return self._of_no_epoch(result) or TrialScheduler.CONTINUE

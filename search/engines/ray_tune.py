@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -20,7 +21,7 @@ from ray.tune.search import Searcher as RaySearcher
 from results.columns import Decision, State
 from search import worker
 from search.data import Data
-from search.engines.asha import END, METRIC, TIME_ATTR, Asha, NoStopping
+from search.engines.asha import END, METRIC, TIME_ATTR, WARM, Asha, NoStopping
 from search.errors import (
     FatalTrialError,
     NewEntriesError,
@@ -49,6 +50,7 @@ SPACE = "space"
 # Field of the report with which a failed trial begins again: the error.
 RETRY = "retry"
 REPORT = "report"
+WARM_REPORT_SECONDS = 0.2
 
 Stored = Data | FitArguments
 
@@ -65,7 +67,8 @@ def search(
     """Run trials until they are done or the search must stop. Ray is running already.
 
     Where the space is not known, the first trial discovers it, in the process that then trains it
-    with the defaults, so that TensorFlow is imported once and no time goes by untrained.
+    with the defaults, so that TensorFlow is imported once and no time goes by untrained. The other
+    processes import it meanwhile, and wait.
 
     Args:
         plan: What was asked.
@@ -100,10 +103,11 @@ def search(
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
-                search_alg=_Suggestions(events),
+                search_alg=_Suggestions(events, plan.trials, plan.workers),
                 scheduler=scheduler,
-                num_samples=plan.trials or -1,
-                max_concurrent_trials=plan.workers,
+                num_samples=-1,  # the suggestions end by themselves
+                # Trials stand ready when the waiting processes are let go: they are reused then.
+                max_concurrent_trials=2 * plan.workers,
                 reuse_actors=plan.reuse_workers,
             ),
             run_config=tune.RunConfig(
@@ -157,6 +161,10 @@ def _train(
     worker.LAPS.lap(IMPORT)
     from search.trial import TrialEnd, run_trial
 
+    if WARM in config:
+        while True:  # until the scheduler stops it, by SystemExit
+            tune.report({WARM: True})
+            time.sleep(WARM_REPORT_SECONDS)
     trial, values = config["trial"], config["values"]
     try:
         # Discovered first: the data may still be loading.
@@ -261,19 +269,27 @@ class _NotPickled:
 class _Suggestions(_NotPickled, RaySearcher):
     """Hands Ray Tune what our searcher proposes, numbering the trials."""
 
-    def __init__(self, events: "_Events") -> None:
+    def __init__(self, events: "_Events", trials: int | None, workers: int) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._events = events
+        self._trials = trials
+        self._workers = workers
         self._next_trial = 0
+        self._warm = 0
+        self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> Any:
         trial, searcher = self._next_trial, self._events.searcher
+        if trial == self._trials:
+            return RaySearcher.FINISHED
+        if len(self._running) == self._workers:
+            return None  # Tune asks again
         if searcher is None:
-            if trial > 0:
-                return None  # the space is not known yet: Tune asks again
+            if trial > 0:  # the space is not known yet
+                return self._warm_worker()
             values = None  # the first trial finds it, and trains its defaults
         else:
             values = searcher.propose(trial)
@@ -282,11 +298,20 @@ class _Suggestions(_NotPickled, RaySearcher):
             if values is Pause.WAIT:
                 return None  # Tune asks again
         self._next_trial += 1
+        self._running.add(trial_id)
         space = json.dumps(searcher.space.to_json()) if searcher else None
         return {"trial": trial, "values": values, SPACE: space}
 
+    def _warm_worker(self) -> dict[str, Any] | None:
+        """Return a trial that only imports TensorFlow, as long as there are workers for more."""
+        if self._warm == min(self._workers, self._trials or self._workers) - 1:
+            return None
+        self._warm += 1
+        return {WARM: True}
+
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Do nothing: the searcher reads the events, which say how a trial really ended."""
+        """Let another begin; the searcher reads the events, which say how a trial really ended."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the journal is the record."""
@@ -340,9 +365,9 @@ class _Events(_NotPickled, tune.Callback):
             raise KeyboardInterrupt
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number, values = trial.config["trial"], trial.config["values"]
-        if self._session is None:
+        if self._session is None or WARM in trial.config:
             return
+        number, values = trial.config["trial"], trial.config["values"]
         if number in self._session.recorder.history.trials:
             self._session.recorder.trial_restarted(number)
         elif values is not None:
@@ -352,6 +377,8 @@ class _Events(_NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if WARM in trial.config:
+            return
         number = trial.config["trial"]
         try:
             if SPACE in result:
@@ -369,6 +396,8 @@ class _Events(_NotPickled, tune.Callback):
             raise
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if WARM in trial.config:
+            return
         error = f"its process ended twice without a word: {_said(trial)}"
         if self._session is None:
             self._stopping.fail(ProblemError(f"Discovering the space failed: {error}."))
@@ -379,6 +408,7 @@ class _Events(_NotPickled, tune.Callback):
     def begin(self, space: Space) -> Session:
         """Begin to search a space that is known from now on."""
         self._session = self._begin(space)
+        self._scheduler.has_trials = True
         return self._session
 
     def _start_first_trial(self, number: int, space: Space) -> None:

@@ -23,17 +23,25 @@ NADAM_DECAY = 0.96
 
 
 class Coefficients:
-    """The scalars of one step, once for each dtype among the variables."""
+    """The scalars of one step, once for each dtype among the variables.
+
+    Keras 3.15 casts some of its settings by way of float32, which a float64 training shows; what
+    is asked for by ``cast`` here is rounded likewise.
+    """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self._optimizer = optimizer
         self._known: dict[tuple[str, str], tf.Tensor] = {}
 
     def get(self, name: str, dtype: str) -> tf.Tensor:
-        """Return ``step`` (from 1), ``rate`` or an attribute of the optimizer, as a scalar."""
+        """Return ``step`` (from 1), ``rate`` or a setting of the optimizer, as a scalar."""
         if (name, dtype) not in self._known:
             self._known[name, dtype] = self._made(name, dtype)
         return self._known[name, dtype]
+
+    def cast(self, name: str, dtype: str) -> tf.Tensor:
+        """Return a setting as ``keras.ops.cast`` makes a tensor of it."""
+        return _cast(getattr(self._optimizer, name), dtype)
 
     def _made(self, name: str, dtype: str) -> tf.Tensor:
         optimizer = self._optimizer
@@ -42,9 +50,9 @@ class Coefficients:
         if name == "rate":
             return tf.cast(tf.convert_to_tensor(optimizer.learning_rate), dtype)
         if name == "momentum_decay":
-            return tf.pow(self.get("beta_1", dtype), self.get("step", dtype))
+            return tf.pow(self.cast("beta_1", dtype), self.get("step", dtype))
         if name == "velocity_decay":
-            return tf.pow(self.get("beta_2", dtype), self.get("step", dtype))
+            return tf.pow(self.cast("beta_2", dtype), self.get("step", dtype))
         return tf.constant(getattr(optimizer, name), dtype)
 
 
@@ -101,7 +109,7 @@ class FusedSGD(FusedOptimizer):
                 accum=self.slot(self.optimizer.momentums, variable),
                 lr=rate,
                 grad=gradient,
-                momentum=scalars.get("momentum", variable.dtype),
+                momentum=scalars.cast("momentum", variable.dtype),
                 use_nesterov=self.optimizer.nesterov,
             )
 
@@ -115,16 +123,15 @@ class FusedAdam(FusedOptimizer):
             self.apply(
                 gradient,
                 variable,
-                scalars,
+                beta1=scalars.get("beta_1", dtype),
+                beta2=scalars.get("beta_2", dtype),
                 beta1_power=scalars.get("momentum_decay", dtype),
                 beta2_power=scalars.get("velocity_decay", dtype),
                 lr=scalars.get("rate", dtype),
                 epsilon=scalars.get("epsilon", dtype),
             )
 
-    def apply(
-        self, gradient: tf.Tensor, variable: Any, scalars: Coefficients, **changed: Any
-    ) -> None:
+    def apply(self, gradient: tf.Tensor, variable: Any, **scalars: Any) -> None:
         """Call the kernel: ``var -= lr sqrt(1 - beta2_power) / (1 - beta1_power) m / (sqrt(v) +
         epsilon)``, both moments updated first; with ``use_nesterov`` the mean of ``m`` and the
         gradient, weighted by ``beta1``, in the place of ``m``.
@@ -133,10 +140,8 @@ class FusedAdam(FusedOptimizer):
             var=_handle(variable),
             m=self.slot(self.optimizer._momentums, variable),
             v=self.slot(self.optimizer._velocities, variable),
-            beta1=scalars.get("beta_1", variable.dtype),
-            beta2=scalars.get("beta_2", variable.dtype),
             grad=gradient,
-            **changed,
+            **scalars,
         )
 
 
@@ -154,84 +159,68 @@ class FusedNadam(FusedAdam):
     def update(self, pairs: Pairs, scalars: Coefficients) -> None:
         product = self.optimizer._u_product
         step = scalars.get("step", product.dtype)
-        product.assign(product * self._faded_in(step, product.dtype))
+        # Not cast by way of float32 here: Keras multiplies Python's own numbers.
+        decay = tf.constant(NADAM_DECAY, product.dtype)
+        fade = scalars.get("beta_1", product.dtype) * (1.0 - 0.5 * tf.pow(decay, step))
+        product.assign(product * fade)
         dtypes = sorted({variable.dtype for _, variable in pairs})
         factors = {dtype: self._factors(scalars, dtype) for dtype in dtypes}
         warm = max(warm_up_steps(dtype, self.optimizer.beta_1) for dtype in dtypes)
         tf.cond(
             self.optimizer.iterations < warm,
-            lambda: self._warm_up(pairs, scalars, factors),
-            lambda: self._settled(pairs, scalars, factors),
+            lambda: self._warm_up(pairs, factors),
+            lambda: self._settled(pairs, factors),
         )
 
-    def _warm_up(
-        self, pairs: Pairs, scalars: Coefficients, factors: dict[str, "_NadamFactors"]
-    ) -> None:
+    def _warm_up(self, pairs: Pairs, factors: dict[str, "_NadamFactors"]) -> None:
         for gradient, variable in pairs:
             its = factors[variable.dtype]
-            self.apply(
-                gradient,
-                variable,
-                scalars,
-                beta1_power=its.zero,
-                beta2_power=its.zero,
-                lr=its.rate * its.of_momentum,
-                epsilon=its.epsilon,
-            )
+            self.apply(gradient, variable, lr=its.rate * its.of_momentum, **its.of_both)
             tf.raw_ops.ResourceApplyAdagradV2(
                 var=_handle(variable),
                 accum=self.slot(self.optimizer._velocities, variable),
                 lr=its.rate * its.of_gradient,
-                epsilon=its.epsilon,
+                epsilon=its.of_both["epsilon"],
                 grad=gradient,
                 update_slots=False,
             )
 
-    def _settled(
-        self, pairs: Pairs, scalars: Coefficients, factors: dict[str, "_NadamFactors"]
-    ) -> None:
+    def _settled(self, pairs: Pairs, factors: dict[str, "_NadamFactors"]) -> None:
         for gradient, variable in pairs:
             its = factors[variable.dtype]
-            self.apply(
-                gradient,
-                variable,
-                scalars,
-                beta1_power=its.zero,
-                beta2_power=its.zero,
-                lr=its.rate,
-                epsilon=its.epsilon,
-                use_nesterov=True,
-            )
+            self.apply(gradient, variable, lr=its.rate, use_nesterov=True, **its.of_both)
 
     def _factors(self, scalars: Coefficients, dtype: str) -> "_NadamFactors":
         step = scalars.get("step", dtype)
         now, later = self._faded_in(step, dtype), self._faded_in(step + 1.0, dtype)
         product = tf.cast(self.optimizer._u_product.value, dtype)
         correction = tf.sqrt(1.0 - scalars.get("velocity_decay", dtype))
-        scalars.get("beta_1", dtype)  # made here: what one branch makes the other cannot see
-        scalars.get("beta_2", dtype)
         return _NadamFactors(
-            zero=tf.zeros((), dtype),
             rate=scalars.get("rate", dtype) * correction,
-            epsilon=scalars.get("epsilon", dtype) * correction,
             of_momentum=later / (1.0 - product * later),
             of_gradient=(1.0 - now) / (1.0 - product),
+            of_both={
+                "beta1": scalars.cast("beta_1", dtype),
+                "beta2": scalars.cast("beta_2", dtype),
+                "beta1_power": tf.zeros((), dtype),
+                "beta2_power": tf.zeros((), dtype),
+                "epsilon": scalars.get("epsilon", dtype) * correction,
+            },
         )
 
     def _faded_in(self, step: tf.Tensor, dtype: str) -> tf.Tensor:
-        decay = tf.constant(NADAM_DECAY, dtype)
-        return tf.constant(self.optimizer.beta_1, dtype) * (1.0 - 0.5 * tf.pow(decay, step))
+        decay = _cast(NADAM_DECAY, dtype)
+        return _cast(self.optimizer.beta_1, dtype) * (1.0 - 0.5 * tf.pow(decay, step))
 
 
 @dataclass(frozen=True)
 class _NadamFactors:
     """Scalars of a step of Nadam; rate and epsilon such that ``v`` needs no bias correction."""
 
-    zero: tf.Tensor
     rate: tf.Tensor
-    epsilon: tf.Tensor
     of_momentum: tf.Tensor
     of_gradient: tf.Tensor
+    of_both: dict[str, tf.Tensor]
 
 
 class FusedRMSprop(FusedOptimizer):
@@ -297,6 +286,10 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
         yield
     finally:
         del optimizer.apply_gradients
+
+
+def _cast(value: float, dtype: str) -> tf.Tensor:
+    return tf.cast(tf.constant(value, "float32"), dtype)
 
 
 def _handle(variable: Any) -> tf.Tensor:

@@ -1,6 +1,7 @@
 # make search  installs, gets the data, searches, prints the table
 # make test    installs, gets the data, runs the tests
 # make test-long  the tests that take longest, which make test leaves out
+# make bench   times an epoch: fit, the fast epoch, the matrix products alone
 # make check   style and types
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search test test-long check benchmark lock clean
+.PHONY: setup data search test test-long check bench benchmark lock clean
 
 setup: $(INSTALLED)
 
@@ -57,6 +58,10 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# What an epoch costs, on one thread; writes bench.json, asserts nothing.
+bench: setup
+	@$(BIN)/python tests/benchmarks/epoch.py
 
 # Seconds to the published validation accuracy, for three seeds; asserts nothing.
 benchmark: data

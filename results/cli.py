@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from results import compare, pictures, show
+from results import compare, pictures, show, timing
 from results.published import DATA, published_rows
 from results.reading import RunError, read_run, row_of
 from results.rows import Row, ranked
@@ -85,6 +85,21 @@ def show_command(
         print(json.dumps(show.trial_rows(found), indent=2))
         return
     _console().print(show.trials_table(found))
+
+
+@app.command("timing")
+def timing_command(
+    run: Folder,
+    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Show where the seconds of a search went."""
+    if output not in ("table", "json"):
+        raise _UsageError(f"--format {output!r}: expected table or json.{_nearest(output)}")
+    found = read_run(run)
+    if output == "json":
+        print(timing.as_json(found))
+        return
+    _console().print(timing.table(found))
 
 
 @app.command("plot")

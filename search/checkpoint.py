@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from search.folder import beside
 
 STATE = "state"
+SUFFIX = ".npy"  # of an array's name in the file
 ARRAY = "array"  # stands in the JSON for an array that is kept beside it
 # Of a callback: what belongs to the process, or is worked out anew at its first epoch.
 NOT_KEPT = ("_model", "params", "min_delta")
@@ -46,7 +48,7 @@ class Checkpoint:
         """Take down the state of a training."""
         return cls(
             epochs,
-            [np.array(variable) for variable in _variables(model)],
+            [keras.ops.convert_to_numpy(one) for one in _variables(model)],
             [(type(callback).__name__, _kept(vars(callback))) for callback in callbacks],
         )
 
@@ -55,9 +57,7 @@ class Checkpoint:
         shapes = [(tuple(one.shape), str(one.dtype)) for one in _variables(model)]
         return shapes == [(one.shape, str(one.dtype)) for one in self.variables]
 
-    def restore(
-        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
-    ) -> None:
+    def restore(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Put the state back, once ``on_train_begin`` has cleared the callbacks."""
         for variable, value in zip(_variables(model), self.variables, strict=True):
             variable.assign(value)
@@ -77,11 +77,11 @@ class Checkpoint:
             "variables": _json(self.variables, arrays),
             "callbacks": _json(self.callbacks, arrays),
         }
-        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-        named = {f"{ARRAY}{number}": array for number, array in enumerate(arrays)}
+        named: dict[str, Any] = {f"{ARRAY}{place}": array for place, array in enumerate(arrays)}
+        named[STATE] = np.frombuffer(json.dumps(state).encode(), np.uint8)
         with beside(path) as fresh:
             with fresh.open("wb") as file:
-                np.savez(file, **{STATE: text}, **named)
+                np.savez(file, **named)
             if path.exists():
                 os.replace(path, before(path))
 
@@ -152,8 +152,12 @@ def before(path: Path) -> Path:
 
 
 def _read(path: Path) -> Checkpoint:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+        arrays = {
+            name.removesuffix(SUFFIX): np.lib.format.read_array(part, allow_pickle=False)
+            for name in archive.namelist()
+            for part in [BytesIO(archive.read(name))]  # read whole: its checksum is checked
+        }
     state = json.loads(arrays.pop(STATE).tobytes())
     variables, callbacks = (_values(state[name], arrays) for name in ("variables", "callbacks"))
     return Checkpoint(state["epochs"], variables, [tuple(one) for one in callbacks])

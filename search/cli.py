@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from search.errors import SearchError, UsageError, nearest
 from search.history import Objective
 from search.plan import (
+    CHECKPOINT_SECONDS,
     Algorithm,
     Engine,
     Plan,
@@ -126,6 +127,9 @@ def run_command(
     reuse_workers: Annotated[
         bool, typer.Option(help="Let a worker process serve many trials.")
     ] = True,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Most training lost with a worker process, or one epoch.")
+    ] = CHECKPOINT_SECONDS,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -177,6 +181,7 @@ def run_command(
             out=out or _default_out(space_name, name),
             warm_start=warm_start,
             reuse_workers=reuse_workers,
+            checkpoint_seconds=checkpoint_seconds,
         )
         plan.check()
     except UsageError as error:

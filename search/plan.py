@@ -12,6 +12,7 @@ from search.errors import UsageError
 from search.folder import taken
 from search.history import Objective
 
+CHECKPOINT_SECONDS = 10.0
 MIN_FREE_BYTES = 500 * 1024**2
 
 
@@ -107,6 +108,8 @@ class Plan:
         retrain_epochs: Numbers of epochs at which the best configuration is retrained.
         warm_start: An earlier search from whose finished trials the searcher learns.
         reuse_workers: Whether a worker process serves many trials.
+        checkpoint_seconds: No more training than this, or one epoch where that is longer, is lost
+            with a worker process; 0 keeps the state after every epoch.
         kept_weights: So many of the best trials keep their weights; None: all do.
         out: The run folder to make.
     """
@@ -128,6 +131,7 @@ class Plan:
     out: Path
     warm_start: str | None = None
     reuse_workers: bool = True
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     kept_weights: int | None = 10
 
     @property
@@ -175,6 +179,8 @@ class Plan:
             )
         if self.time_budget_seconds is not None and self.time_budget_seconds <= 0:
             yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
+        if self.checkpoint_seconds < 0:
+            yield f"--checkpoint-seconds {self.checkpoint_seconds}: expected 0 or more."
         if any(epochs < 1 for epochs in self.retrain_epochs):
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
         if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():

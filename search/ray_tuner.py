@@ -78,6 +78,9 @@ class RayTuner(MendedTuner):
         address: The Ray cluster to run on. Default: one of this machine, for this search alone.
         warm_start: An earlier search whose finished trials the algorithm learns from: a
             keras-tuner project folder, an Optuna study or a run folder.
+        fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call, where that is
+            known to give Keras's numbers.
+        reuse_workers: Whether a worker process serves many trials.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_model_size: A model with more trainable weights fails its trial.
         optimizer: To compile with, in the place of the builder's own.
@@ -113,6 +116,8 @@ class RayTuner(MendedTuner):
         resources_per_trial: dict[str, float] | None = None,
         address: str | None = None,
         warm_start: Any = None,
+        fast_epoch: bool = True,
+        reuse_workers: bool = True,
         executions_per_trial: int = 1,
         max_model_size: int | None = None,
         optimizer: Any = None,
@@ -144,6 +149,8 @@ class RayTuner(MendedTuner):
         self._settings = settings
         self._address = address
         self._warm_start = None if warm_start is None else os.fspath(warm_start)
+        self._fast_epoch = fast_epoch
+        self._reuse_workers = reuse_workers
         self._overwrites = overwrite
         self._registered = _config(settings)
         self._run_folder = RunFolder(_path(directory, project_name))
@@ -395,6 +402,7 @@ class RayTuner(MendedTuner):
             registered=self._registered,
             tune_new_entries=self.oracle.tune_new_entries,
             allow_new_entries=self.oracle.allow_new_entries,
+            fast_epoch=self._fast_epoch,
         )
 
     def _seed(self) -> int:
@@ -424,6 +432,7 @@ class RayTuner(MendedTuner):
                 epochs=epochs,
                 patience=0,
                 seed=task.seed,
+                fast_epoch=self._fast_epoch,
             ),
             engine=Engine.RAY,
             algorithm=settings.algorithm_name,
@@ -439,6 +448,7 @@ class RayTuner(MendedTuner):
             retrain_epochs=(),
             out=self._run_folder.path,
             warm_start=self._warm_start,
+            reuse_workers=self._reuse_workers,
             # Hyperband trains on from the weights of any trial of a round.
             kept_weights=None if isinstance(oracle, kt.oracles.HyperbandOracle) else 10,
         )

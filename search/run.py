@@ -68,7 +68,8 @@ def run(plan: Plan, view: View) -> Outcome:
     with local_cluster(cores):
         stored = stored_data(plan.problem, needs_test=bool(plan.retrain_epochs))
         if plan.engine is Engine.RAY:
-            engine = _ray_engine(Task.of(plan.problem), stored)
+            task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
+            engine = _ray_engine(task, stored)
             found = _search(plan, engine, view, earlier)
             if is_done(plan, found):
                 return found

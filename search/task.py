@@ -9,7 +9,7 @@ from typing import Any
 
 from search.errors import ProblemError, one_line
 from search.history import Objective
-from search.plan import Problem
+from search.plan import CHECKPOINT_SECONDS, Problem
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Task:
             defaults.
         allow_new_entries: Whether there may be any.
         fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call.
+        checkpoint_seconds: No more training than this, or one epoch where that is longer, is lost
+            with a process.
     """
 
     hypermodel: Named | Carried
@@ -93,11 +95,12 @@ class Task:
     tune_new_entries: bool = True
     allow_new_entries: bool = True
     fast_epoch: bool = True
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     trial_digits: int = 4
     keras_settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, problem: Problem) -> "Task":
+    def of(cls, problem: Problem, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> "Task":
         """Return the task of a problem whose hypermodel is named."""
         assert problem.hypermodel is not None
         return cls(
@@ -107,4 +110,5 @@ class Task:
             patience=problem.patience,
             seed=problem.seed,
             fast_epoch=problem.fast_epoch,
+            checkpoint_seconds=checkpoint_seconds,
         )

@@ -111,16 +111,17 @@ def run_trial(
                 scratch=scratch,
             )
             tuner.search()
+            end = tuner.ending()
         except TrialStops:
-            pass
+            end = tuner.ending()
         except (SearchError, kt.errors.FatalError) as error:
-            return TrialEnd.of_a_problem(error)
+            end = TrialEnd.of_a_problem(error)
         except Exception as error:
-            return _failed(error)
-        finally:
-            if folder is not None:
-                Checkpoints(folder.state_file(trial)).remove()
-        return tuner.ending()
+            end = _failed(error)
+    # Only of a trial that has ended: what interrupts one leaves its state to go on from.
+    if folder is not None:
+        Checkpoints(folder.state_file(trial)).remove()
+    return end
 
 
 class _OneTrial(kt.Oracle):
@@ -232,7 +233,8 @@ class _TrialTuner(MendedTuner):
         """Return where this training is continued from, unless it is one of several."""
         if self._folder is None or self._attempt or self.executions_per_trial > 1:
             return None
-        return Checkpoints(self._folder.state_file(self._trial))
+        path = self._folder.state_file(self._trial)
+        return Checkpoints(path, every_seconds=self._task.checkpoint_seconds)
 
     def run_trial(self, trial: Any) -> list[Any]:
         """Train the configuration as often as is asked; keras-tuner calls again for a retry."""

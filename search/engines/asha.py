@@ -27,11 +27,10 @@ class _Waiting:
 
     def _of_no_epoch(self, result: dict[str, Any]) -> str | None:
         """Return what follows a report that tells of no epoch; None for one that does."""
-        if WARM in result:
-            return TrialScheduler.STOP if self.has_trials else TrialScheduler.CONTINUE
-        if END in result:
-            return TrialScheduler.STOP
-        return None if TIME_ATTR in result else TrialScheduler.CONTINUE
+        if TIME_ATTR in result:
+            return None
+        is_over = self.has_trials if WARM in result else END in result
+        return str(TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE)
 
 
 class Asha(_Waiting, AsyncHyperBandScheduler):

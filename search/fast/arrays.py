@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from search.fast.errors import NotFast
+from search.fast.errors import NotFastError
 
 # TensorFlow reads memory in vectors of this size; Ray's shared memory begins at multiples of it.
 ALIGNMENT_BYTES = 64
@@ -34,7 +34,7 @@ class Arrays:
         """Take in arrays as they are given to ``fit``.
 
         Raises:
-            NotFast: One is no plain array, or their lengths differ.
+            NotFastError: One is no plain array, or their lengths differ.
         """
         given = [x, y, sample_weight]
         while given[-1] is None:
@@ -44,13 +44,16 @@ class Arrays:
             _check(leaf)
         lengths = {int(leaf.shape[0]) for leaf in leaves}
         if len(lengths) != 1 or lengths == {0}:
-            raise NotFast(f"the arrays have {sorted(lengths)} samples")
+            raise NotFastError(f"the arrays have {sorted(lengths)} samples")
         parts = keras.tree.map_structure(as_tensor, tuple(given))
         return cls(keras.tree.lists_to_tuples(parts), lengths.pop())
 
     def take(self, rows: tf.Tensor) -> tuple[Any, ...]:
         """Return the samples of some rows, int32 of shape (rows,)."""
-        return keras.tree.map_structure(lambda part: tf.gather(part, rows), self.parts)
+        taken: tuple[Any, ...] = keras.tree.map_structure(
+            lambda part: tf.gather(part, rows), self.parts
+        )
+        return taken
 
 
 def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
@@ -60,7 +63,7 @@ def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any
         Two tuples ``(x, y, sample_weight)``.
 
     Raises:
-        NotFast: One would be empty, or what is given cannot be split.
+        NotFastError: One would be empty, or what is given cannot be split.
     """
     leaves = [leaf for leaf in keras.tree.flatten([x, y, sample_weight]) if leaf is not None]
     for leaf in leaves:
@@ -68,7 +71,7 @@ def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any
     samples = int(leaves[0].shape[0])
     begin = math.floor(samples * (1.0 - fraction))
     if not 0 < begin < samples:
-        raise NotFast(f"validation_split={fraction} leaves one of the parts empty")
+        raise NotFastError(f"validation_split={fraction} leaves one of the parts empty")
 
     def cut(part: slice) -> Any:
         return keras.tree.map_structure(
@@ -106,9 +109,10 @@ def as_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
 
 def _writable(array: np.ndarray) -> np.ndarray:
     """Return a view that may be exported; what reads it as a tensor never writes."""
-    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    memory.owner = array  # type: ignore[attr-defined]  # kept for as long as the view is
-    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory.owner = array  # kept for as long as the view is
+    view: np.ndarray = np.frombuffer(memory, array.dtype)
+    return view.reshape(array.shape)
 
 
 def _check(leaf: Any) -> None:
@@ -118,4 +122,4 @@ def _check(leaf: Any) -> None:
         is_plain = isinstance(leaf, np.ndarray) and leaf.ndim and leaf.dtype.kind in "fiu"
     if not is_plain:
         kind = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__}"
-        raise NotFast(f"data come as {kind}, not as arrays of numbers")
+        raise NotFastError(f"data come as {kind}, not as arrays of numbers")

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from search.fast.arrays import Arrays
-from search.fast.errors import NotFast
+from search.fast.errors import NotFastError
 from search.fast.optimizers import fused
 from search.fast.randomness import EpochRandomness, Masks, seed_states
 from search.fast.reasons import reasons_of_the_graph
@@ -26,7 +26,7 @@ class TrainingEpoch:
         batch_size: Samples of a step; the last step takes what is left.
 
     Raises:
-        NotFast: What was traced cannot be known to be a function of the seed.
+        NotFastError: What was traced cannot be known to be a function of the seed.
     """
 
     def __init__(self, model: keras.Model, arrays: Arrays, batch_size: int) -> None:
@@ -41,14 +41,14 @@ class TrainingEpoch:
                 model.train_step(arrays.take(rows))
 
             _for_each_batch(order, arrays.samples, batch_size, step)
-            return model.get_metrics_result()
+            return dict(model.get_metrics_result())
 
         with fused(model.optimizer), masks.in_place(model):
             self._compiled = epoch.get_concrete_function(
                 tf.TensorSpec((arrays.samples,), tf.int32), tf.TensorSpec((), tf.uint64)
             )
         for reason in reasons_of_the_graph(self._compiled, model, model.optimizer):
-            raise NotFast(reason)
+            raise NotFastError(reason)
 
     @property
     def random_layers(self) -> int:
@@ -59,7 +59,7 @@ class TrainingEpoch:
         """Train one epoch and return the metrics over it, scalars by name."""
         for state, seed in zip(self._seeds, randomness.layer_seeds, strict=True):
             state.assign([int(seed), 0])
-        return self._compiled(tf.constant(randomness.order), tf.constant(randomness.key))
+        return dict(self._compiled(tf.constant(randomness.order), tf.constant(randomness.key)))
 
 
 class TestEpoch:
@@ -75,18 +75,18 @@ class TestEpoch:
         @tf.function(autograph=False)
         def epoch() -> Logs:
             @_traced_once
-            def step(number: tf.Tensor, rows: tf.Tensor) -> None:
+            def step(_: tf.Tensor, rows: tf.Tensor) -> None:
                 model.test_step(arrays.take(rows))
 
             order = tf.range(arrays.samples)
             _for_each_batch(order, arrays.samples, batch_size, step)
-            return model.get_metrics_result()
+            return dict(model.get_metrics_result())
 
         self._compiled = epoch.get_concrete_function()
 
     def run(self) -> Logs:
         """Return the metrics over all samples, scalars by name."""
-        return self._compiled()
+        return dict(self._compiled())
 
 
 def _for_each_batch(order: tf.Tensor, samples: int, batch_size: int, step: Step) -> None:
@@ -107,4 +107,5 @@ def _for_each_batch(order: tf.Tensor, samples: int, batch_size: int, step: Step)
 def _traced_once(step: Step) -> Step:
     """Trace a step once for batches of any size; TensorFlow fills in the size where it is known."""
     signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
-    return tf.function(step, autograph=False, input_signature=signature)
+    traced: Step = tf.function(step, autograph=False, input_signature=signature)
+    return traced

@@ -14,7 +14,7 @@ from search.checkpoint import Checkpoint, Checkpoints
 from search.errors import one_line
 from search.fast.arrays import Arrays, split, weights_of_classes
 from search.fast.epoch import Logs, TestEpoch, TrainingEpoch
-from search.fast.errors import NotFast
+from search.fast.errors import NotFastError
 from search.fast.randomness import EpochRandomness
 from search.fast.reasons import reasons
 from search.laps import COMPILE, KEEP
@@ -24,6 +24,8 @@ FAST, KERAS = "fast", "keras"
 NOT_ASKED_FOR = "switched off"
 SIGNATURE = inspect.signature(keras.Model.fit)
 DEFAULT_BATCH_SIZE = 32  # of Keras
+# Of a training that is continued on Keras's path, which cannot promise the same bits.
+SHUFFLED_ANEW = "the order of its samples began anew"
 # Keras's fit is fed one element an epoch; by its name the compiled functions know their own.
 MARK = "whole_epoch"
 
@@ -91,18 +93,16 @@ class Fit:
         arguments = dict(bound.arguments)
         del arguments["self"]
         prepared = self._prepared(arguments)
-        if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
-            own = None
-        else:
-            given = keras.tree.flatten(arguments["callbacks"]) if arguments["callbacks"] else []
-            own = arguments["callbacks"] = self._with_state_kept(given)
+        callbacks = self._with_state_kept(arguments["callbacks"])
+        continued_from = _continued_from(callbacks)
         LAPS.lap(COMPILE)
         if isinstance(prepared, str):
-            self.path = PathTaken(KERAS, prepared, _continued_from(own))
-            return keras.Model.fit(self._model, **arguments)
-        self.path = PathTaken(FAST, None, _continued_from(own))
+            reason = f"{prepared}; {SHUFFLED_ANEW}" if continued_from else prepared
+            self.path = PathTaken(KERAS, reason, continued_from)
+            return keras.Model.fit(self._model, **arguments | {"callbacks": callbacks})
+        self.path = PathTaken(FAST, None, continued_from)
         with prepared.in_place():
-            return keras.Model.fit(self._model, **prepared.arguments(own))
+            return keras.Model.fit(self._model, **prepared.arguments(callbacks))
 
     def _prepared(self, arguments: dict[str, Any]) -> "_FastFit | str":
         """Return the compiled training, or why there is none."""
@@ -112,13 +112,16 @@ class Fit:
             return reason
         try:
             return _FastFit(self._model, arguments, self._seed, self._calls)
-        except NotFast as reason:
+        except NotFastError as reason:
             return str(reason)
         except Exception as error:  # if it is the user's, Keras's path meets it again and tells
             return f"it could not be compiled: {one_line(error)}"
 
-    def _with_state_kept(self, callbacks: list[Any]) -> list[Any]:
-        """Return the callbacks with those behind them that keep the state and put it back."""
+    def _with_state_kept(self, callbacks: Any) -> Any:
+        """Return the callbacks as a list, with one last that keeps the state and puts it back."""
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return callbacks
+        callbacks = keras.tree.flatten(callbacks) if callbacks else []
         if self._checkpoints is None:
             return callbacks
         model, checkpoint = self._model, self._checkpoints.newest()
@@ -160,8 +163,8 @@ class _KeepState(keras.callbacks.Callback):
             LAPS.lap(KEEP)
 
 
-def _continued_from(callbacks: list[Any] | None) -> int:
-    last = callbacks[-1] if callbacks else None
+def _continued_from(callbacks: Any) -> int:
+    last = callbacks[-1] if isinstance(callbacks, list) and callbacks else None
     checkpoint = last.checkpoint if isinstance(last, _KeepState) else None
     return checkpoint.epochs if checkpoint else 0
 
@@ -170,12 +173,10 @@ class _FastFit:
     """One call of ``fit`` on the fast path, compiled.
 
     Raises:
-        NotFast: It cannot be known to give Keras's numbers.
+        NotFastError: It cannot be known to give Keras's numbers.
     """
 
-    def __init__(
-        self, model: keras.Model, arguments: dict[str, Any], seed: int, call: int
-    ) -> None:
+    def __init__(self, model: keras.Model, arguments: dict[str, Any], seed: int, call: int) -> None:
         self._model = model
         self._asked = arguments
         self._seed = seed
@@ -260,7 +261,8 @@ class _FastFit:
             if MARK in getattr(iterator, "element_spec", ()):
                 return compiled()
             known = known or self._kerass_own(kind)
-            return known(iterator)
+            logs: Logs = known(iterator)
+            return logs
 
         return function
 
@@ -286,7 +288,7 @@ def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
     validation = arguments["validation_data"]
     if validation is not None:
         if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
-            raise NotFast(f"validation data come as {type(validation).__name__}")
+            raise NotFastError(f"validation data come as {type(validation).__name__}")
         validation = tuple(validation)
     elif arguments["validation_split"]:
         training, validation = split(*training, arguments["validation_split"])

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search.fast.errors import NotFast
+from search.fast.errors import NotFastError
 
 Pairs = Sequence[tuple[tf.Tensor, Any]]  # gradient and keras.Variable
 
@@ -70,14 +70,14 @@ class FusedOptimizer:
         """Take one step; stands in for the method of the same name.
 
         Raises:
-            NotFast: A gradient is sparse or missing.
+            NotFastError: A gradient is sparse or missing.
         """
         pairs = list(gradients_and_variables)
         for gradient, variable in pairs:
             if gradient is None:
-                raise NotFast(f"no gradient reaches {variable.path}")
+                raise NotFastError(f"no gradient reaches {variable.path}")
             if not isinstance(gradient, tf.Tensor):
-                raise NotFast(f"the gradient of {variable.path} is sparse")
+                raise NotFastError(f"the gradient of {variable.path} is sparse")
         # Keras's own rule, with its list of variables that do not decay.
         self.optimizer._apply_weight_decay([variable for _, variable in pairs])
         cast = [(tf.cast(gradient, variable.dtype), variable) for gradient, variable in pairs]
@@ -132,9 +132,10 @@ class FusedAdam(FusedOptimizer):
             )
 
     def apply(self, gradient: tf.Tensor, variable: Any, **scalars: Any) -> None:
-        """Call the kernel: ``var -= lr sqrt(1 - beta2_power) / (1 - beta1_power) m / (sqrt(v) +
-        epsilon)``, both moments updated first; with ``use_nesterov`` the mean of ``m`` and the
-        gradient, weighted by ``beta1``, in the place of ``m``.
+        """Call the kernel, which updates both moments and then the variable.
+
+        It takes off ``lr sqrt(1 - beta2_power) / (1 - beta1_power) m / (sqrt(v) + epsilon)``; with
+        ``use_nesterov``, ``beta1 m + (1 - beta1) gradient`` is in the place of ``m``.
         """
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),

@@ -110,7 +110,7 @@ class Masks:
 
 def threshold_of(rate: float) -> int:
     """Return how many of 2^16 numbers lead to a 0."""
-    return round(rate * 2**BITS)
+    return round(rate * float(2**BITS))
 
 
 def seed_states(model: keras.Model) -> list[Any]:

@@ -7,6 +7,7 @@ one thread, in turn, several rounds; the median round counts, and ratios are of 
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -123,8 +124,9 @@ def _fast(optimizer: str, dropout: float) -> Run:
     def run() -> None:
         model.reset_metrics()
         layers = epoch.random_layers
-        chance = dict(samples=SAMPLES, shuffles=True, layers=layers)
-        epoch.run(EpochRandomness.of(0, 0, next(numbers), **chance))
+        epoch.run(
+            EpochRandomness.of(0, 0, next(numbers), samples=SAMPLES, shuffles=True, layers=layers)
+        )
 
     return run
 
@@ -139,7 +141,7 @@ def _matrix_products() -> Run:
     import tensorflow as tf
 
     widths = [28 * 28, *[NEURONS] * LAYERS, 10]
-    weights = [tf.Variable(tf.random.normal(shape)) for shape in zip(widths, widths[1:])]
+    weights = [tf.Variable(tf.random.normal(shape)) for shape in itertools.pairwise(widths)]
     values = [tf.Variable(tf.random.normal((BATCH_SIZE, width))) for width in widths]
     steps = -(-SAMPLES // BATCH_SIZE)
 

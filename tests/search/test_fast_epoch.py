@@ -22,7 +22,9 @@ CLASSES = 3
 OPTIMIZERS = {
     "sgd": lambda **given: keras.optimizers.SGD(0.05, **given),
     "sgd-momentum": lambda **given: keras.optimizers.SGD(0.05, momentum=0.9, **given),
-    "sgd-nesterov": lambda **given: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, **given),
+    "sgd-nesterov": lambda **given: keras.optimizers.SGD(
+        0.05, momentum=0.9, nesterov=True, **given
+    ),
     "adam": lambda **given: keras.optimizers.Adam(0.01, **given),
     "adam-weight-decay": lambda **given: keras.optimizers.Adam(0.01, weight_decay=0.01, **given),
     "adamw": lambda **given: keras.optimizers.AdamW(0.01, weight_decay=0.05, **given),
@@ -299,7 +301,7 @@ class EveryBatch(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    "make, given, reason",
+    ("make", "given", "reason"),
     [
         (mistreated, {}, "the model has a train_step of its own"),
         (lambda: small("adam", run_eagerly=True), {}, "run_eagerly"),
@@ -387,7 +389,7 @@ def test_switched_off_it_is_keras():
 
 def test_an_error_of_the_users_reaches_the_user():
     fast.install(model := small("adam"), seed=5)
-    with pytest.raises(ValueError, match="incompatible with the layer|expected shape"):
+    with pytest.raises(ValueError, match=r"incompatible with the layer|expected shape"):
         model.fit(np.zeros((10, 5), "float32"), np.zeros(10), verbose=0)
 
 

@@ -141,6 +141,23 @@ def test_a_trial_that_starts_again_counts_its_new_epochs_alone():
     assert history.best_value == 0.6
 
 
+def test_a_trial_that_goes_on_replaces_what_it_trains_again():
+    history = History(Objective("val_accuracy", "max"))
+    started = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
+    restarted = {"event": "trial_restarted", "trial": 0, "at_seconds": 2.0}
+    epoch = {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w"}
+    told = [report(1, 0.5), report(2, 0.6), report(3, 0.9)]
+    for event in (started, *(epoch | one for one in told), restarted):
+        history.apply(event)
+    assert history.best_value == 0.9  # really reported
+    history.apply(epoch | report(3, 0.4) | {"worker": "v"})
+    trial = history.trials[0]
+    assert [(one.epoch, one.objective, one.attempt) for one in trial.epochs] == [
+        (1, 0.5, 1), (2, 0.6, 1), (3, 0.4, 2),
+    ]  # fmt: skip
+    assert history.best_value == trial.best_value == 0.6
+
+
 def test_a_nan_is_never_the_best():
     history = History(Objective("val_loss", "min"))
     history.apply({"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0})

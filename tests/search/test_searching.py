@@ -80,6 +80,22 @@ def test_worker_processes_are_kept_warm(real_run):
     assert len({epoch["worker"] for epoch in epochs}) == 2
 
 
+def test_trials_take_the_fast_path_and_say_where_their_time_went(real_run, commands):
+    run, _ = real_run
+    trials = pq.read_table(run / "trials.parquet").to_pylist()
+    assert {trial["path"] for trial in trials} == {"fast"}
+    shown = subprocess.run(
+        [commands / "fmnist-results", "timing", run, "--format", "json"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    seconds = json.loads(shown)
+    assert {"before", "start", "import", "build", "compile", "train", "validate"} <= set(seconds)
+    assert all(taken >= 0 for taken in seconds.values())
+    # Two workers, from the start of the program to the end of the search: nothing is left out.
+    ended = max(trial["ended_seconds"] for trial in trials)
+    assert sum(seconds.values()) == pytest.approx(2 * ended, rel=0.01)
+
+
 def test_trials_run_side_by_side(real_run):
     run, _ = real_run
     at_once = most = 0
@@ -337,6 +353,36 @@ def test_a_trial_whose_process_dies_is_started_again(commands, tmp_path):
     assert [trial["state"] for trial in trials] == ["completed"] * 4
     assert [trial["epochs"] for trial in trials] == [3] * 4
     assert sorted(trial["attempt"] for trial in trials) == [1, 1, 1, 2]
+
+
+def test_a_trial_whose_process_dies_goes_on_from_its_newest_state(commands, tmp_path):
+    status, output, errors = search(
+        commands, tmp_path,
+        "--hypermodel", "interrupted:Interrupted", "--data", "problems:blobs", "--workers", 1,
+        "--trials", 2, "--epochs", 4, "--grace-period", 4, "--checkpoint-seconds", 0,
+        "--algorithm", "random", "--retrain-epochs", "none", "--out", "run",
+        DYING_MARKER=str(tmp_path / "died"),
+    )  # fmt: skip
+    assert status == 0, output + errors
+    died = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()[1]
+    assert (died["state"], died["attempt"], died["continued_from"]) == ("completed", 2, 2)
+    told = [event for event in events(tmp_path / "run", "epoch") if event["trial"] == 1]
+    assert [event["epoch"] for event in told] == [1, 2, 3, 4]  # none is trained twice
+    assert len({event["worker"] for event in told}) == 2
+    assert not list((tmp_path / "run" / "checkpoints").glob("*state*"))
+
+
+def test_every_speed_up_can_be_switched_off(commands, tmp_path):
+    status, output, errors = search(
+        commands, tmp_path, *small("small", "--trials", 2, "--epochs", 2, "--grace-period", 2),
+        "--no-fast-epoch", "--no-reuse-workers", "--retrain-epochs", "none", "--out", "run",
+    )  # fmt: skip
+    assert status == 0, output + errors
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert {(trial["path"], trial["path_reason"]) for trial in trials} == {
+        ("keras", "switched off")
+    }
+    assert len({trial["worker"] for trial in trials}) == 2
 
 
 TUNERS = ("hyperband", "bayesian", "random", "grid")

@@ -1,0 +1,101 @@
+"""Where the time of a search went, worker by worker added up."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from results import columns
+from results.reading import Run, RunError
+
+# What is training itself; all else is the cost of searching.
+TRAINING = ("train", "validate")
+WORDS = {
+    "before": "before the workers start (program, Ray)",
+    "start": "worker processes start",
+    "import": "TensorFlow and Keras are imported",
+    "between": "from a trial's last report to the next trial",
+    "data": "data",
+    "reset": "the process is cleared for a trial",
+    "build": "model is built (once: the space is found)",
+    "compile": "epoch is traced",
+    "train": "training",
+    "validate": "validation",
+    "keep": "weights and checkpoints are written",
+    "report": "a report is answered",
+    "after": "after a worker's last report, until the search ends",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one kind of work took.
+
+    Attributes:
+        name: Its short name.
+        seconds: Summed over the workers.
+        share: Of all seconds of all workers, in 0..1.
+    """
+
+    name: str
+    seconds: float
+    share: float
+
+
+def parts(run: Run) -> list[Part]:
+    """Return where the workers' seconds went, from the start of the program to the search's end.
+
+    The first epoch of a trial contains what TensorFlow still does to the traced graph.
+
+    Raises:
+        RunError: The run's trials did not report it.
+    """
+    epochs = run.epochs.to_pylist()
+    names = [name for name in run.epochs.column_names if name.startswith(columns.LAP_PREFIX)]
+    if not names or not epochs:
+        raise RunError(
+            f"{str(run.path)!r} does not say where its time went: expected a run of the ray engine "
+            "that trained an epoch."
+        )
+    by_worker: dict[str, list[dict[str, Any]]] = {}
+    for row in epochs:
+        by_worker.setdefault(row[columns.WORKER], []).append(row)
+    ended = max(seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds)
+    seconds = dict.fromkeys(WORDS, 0.0)
+    for rows in by_worker.values():
+        rows.sort(key=lambda row: row[columns.AT_SECONDS])
+        told = 0.0
+        for row in rows:
+            for name in names:
+                lap = name.removeprefix(columns.LAP_PREFIX)
+                seconds[lap] = seconds.get(lap, 0.0) + (row[name] or 0.0)
+                told += row[name] or 0.0
+        last = rows[-1][columns.AT_SECONDS]
+        seconds["before"] += max(0.0, last - told)
+        seconds["after"] += max(0.0, ended - last)
+    total = sum(seconds.values()) or 1.0
+    return [Part(name, taken, taken / total) for name, taken in seconds.items()]
+
+
+def table(run: Run) -> Table:
+    """Return the parts as a table for the terminal."""
+    found = parts(run)
+    workers = len(set(run.epochs[columns.WORKER].to_pylist()))
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column(f"seconds of {workers} workers", justify="right")
+    shown.add_column("share", justify="right")
+    shown.add_column("spent on")
+    for part in found:
+        shown.add_row(f"{part.seconds:.1f}", f"{part.share:.1%}", WORDS.get(part.name, part.name))
+    training = sum(part.seconds for part in found if part.name in TRAINING)
+    total = sum(part.seconds for part in found)
+    shown.add_section()
+    shown.add_row(f"{training:.1f}", f"{training / total:.1%}", "training and validation")
+    shown.add_row(f"{total:.1f}", "", "all")
+    return shown
+
+
+def as_json(run: Run) -> str:
+    """Return the parts as JSON."""
+    return json.dumps({part.name: round(part.seconds, 3) for part in parts(run)}, indent=2)

@@ -368,10 +368,10 @@ class _Events(_NotPickled, tune.Callback):
         if self._session is None or WARM in trial.config:
             return
         number, values = trial.config["trial"], trial.config["values"]
+        self._clear_verdict(number)
         if number in self._session.recorder.history.trials:
             self._session.recorder.trial_restarted(number)
         elif values is not None:
-            self._clear_verdict(number)
             self._session.recorder.trial_started(number, values)
 
     def on_trial_result(

@@ -75,7 +75,8 @@ class TestEpoch:
         @tf.function(autograph=False)
         def epoch() -> Logs:
             @_traced_once
-            def step(_: tf.Tensor, rows: tf.Tensor) -> None:
+            def step(number: tf.Tensor, rows: tf.Tensor) -> None:
+                del number
                 model.test_step(arrays.take(rows))
 
             order = tf.range(arrays.samples)

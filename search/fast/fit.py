@@ -108,9 +108,9 @@ class Fit:
         """Return the compiled training, or why there is none."""
         if not self._fast:
             return NOT_ASKED_FOR
-        for reason in reasons(self._model, arguments):
-            return reason
         try:
+            for reason in reasons(self._model, arguments):
+                return reason
             return _FastFit(self._model, arguments, self._seed, self._calls)
         except NotFastError as reason:
             return str(reason)

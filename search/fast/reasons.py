@@ -159,6 +159,6 @@ def _is_idle_in_batches(callback: Any) -> bool:
         return bool(
             callback.update_freq == "epoch"
             and not callback.write_steps_per_second
-            and not callback.profile_batch
+            and not callback._should_trace  # profile_batch
         )
     return False

@@ -259,6 +259,20 @@ def test_callbacks_that_set_the_learning_rate_and_stop_keep_working():
     assert len(histories[0]["loss"]) < 12
 
 
+def test_callbacks_of_keras_that_are_idle_in_batches_do_not_slow_the_fit(tmp_path):
+    callbacks = [
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras"),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+    ]
+    fit = fast.install(model := small("adam"), seed=5)
+    model.fit(*points(40), epochs=2, validation_split=0.2, callbacks=callbacks, verbose=0)
+    assert fit.path == fast.PathTaken("fast")
+    busy = keras.callbacks.TensorBoard(tmp_path / "more", update_freq="batch")
+    model.fit(*points(40), callbacks=[busy], verbose=0)
+    assert fit.path.reason == "TensorBoard.on_train_batch_begin"
+
+
 def test_after_the_fit_the_model_evaluates_predicts_and_trains_as_ever():
     x, y = points(75)
     model = small("adam")

@@ -15,7 +15,7 @@ WORDS = {
     "before": "before the workers start (program, Ray)",
     "start": "worker processes start",
     "import": "TensorFlow and Keras are imported",
-    "between": "from a trial's last report to the next trial",
+    "between": "from a trial's last report to the next trial; waiting for the space",
     "data": "data",
     "reset": "the process is cleared for a trial",
     "build": "model is built (once: the space is found)",
@@ -61,7 +61,8 @@ def parts(run: Run) -> list[Part]:
     by_worker: dict[str, list[dict[str, Any]]] = {}
     for row in epochs:
         by_worker.setdefault(row[columns.WORKER], []).append(row)
-    ended = max(seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds)
+    told_at = [row[columns.AT_SECONDS] for row in epochs]
+    ended = max(told_at + [at for at in run.trials[columns.ENDED_SECONDS].to_pylist() if at])
     seconds = dict.fromkeys(WORDS, 0.0)
     for rows in by_worker.values():
         rows.sort(key=lambda row: row[columns.AT_SECONDS])

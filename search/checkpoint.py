@@ -7,6 +7,7 @@ when it is read. Imports Keras: for workers only.
 
 import json
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from search.folder import beside
+from search.folder import before, beside, best_beside, remove_state
 
 STATE = "state"
 SUFFIX = ".npy"  # of an array's name in the file
@@ -91,6 +92,8 @@ class Checkpoints:
 
     Args:
         path: The file.
+        best_weights: The file of the trial's best weights so far. The training may be killed when
+            it has written better ones, and then not meet them again: it goes back to those.
         every_seconds: No more training than this, or one epoch where that is longer, is lost.
         clock: Tells the time in seconds.
     """
@@ -98,11 +101,13 @@ class Checkpoints:
     def __init__(
         self,
         path: Path,
+        best_weights: Path | None = None,
         *,
         every_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
+        self._best_weights = best_weights
         self._every_seconds = every_seconds
         self._clock = clock
         self._kept_at = self._epoch_began_at = clock()
@@ -118,6 +123,8 @@ class Checkpoints:
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint."""
+        if self._best_weights is not None and self._best_weights.exists():
+            _copy(self._best_weights, best_beside(self._path))
         checkpoint.write(self._path)
         self._kept_at = self._clock()
 
@@ -125,9 +132,14 @@ class Checkpoints:
         """Read the newest checkpoint that is whole."""
         return read_newest(self._path)
 
+    def go_back(self) -> None:
+        """Put the best weights back that belong to the newest checkpoint."""
+        if self._best_weights is not None and best_beside(self._path).exists():
+            _copy(best_beside(self._path), self._best_weights)
+
     def remove(self) -> None:
         """Remove what is kept: the trial has ended, or begins anew."""
-        remove(self._path)
+        remove_state(self._path)
 
 
 def read_newest(path: Path) -> Checkpoint | None:
@@ -140,15 +152,12 @@ def read_newest(path: Path) -> Checkpoint | None:
     return None
 
 
-def remove(path: Path) -> None:
-    """Remove a checkpoint and the one before, when the trial has ended."""
-    path.unlink(missing_ok=True)
-    before(path).unlink(missing_ok=True)
-
-
-def before(path: Path) -> Path:
-    """Return where the checkpoint before the newest is."""
-    return path.with_suffix(".before" + path.suffix)
+def _copy(source: Path, target: Path) -> None:
+    with beside(target) as fresh:
+        try:
+            os.link(source, fresh)  # neither is ever written to: each is replaced
+        except OSError:  # not on this file system
+            shutil.copy(source, fresh)
 
 
 def _read(path: Path) -> Checkpoint:
@@ -189,7 +198,8 @@ def _json(value: Any, arrays: list[np.ndarray]) -> Any:
     """Return a value as JSON, its arrays put into a list and named by their place there."""
     if isinstance(value, (np.ndarray, np.generic)):
         arrays.append(np.asarray(value))
-        return {ARRAY: len(arrays) - 1, "scalar": isinstance(value, np.generic)}
+        kind = str(value.dtype)  # NumPy's format does not know bfloat16
+        return {ARRAY: len(arrays) - 1, "scalar": isinstance(value, np.generic), "dtype": kind}
     if isinstance(value, (list, tuple)):
         return [_json(part, arrays) for part in value]
     if isinstance(value, dict):
@@ -201,7 +211,7 @@ def _values(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_values(part, arrays) for part in value]
     if isinstance(value, dict) and ARRAY in value:
-        array = arrays[f"{ARRAY}{value[ARRAY]}"]
+        array = arrays[f"{ARRAY}{value[ARRAY]}"].view(value["dtype"])
         return array[()] if value["scalar"] else array
     if isinstance(value, dict):
         return {key: _values(part, arrays) for key, part in value["dict"].items()}

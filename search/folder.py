@@ -92,6 +92,22 @@ class RunFolder:
         return self.checkpoints / f"trial-{trial:05d}-build.json"
 
 
+def before(path: Path) -> Path:
+    """Return where a trial's state before the newest is."""
+    return path.with_suffix(".before" + path.suffix)
+
+
+def best_beside(path: Path) -> Path:
+    """Return where the best weights are that belong to a trial's state."""
+    return path.with_suffix(".best.h5")
+
+
+def remove_state(path: Path) -> None:
+    """Remove a trial's state and what belongs to it, when the trial has ended."""
+    for one in (path, before(path), best_beside(path)):
+        one.unlink(missing_ok=True)
+
+
 def taken(path: Path) -> str:
     """Return the message for an ``--out`` that stands already."""
     return (

@@ -7,7 +7,7 @@ import psutil
 # What a worker does, in the order in which a trial meets it.
 START = "start"  # the process itself, until its first trial
 IMPORT = "import"  # of TensorFlow and Keras
-BETWEEN = "between"  # from one trial's last report until the next trial begins
+BETWEEN = "between"  # from one trial's last report, or the import, until a trial begins
 DATA = "data"
 RESET = "reset"  # what the trial before left is cleared, keras-tuner's one-trial search is made
 BUILD = "build"

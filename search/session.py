@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from results.columns import State
 from search.describe import describe
 from search.earlier import Earlier, fitted
-from search.folder import RunFolder, write_json
+from search.folder import RunFolder, remove_state, write_json
 from search.history import History
 from search.journal import Event, Journal
 from search.plan import Algorithm, Engine, Plan
@@ -128,9 +129,11 @@ def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View
 
 
 def _keep_best_weights(folder: RunFolder, history: History, event: Event, kept: int) -> None:
-    """Remove the weights of ended trials that are not among the best."""
+    """Remove the weights of ended trials that are not among the best, and a lost one's state."""
     if event["event"] != "trial_ended":
         return
+    if event["state"] == State.LOST:
+        remove_state(folder.state_file(event["trial"]))
     running = {trial.trial for trial in history.running()}
     for trial in history.ranked()[kept:]:
         if trial.trial not in running:

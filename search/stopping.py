@@ -76,6 +76,8 @@ class Stopping:
     def _check_first(self, ended: list[TrialRecord]) -> None:
         errors = [trial.error for trial in ended]
         needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
+        if any(trial.trial < needed for trial in self._history.running()):
+            return  # one that fails is soon done: the others are waited for
         if self._history.best is None and len(ended) >= needed and _all_the_same(errors):
             self.fail(
                 AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")

@@ -20,7 +20,7 @@ from search.callbacks import own_paths
 from search.checkpoint import Checkpoints
 from search.data import Data
 from search.errors import RunFolderError, SearchError, objective_not_reported, one_line
-from search.folder import RunFolder, read_json
+from search.folder import RunFolder, read_json, remove_state
 from search.history import DEFAULT_OBJECTIVE, Objective
 from search.laps import BUILD, RESET
 from search.reporter import (
@@ -120,7 +120,7 @@ def run_trial(
             end = _failed(error)
     # Only of a trial that has ended: what interrupts one leaves its state to go on from.
     if folder is not None:
-        Checkpoints(folder.state_file(trial)).remove()
+        remove_state(folder.state_file(trial))
     return end
 
 
@@ -231,10 +231,18 @@ class _TrialTuner(MendedTuner):
 
     def _checkpoints(self) -> Checkpoints | None:
         """Return where this training is continued from, unless it is one of several."""
-        if self._folder is None or self._attempt or self.executions_per_trial > 1:
+        if self._folder is None or self.executions_per_trial > 1:
             return None
         path = self._folder.state_file(self._trial)
-        return Checkpoints(path, every_seconds=self._task.checkpoint_seconds)
+        kept = Checkpoints(
+            path,
+            self._folder.best_weights_file(self._trial),
+            every_seconds=self._task.checkpoint_seconds,
+        )
+        if self._attempt == 0:
+            return kept
+        kept.remove()  # of the attempt that failed: a process started anew begins with that one
+        return None
 
     def run_trial(self, trial: Any) -> list[Any]:
         """Train the configuration as often as is asked; keras-tuner calls again for a retry."""

@@ -36,6 +36,9 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
     """
     first_time = "tensorflow" not in sys.modules
     os.environ.update(QUIET_TENSORFLOW)
+    if first_time and not sees_gpus:
+        # Hidden before the import: Keras would else choose to compile for one that it may not use.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # TensorFlow 2.21 writes about GPUs whatever its log level.
     with silent_errors() if first_time else contextlib.nullcontext():
         import tensorflow as tf
@@ -44,11 +47,8 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        gpus = tf.config.list_physical_devices("GPU")
-        for gpu in gpus:
+        for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-        if gpus and not sees_gpus:
-            tf.config.set_visible_devices([], "GPU")
     if first_time:
         import keras  # noqa: F401
         import keras_tuner  # noqa: F401

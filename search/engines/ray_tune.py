@@ -103,7 +103,7 @@ def search(
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
-                search_alg=_Suggestions(events, plan.trials, plan.workers),
+                search_alg=_Suggestions(events, plan),
                 scheduler=scheduler,
                 num_samples=-1,  # the suggestions end by themselves
                 # Trials stand ready when the waiting processes are let go: they are reused then.
@@ -269,13 +269,14 @@ class _NotPickled:
 class _Suggestions(_NotPickled, RaySearcher):
     """Hands Ray Tune what our searcher proposes, numbering the trials."""
 
-    def __init__(self, events: "_Events", trials: int | None, workers: int) -> None:
+    def __init__(self, events: "_Events", plan: Plan) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._events = events
-        self._trials = trials
-        self._workers = workers
+        self._trials = plan.trials
+        self._workers = plan.workers
         self._next_trial = 0
-        self._warm = 0
+        most = min(plan.workers, plan.trials or plan.workers)
+        self._to_warm = most - 1 if plan.reuse_workers else 0
         self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -304,9 +305,9 @@ class _Suggestions(_NotPickled, RaySearcher):
 
     def _warm_worker(self) -> dict[str, Any] | None:
         """Return a trial that only imports TensorFlow, as long as there are workers for more."""
-        if self._warm == min(self._workers, self._trials or self._workers) - 1:
+        if self._to_warm == 0:
             return None
-        self._warm += 1
+        self._to_warm -= 1
         return {WARM: True}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

@@ -43,16 +43,16 @@ class TrainingEpoch:
             _for_each_batch(order, arrays.samples, batch_size, step)
             return dict(model.get_metrics_result())
 
-        with fused(model.optimizer), masks.in_place(model):
+        with fused(model.optimizer) as optimizer, masks.in_place(model):
             self._compiled = epoch.get_concrete_function(
                 tf.TensorSpec((arrays.samples,), tf.int32), tf.TensorSpec((), tf.uint64)
             )
-        for reason in reasons_of_the_graph(self._compiled, model, model.optimizer):
+        for reason in reasons_of_the_graph(self._compiled, model, optimizer.scratch):
             raise NotFastError(reason)
 
     @property
     def random_layers(self) -> int:
-        """Number of layers whose random numbers are not drawn as masks."""
+        """Number of the model's seed generators, each of which gets a seed for every epoch."""
         return len(self._seeds)
 
     def run(self, randomness: EpochRandomness) -> Logs:

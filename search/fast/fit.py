@@ -16,7 +16,7 @@ from search.fast.arrays import Arrays, split, weights_of_classes
 from search.fast.epoch import Logs, TestEpoch, TrainingEpoch
 from search.fast.errors import NotFastError
 from search.fast.randomness import EpochRandomness
-from search.fast.reasons import reasons
+from search.fast.reasons import reasons, reasons_of_the_model
 from search.laps import COMPILE, KEEP
 from search.worker import LAPS
 
@@ -79,6 +79,7 @@ class Fit:
         self._fast = fast
         self._checkpoints = checkpoints
         self._calls = -1
+        self._compiled: _Compiled | None = None
         self.path = OWN_LOOP
 
     def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -97,7 +98,8 @@ class Fit:
         continued_from = _continued_from(callbacks)
         LAPS.lap(COMPILE)
         if isinstance(prepared, str):
-            reason = f"{prepared}; {SHUFFLED_ANEW}" if continued_from else prepared
+            begins_anew = continued_from and arguments["shuffle"]
+            reason = f"{prepared}; {SHUFFLED_ANEW}" if begins_anew else prepared
             self.path = PathTaken(KERAS, reason, continued_from)
             return keras.Model.fit(self._model, **arguments | {"callbacks": callbacks})
         self.path = PathTaken(FAST, None, continued_from)
@@ -111,7 +113,17 @@ class Fit:
         try:
             for reason in reasons(self._model, arguments):
                 return reason
-            return _FastFit(self._model, arguments, self._seed, self._calls)
+            is_new = self._compiled is None or not self._compiled.serves(arguments)
+            if self._compiled is None or is_new:
+                self._compiled = _Compiled(self._model, arguments)
+            return _FastFit(
+                self._model,
+                arguments,
+                compiled=self._compiled,
+                is_new=is_new,
+                seed=self._seed,
+                call=self._calls,
+            )
         except NotFastError as reason:
             return str(reason)
         except Exception as error:  # if it is the user's, Keras's path meets it again and tells
@@ -130,6 +142,8 @@ class Fit:
                 model.optimizer.build(model.trainable_variables)
             if not model.built or not checkpoint.fits(model):
                 checkpoint = None  # not this model's: it starts over
+            else:
+                self._checkpoints.go_back()
         watched = [*callbacks, keras.callbacks.History()]
         return [*watched, _KeepState(self._checkpoints, watched, checkpoint)]
 
@@ -169,31 +183,82 @@ def _continued_from(callbacks: Any) -> int:
     return checkpoint.epochs if checkpoint else 0
 
 
-class _FastFit:
-    """One call of ``fit`` on the fast path, compiled.
+class _Compiled:
+    """The epochs of a training, traced; used again by a later fit of the same data.
+
+    Keras too traces once for each ``compile``: what changes between two calls of ``fit`` without
+    it, such as ``trainable``, has no effect there either.
 
     Raises:
-        NotFastError: It cannot be known to give Keras's numbers.
+        NotFastError: The training cannot be known to give Keras's numbers.
     """
 
-    def __init__(self, model: keras.Model, arguments: dict[str, Any], seed: int, call: int) -> None:
+    def __init__(self, model: keras.Model, arguments: dict[str, Any]) -> None:
+        self._model = model
+        self._made_for = _made_for(model, arguments)
+        training, validation = _splits(arguments)
+        self.arrays = Arrays.of(*training)
+        self.batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
+        self._held_out = None if validation is None else Arrays.of(*validation)
+        self._held_out_batch_size = int(arguments["validation_batch_size"] or self.batch_size)
+        self._build()
+        self.trace_training()
+        self.trace_validation()
+
+    def serves(self, arguments: dict[str, Any]) -> bool:
+        """Tell whether a call of ``fit`` is for the same data and the same compiled model."""
+        wanted = _made_for(self._model, arguments)
+        return len(wanted) == len(self._made_for) and all(
+            one is other for one, other in zip(wanted, self._made_for, strict=True)
+        )
+
+    def trace_training(self) -> None:
+        """Trace the training epoch, from the model and the optimizer as they are now."""
+        self._traced_from = _settings(self._model)
+        self.training = TrainingEpoch(self._model, self.arrays, self.batch_size)
+
+    def trace_validation(self) -> None:
+        """Trace the evaluation of the validation data, where there are any."""
+        self.validation: TestEpoch | None = None
+        if self._held_out is not None:
+            self.validation = TestEpoch(self._model, self._held_out, self._held_out_batch_size)
+
+    def is_outdated(self) -> bool:
+        """Tell whether a callback has changed what was traced since; Keras traces after it."""
+        return _settings(self._model) != self._traced_from
+
+    def _build(self) -> None:
+        # Metrics and loss too make their variables at the first step: made now, without running
+        # anything, so that nothing is traced twice.
+        batch = keras.tree.map_structure(
+            lambda part: keras.KerasTensor((None, *part.shape[1:]), part.dtype.name),
+            self.arrays.parts,
+        )
+        self._model._symbolic_build(data_batch=batch)
+        for reason in reasons_of_the_model(self._model):  # now that its variables are known
+            raise NotFastError(reason)
+
+
+class _FastFit:
+    """One call of ``fit`` on the fast path."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        arguments: dict[str, Any],
+        *,
+        compiled: _Compiled,
+        is_new: bool,
+        seed: int,
+        call: int,
+    ) -> None:
         self._model = model
         self._asked = arguments
+        self._compiled = compiled
+        self._may_be_outdated = is_new
         self._seed = seed
         self._call = call
         self._epoch = 0
-        training, validation = _splits(arguments)
-        self._arrays = Arrays.of(*training)
-        self._batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
-        self._build()
-        self._training = TrainingEpoch(model, self._arrays, self._batch_size)
-        self._validation: TestEpoch | None = None
-        if validation is not None:
-            self._validation = TestEpoch(
-                model,
-                Arrays.of(*validation),
-                int(arguments["validation_batch_size"] or self._batch_size),
-            )
 
     def arguments(self, callbacks: list[Any]) -> dict[str, Any]:
         """Return what Keras's ``fit`` is called with."""
@@ -203,7 +268,7 @@ class _FastFit:
             "x": _one_element(),
             "epochs": asked["epochs"],
             "initial_epoch": asked["initial_epoch"],
-            "validation_data": _one_element() if self._validation else None,
+            "validation_data": _one_element() if self._compiled.validation else None,
             "validation_freq": asked["validation_freq"],
             "verbose": asked["verbose"],
             "shuffle": False,  # of our one element
@@ -213,7 +278,7 @@ class _FastFit:
                 add_progbar=asked["verbose"] != 0,
                 verbose=asked["verbose"],
                 epochs=asked["epochs"],
-                steps=math.ceil(self._arrays.samples / self._batch_size),
+                steps=math.ceil(self._compiled.arrays.samples / self._compiled.batch_size),
                 model=model,
             ),
         }
@@ -226,27 +291,43 @@ class _FastFit:
         try:
             model.train_function = self._or_kerass_own("train", before[0], self._train)
             model.test_function = self._or_kerass_own("test", before[1], self._test)
+            model.make_train_function = self._again(self._compiled.trace_training)
+            model.make_test_function = self._again(self._compiled.trace_validation)
             yield
         finally:
+            del model.make_train_function, model.make_test_function
             model.train_function, model.test_function = before
+
+    def _again(self, trace: Callable[[], None]) -> Callable[[bool], None]:
+        """Return what takes the place of ``make_train_function``: a callback may ask for it."""
+
+        def make(force: bool = False) -> None:
+            if force:
+                trace()
+
+        return make
 
     def _begin_epoch(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
     def _train(self) -> Logs:
+        compiled = self._compiled
+        if self._may_be_outdated and compiled.is_outdated():
+            compiled.trace_training()
+        self._may_be_outdated = False
         randomness = EpochRandomness.of(
             self._seed,
             self._call,
             self._epoch,
-            samples=self._arrays.samples,
+            samples=compiled.arrays.samples,
             shuffles=bool(self._asked["shuffle"]),
-            layers=self._training.random_layers,
+            layers=compiled.training.random_layers,
         )
-        return self._training.run(randomness)
+        return compiled.training.run(randomness)
 
     def _test(self) -> Logs:
-        assert self._validation is not None
-        return self._validation.run()
+        assert self._compiled.validation is not None
+        return self._compiled.validation.run()
 
     def _or_kerass_own(
         self, kind: str, known: Any, compiled: Callable[[], Logs]
@@ -258,7 +339,8 @@ class _FastFit:
 
         def function(iterator: Any) -> Logs:
             nonlocal known
-            if MARK in getattr(iterator, "element_spec", ()):
+            spec = getattr(iterator, "element_spec", None)
+            if isinstance(spec, dict) and MARK in spec:
                 return compiled()
             known = known or self._kerass_own(kind)
             logs: Logs = known(iterator)
@@ -267,19 +349,33 @@ class _FastFit:
         return function
 
     def _kerass_own(self, kind: str) -> Any:
-        name, make = f"{kind}_function", getattr(self._model, f"make_{kind}_function")
+        name = f"{kind}_function"
         ours = getattr(self._model, name)
-        make(force=True)
+        getattr(keras.Model, f"make_{kind}_function")(self._model, force=True)
         made = getattr(self._model, name)
         setattr(self._model, name, ours)
         return made
 
-    def _build(self) -> None:
-        # Metrics too make their variables at the first step: made now, nothing is traced twice.
-        model = self._model
-        model.test_step(self._arrays.take(tf.constant([0])))
-        model.reset_metrics()
-        model.optimizer.build(model.trainable_variables)
+
+def _made_for(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
+    """Return the objects that a trace is made for; another ``compile`` makes another tracker."""
+    names = ("x", "y", "sample_weight", "class_weight", "validation_data")
+    data = keras.tree.flatten([arguments[name] for name in names])
+    sizes = ("batch_size", "validation_batch_size", "validation_split")
+    return [model.optimizer, model._loss_tracker, *data, *(arguments[size] for size in sizes)]
+
+
+def _settings(model: keras.Model) -> list[Any]:
+    """Return what a trace takes in as it is, rather than as a variable."""
+    optimizer = model.optimizer
+    rate = optimizer._learning_rate
+    config = {name: value for name, value in optimizer.get_config().items() if "rate" not in name}
+    return [
+        None if isinstance(rate, keras.Variable) else rate,
+        config,
+        [variable.trainable for variable in model.variables],
+        [getattr(layer, "rate", None) for layer in model._flatten_layers()],
+    ]
 
 
 def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:

@@ -65,6 +65,7 @@ class FusedOptimizer:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.optimizer = optimizer
+        self.scratch: list[tf.Variable] = []  # of no meaning between two steps
 
     def apply_gradients(self, gradients_and_variables: Iterable[tuple[Any, Any]]) -> None:
         """Take one step; stands in for the method of the same name.
@@ -230,7 +231,7 @@ class FusedRMSprop(FusedOptimizer):
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         super().__init__(optimizer)
         # The kernel wants a momentum also where there is none; it is written anew in each step.
-        self._scratch = [
+        self.scratch = [
             tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False)
             for variable in (() if optimizer.momentum else optimizer._velocities)
         ]
@@ -242,7 +243,7 @@ class FusedRMSprop(FusedOptimizer):
             momentum = (
                 _handle(optimizer._momentums[index])
                 if optimizer.momentum
-                else self._scratch[index].handle
+                else self.scratch[index].handle
             )
             given = {
                 "var": _handle(variable),
@@ -280,11 +281,12 @@ def warm_up_steps(dtype: str, beta_1: float) -> int:
 
 
 @contextlib.contextmanager
-def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[FusedOptimizer]:
     """Have an optimizer apply gradients by fused kernels, in what is traced inside."""
-    optimizer.apply_gradients = FUSED[type(optimizer)](optimizer).apply_gradients
+    quick = FUSED[type(optimizer)](optimizer)
+    optimizer.apply_gradients = quick.apply_gradients
     try:
-        yield
+        yield quick
     finally:
         del optimizer.apply_gradients
 

@@ -21,7 +21,7 @@ class EpochRandomness:
     Attributes:
         order: Order of the samples, int32, shape (samples,).
         key: Key of the dropout masks, uint64 scalar.
-        layer_seeds: A seed in 0..2**31-1 for each further random layer.
+        layer_seeds: A seed in 0..2**31-1 for each seed generator of the model.
     """
 
     order: np.ndarray
@@ -40,7 +40,7 @@ class EpochRandomness:
             epoch: Number of the epoch, from 0.
             samples: Samples of an epoch.
             shuffles: Whether they come in a new order.
-            layers: Further random layers.
+            layers: Seed generators of the model.
         """
         sequence = np.random.SeedSequence([seed, fit, epoch])
         for_order, for_masks, for_layers = sequence.spawn(3)
@@ -58,19 +58,22 @@ class Masks:
     """Dropout by 16 random bits an element, where Keras draws a float.
 
     Every call of a ``Dropout`` layer within a step, and every step, has numbers of its own: the
-    counter-based generator is keyed by the epoch and the call and starts at the step.
+    counter-based generator is keyed by the epoch and the call and starts at the step. A layer that
+    is called in a loop within the step draws as Keras does.
     """
 
     def __init__(self) -> None:
         self._calls = 0
         self._key: tf.Tensor | None = None
         self._step: tf.Tensor | None = None
+        self._graph: Any = None
 
     def begin(self, key: tf.Tensor, step: tf.Tensor) -> None:
         """Begin to trace a step: ``key`` is uint64, ``step`` int32, both scalars."""
         self._calls = 0
         self._key = key
         self._step = tf.cast(step, tf.uint64)
+        self._graph = tf.compat.v1.get_default_graph()
 
     def drop(self, inputs: tf.Tensor, rate: float) -> tf.Tensor:
         """Set elements to 0 with the rate, in (0, 1), and scale up the others."""
@@ -103,7 +106,11 @@ class Masks:
 
     def _call_of(self, layer: Any) -> Any:
         def call(inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-            return self.drop(inputs, layer.rate) if training else inputs
+            if not training:
+                return inputs
+            if tf.compat.v1.get_default_graph() is not self._graph:
+                return type(layer).call(layer, inputs, training=True)
+            return self.drop(inputs, layer.rate)
 
         return call
 

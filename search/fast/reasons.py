@@ -1,6 +1,6 @@
 """What is known to give Keras's numbers on the fast path; anything else has a reason not to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -53,6 +53,14 @@ FOREIGN_OPERATIONS = frozenset(
         "RandomPoissonV2",
         "RandomShuffle",
         "Multinomial",
+        "RngReadAndSkip",
+        "RngSkip",
+        "StatefulRandomBinomial",
+        "StatefulStandardNormalV2",
+        "StatefulTruncatedNormal",
+        "StatefulUniform",
+        "StatefulUniformFullInt",
+        "StatefulUniformInt",
         "PyFunc",
         "EagerPyFunc",
     }
@@ -69,14 +77,14 @@ def reasons(model: keras.Model, arguments: Mapping[str, Any]) -> Iterator[str]:
     if not model.compiled:
         yield "the model is not compiled"
         return
-    yield from _of_the_model(model)
+    yield from reasons_of_the_model(model)
     yield from _of_the_optimizer(model.optimizer)
     yield from _of_the_arguments(arguments)
     yield from _of_the_callbacks(arguments["callbacks"])
 
 
 def reasons_of_the_graph(
-    concrete: Any, model: keras.Model, optimizer: keras.optimizers.Optimizer
+    concrete: Any, model: keras.Model, scratch: Sequence[tf.Variable]
 ) -> Iterator[str]:
     """Yield what only the traced epoch shows: state that no checkpoint of ours would hold."""
     graph = concrete.graph.as_graph_def()
@@ -84,21 +92,23 @@ def reasons_of_the_graph(
     operations |= {node.op for function in graph.library.function for node in function.node_def}
     for operation in sorted(operations & FOREIGN_OPERATIONS):
         yield f"a layer uses {operation}, which the seed does not reach"
-    known = [*model.variables, *optimizer.variables, *model.metrics_variables]
-    held = {id(variable.value) for variable in known}
+    known = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    held = {id(variable.value) for variable in known} | {id(variable) for variable in scratch}
     for variable in concrete.graph.variables:
-        if id(variable) not in held and "seed_generator_state" in variable.name:
-            yield "a layer draws from a seed generator that is not its own"
+        if id(variable) not in held:
+            yield f"the step uses {variable.name}, a variable that is not the model's"
 
 
-def _of_the_model(model: keras.Model) -> Iterator[str]:
+def reasons_of_the_model(model: keras.Model) -> Iterator[str]:
+    """Yield what of a model is not known; of its variables, those that are made already."""
     for name in METHODS:
-        if getattr(type(model), name, None) is not getattr(keras.Model, name, None):
+        is_own = getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+        if is_own or name in vars(model):
             yield f"the model has a {name} of its own"
     if model.run_eagerly or tf.config.functions_run_eagerly():
         yield "run_eagerly"
     if model.jit_compile:
-        yield "jit_compile"
+        yield "jit_compile (Keras's own choice where there is a GPU)"
     if tf.distribute.has_strategy():
         yield "a distribution strategy"
     for variable in model.trainable_variables:

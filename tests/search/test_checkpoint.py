@@ -1,6 +1,7 @@
 """A trial that is interrupted and continued, against one that was not: the same bits."""
 
 import dataclasses
+import os
 
 import keras
 import keras_tuner as kt
@@ -10,9 +11,10 @@ import pytest
 from problems import CLASSES, blobs
 from results.columns import State
 from search import checkpoint
-from search.checkpoint import Checkpoint, Checkpoints, before
+from search.checkpoint import Checkpoint, Checkpoints
 from search.data import Data
-from search.folder import RunFolder
+from search.errors import RunFolderError
+from search.folder import RunFolder, before
 from search.history import Objective
 from search.task import Named, Task
 from search.trial import run_trial
@@ -232,10 +234,88 @@ def test_nothing_in_a_state_file_is_pickled(folder):
         assert all(file[name].dtype != object for name in file.files)
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_that_stood_there(tmp_path):
+def test_a_state_that_cannot_be_written_leaves_the_one_that_stood_there(tmp_path, monkeypatch):
     path = tmp_path / "state.npz"
     Checkpoint(1, [np.zeros(3)], []).write(path)
-    with pytest.raises(TypeError):
-        Checkpoint(2, [np.zeros(3)], [("x", {"y": object()})]).write(path)
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(RunFolderError, match="No space left on device"):
+        Checkpoint(2, [np.zeros(3)], []).write(path)
+    monkeypatch.undo()
     assert checkpoint.read_newest(path).epochs == 1
     assert [one.name for one in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_a_kill_between_the_two_renames_loses_no_state(tmp_path, monkeypatch):
+    path = tmp_path / "state.npz"
+    Checkpoint(1, [np.zeros(3)], []).write(path)
+    rename, done = os.replace, []
+
+    def killed(source, target):
+        if done:
+            raise Killed
+        done.append(rename(source, target))
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(Killed):
+        Checkpoint(2, [np.zeros(3)], []).write(path)
+    assert checkpoint.read_newest(path).epochs == 1
+
+
+def test_every_dtype_comes_back(tmp_path):
+    given = [np.arange(3, dtype=kind) for kind in ("float32", "float64", "int64", "uint32")]
+    given.append(np.asarray(keras.ops.convert_to_numpy(keras.ops.ones(3, "bfloat16"))))
+    Checkpoint(1, given, []).write(tmp_path / "state.npz")
+    kept = checkpoint.read_newest(tmp_path / "state.npz").variables
+    assert [one.dtype for one in kept] == [one.dtype for one in given]
+    assert all((one == other).all() for one, other in zip(kept, given, strict=True))
+
+
+class FailsOnce(Forgetful):
+    """The first attempt fails in epoch 4."""
+
+    failed = False
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        def fail(epoch, logs=None):
+            if epoch == 3 and not FailsOnce.failed:
+                FailsOnce.failed = True
+                raise RuntimeError("once")
+
+        failing = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
+        return super().fit(hp, model, *args, callbacks=[failing, *callbacks], **kwargs)
+
+
+def test_a_retry_forgets_the_state_of_the_attempt_that_failed(folder, monkeypatch):
+    monkeypatch.setattr(FailsOnce, "failed", False)
+    reports = []
+
+    def report(told):
+        reports.append(told)
+        if [one.get("epoch") for one in reports[-2:]] == [1, 2] and "retry" in str(reports):
+            raise Killed
+        return True
+
+    asked = task("test_checkpoint:FailsOnce", max_retries_per_trial=1)
+    given = {"trial": 0, "values": VALUES, "report": report, "folder": folder}
+    with pytest.raises(Killed):
+        run_trial(asked, data(), **given)
+    assert not list(folder.checkpoints.glob("*state*"))
+
+
+def test_best_weights_of_an_epoch_that_is_not_met_again_are_taken_back(tmp_path):
+    best = tmp_path / "best.h5"
+    kept = Checkpoints(tmp_path / "state.npz", best, every_seconds=0)
+    best.write_text("of epoch 2")
+    kept.keep(Checkpoint(3, [np.zeros(1)], []))
+    fresh = tmp_path / "fresh"
+    fresh.write_text("of epoch 4, whose process is killed")
+    fresh.replace(best)
+    kept.go_back()
+    assert best.read_text() == "of epoch 2"
+    kept.remove()
+    assert [one.name for one in tmp_path.iterdir()] == ["best.h5"]

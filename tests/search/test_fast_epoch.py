@@ -519,23 +519,143 @@ def test_models_drawn_from_both_shipped_spaces_train_as_keras_trains_them(
     assert_equal(*result, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_learning_curves_of_ten_seeds_agree(rate):
-    """Two paths, ten seeds each: means within five standard errors of their difference."""
+def curves(*, rate, fast_epoch, seeds=10):
+    """Return the losses of some trainings, of shape (seeds, epochs), on both splits."""
     x, y = points(600)
     held_out = points(400, 1)
-    curves = {}
-    for path in (True, False):
-        curves[path] = []
-        for seed in range(10):
-            layers = [keras.layers.Dropout(rate)] if rate else []
-            model = small(keras.optimizers.Nadam(0.01), layers=layers, seed=100 + seed)
-            fast.install(model, seed=seed, fast=path)
-            model.fit(x, y, epochs=5, batch_size=32, validation_data=held_out, verbose=0)
-            history = model.history.history
-            curves[path].append(history["loss"] + history["val_loss"])
-    quick, plain = np.array(curves[True]), np.array(curves[False])
-    error = np.sqrt((quick.var(0, ddof=1) + plain.var(0, ddof=1)) / 10)
-    assert (abs(quick.mean(0) - plain.mean(0)) < 5 * error).all()
-    # The test can fail: a training with another rate of dropout is told apart.
-    assert (abs(quick.mean(0)) > 20 * error).all()
+    found = []
+    for seed in range(seeds):
+        layers = [keras.layers.Dropout(rate)] if rate else []
+        model = small(keras.optimizers.Nadam(0.01), layers=layers, seed=100 + seed)
+        fast.install(model, seed=seed, fast=fast_epoch)
+        model.fit(x, y, epochs=5, batch_size=32, validation_data=held_out, verbose=0)
+        history = model.history.history
+        found.append(history["loss"] + history["val_loss"])
+    return np.array(found)
+
+
+def agree(one, other):
+    """Tell whether the means lie within five standard errors of their difference, everywhere."""
+    error = np.sqrt((one.var(0, ddof=1) + other.var(0, ddof=1)) / len(one))
+    return bool((abs(one.mean(0) - other.mean(0)) < 5 * error).all())
+
+
+def test_learning_curves_of_ten_seeds_agree():
+    assert agree(curves(rate=0.0, fast_epoch=True), curves(rate=0.0, fast_epoch=False))
+
+
+def test_learning_curves_with_dropout_agree_and_another_rate_is_told_apart():
+    kerass = curves(rate=0.3, fast_epoch=False)
+    assert agree(curves(rate=0.3, fast_epoch=True), kerass)
+    assert not agree(curves(rate=0.5, fast_epoch=True), kerass)
+
+
+def test_what_callbacks_change_as_the_training_begins_is_traced():
+    class Changes(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5)
+            self.model.optimizer.learning_rate = schedule
+            self.model.layers[0].trainable = False
+
+    given = {"epochs": 2, "batch_size": 16, "shuffle": False, "callbacks": [Changes()]}
+    quick, plain, first, second = both(lambda: small("adam"), *points(75), **given)
+    assert first["loss"] == pytest.approx(second["loss"], rel=2e-5)
+    for one, other in zip(quick.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+def test_a_callback_may_have_the_step_made_anew():
+    class Thaws(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.layers[0].trainable = True
+                self.model.make_train_function(force=True)
+
+    def make():
+        model = small("sgd")
+        model.optimizer.build(model.trainable_variables)
+        model.layers[0].trainable = False
+        return model
+
+    given = {"epochs": 3, "batch_size": 16, "shuffle": False, "callbacks": [Thaws()]}
+    assert_equal(*both(make, *points(75), **given))
+
+
+def test_a_second_fit_of_the_same_data_goes_on_where_the_first_ended():
+    x, y = points(75)
+    quick, plain = small("adam"), small("adam")
+    fast.install(quick, seed=5)
+    for model in (quick, plain):
+        for _ in range(3):
+            history = model.fit(x, y, batch_size=16, shuffle=False, verbose=0).history
+        model.layers[0].trainable = False
+        model.compile(model.optimizer, model.loss)
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    assert_equal(quick, plain, history, history)
+
+
+def test_a_model_that_is_built_by_fit_is_checked_once_it_is():
+    model = keras.Sequential([keras.layers.Dense(CLASSES, kernel_constraint="max_norm")])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit = fast.install(model, seed=5)
+    model.fit(*points(40), verbose=0)
+    assert "has a constraint" in fit.path.reason
+    assert model.input_shape == (None, 6)
+
+
+def test_dropout_in_a_loop_within_the_step_draws_anew_in_each_turn():
+    import tensorflow as tf
+
+    class Sums(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.scale = keras.layers.Dense(50, kernel_initializer="identity")
+            self.drop = keras.layers.Dropout(0.5)
+
+        def call(self, x, training=False):
+            x = self.scale(x)
+
+            def turn(number, total):
+                return number + 1, total + self.drop(x, training=training)
+
+            loop = (tf.constant(0), tf.zeros_like(x))
+            return tf.while_loop(lambda number, _: number < 8, turn, loop)[1]
+
+    fit = fast.install(model := Sums(), seed=5)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.ones((256, 50), "float32")
+    loss = model.fit(x, 8 * x, verbose=0).history["loss"][0]
+    assert fit.path.name == "fast"
+    # A sum of eight independent masks of 0 or 2 has the variance 8; of one mask, eight times, 64.
+    assert loss == pytest.approx(8.0, rel=0.1)
+
+
+def test_variables_that_no_checkpoint_would_hold_take_kerass_path():
+    import tensorflow as tf
+
+    class Counts(keras.layers.Layer):
+        counter = tf.Variable(0.0, trainable=False)
+
+        def call(self, inputs):
+            self.counter.assign_add(1.0)
+            return inputs
+
+    fit = fast.install(model := small("adam", layers=[Counts()]), seed=5)
+    model.fit(*points(40), verbose=0)
+    assert "a variable that is not the model's" in fit.path.reason
+
+
+def test_a_callback_may_evaluate_a_model_that_has_no_targets():
+    def make():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, keras.layers.Dense(2, activity_regularizer="l2")(inputs))
+        model.compile("sgd")
+        return model
+
+    class Evaluates(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.evaluate(x, verbose=0)
+
+    x, _ = points(40)
+    assert_equal(*both(make, x, epochs=2, shuffle=False, callbacks=[Evaluates()]))

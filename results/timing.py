@@ -24,7 +24,7 @@ WORDS = {
     "validate": "validation",
     "keep": "weights and checkpoints are written",
     "report": "a report is answered",
-    "after": "after a worker's last report, until the search ends",
+    "waiting": "no trial reports: at the search's end, or while a process is replaced",
 }
 
 
@@ -58,33 +58,36 @@ def parts(run: Run) -> list[Part]:
             f"{str(run.path)!r} does not say where its time went: expected a run of the ray engine "
             "that trained an epoch."
         )
-    by_worker: dict[str, list[dict[str, Any]]] = {}
-    for row in epochs:
-        by_worker.setdefault(row[columns.WORKER], []).append(row)
     told_at = [row[columns.AT_SECONDS] for row in epochs]
     ended = max(told_at + [at for at in run.trials[columns.ENDED_SECONDS].to_pylist() if at])
     seconds = dict.fromkeys(WORDS, 0.0)
-    for rows in by_worker.values():
-        rows.sort(key=lambda row: row[columns.AT_SECONDS])
-        told = 0.0
-        for row in rows:
-            for name in names:
-                lap = name.removeprefix(columns.LAP_PREFIX)
-                seconds[lap] = seconds.get(lap, 0.0) + (row[name] or 0.0)
-                told += row[name] or 0.0
-        last = rows[-1][columns.AT_SECONDS]
-        seconds["before"] += max(0.0, last - told)
-        seconds["after"] += max(0.0, ended - last)
+    for row in epochs:
+        for name in names:
+            seconds[name.removeprefix(columns.LAP_PREFIX)] += row[name] or 0.0
+    told = sum(seconds.values())
+    slots = run.asked["plan"]["workers"]
+    seconds["before"] = slots * min(_began(epochs, names))
+    seconds["waiting"] = max(0.0, slots * ended - seconds["before"] - told)
     total = sum(seconds.values()) or 1.0
     return [Part(name, taken, taken / total) for name, taken in seconds.items()]
+
+
+def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
+    """Return when each process began: its last report less all that it told of its time."""
+    last: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for row in epochs:
+        worker = row[columns.WORKER]
+        last[worker] = max(last.get(worker, 0.0), row[columns.AT_SECONDS])
+        told[worker] = told.get(worker, 0.0) + sum(row[name] or 0.0 for name in names)
+    return [max(0.0, last[worker] - told[worker]) for worker in last]
 
 
 def table(run: Run) -> Table:
     """Return the parts as a table for the terminal."""
     found = parts(run)
-    workers = len(set(run.epochs[columns.WORKER].to_pylist()))
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column(f"seconds of {workers} workers", justify="right")
+    shown.add_column(f"seconds of {run.asked['plan']['workers']} workers", justify="right")
     shown.add_column("share", justify="right")
     shown.add_column("spent on")
     for part in found:

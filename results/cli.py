@@ -79,7 +79,7 @@ def show_command(
 ) -> None:
     """List the trials of a run and how each ended."""
     if output not in ("table", "json"):
-        raise _UsageError(f"--format {output!r}: expected table or json.{_nearest(output)}")
+        raise _UsageError(f"--format {output!r}: expected table or json.")
     found = read_run(run)
     if output == "json":
         print(json.dumps(show.trial_rows(found), indent=2))
@@ -94,7 +94,7 @@ def timing_command(
 ) -> None:
     """Show where the seconds of a search went."""
     if output not in ("table", "json"):
-        raise _UsageError(f"--format {output!r}: expected table or json.{_nearest(output)}")
+        raise _UsageError(f"--format {output!r}: expected table or json.")
     found = read_run(run)
     if output == "json":
         print(timing.as_json(found))

@@ -34,6 +34,12 @@ def trials_table(run: Run) -> Table:
     for row in trial_rows(run):
         best = row[columns.BEST_OBJECTIVE]
         error = (row[columns.ERROR] or "").splitlines()[:1]
+        # Runs of former versions, and of keras-tuner, do not say it.
+        path = (
+            [f"[{row[columns.PATH]}: {row[columns.PATH_REASON]}]"]
+            if row.get(columns.PATH_REASON)
+            else []
+        )
         table.add_row(
             str(row[columns.TRIAL]),
             row[columns.STATE],
@@ -41,7 +47,7 @@ def trials_table(run: Run) -> Table:
             "" if best is None else f"{best:.4f}",
             "" if best is None else str(row[columns.BEST_EPOCH]),
             f"{row[columns.TRAIN_SECONDS]:.1f}",
-            Text(" ".join([*error, *_words(row["hyperparameters"])])),
+            Text(" ".join([*error, *path, *_words(row["hyperparameters"])])),
         )
     return table
 

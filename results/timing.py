@@ -19,7 +19,7 @@ WORDS = {
     "data": "data",
     "reset": "the process is cleared for a trial",
     "build": "model is built (once: the space is found)",
-    "compile": "epoch is traced",
+    "compile": "fast epoch is traced (Keras's own loop: within training)",
     "train": "training",
     "validate": "validation",
     "keep": "weights and checkpoints are written",
@@ -86,17 +86,22 @@ def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
 def table(run: Run) -> Table:
     """Return the parts as a table for the terminal."""
     found = parts(run)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column(f"seconds of {run.asked['plan']['workers']} workers", justify="right")
+    total = sum(part.seconds for part in found)
+    training = sum(part.share for part in found if part.name in TRAINING)
+    slots = run.asked["plan"]["workers"]
+    shown = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=f"{slots} workers x {total / slots:.1f} s, of which {training:.1%} trained",
+        title_justify="left",
+    )
+    shown.add_column("seconds", justify="right")
     shown.add_column("share", justify="right")
+    shown.add_column("name")
     shown.add_column("spent on")
     for part in found:
-        shown.add_row(f"{part.seconds:.1f}", f"{part.share:.1%}", WORDS.get(part.name, part.name))
-    training = sum(part.seconds for part in found if part.name in TRAINING)
-    total = sum(part.seconds for part in found)
-    shown.add_section()
-    shown.add_row(f"{training:.1f}", f"{training / total:.1%}", "training and validation")
-    shown.add_row(f"{total:.1f}", "", "all")
+        shown.add_row(f"{part.seconds:.1f}", f"{part.share:.1%}", part.name, WORDS[part.name])
     return shown
 
 

@@ -128,7 +128,10 @@ def run_command(
         bool, typer.Option(help="Let a worker process serve many trials.")
     ] = True,
     checkpoint_seconds: Annotated[
-        float, typer.Option(help="Most training lost with a worker process, or one epoch.")
+        float,
+        typer.Option(
+            help="Most training lost with a worker process, or one epoch; 0: keep every epoch."
+        ),
     ] = CHECKPOINT_SECONDS,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[

@@ -1,5 +1,6 @@
 """What a user asked for: a frozen value, checked whole before any work starts."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -179,8 +180,8 @@ class Plan:
             )
         if self.time_budget_seconds is not None and self.time_budget_seconds <= 0:
             yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
-        if self.checkpoint_seconds < 0:
-            yield f"--checkpoint-seconds {self.checkpoint_seconds}: expected 0 or more."
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            yield f"--checkpoint-seconds {self.checkpoint_seconds}: expected a number from 0 on."
         if any(epochs < 1 for epochs in self.retrain_epochs):
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
         if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():

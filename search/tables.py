@@ -67,7 +67,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         columns.ERROR: trial.error,
         columns.PATH: trial.path,
         columns.PATH_REASON: trial.path_reason,
-        columns.CONTINUED_FROM: trial.continued_from,
+        columns.CONTINUED_FROM: trial.continued_from or None,
     }
     return row | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
 

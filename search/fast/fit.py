@@ -10,20 +10,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search.checkpoint import Checkpoint, Checkpoints
+from search.checkpoint import Checkpoints
 from search.errors import one_line
-from search.fast.arrays import Arrays, split, weights_of_classes
-from search.fast.epoch import Logs, TestEpoch, TrainingEpoch
+from search.fast.compiled import CompiledTraining
+from search.fast.epoch import Logs
 from search.fast.errors import NotFastError
 from search.fast.randomness import EpochRandomness
-from search.fast.reasons import reasons, reasons_of_the_model
-from search.laps import COMPILE, KEEP
+from search.fast.reasons import reasons
+from search.fast.state import KeepState, continued_from
+from search.laps import COMPILE
 from search.worker import LAPS
 
 FAST, KERAS = "fast", "keras"
 NOT_ASKED_FOR = "switched off"
 SIGNATURE = inspect.signature(keras.Model.fit)
-DEFAULT_BATCH_SIZE = 32  # of Keras
 # Of a training that is continued on Keras's path, which cannot promise the same bits.
 SHUFFLED_ANEW = "the order of its samples began anew"
 # Keras's fit is fed one element an epoch; by its name the compiled functions know their own.
@@ -79,7 +79,7 @@ class Fit:
         self._fast = fast
         self._checkpoints = checkpoints
         self._calls = -1
-        self._compiled: _Compiled | None = None
+        self._compiled: CompiledTraining | None = None
         self.path = OWN_LOOP
 
     def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -95,14 +95,14 @@ class Fit:
         del arguments["self"]
         prepared = self._prepared(arguments)
         callbacks = self._with_state_kept(arguments["callbacks"])
-        continued_from = _continued_from(callbacks)
+        epochs_before = continued_from(callbacks)
         LAPS.lap(COMPILE)
         if isinstance(prepared, str):
-            begins_anew = continued_from and arguments["shuffle"]
+            begins_anew = epochs_before and arguments["shuffle"]
             reason = f"{prepared}; {SHUFFLED_ANEW}" if begins_anew else prepared
-            self.path = PathTaken(KERAS, reason, continued_from)
+            self.path = PathTaken(KERAS, reason, epochs_before)
             return keras.Model.fit(self._model, **arguments | {"callbacks": callbacks})
-        self.path = PathTaken(FAST, None, continued_from)
+        self.path = PathTaken(FAST, None, epochs_before)
         with prepared.in_place():
             return keras.Model.fit(self._model, **prepared.arguments(callbacks))
 
@@ -115,7 +115,7 @@ class Fit:
                 return reason
             is_new = self._compiled is None or not self._compiled.serves(arguments)
             if self._compiled is None or is_new:
-                self._compiled = _Compiled(self._model, arguments)
+                self._compiled = CompiledTraining(self._model, arguments)
             return _FastFit(
                 self._model,
                 arguments,
@@ -145,98 +145,7 @@ class Fit:
             else:
                 self._checkpoints.go_back()
         watched = [*callbacks, keras.callbacks.History()]
-        return [*watched, _KeepState(self._checkpoints, watched, checkpoint)]
-
-
-class _KeepState(keras.callbacks.Callback):
-    """Keeps the state of a training between its epochs; last in the list of callbacks."""
-
-    def __init__(
-        self, checkpoints: Checkpoints, callbacks: list[Any], checkpoint: Checkpoint | None
-    ) -> None:
-        super().__init__()
-        self.checkpoint = checkpoint
-        self._checkpoints = checkpoints
-        self._callbacks = callbacks
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        if self.checkpoint is not None:
-            self.checkpoint.restore(self.model, self._callbacks)
-            self.model._initial_epoch = self.checkpoint.epochs  # as BackupAndRestore does
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        self.model._initial_epoch = None
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._checkpoints.begin_epoch()
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._checkpoints.is_due() and not self.model.stop_training:
-            state = Checkpoint.of(self.model, self._callbacks, epochs=epoch + 1)
-            self._checkpoints.keep(state)
-            LAPS.lap(KEEP)
-
-
-def _continued_from(callbacks: Any) -> int:
-    last = callbacks[-1] if isinstance(callbacks, list) and callbacks else None
-    checkpoint = last.checkpoint if isinstance(last, _KeepState) else None
-    return checkpoint.epochs if checkpoint else 0
-
-
-class _Compiled:
-    """The epochs of a training, traced; used again by a later fit of the same data.
-
-    Keras too traces once for each ``compile``: what changes between two calls of ``fit`` without
-    it, such as ``trainable``, has no effect there either.
-
-    Raises:
-        NotFastError: The training cannot be known to give Keras's numbers.
-    """
-
-    def __init__(self, model: keras.Model, arguments: dict[str, Any]) -> None:
-        self._model = model
-        self._made_for = _made_for(model, arguments)
-        training, validation = _splits(arguments)
-        self.arrays = Arrays.of(*training)
-        self.batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
-        self._held_out = None if validation is None else Arrays.of(*validation)
-        self._held_out_batch_size = int(arguments["validation_batch_size"] or self.batch_size)
-        self._build()
-        self.trace_training()
-        self.trace_validation()
-
-    def serves(self, arguments: dict[str, Any]) -> bool:
-        """Tell whether a call of ``fit`` is for the same data and the same compiled model."""
-        wanted = _made_for(self._model, arguments)
-        return len(wanted) == len(self._made_for) and all(
-            one is other for one, other in zip(wanted, self._made_for, strict=True)
-        )
-
-    def trace_training(self) -> None:
-        """Trace the training epoch, from the model and the optimizer as they are now."""
-        self._traced_from = _settings(self._model)
-        self.training = TrainingEpoch(self._model, self.arrays, self.batch_size)
-
-    def trace_validation(self) -> None:
-        """Trace the evaluation of the validation data, where there are any."""
-        self.validation: TestEpoch | None = None
-        if self._held_out is not None:
-            self.validation = TestEpoch(self._model, self._held_out, self._held_out_batch_size)
-
-    def is_outdated(self) -> bool:
-        """Tell whether a callback has changed what was traced since; Keras traces after it."""
-        return _settings(self._model) != self._traced_from
-
-    def _build(self) -> None:
-        # Metrics and loss too make their variables at the first step: made now, without running
-        # anything, so that nothing is traced twice.
-        batch = keras.tree.map_structure(
-            lambda part: keras.KerasTensor((None, *part.shape[1:]), part.dtype.name),
-            self.arrays.parts,
-        )
-        self._model._symbolic_build(data_batch=batch)
-        for reason in reasons_of_the_model(self._model):  # now that its variables are known
-            raise NotFastError(reason)
+        return [*watched, KeepState(self._checkpoints, watched, checkpoint)]
 
 
 class _FastFit:
@@ -247,7 +156,7 @@ class _FastFit:
         model: keras.Model,
         arguments: dict[str, Any],
         *,
-        compiled: _Compiled,
+        compiled: CompiledTraining,
         is_new: bool,
         seed: int,
         call: int,
@@ -355,43 +264,6 @@ class _FastFit:
         made = getattr(self._model, name)
         setattr(self._model, name, ours)
         return made
-
-
-def _made_for(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
-    """Return the objects that a trace is made for; another ``compile`` makes another tracker."""
-    names = ("x", "y", "sample_weight", "class_weight", "validation_data")
-    data = keras.tree.flatten([arguments[name] for name in names])
-    sizes = ("batch_size", "validation_batch_size", "validation_split")
-    return [model.optimizer, model._loss_tracker, *data, *(arguments[size] for size in sizes)]
-
-
-def _settings(model: keras.Model) -> list[Any]:
-    """Return what a trace takes in as it is, rather than as a variable."""
-    optimizer = model.optimizer
-    rate = optimizer._learning_rate
-    config = {name: value for name, value in optimizer.get_config().items() if "rate" not in name}
-    return [
-        None if isinstance(rate, keras.Variable) else rate,
-        config,
-        [variable.trainable for variable in model.variables],
-        [getattr(layer, "rate", None) for layer in model._flatten_layers()],
-    ]
-
-
-def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """Return what is trained on and what validates, each ``(x, y, sample_weight)`` or less."""
-    training = (arguments["x"], arguments["y"], arguments["sample_weight"])
-    validation = arguments["validation_data"]
-    if validation is not None:
-        if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
-            raise NotFastError(f"validation data come as {type(validation).__name__}")
-        validation = tuple(validation)
-    elif arguments["validation_split"]:
-        training, validation = split(*training, arguments["validation_split"])
-    if arguments["class_weight"] is not None:
-        x, y, _ = training
-        training = (x, y, weights_of_classes(y, arguments["class_weight"]))
-    return training, validation
 
 
 def _one_element() -> tf.data.Dataset:

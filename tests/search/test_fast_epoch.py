@@ -540,6 +540,7 @@ def agree(one, other):
     return bool((abs(one.mean(0) - other.mean(0)) < 5 * error).all())
 
 
+@pytest.mark.long  # with dropout they are compared in the short tier
 def test_learning_curves_of_ten_seeds_agree():
     assert agree(curves(rate=0.0, fast_epoch=True), curves(rate=0.0, fast_epoch=False))
 

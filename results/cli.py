@@ -78,8 +78,7 @@ def show_command(
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """List the trials of a run and how each ended."""
-    if output not in ("table", "json"):
-        raise _UsageError(f"--format {output!r}: expected table or json.")
+    _check_table_or_json(output)
     found = read_run(run)
     if output == "json":
         print(json.dumps(show.trial_rows(found), indent=2))
@@ -93,8 +92,7 @@ def timing_command(
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """Show where the seconds of a search went."""
-    if output not in ("table", "json"):
-        raise _UsageError(f"--format {output!r}: expected table or json.")
+    _check_table_or_json(output)
     found = read_run(run)
     if output == "json":
         print(timing.as_json(found))
@@ -139,6 +137,11 @@ def _rows(paths: Sequence[Path]) -> tuple[list[Row], list[str]]:
         except RunError as error:
             left_out.append(str(error))
     return rows, left_out
+
+
+def _check_table_or_json(output: str) -> None:
+    if output not in ("table", "json"):
+        raise _UsageError(f"--format {output!r}: expected table or json.")
 
 
 def _console() -> Console:

@@ -7,6 +7,7 @@ variables, so that it can be saved, read and continued as ever.
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ class Coefficients:
         return tf.constant(getattr(optimizer, name), dtype)
 
 
-class FusedOptimizer:
+class FusedOptimizer(ABC):
     """Applies gradients as an optimizer of Keras would.
 
     Args:
@@ -85,9 +86,9 @@ class FusedOptimizer:
         self.update(cast, Coefficients(self.optimizer))
         self.optimizer.iterations.assign_add(1)
 
+    @abstractmethod
     def update(self, pairs: Pairs, scalars: Coefficients) -> None:
         """Change the variables and the optimizer's state."""
-        raise NotImplementedError
 
     def slot(self, slots: Sequence[Any], variable: Any) -> tf.Tensor:
         """Return the handle of the state that belongs to a variable."""

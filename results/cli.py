@@ -14,7 +14,8 @@ from typer.exceptions import TyperException
 
 from results import compare, pictures, show, timing
 from results.published import DATA, published_rows
-from results.reading import RunError, read_run, row_of
+from results.reading import Run, RunError, read_run, row_of
+from results.refresh import refresh
 from results.rows import Row, ranked
 
 # A pipe or a file has no width: wide enough for one line a row.
@@ -79,7 +80,7 @@ def show_command(
 ) -> None:
     """List the trials of a run and how each ended."""
     _check_table_or_json(output)
-    found = read_run(run)
+    found = _read(run)
     if output == "json":
         print(json.dumps(show.trial_rows(found), indent=2))
         return
@@ -93,7 +94,7 @@ def timing_command(
 ) -> None:
     """Show where the seconds of a search went."""
     _check_table_or_json(output)
-    found = read_run(run)
+    found = _read(run)
     if output == "json":
         print(timing.as_json(found))
         return
@@ -109,7 +110,7 @@ def plot_command(
 ) -> None:
     """Draw the final model's confusion matrix as a PNG file."""
     target = out / "confusion_matrix.png" if out else None
-    print(os.path.relpath(pictures.draw_confusion_matrix(read_run(run), target)))
+    print(os.path.relpath(pictures.draw_confusion_matrix(_read(run), target)))
 
 
 def main() -> NoReturn:
@@ -133,10 +134,17 @@ def _rows(paths: Sequence[Path]) -> tuple[list[Row], list[str]]:
     rows, left_out = [], []
     for path in paths:
         try:
-            rows.append(row_of(read_run(path)))
+            rows.append(row_of(_read(path)))
         except RunError as error:
             left_out.append(str(error))
     return rows, left_out
+
+
+def _read(path: Path) -> Run:
+    note = refresh(path)
+    if note is not None:
+        print(f"{path}: {note}", file=sys.stderr)
+    return read_run(path)
 
 
 def _check_table_or_json(output: str) -> None:

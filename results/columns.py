@@ -11,11 +11,15 @@ TRIALS_FILE = "trials.parquet"
 EPOCHS_FILE = "epochs.parquet"
 BEST_FILE = "best.json"
 CHECKPOINTS_DIR = "checkpoints"
+LOCK_FILE = "driver.lock"
 FINAL_DIR = "final"
 MODEL_FILE = "model.keras"
 HISTORY_FILE = "history.parquet"
 EVALUATION_FILE = "evaluation.json"
 CONFUSION_FILE = "confusion_matrix.png"
+
+# In the metadata of both tables: how much of the journal they tell.
+JOURNAL_BYTES = "journal_bytes"
 
 # Columns of trials.parquet and epochs.parquet. Seconds count from the start of the process.
 TRIAL = "trial"
@@ -60,6 +64,7 @@ class State(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     FAILED = "failed"
     LOST = "lost"
+    HUNG = "hung"
     INTERRUPTED = "interrupted"
 
 

@@ -134,12 +134,12 @@ def _table(path: Path) -> pa.Table:
         return pq.ParquetFile(path).read()
     except FileNotFoundError:
         raise RunError(
-            f"{path} is missing: the run is unfinished, or was cut off. `fmnist-search retrain "
-            f"{path.parent}` rebuilds its tables from the journal and trains its best."
+            f"{path} is missing, and cannot be made anew: `fmnist-search tables {path.parent}` "
+            "says why."
         ) from None
     except (OSError, pa.ArrowException) as error:
         raise RunError(
-            f"{path} is damaged ({error}). `fmnist-search retrain {path.parent}` rebuilds it from "
+            f"{path} is damaged ({error}). `fmnist-search tables {path.parent}` makes it anew from "
             "the journal."
         ) from error
 

@@ -1,12 +1,15 @@
-"""Callbacks that write files: trials run at the same time, so each gets paths of its own.
+"""Callbacks: paths of its own for each trial that writes files, and what retraining remembers.
 
 Imports Keras: for workers only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
+
+from search import worker
 
 # The attribute that holds the file a callback writes.
 FILE_ATTRIBUTES = {
@@ -27,3 +30,20 @@ def own_paths(callbacks: Iterable[keras.callbacks.Callback], trial: str, executi
                 own = shared.parent / trial / f"execution{execution}" / shared.name
                 own.parent.mkdir(parents=True, exist_ok=True)
                 setattr(callback, attribute, str(own))
+
+
+class Rows(keras.callbacks.Callback):
+    """Keeps the metrics of each epoch, and goes on with them where a training goes on.
+
+    Args:
+        report: Called with the number of each finished epoch, from 1.
+    """
+
+    def __init__(self, report: Callable[[int], None]) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float | None]] = []
+        self._report = report
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.rows.append(worker.plain(logs or {}))
+        self._report(epoch + 1)

@@ -36,21 +36,29 @@ class Checkpoint:
         epochs: Epochs trained so far; the next one has this number, from 0.
         variables: Values of the model's variables, then of the optimizer's.
         callbacks: By place in the list, the class's name and what the callback remembers.
+        seed: What the training's random numbers follow from; another training has another.
     """
 
     epochs: int
     variables: list[np.ndarray]
     callbacks: list[tuple[str, dict[str, Any]]]
+    seed: int = 0
 
     @classmethod
     def of(
-        cls, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, epochs: int
+        cls,
+        model: keras.Model,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        epochs: int,
+        seed: int,
     ) -> "Checkpoint":
         """Take down the state of a training."""
         return cls(
             epochs,
             [keras.ops.convert_to_numpy(one) for one in _variables(model)],
             [(type(callback).__name__, _kept(vars(callback))) for callback in callbacks],
+            seed,
         )
 
     def fits(self, model: keras.Model) -> bool:
@@ -75,6 +83,7 @@ class Checkpoint:
         arrays: list[np.ndarray] = []
         state = {
             "epochs": self.epochs,
+            "seed": self.seed,
             "variables": _json(self.variables, arrays),
             "callbacks": _json(self.callbacks, arrays),
         }
@@ -94,6 +103,7 @@ class Checkpoints:
         path: The file.
         best_weights: The file of the trial's best weights so far. The training may be killed when
             it has written better ones, and then not meet them again: it goes back to those.
+        seed: Of the training; the state of any other is none of this one.
         every_seconds: No more training than this, or one epoch where that is longer, is lost.
         clock: Tells the time in seconds.
     """
@@ -103,11 +113,13 @@ class Checkpoints:
         path: Path,
         best_weights: Path | None = None,
         *,
+        seed: int = 0,
         every_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._best_weights = best_weights
+        self.seed = seed
         self._every_seconds = every_seconds
         self._clock = clock
         self._kept_at = self._epoch_began_at = clock()
@@ -129,8 +141,8 @@ class Checkpoints:
         self._kept_at = self._clock()
 
     def newest(self) -> Checkpoint | None:
-        """Read the newest checkpoint that is whole."""
-        return read_newest(self._path)
+        """Read the newest checkpoint of this training that is whole."""
+        return read_newest(self._path, self.seed)
 
     def go_back(self) -> None:
         """Put the best weights back that belong to the newest checkpoint."""
@@ -142,13 +154,15 @@ class Checkpoints:
         remove_state(self._path)
 
 
-def read_newest(path: Path) -> Checkpoint | None:
-    """Read a checkpoint, or where it is missing or damaged the one before; None without one."""
+def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
+    """Read a checkpoint, or where it is missing, damaged or of another seed the one before it."""
     for candidate in (path, before(path)):
         try:
-            return _read(candidate)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            found = _read(candidate)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             continue
+        if seed in (None, found.seed):
+            return found
     return None
 
 
@@ -169,7 +183,7 @@ def _read(path: Path) -> Checkpoint:
         }
     state = json.loads(arrays.pop(STATE).tobytes())
     variables, callbacks = (_values(state[name], arrays) for name in ("variables", "callbacks"))
-    return Checkpoint(state["epochs"], variables, [tuple(one) for one in callbacks])
+    return Checkpoint(state["epochs"], variables, [tuple(one) for one in callbacks], state["seed"])
 
 
 def _variables(model: keras.Model) -> list[Any]:

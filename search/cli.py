@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import shlex
 import sys
 import traceback
 from enum import StrEnum
@@ -12,19 +13,25 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
 from search.history import Objective
+from search.imported import import_run
 from search.plan import (
     CHECKPOINT_SECONDS,
+    HUNG_AFTER_SECONDS,
     Algorithm,
     Engine,
     Plan,
     Problem,
+    Scheduler,
     Tuner,
     available_cores,
     infer_objective,
 )
-from search.run import Outcome, earlier_of, import_run, retrain_run, run
+from search.replay import replay
+from search.resume import Changes
+from search.run import Outcome, earlier_of, rebuilt, resume_run, retrain_run, run
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -133,6 +140,12 @@ def run_command(
             help="Most training lost with a worker process, or one epoch; 0: keep every epoch."
         ),
     ] = CHECKPOINT_SECONDS,
+    scheduler: Annotated[
+        str, typer.Option(help=f"What stops trials early: {_choices(Scheduler)}.")
+    ] = "asha",
+    hung_after: Annotated[
+        float, typer.Option(help="Seconds without an epoch after which a trial is ended.")
+    ] = HUNG_AFTER_SECONDS,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -143,6 +156,7 @@ def run_command(
     wrong: list[str] = []
     chosen_engine = _chosen(Engine, "--engine", engine, wrong)
     chosen_algorithm = _chosen(Algorithm, "--algorithm", algorithm or Algorithm.TPE, wrong)
+    chosen_scheduler = _chosen(Scheduler, "--scheduler", scheduler, wrong)
     chosen_tuner = _chosen(Tuner, "--tuner", tuner or Tuner.HYPERBAND, wrong)
     if tuner is not None and chosen_engine is Engine.RAY:
         wrong.append(
@@ -176,6 +190,8 @@ def run_command(
             tuner=chosen_tuner if chosen_engine is Engine.KERAS_TUNER else None,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
             workers=_workers(workers, chosen_engine),
+            scheduler=chosen_scheduler,
+            hung_after_seconds=hung_after,
             grace_period=min(2, max(epochs, 1)) if grace_period is None else grace_period,
             reduction_factor=reduction_factor,
             time_budget_seconds=time_budget,
@@ -186,7 +202,7 @@ def run_command(
             reuse_workers=reuse_workers,
             checkpoint_seconds=checkpoint_seconds,
         )
-        plan.check()
+        check(plan)
     except UsageError as error:
         wrong.append(str(error))
     else:
@@ -196,6 +212,130 @@ def run_command(
     view = make_view(Console())
     outcome = run(plan, view)
     _say(outcome, view)
+
+
+@app.command("doctor")
+def doctor_command(
+    space: Annotated[str, typer.Option(help=f"Space: {', '.join(SHIPPED_SPACES)}.")] = "published",
+    hypermodel: Annotated[
+        str | None, typer.Option(help="Another problem: module:attribute, as for run.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Its data: module:attribute.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data.")] = None,
+    objective: Annotated[str, typer.Option(help="Metric to search by.")] = "val_accuracy",
+    direction: Annotated[str | None, typer.Option(help="max or min.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that the run would be in.")] = Path("runs"),
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster whose every node is asked, such as auto.")
+    ] = None,
+) -> None:
+    """Find what would go wrong in a search: versions, disk, data, the corners of the space."""
+    wrong: list[str] = []
+    reference, space_name = _hypermodel(space, hypermodel, data, wrong)
+    try:
+        searched_for = infer_objective(objective, direction)
+    except UsageError as error:
+        wrong.append(str(error))
+    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+        wrong.append(f"--data-dir {data_dir!r}: there is no such folder.")
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    plan = Plan(
+        problem=Problem(
+            hypermodel=reference,
+            data=data or SHIPPED_DATA,
+            data_dir=data_dir,
+            space=space_name,
+            objective=searched_for,
+            epochs=1,
+            patience=0,
+            seed=0,
+        ),
+        engine=Engine.RAY,
+        algorithm=Algorithm.TPE,
+        trials=1,
+        workers=_workers(workers, Engine.RAY),
+        grace_period=1,
+        reduction_factor=3,
+        time_budget_seconds=None,
+        target=None,
+        retrain_epochs=(1,),
+        out=out,
+    )
+    view = make_view(Console())
+    found = []
+    for finding in examine(plan, address):
+        found.append(finding)
+        view.note(str(finding))
+    if not is_ready(found):
+        raise typer.Exit(1)
+    view.note("ready to search")
+
+
+@app.command("resume")
+def resume_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    trials: Annotated[
+        int | None, typer.Option(help="Most trials, those of before included.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of a new trial.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(help="End the search after so many seconds, those of before included."),
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="End the search when the objective has reached this.")
+    ] = None,
+    retrain_epochs: Annotated[
+        str | None, typer.Option(help="Epochs at which the best is retrained, or none.")
+    ] = None,
+) -> None:
+    """Go on with a run that was cut off, or extend a finished one."""
+    wrong: list[str] = []
+    planned = None if retrain_epochs is None else _epochs(retrain_epochs, wrong)
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    changes = Changes(
+        trials=trials,
+        epochs=epochs,
+        workers=workers,
+        time_budget_seconds=time_budget,
+        target=target,
+        retrain_epochs=planned,
+    )
+    view = make_view(Console())
+    _say(resume_run(run_folder, changes, view), view)
+
+
+@app.command("replay")
+def replay_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
+) -> None:
+    """Train one trial again from its record, and compare every epoch with the journal."""
+    view = make_view(Console())
+    found = replay(run_folder, trial, view)
+    if found.is_the_same:
+        view.note(f"trial {trial}: {found.epochs} epochs, each with the same bits as the journal's")
+        return
+    for one in found.differences:
+        view.note(f"epoch {one.epoch}, {one.metric}: {one.now!r}, in the journal {one.then!r}")
+    if found.end is not None:
+        view.note(f"it ended otherwise: {found.end}")
+    view.note(f"trial {trial} is not what it was")
+    raise typer.Exit(1)
+
+
+@app.command("tables")
+def tables_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+) -> None:
+    """Write the tables of a run anew from its journal."""
+    view = make_view(Console())
+    folder = rebuilt(run_folder, view)
+    view.note(f"written: {os.path.relpath(folder.trials_file)}, {folder.epochs_file.name}")
 
 
 @app.command("retrain")
@@ -357,8 +497,7 @@ def _say(outcome: Outcome, view: View) -> None:
         view.note(f"final model ({outcome.evaluation['epochs']} epochs): {', '.join(scores)}")
     view.note(f"kept in {shown}")
     if outcome.reason == INTERRUPTED and outcome.evaluation is None:
-        if outcome.history.best is not None:
-            view.note(f"to train the best so far: fmnist-search retrain {shown}")
+        view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
         view.note(f"to see its trials: fmnist-results show {shown}")
         raise typer.Exit(INTERRUPTED_STATUS)
     view.note(f"to compare: fmnist-results compare {Path(shown).parent}/*")

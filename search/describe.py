@@ -5,15 +5,17 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from search.errors import RunFolderError
+from search.errors import RunFolderError, one_line
 from search.folder import RunFolder, read_json
 from search.history import Objective
-from search.plan import Plan, Problem
+from search.journal import Event
+from search.plan import Engine, Plan, Problem, Scheduler, Tuner
 from search.space import Space
 
 RECORDED_VERSIONS = ("tensorflow", "keras", "keras-tuner", "ray", "optuna", "numpy")
@@ -38,21 +40,76 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
     }
 
 
-def described_problem(folder: RunFolder) -> Problem:
+def read_asked(folder: RunFolder, events: Iterable[Event] = ()) -> dict[str, Any]:
+    """Return run.json's content, or what the journal repeats of it where that file is damaged.
+
+    Args:
+        folder: The run.
+        events: Its journal.
+
+    Raises:
+        RunFolderError: Neither has it.
+    """
+    try:
+        asked = read_json(folder.run_file)
+        if isinstance(asked, dict) and "plan" in asked:
+            return asked
+        damage = RunFolderError(f"{folder.run_file} does not say what was searched.")
+    except RunFolderError as error:
+        damage = error
+    repeated = [event["run"] for event in events if "run" in event]
+    if not repeated:
+        raise damage
+    newest: dict[str, Any] = repeated[-1]
+    return newest
+
+
+def described_problem(folder: RunFolder, asked: dict[str, Any] | None = None) -> Problem:
     """Return the problem that a run was made for.
 
     Raises:
         RunFolderError: Its run.json is damaged, or of another program.
     """
-    asked = read_json(folder.run_file)
+    asked = read_asked(folder) if asked is None else asked
     try:
         row = asked["plan"]["problem"]
         return Problem(**{**row, "objective": _objective(row["objective"])})
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"{folder.run_file} does not say what was searched ({error}): expected what "
-            "`fmnist-search run` writes."
-        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _foreign(folder, error) from error
+
+
+def described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
+    """Return the plan of a run, as it stands.
+
+    Raises:
+        RunFolderError: Its run.json is damaged, or of another program.
+    """
+    problem = described_problem(folder, asked)
+    try:
+        row = dict(asked["plan"])
+        row.pop("algorithm_name", None)
+        tuner = row["tuner"]
+        return Plan(
+            **row
+            | {
+                "problem": problem,
+                "engine": Engine(row["engine"]),
+                "tuner": None if tuner is None else Tuner(tuner),
+                "algorithm": row["algorithm"],
+                "scheduler": Scheduler(row["scheduler"]),
+                "retrain_epochs": tuple(row["retrain_epochs"]),
+                "out": folder.path,
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(folder, error) from error
+
+
+def _foreign(folder: RunFolder, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{folder.run_file} does not say what was searched ({one_line(error)}): expected what "
+        "`fmnist-search run` writes."
+    )
 
 
 def _objective(row: dict[str, Any]) -> Objective:

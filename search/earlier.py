@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from results.columns import RUN_FILE, State
-from search.describe import described_problem
+from search.describe import described_problem, read_asked
 from search.errors import UsageError, nearest, one_line
 from search.folder import RunFolder
 from search.history import History, Objective
@@ -117,7 +117,7 @@ def fitted(earlier: Earlier, space: Space) -> Fitted:
     for trial in earlier.trials:
         gone |= dict.fromkeys(name for name in trial.values if name not in known)
         try:
-            values = _fitted_values(trial.values, space)
+            values = fitted_values(trial.values, space)
         except ValueError as error:
             notes.append(f"{earlier.source}, trial {trial.name} is left out: {error}")
         else:
@@ -128,7 +128,12 @@ def fitted(earlier: Earlier, space: Space) -> Fitted:
     return Fitted(tuple(trials), tuple(notes))
 
 
-def _fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
+def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
+    """Return a configuration as a space can hold it; what is new takes its default.
+
+    Raises:
+        ValueError: The space does not allow a value.
+    """
     fitting: Values = {}
     for parameter in space:
         if not parameter.is_active(fitting) or parameter.name in fitting:
@@ -157,13 +162,13 @@ def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
 
 def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     folder = RunFolder.open(path)
-    searched = described_problem(folder).objective
+    content = read(folder.journal_file)
+    searched = described_problem(folder, read_asked(folder, content.events)).objective
     if searched != objective:
         raise UsageError(
             f"{str(path)!r} was searched for {searched.name} ({searched.mode}), not for "
             f"{objective.name} ({objective.mode}): expected the same objective."
         )
-    content = read(folder.journal_file)
     if content.damaged_lines:
         yield f"damaged lines of its journal: {list(content.damaged_lines)}"
     for trial in History.replay(searched, content.events).trials.values():

@@ -5,10 +5,15 @@ Each message says what came and where, what was expected and what to do.
 
 import difflib
 import re
+import sysconfig
 import textwrap
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 MAX_MESSAGE_CHARACTERS = 400
+# Where Python keeps what is not the user's own.
+LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
 
 
 class SearchError(Exception):
@@ -57,6 +62,12 @@ class FailureLimitError(SearchError, RuntimeError):
     exit_status = 1
 
 
+class RayLostError(SearchError):
+    """Ray has ended on this machine; what ran is unfinished and can be gone on with."""
+
+    exit_status = 1
+
+
 class TrainingError(SearchError):
     """Retraining or evaluating the best configuration failed."""
 
@@ -72,6 +83,23 @@ def one_line(error: BaseException) -> str:
     words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()
     text = " ".join(words) or "no message"
     return f"{type(error).__name__}: {textwrap.shorten(text, MAX_MESSAGE_CHARACTERS)}"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return an error's traceback, the lines of the user's own code first."""
+    whole = "".join(traceback.format_exception(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_a_librarys(frame.filename)]
+    if not own or len(own) == len(frames):
+        return whole
+    lines = "".join(traceback.format_list(own))
+    return f"In your own code:\n{lines}{one_line(error)}\n\nIn full:\n{whole}"
+
+
+def _is_a_librarys(filename: str) -> bool:
+    path = Path(filename)
+    ours = path.is_relative_to(Path(__file__).parent)
+    return ours or filename.startswith("<") or any(path.is_relative_to(one) for one in LIBRARIES)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,12 @@ from typing import Any
 
 from results import columns
 from search.errors import RunFolderError
+from search.lock import RunLock, Say
+
+# Less than this is not enough for the weights and states of a run.
+MIN_FREE_BYTES = 500 * 1024**2
+# What stands for a moment beside what it will take the place of.
+LEFTOVERS = (".[0-9]*-*", ".fresh-*")
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class RunFolder:
             RunFolderError: There is no run.
         """
         folder = cls(path.resolve())
-        if not folder.run_file.is_file():
+        if not (folder.run_file.is_file() or folder.journal_file.is_file()):
             raise RunFolderError(
                 f"{str(path)!r} is no run: expected a folder with {columns.RUN_FILE}, as "
                 "`fmnist-search run` makes it."
@@ -79,6 +85,10 @@ class RunFolder:
     def final(self) -> Path:
         return self.path / columns.FINAL_DIR
 
+    @property
+    def lock_file(self) -> Path:
+        return self.path / columns.LOCK_FILE
+
     def best_weights_file(self, trial: int) -> Path:
         """Weights of a trial's best epoch."""
         return self.checkpoints / f"trial-{trial:05d}-best.weights.h5"
@@ -86,6 +96,17 @@ class RunFolder:
     def state_file(self, trial: int) -> Path:
         """Whole state of an unfinished trial; the one before stands beside it."""
         return self.checkpoints / f"trial-{trial:05d}-state.npz"
+
+    def retraining_state_file(self, trial: int, epochs: int) -> Path:
+        """Whole state of an unfinished retraining."""
+        return self.checkpoints / f"retraining-{trial:05d}-{epochs:05d}-state.npz"
+
+    def sweep(self) -> None:
+        """Remove what processes that are gone were about to write."""
+        for place in (self.path, self.checkpoints):
+            place.mkdir(exist_ok=True)
+            for left in (one for pattern in LEFTOVERS for one in place.glob(pattern)):
+                left.unlink(missing_ok=True)
 
     def build_config_file(self, trial: int) -> Path:
         """What a model of a trial that declares no input shape is built with."""
@@ -114,6 +135,52 @@ def taken(path: Path) -> str:
         f"--out {str(path)!r} exists already: expected a new folder, so that no run is lost. "
         "Name another, or move that one away."
     )
+
+
+@dataclass(frozen=True)
+class Held:
+    """A run folder, and the lock by which this process is its one driver."""
+
+    folder: RunFolder
+    lock: RunLock
+
+
+@contextmanager
+def new_run(path: Path, say: Say) -> Iterator["Held"]:
+    """Make a run folder and hold it; it is removed where nothing was recorded in it.
+
+    Raises:
+        RunFolderError: Something stands there already, or it cannot be made.
+    """
+    folder = RunFolder.create(path)
+    try:
+        with held(folder, say) as run:
+            yield run
+    finally:
+        if not folder.journal_file.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+@contextmanager
+def held(folder: RunFolder, say: Say) -> Iterator["Held"]:
+    """Be the one driver of a run meanwhile.
+
+    Raises:
+        RunFolderError: Another is, or the folder cannot be written.
+    """
+    lock = RunLock(folder.lock_file, say=say)
+    try:
+        yield Held(folder, lock)
+    finally:
+        lock.release()
+
+
+def unwritable(out: Path) -> str | None:
+    """Return why no run folder can be made there, or gone on with; None where one can."""
+    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."
 
 
 @contextmanager

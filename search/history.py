@@ -50,6 +50,13 @@ def has_diverged(metrics: Mapping[str, float | None], objective: Objective) -> b
     return metrics.get(objective.name, 0.0) is None or metrics.get("loss", 0.0) is None
 
 
+def divergence(metrics: Mapping[str, float | None], objective: Objective, epoch: int) -> str:
+    """Say what of a diverged epoch is no finite number."""
+    names = dict.fromkeys(("loss", objective.name))
+    which = " and ".join(name for name in names if metrics.get(name, 0.0) is None)
+    return f"{which} no finite number in epoch {epoch}"
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """One trained epoch, as its trial reported it."""
@@ -69,7 +76,13 @@ class EpochRecord:
 
 @dataclass
 class TrialRecord:
-    """One trial: its configuration, its epochs, how it ended."""
+    """One trial: its configuration, its epochs, how it ended.
+
+    Attributes:
+        planned_epochs: Most epochs that it may train; a schedule of its own ends with them.
+        retries: How often it failed and was begun again.
+        deaths: How often it ended its process since it last reported an epoch.
+    """
 
     trial: int
     values: Values
@@ -84,6 +97,20 @@ class TrialRecord:
     path: str | None = None
     path_reason: str | None = None
     continued_from: int = 0
+    planned_epochs: int | None = None
+    retries: int = 0
+    deaths: int = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether there is more of it to train: it runs, or was interrupted and can go on."""
+        was_interrupted = self.state is State.INTERRUPTED and self.error is None
+        return self.state is State.RUNNING or was_interrupted
+
+    @property
+    def was_told_to_stop(self) -> bool:
+        """Whether the scheduler's decision on its newest epoch was to stop it."""
+        return bool(self.epochs) and self.epochs[-1].decision is Decision.STOP
 
     @property
     def best_value(self) -> float | None:
@@ -109,6 +136,8 @@ class History:
         self.trials: dict[int, TrialRecord] = {}
         self.best: EpochRecord | None = None
         self.epochs_trained = 0
+        # Every epoch on which the scheduler decided, in order, those trained again included.
+        self.judged: list[EpochRecord] = []
         self.ended_seconds: float | None = None
         self.end_reason: str | None = None
 
@@ -125,14 +154,20 @@ class History:
         kind = event["event"]
         if kind == "search_ended":
             self.ended_seconds, self.end_reason = event["at_seconds"], event["reason"]
+        elif kind == "search_resumed":
+            self.ended_seconds = self.end_reason = None
         elif kind == "trial_started":
             self._start(event)
         elif event.get("trial") in self.trials:
             trial = self.trials[event["trial"]]
             if kind == "trial_retried":
-                self._start(event | {"values": trial.values})
+                self._start(event | {"values": trial.values, "epochs": trial.planned_epochs})
+                self.trials[event["trial"]].retries = trial.retries + 1
             elif kind == "trial_restarted":
                 trial.attempt += 1
+                trial.state, trial.ended_seconds = State.RUNNING, None
+            elif kind == "worker_lost":
+                trial.deaths += event["by_trial"]
             elif kind == "epoch":
                 self._add_epoch(trial, event)
             elif kind == "trial_ended":
@@ -147,9 +182,19 @@ class History:
         """Return the number of trials in a state."""
         return sum(trial.state is state for trial in self.trials.values())
 
+    @property
+    def next_trial(self) -> int:
+        """Number of the trial that is to start next."""
+        # One of which the journal lost the start leaves a gap, and is trained again.
+        return next(n for n in range(len(self.trials) + 1) if n not in self.trials)
+
     def running(self) -> list[TrialRecord]:
         """Return the trials that have started and not ended."""
         return [trial for trial in self.trials.values() if trial.state is State.RUNNING]
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Return the trials that there is more of to train."""
+        return [trial for trial in self.trials.values() if trial.is_unfinished]
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials that reported a value, best first; of equals the earlier first."""
@@ -161,7 +206,11 @@ class History:
         known = self.trials.get(event["trial"])
         attempt = known.attempt + 1 if known else 1
         self.trials[event["trial"]] = TrialRecord(
-            event["trial"], event["values"], event["at_seconds"], attempt=attempt
+            event["trial"],
+            event["values"],
+            event["at_seconds"],
+            attempt=attempt,
+            planned_epochs=event.get("epochs"),
         )
         if known:
             # A repeated trial starts over: the best is again what has really been reported.
@@ -190,10 +239,13 @@ class History:
             trial.continued_from = event["path"]["continued_from"] or trial.continued_from
         self._forget_repeated(trial, record)
         trial.epochs.append(record)
+        trial.deaths = 0
         trial.values = event.get("values") or trial.values
         self.epochs_trained += 1
         if record.execution > 0:
             return  # a repeated training counts in the score that the trial ends with
+        if not has_diverged(record.metrics, self.objective):
+            self.judged.append(record)
         if self.objective.is_better(record.objective, trial.best_value):
             trial.best = record
         if self.objective.is_better(record.objective, self.best_value):

@@ -18,18 +18,35 @@ from search.errors import RunFolderError
 VERSION = 1
 SYNC_SECONDS = 1.0
 # Events after which nothing may be lost, not even to a power cut.
-SYNCED_EVENTS = frozenset({"search_started", "trial_ended", "search_ended"})
+SYNCED_EVENTS = frozenset({"search_started", "search_resumed", "trial_ended", "search_ended"})
 
 Event = dict[str, Any]
 
 
 class Journal:
-    """Appends events to a run's journal."""
+    """Appends events to a run's journal.
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        path: The file; it is made where it does not exist, and gone on with where it does.
+        clock: Seconds, for the times at which it is synced.
+        guard: Called before each event; raises where another driver has taken the run over.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._clock = clock
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._guard = guard
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._end_torn_line()
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be written ({error.strerror}).") from error
         self._synced_at = clock()
 
     def append(self, event: Event) -> None:
@@ -38,6 +55,7 @@ class Journal:
         Raises:
             RunFolderError: It could not be written, for example because the disk is full.
         """
+        self._guard()
         line = encode(event)
         try:
             size = os.fstat(self._handle).st_size
@@ -58,6 +76,12 @@ class Journal:
         """Sync to disk and close."""
         os.fsync(self._handle)
         os.close(self._handle)
+
+    def _end_torn_line(self) -> None:
+        """Put an end to a line that was cut off, so that it does not take the next one with it."""
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            os.write(self._handle, b"\n")
 
     def _sync_when_due(self, event: Event) -> None:
         now = self._clock()
@@ -94,6 +118,8 @@ def decode(line: bytes) -> Event:
     body = json.loads(line)
     if not isinstance(body, dict) or body.pop("crc", None) != _checksum(body):
         raise ValueError("checksum does not match")
+    if not {"version", "event"} <= set(body):
+        raise ValueError("no event")
     return body
 
 
@@ -101,7 +127,7 @@ def read(path: Path) -> JournalContent:
     """Read a journal; a damaged line costs that line only.
 
     Raises:
-        RunFolderError: The file cannot be read.
+        RunFolderError: The file cannot be read, or a newer version wrote it.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -111,8 +137,14 @@ def read(path: Path) -> JournalContent:
     for number, line in enumerate(lines, start=1):
         try:
             events.append(decode(line))
-        except ValueError:  # also covers JSON and UTF-8 errors
+        except (ValueError, RecursionError):  # also covers JSON and UTF-8 errors
             damaged.append(number)
+            continue
+        if events[-1]["version"] != VERSION:
+            raise RunFolderError(
+                f"{path}, line {number}: its format is version {events[-1]['version']}, this "
+                f"program reads version {VERSION}. Use the fmnist-search that wrote it, or a newer."
+            )
     return JournalContent(tuple(events), tuple(damaged))
 
 

@@ -29,6 +29,7 @@ STATUSES = {
     State.FAILED: "FAILED",
     State.OUT_OF_MEMORY: "FAILED",
     State.LOST: "FAILED",
+    State.HUNG: "FAILED",
     State.INTERRUPTED: "INVALID",
 }
 
@@ -80,6 +81,25 @@ class OracleSearcher(Searcher):
             numbers = {own: number for number, own in self._ids.items()}
             values[FORMER_TRIAL] = str(numbers[str(values[FORMER_TRIAL])])
         return values
+
+    def adopt(self, trial: int, values: Values) -> None:
+        """Ask the oracle again, which then proposes what it did, and hold it to the record.
+
+        Its own bookkeeping, such as Hyperband's rounds, is brought up to date by that.
+        """
+        if not isinstance(self.propose(trial), dict):  # it knows other trials as ended than it did
+            self._give_out(trial)
+        proposed = self._oracle.get_trial(self._ids[trial]).hyperparameters
+        former = values.get(FORMER_TRIAL)
+        own = {} if former is None else {FORMER_TRIAL: self._ids[int(former)]}
+        proposed.values = dict(values) | own
+
+    def _give_out(self, trial: int) -> None:
+        name = f"adopted-{trial}"
+        made = kt.engine.trial.Trial(self._oracle.get_space(), name, status="RUNNING")
+        self._oracle.trials[name] = self._oracle.ongoing_trials[str(trial)] = made
+        self._oracle.start_order.append(name)
+        self._ids[trial] = name
 
     def grow(self, news: Space) -> None:
         """Take in parameters that a trial was the first to register.

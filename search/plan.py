@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -14,7 +13,7 @@ from search.folder import taken
 from search.history import Objective
 
 CHECKPOINT_SECONDS = 10.0
-MIN_FREE_BYTES = 500 * 1024**2
+HUNG_AFTER_SECONDS = 3600.0
 
 
 class Engine(StrEnum):
@@ -111,6 +110,7 @@ class Plan:
         reuse_workers: Whether a worker process serves many trials.
         checkpoint_seconds: No more training than this, or one epoch where that is longer, is lost
             with a worker process; 0 keeps the state after every epoch.
+        hung_after_seconds: A trial that reports no epoch for so long is ended; None: none is.
         kept_weights: So many of the best trials keep their weights; None: all do.
         out: The run folder to make.
     """
@@ -133,6 +133,7 @@ class Plan:
     warm_start: str | None = None
     reuse_workers: bool = True
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    hung_after_seconds: float | None = HUNG_AFTER_SECONDS
     kept_weights: int | None = 10
 
     @property
@@ -140,21 +141,16 @@ class Plan:
         """The algorithm in the words of the engine that runs it."""
         return str(self.tuner if self.engine is Engine.KERAS_TUNER else self.algorithm)
 
-    def check(self) -> None:
-        """Check everything that can be known before work starts.
-
-        Raises:
-            UsageError: Names everything that is wrong, a line each.
-        """
-        problems = list(self._problems())
-        if problems:
-            raise UsageError("\n".join(problems))
-
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
         return asdict(self) | {"algorithm": self.algorithm_name, "out": str(self.out)}
 
-    def _problems(self) -> Iterator[str]:
+    def problems(self, *, is_new: bool) -> Iterator[str]:
+        """Say everything that is wrong with what was asked, a line each.
+
+        Args:
+            is_new: Whether the run folder is still to be made.
+        """
         problem = self.problem
         whole_numbers = {
             "--trials": (self.trials, 1),
@@ -186,9 +182,10 @@ class Plan:
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
         if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():
             yield f"--data-dir {problem.data_dir!r}: there is no such folder."
-        if self.out.exists():
+        if self.hung_after_seconds is not None and self.hung_after_seconds <= 0:
+            yield f"--hung-after {self.hung_after_seconds}: expected more than 0 seconds."
+        if is_new and self.out.exists():
             yield taken(self.out)
-        yield from _disk_problems(self.out)
 
 
 def available_cores() -> int:
@@ -215,15 +212,3 @@ def infer_objective(name: str, direction: str | None) -> Objective:
         f"--objective {name!r}: it is not known whether more or less of it is better. "
         "Say so by --direction max or --direction min."
     )
-
-
-def _disk_problems(out: Path) -> Iterator[str]:
-    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    if not os.access(folder, os.W_OK):
-        yield f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        yield (
-            f"--out {str(out)!r}: {free / 1024**2:.0f} MB are free there, a run needs "
-            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room, or name another disk."
-        )

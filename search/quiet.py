@@ -1,7 +1,9 @@
 """Keeping foreign noise off the user's screen."""
 
 import contextlib
+import io
 import os
+import warnings
 from collections.abc import Iterator
 
 
@@ -20,3 +22,11 @@ def silent_errors() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def quiet_training() -> Iterator[None]:
+    """Keep off the screen what keras-tuner writes of a failed trial: its end tells it."""
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

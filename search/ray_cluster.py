@@ -1,23 +1,30 @@
 """Ray, told what we need before it is imported, started and ended with a run."""
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
 
 from search.data import Data, load_data
-from search.errors import ProblemError, one_line
+from search.errors import ProblemError, RayLostError, one_line
 from search.plan import Problem
 from search.quiet import silent_errors
 
 if TYPE_CHECKING:
     import ray
+
+Result = TypeVar("Result")
 
 # Found by running Ray 2.60: all of these are read when Ray is imported or started.
 ENVIRONMENT = {
@@ -36,9 +43,45 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Paragraphs on what a trial's line says: which process was lost, and why.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": (
+        "A worker died or was killed|low on memory|has been marked dead|Raylet is terminated"
+    ),
 }
 
 CONNECT_SECONDS = 10.0
+LOSSES_WITHOUT_PROGRESS = 2
+END_SECONDS = 30.0
+NODE_SECONDS = 300.0
+VMSTAT = Path("/proc/vmstat")
+# Of the Ray that this process started, if it did.
+_raylet: psutil.Process | None = None
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a trial is trained.
+
+    Attributes:
+        worker: Host and process id, as tables show them.
+        node: Ray's name of the node.
+        pid: The process id on that node.
+        oom_kills: How many processes that system had ended for want of memory till then.
+    """
+
+    worker: str
+    node: str
+    pid: int
+    oom_kills: int
+
+    @classmethod
+    def of_this_process(cls) -> "Whereabouts":
+        """Return where this process is."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        return cls(name, node, os.getpid(), oom_kills())
 
 
 def prepare_environment(address: str | None = None) -> None:
@@ -59,19 +102,38 @@ def prepare_environment(address: str | None = None) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
-def stored_data(problem: Problem, *, needs_test: bool) -> "ray.ObjectRef[Data]":
+@dataclass(frozen=True)
+class Stored:
+    """What all trials train on, once in a node's shared memory.
+
+    Attributes:
+        content: The splits, or the arguments of ``fit``.
+        digest: What equal data share, where it is asked for.
+    """
+
+    content: "ray.ObjectRef[Any]"
+    digest: "ray.ObjectRef[str] | None" = None
+
+
+def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
     """Have the data loaded once, by a process of its own, into the node's shared memory.
 
     Returns:
-        A reference at once; ``fetch`` waits for what it refers to.
+        References at once; ``fetch`` waits for what they refer to.
     """
     import ray
 
-    return ray.remote(num_cpus=0)(load_data).remote(problem, needs_test=needs_test)
+    load = ray.remote(num_cpus=0, num_returns=2)(_load)
+    return Stored(*load.remote(problem, needs_test=needs_test))
 
 
-def fetch(stored: "ray.ObjectRef[Data]") -> Data:
-    """Return the data, its arrays read-only and in shared memory.
+def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
+    data = load_data(problem, needs_test=needs_test)
+    return data, data.digest()
+
+
+def fetch(stored: "ray.ObjectRef[Any]") -> Any:
+    """Return what was stored, its arrays read-only and in shared memory.
 
     Raises:
         ProblemError: Loading failed.
@@ -79,19 +141,71 @@ def fetch(stored: "ray.ObjectRef[Data]") -> Data:
     import ray
 
     try:
-        data: Data = ray.get(stored)
+        return ray.get(stored)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ProblemError):
             raise error.cause from None
         raise ProblemError(f"Loading the data failed: {one_line(error.cause)}") from error
     except ray.exceptions.RayError as error:
         raise ProblemError(f"Loading the data failed: {one_line(error)}") from error
-    return data
+
+
+class RenewableRay:
+    """A Ray with what trials train on; started anew where it is lost.
+
+    Args:
+        opens: Makes what starts and ends it.
+        stores: Puts the data into it.
+        say: Told when it is lost.
+    """
+
+    def __init__(
+        self,
+        opens: Callable[[], AbstractContextManager[None]],
+        stores: Callable[[], Stored],
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        self._opens = opens
+        self._stores = stores
+        self._say = say
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "RenewableRay":
+        self._stack.enter_context(self._opens())
+        self.stored = self._stores()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def searched(self, search: Callable[[Stored], None], progress: Callable[[], int]) -> None:
+        """Search until it is done, on as many Rays as that takes.
+
+        Args:
+            search: Called with what is stored; goes on where it left off.
+            progress: Counts the epochs trained.
+
+        Raises:
+            RayLostError: Two were lost without an epoch in between.
+        """
+        losses, epochs = 0, progress()
+        while True:
+            try:
+                return search(self.stored)
+            except RayLostError as lost:
+                losses, epochs = (losses + 1 if progress() == epochs else 1), progress()
+                if losses == LOSSES_WITHOUT_PROGRESS:
+                    raise
+                self._say(f"{lost}: Ray is started again, and what ran goes on")
+            self._stack.close()
+            self.__enter__()
 
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[None]:
     """Run a Ray of this machine alone, with so many slots of one CPU each."""
+    global _raylet
     prepare_environment()
     import ray
 
@@ -108,10 +222,17 @@ def local_cluster(workers: int) -> Iterator[None]:
                 logging_level="ERROR",
                 _temp_dir=scratch,
             )
+        _raylet = _started_raylet()
         yield
     finally:
+        _raylet = None
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _started_raylet() -> psutil.Process | None:
+    children = psutil.Process().children()
+    return next((child for child in children if child.name() == "raylet"), None)
 
 
 @contextmanager
@@ -161,6 +282,127 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
+def is_up() -> bool:
+    """Tell whether the Ray that this process started still runs; of another it is believed."""
+    try:
+        return _raylet is None or _raylet.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_node_up(where: Whereabouts) -> bool:
+    """Tell whether a trial's node is there, so that its process alone has ended."""
+    import ray
+
+    try:
+        return any(node["NodeID"] == where.node and node["Alive"] for node in ray.nodes())
+    except ray.exceptions.RayError:
+        return False
+
+
+def oom_kills() -> int:
+    """Return how many processes this system has ended for want of memory (Linux; else 0)."""
+    try:
+        lines = VMSTAT.read_text().splitlines()
+        return next((int(n) for key, n in map(str.split, lines) if key == "oom_kill"), 0)
+    except OSError:
+        return 0
+
+
+class OutOfMemory:
+    """Tells whether a process that ended was ended by its system for want of memory.
+
+    The system counts such ends and names nobody: the first process of a node that is found ended
+    after the count has grown is taken for the one.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[str, int] = {}
+
+    def know(self, where: Whereabouts) -> None:
+        """Take in what a node had counted when a trial began there."""
+        self._counted.setdefault(where.node, where.oom_kills)
+
+    def ended(self, where: Whereabouts) -> bool:
+        """Tell whether it was a trial's process that has been counted."""
+        counted = _on_node(where, oom_kills) or 0
+        has_grown = counted > self._counted[where.node]
+        self._counted[where.node] = max(counted, self._counted[where.node])
+        return has_grown
+
+
+def end_process(where: Whereabouts) -> None:
+    """End the process of a trial, whatever it is doing."""
+    _on_node(where, _kill, where.pid)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _on_node(where: Whereabouts, function: Callable[..., Result], *arguments: Any) -> Result | None:
+    """Call a function on a trial's node; None where that node does not answer."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if where.node == ray.get_runtime_context().get_node_id():
+        return function(*arguments)
+    there = NodeAffinitySchedulingStrategy(where.node, soft=False)
+    task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there)
+    try:
+        result: Result = ray.get(task.remote(*arguments), timeout=END_SECONDS)
+    except ray.exceptions.RayError:
+        return None
+    return result
+
+
+def on_this_node(error: ProblemError) -> ProblemError:
+    """Name the node, where there are several, on which a package is missing."""
+    import ray
+
+    if not isinstance(error.__cause__, ImportError) or len(ray.nodes()) < 2:
+        return error
+    named = ProblemError(f"on node {socket.gethostname()}: {error}")
+    named.__cause__ = error.__cause__
+    return named
+
+
+def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Result | str]:
+    """Call a function once on each node of the cluster.
+
+    Returns:
+        What it returned; of a node where it could not be called, why, with the node's name.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {
+        node["NodeManagerHostname"]: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(*arguments)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    told: list[Result | str] = []
+    for host, answer in asked.items():
+        try:
+            told.append(ray.get(answer, timeout=NODE_SECONDS))
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            told.append(f"{host}: {one_line(cause)}")
+    return told
+
+
+def _sees(path: str) -> tuple[str, bool]:
+    return socket.gethostname(), os.path.exists(path)
+
+
+def _has_seen(look: tuple[str, bool] | str) -> bool:
+    return not isinstance(look, str) and look[1]
+
+
 def check_folder_is_shared(folder: Path) -> None:
     """Check that every node of the cluster sees the same run folder.
 
@@ -168,24 +410,16 @@ def check_folder_is_shared(folder: Path) -> None:
         ProblemError: Names the nodes that do not.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2:
+    if len([node for node in ray.nodes() if node["Alive"]]) < 2:
         return
     marker = folder / f".seen-{secrets.token_hex(8)}"
     marker.touch()
     try:
-        sees = ray.remote(num_cpus=0)(os.path.exists)
-        looks = {
-            node["NodeManagerHostname"]: sees.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(str(marker))
-            for node in nodes
-        }
-        blind = [host for host, look in looks.items() if not ray.get(look)]
+        looks = on_every_node(_sees, str(marker))
     finally:
         marker.unlink()
+    blind = [look if isinstance(look, str) else look[0] for look in looks if not _has_seen(look)]
     if blind:
         raise ProblemError(
             f"{str(folder)!r} is not seen by {', '.join(blind)}: expected a folder that all nodes "

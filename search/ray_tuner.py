@@ -6,8 +6,8 @@ import operator
 import os
 import random
 import tempfile
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -31,16 +31,23 @@ from search.errors import (
     objective_not_reported,
     one_line,
 )
-from search.folder import RunFolder, read_json
+from search.folder import Held, RunFolder, held, new_run, read_json
 from search.history import DEFAULT_OBJECTIVE, History
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
 from search.plan import ASHA, Engine, Plan, Problem, Scheduler, available_cores
-from search.ray_cluster import check_folder_is_shared, cluster, prepare_environment
-from search.recorder import Clock
-from search.run import earlier_of, recorded
+from search.ray_cluster import (
+    RenewableRay,
+    Stored,
+    check_folder_is_shared,
+    cluster,
+    prepare_environment,
+)
+from search.recorder import Clock, later, since_now
+from search.resume import Former, read_former
+from search.run import earlier_of, ray_engine, recorded
 from search.searchers import Searcher
-from search.session import make_searcher
+from search.session import Beginning, Session, make_searcher
 from search.settings import AUTO, Settings, checked, plain_objective
 from search.space import Space
 from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
@@ -81,6 +88,7 @@ class RayTuner(MendedTuner):
         fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call, where that is
             known to give Keras's numbers.
         reuse_workers: Whether a worker process serves many trials.
+        hung_after: Seconds without an epoch after which a trial is ended. Default: never.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_model_size: A model with more trainable weights fails its trial.
         optimizer: To compile with, in the place of the builder's own.
@@ -118,6 +126,7 @@ class RayTuner(MendedTuner):
         warm_start: Any = None,
         fast_epoch: bool = True,
         reuse_workers: bool = True,
+        hung_after: float | None = None,
         executions_per_trial: int = 1,
         max_model_size: int | None = None,
         optimizer: Any = None,
@@ -151,6 +160,7 @@ class RayTuner(MendedTuner):
         self._warm_start = None if warm_start is None else os.fspath(warm_start)
         self._fast_epoch = fast_epoch
         self._reuse_workers = reuse_workers
+        self._hung_after = hung_after
         self._overwrites = overwrite
         self._registered = _config(settings)
         self._run_folder = RunFolder(_path(directory, project_name))
@@ -194,7 +204,7 @@ class RayTuner(MendedTuner):
             keras_tuner.errors.FatalError: A trial raised one.
             KeyboardInterrupt: The user ended the search; what was found is kept.
         """
-        started = time.monotonic()
+        clock = since_now()
         prepare_environment(self._address)
         view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
         if self._is_done():
@@ -209,9 +219,16 @@ class RayTuner(MendedTuner):
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch())
             carried = packed(arguments, scratch)
-            stack.enter_context(cluster(self._address, available_cores()))
-            self._run_folder.path.parent.mkdir(parents=True, exist_ok=True)
-            check_folder_is_shared(self._run_folder.path.parent)
+            run = stack.enter_context(self._held(view))
+            former = self._former(carried, view)
+            task = replace(task, seed=former.plan.problem.seed) if former else task
+            ray = RenewableRay(
+                partial(cluster, self._address, available_cores()),
+                partial(_stored, carried),
+                say=view.note,
+            )
+            stack.enter_context(ray)
+            check_folder_is_shared(self._run_folder.path)
             plan = self._plan(carried, task)
             stopping = (
                 "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
@@ -220,16 +237,17 @@ class RayTuner(MendedTuner):
                 f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once (their "
                 "processes take about 20 seconds to start)"
             )
-            searcher = self._searcher(plan, scratch)
             self.on_search_begin()
             self._run(
                 plan,
                 task,
-                carried,
+                ray,
                 view,
-                searcher=searcher,
+                run=run,
+                former=former,
+                searcher=self._searcher(plan, scratch),
                 earlier=earlier,
-                clock=lambda: time.monotonic() - started,
+                clock=later(clock, former.seconds) if former else clock,
             )
             self.on_search_end()
 
@@ -237,49 +255,45 @@ class RayTuner(MendedTuner):
         self,
         plan: Plan,
         task: Task,
-        arguments: FitArguments,
+        ray: RenewableRay,
         view: View,
         *,
+        run: Held,
+        former: Former | None,
         searcher: Searcher,
         earlier: Earlier | None,
         clock: Clock,
     ) -> None:
-        from search.engines import ray_tune
-
-        self._history = history = History(self._objective)
+        self._history = history = former.history if former else History(self._objective)
         stopping = Stopping(
             plan,
             history,
             clock,
             max_consecutive_failed_trials=self.oracle.max_consecutive_failed_trials,
         )
-        engine = partial(
-            ray_tune.search, task=task, stored=_stored(arguments), space=searcher.space
-        )
-        if self._run_folder.path.exists():
-            moved = _move_away(self._run_folder.path)
-            if moved is not None:
-                view.note(f"{self.project_dir}: what was there is now in {moved.name}")
         self._overwrites = False  # what follows is this tuner's own
-        self.oracle.clear()
-        reason = recorded(
-            plan,
-            engine,
-            view,
-            history,
-            stopping,
-            earlier=earlier,
-            searcher=searcher,
-            listeners=[self._keep_book, self._call_hooks],
-            clock=clock,
+        begin = Beginning(
+            partial(
+                Session.open,
+                plan,
+                history=history,
+                view=view,
+                run=run,
+                former=former,
+                earlier=earlier,
+                searcher=searcher,
+                listeners=[self._keep_book, self._call_hooks],
+                clock=clock,
+            )
         )
+        reason = recorded(plan, ray_engine(task, ray, history, searcher.space), begin, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)
         view.note(ending(reason, history))
         if reason == INTERRUPTED:
             view.note(
                 f"kept in {self.project_dir}: `fmnist-results show {self.project_dir}` lists it, "
-                "and a tuner of that name reads it"
+                "and this script, run again with overwrite=False, goes on with it"
             )
             raise KeyboardInterrupt
 
@@ -363,14 +377,50 @@ class RayTuner(MendedTuner):
                 f"{str(path)!r} holds no run of RayTuner: expected a new folder, so that nothing "
                 "is lost. Name another directory or project_name."
             )
-        # A search that found nothing makes room for the next try.
-        if not self._overwrites and self._history.best is not None:
+
+    def _goes_on(self) -> bool:
+        """Tell whether the folder holds a search that this one goes on with.
+
+        One that found nothing makes room for the next try.
+        """
+        has_something = self._history.best is not None or bool(self._history.unfinished())
+        return not self._overwrites and has_something
+
+    @contextlib.contextmanager
+    def _held(self, view: View) -> Iterator[Held]:
+        """Hold the run folder, a new one where there is nothing to go on with."""
+        path = self._run_folder.path
+        if self._goes_on():
+            with held(self._run_folder, view.note) as run:
+                yield run
+            return
+        if path.exists():
+            moved = _move_away(path)
+            if moved is not None:
+                view.note(f"{self.project_dir}: what was there is now in {moved.name}")
+        self.oracle.clear()
+        with new_run(path, view.note) as run:
+            yield run
+
+    def _former(self, arguments: FitArguments, view: View) -> Former | None:
+        """Read the search that is gone on with.
+
+        Raises:
+            UsageError: It was made with other data.
+        """
+        if not self._goes_on():
+            return None
+        former = read_former(self._run_folder.path)
+        for note in former.notes:
+            view.note(note)
+        data = described(arguments)
+        if data != former.plan.problem.data:
             raise UsageError(
-                f"{str(path)!r} holds a search of {len(self._history.trials)} trials, which is "
-                "not continued: make the tuner anew with another project_name (and with "
-                f"warm_start={str(path)!r} to learn from it), or with overwrite=True, which moves "
-                f"it to {path.name}.previous."
+                f"{self.project_dir!r} was searched with other data ({former.plan.problem.data}, "
+                f"now {data}): its figures would not be of one problem. Give search the same, or "
+                "name another project_name."
             )
+        return former
 
     def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
         kwargs = dict(given)
@@ -449,6 +499,7 @@ class RayTuner(MendedTuner):
             out=self._run_folder.path,
             warm_start=self._warm_start,
             reuse_workers=self._reuse_workers,
+            hung_after_seconds=self._hung_after,
             # Hyperband trains on from the weights of any trial of a round.
             kept_weights=None if isinstance(oracle, kt.oracles.HyperbandOracle) else 10,
         )
@@ -589,11 +640,11 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _stored(arguments: FitArguments) -> Any:
+def _stored(arguments: FitArguments) -> Stored:
     import ray
 
     try:
-        return ray.put(arguments)
+        return Stored(ray.put(arguments))
     except Exception as error:
         raise ProblemError(
             f"the arguments of search cannot be sent to the workers ({one_line(error)}): expected "

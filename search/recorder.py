@@ -13,11 +13,24 @@ from search.space import Values
 
 Listener = Callable[[Event], None]
 Clock = Callable[[], float]
+# From here on by a clock that nobody sets back.
+_STARTED = time.monotonic() - (time.time() - psutil.Process().create_time())
 
 
 def seconds_since_process_start() -> float:
     """Return the seconds since this process began, imports included."""
-    return time.time() - psutil.Process().create_time()
+    return time.monotonic() - _STARTED
+
+
+def since_now() -> Clock:
+    """Return a clock that begins now."""
+    now = time.monotonic()
+    return lambda: time.monotonic() - now
+
+
+def later(clock: Clock, seconds: float) -> Clock:
+    """Return a clock that goes on from so many seconds: those of a search before it was cut off."""
+    return lambda: seconds + clock()
 
 
 class Recorder:
@@ -54,8 +67,16 @@ class Recorder:
         """Record a finished trial of an earlier search, from which the searcher learns."""
         self._record("earlier_trial", values=values, score=score, source=source)
 
-    def trial_started(self, trial: int, values: Values) -> None:
-        self._record("trial_started", trial=trial, values=values)
+    def search_resumed(self, **fields: Any) -> None:
+        self._record("search_resumed", **fields)
+
+    def trial_started(self, trial: int, values: Values, *, epochs: int | None = None) -> None:
+        """Record a trial's configuration and the most epochs that it may train."""
+        self._record("trial_started", trial=trial, values=values, epochs=epochs)
+
+    def worker_lost(self, trial: int, error: str, *, by_trial: bool) -> None:
+        """Record that a trial's process is gone, by its own doing or with its node."""
+        self._record("worker_lost", trial=trial, error=error, by_trial=by_trial)
 
     def epoch(self, trial: int, report: dict[str, Any], *, decision: Decision, worker: str) -> None:
         """Record an epoch: what the trial reported of it and what the scheduler decided."""
@@ -66,7 +87,7 @@ class Recorder:
         self._record("trial_retried", trial=trial, error=error)
 
     def trial_restarted(self, trial: int) -> None:
-        """Record that a trial's process was lost, and another goes on with it or begins again."""
+        """Record that another process goes on with an unfinished trial, or begins it again."""
         self._record("trial_restarted", trial=trial)
 
     def trial_ended(self, trial: int, state: State, **fields: Any) -> None:

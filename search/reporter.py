@@ -12,10 +12,10 @@ import keras
 import keras_tuner as kt
 
 from search import mirror, worker
-from search.errors import objective_not_reported
+from search.errors import RunFolderError, objective_not_reported, one_line
 from search.fast import PathTaken
 from search.folder import RunFolder, write_json
-from search.history import Objective, has_diverged
+from search.history import Objective, divergence, has_diverged
 from search.laps import KEEP, REPORT, TRAIN, VALIDATE
 
 # Called with each epoch's report; returns whether the trial may go on.
@@ -72,10 +72,17 @@ class BestWeights:
         path = self._folder.best_weights_file(self._trial)
         build_config = self._folder.build_config_file(self._trial)
         fresh = path.with_name(f".fresh-{path.name}")
-        model.save_weights(fresh, overwrite=True)
-        if not build_config.exists():
-            write_json(build_config, model.get_build_config())
-        fresh.replace(path)
+        try:
+            model.save_weights(fresh, overwrite=True)
+            if not build_config.exists():
+                write_json(build_config, model.get_build_config())
+            fresh.replace(path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise RunFolderError(
+                f"{path} cannot be written ({one_line(error)}): what stood there is kept. Make "
+                "room on that disk."
+            ) from error
 
 
 class Asked:
@@ -126,7 +133,7 @@ class Reporter(keras.callbacks.Callback):
         self.epochs = 0
         self.best: dict[str, Any] = {}
         self.was_stopped = False
-        self.has_diverged = False
+        self.divergence: str | None = None
         self._objective = objective
         self._hp = hp
         self._report = report
@@ -140,6 +147,11 @@ class Reporter(keras.callbacks.Callback):
         self._is_validated = False
         self._may_go_on = True
         self._started_at = time.perf_counter()
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether an epoch's loss or objective was no finite number."""
+        return self.divergence is not None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._weights.know(self.best.get(self._objective.name))
@@ -156,7 +168,8 @@ class Reporter(keras.callbacks.Callback):
         worker.LAPS.lap(VALIDATE if self._is_validated else TRAIN)
         self._is_validated = False
         metrics = self._completed(worker.plain(logs or {}))
-        self.has_diverged = has_diverged(metrics, self._objective)
+        if has_diverged(metrics, self._objective):
+            self.divergence = divergence(metrics, self._objective, epoch + 1)
         report: dict[str, Any] = {
             "epoch": epoch + 1,
             "epoch_seconds": round(epoch_seconds, 6),

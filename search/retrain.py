@@ -22,7 +22,7 @@ from results import columns
 from search import worker
 from search.data import Data
 from search.errors import TrainingError, one_line
-from search.folder import RunFolder, replace_folder, write_json
+from search.folder import RunFolder, remove_state, replace_folder, write_json
 from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.space import Values
@@ -67,6 +67,7 @@ def retrain(
     stored: "ray.ObjectRef[Data]",
     values: Values,
     *,
+    trial: int,
     folder: RunFolder,
     retrain_epochs: Sequence[int],
     cores: int,
@@ -78,6 +79,7 @@ def retrain(
         problem: Names of model and data, and the seed.
         stored: The splits, in shared memory.
         values: The configuration to train.
+        trial: Number of the trial whose it is.
         folder: Run whose ``final/`` is written; one that stands there is kept beside it.
         retrain_epochs: The numbers of epochs to try, trained side by side.
         cores: CPU cores that the trainings share.
@@ -95,7 +97,8 @@ def retrain(
     with _ray_errors_told():
         plans = sorted(set(retrain_epochs))
         threads = max(1, cores // len(plans))
-        trained = _train_all(problem, stored, values, plans, threads, progress)
+        states = {epochs: folder.retraining_state_file(trial, epochs) for epochs in plans}
+        trained = _train_all(problem, stored, values, states, threads, progress)
         chosen = choose(trained, problem.objective)
         fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -105,9 +108,13 @@ def retrain(
         scores = ray.get(
             ray.remote(num_cpus=1)(_evaluate).remote(problem, stored, values, chosen.model)
         )
-        write_json(fresh / columns.EVALUATION_FILE, _evaluation(problem, chosen, scores))
+        asked = {"trial": trial, "values": values, "retrain_epochs": plans}
+        evaluation = _evaluation(problem, chosen, scores) | asked
+        write_json(fresh / columns.EVALUATION_FILE, evaluation)
         replace_folder(fresh, folder.final)
-        return _evaluation(problem, chosen, scores)
+        for state in states.values():
+            remove_state(state)
+        return evaluation
 
 
 def choose(trained: Sequence[Retrained], objective: Objective) -> Retrained:
@@ -145,7 +152,7 @@ def _train_all(
     problem: Problem,
     stored: "ray.ObjectRef[Data]",
     values: Values,
-    plans: Sequence[int],
+    states: Mapping[int, Path],
     threads: int,
     progress: Progress,
 ) -> list[Retrained]:
@@ -154,11 +161,11 @@ def _train_all(
     task = ray.remote(num_cpus=threads)(_train_reporting)
     waiting = {
         task.options(num_returns="streaming").remote(
-            problem, stored, values, epochs, threads
+            problem, stored, values, epochs, state, threads
         ): epochs
-        for epochs in plans
+        for epochs, state in states.items()
     }
-    done = dict.fromkeys(plans, 0)
+    done = dict.fromkeys(states, 0)
     finished = []
     while waiting:
         [ready], _ = ray.wait(list(waiting), num_returns=1)
@@ -180,7 +187,7 @@ def _train_all(
 
 
 def _train_reporting(
-    problem: Problem, data: Data, values: Values, epochs: int, threads: int
+    problem: Problem, data: Data, values: Values, epochs: int, state: Path, threads: int
 ) -> Iterator[int | Retrained | Failure]:
     """Yield the number of each finished epoch, then the result or why there is none."""
     items: queue.Queue[int | Retrained | Failure] = queue.Queue()
@@ -188,7 +195,7 @@ def _train_reporting(
     def work() -> None:
         try:
             worker.set_up(threads=threads)
-            items.put(_train(problem, data, values, epochs, items.put))
+            items.put(_train(problem, data, values, epochs, state, items.put))
         except Exception as error:
             items.put(Failure(one_line(error), traceback.format_exc()))
 
@@ -199,37 +206,39 @@ def _train_reporting(
 
 
 def _train(
-    problem: Problem, data: Data, values: Values, epochs: int, report: Callable[[int], None]
+    problem: Problem,
+    data: Data,
+    values: Values,
+    epochs: int,
+    state: Path,
+    report: Callable[[int], None],
 ) -> Retrained:
-    import keras
-
     from search import fast, mirror
+    from search.callbacks import Rows
+    from search.checkpoint import Checkpoints
 
     hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
     seed = worker.trial_seed(problem.seed, epochs)
     worker.start_trial(seed)
     hp = mirror.prepared(hypermodel, values)
     model = hypermodel.build(hp)
-    fast.install(model, seed=seed, fast=problem.fast_epoch)
-    rows: list[dict[str, float | None]] = []
-
-    def on_epoch_end(epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rows.append(worker.plain(logs or {}))
-        report(epoch + 1)
-
+    # One that was cut off goes on where it was.
+    kept = Checkpoints(state, seed=seed)
+    fast.install(model, seed=seed, fast=problem.fast_epoch, checkpoints=kept)
+    told = Rows(report)
     hypermodel.fit(
         hp,
         model,
         *data.train,
         epochs=epochs,
         validation_data=data.validation,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)],
+        callbacks=[told],
         verbose=0,
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         model.save(path)
-        return Retrained(epochs, rows, path.read_bytes())
+        return Retrained(epochs, told.rows, path.read_bytes())
 
 
 def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> dict[str, Any]:

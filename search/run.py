@@ -1,32 +1,30 @@
 """A whole run: check, search, retrain, evaluate."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from results.columns import State
-from search.data import Data
-from search.describe import describe, described_problem
+from results import columns
+from search.describe import described_problem, read_asked
+from search.doctor import Finding, check
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import RunFolder, write_json
+from search.folder import Held, RunFolder, held, new_run, read_json
 from search.history import History, Objective
-from search.journal import Journal, read
+from search.journal import read
 from search.plan import Engine, Plan, Problem, available_cores
-from search.ray_cluster import fetch, local_cluster, stored_data
-from search.recorder import Recorder, seconds_since_process_start
+from search.ray_cluster import RenewableRay, Stored, fetch, local_cluster, stored_data
+from search.recorder import Clock, later, seconds_since_process_start
+from search.resume import Changes, Former, read_former
 from search.retrain import retrain
-from search.session import Session, write_outcome
+from search.session import Beginning, Session, write_outcome
 from search.space import Space
 from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.task import Task
 from search.views import View, ending
-
-if TYPE_CHECKING:
-    import ray
 
 # The search of an engine: given the plan, what to call with the space, and when to stop.
 EngineSearch = Callable[..., None]
@@ -56,24 +54,31 @@ def run(plan: Plan, view: View) -> Outcome:
         SearchError: Something is wrong with what was asked, with the problem, or with every
             trial. What was found before is kept in the run folder.
     """
-    plan.check()
+    warnings = check(plan)
     earlier = earlier_of(plan.warm_start, plan.problem.objective)
-    view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
-    if plan.engine is Engine.KERAS_TUNER:
-        found = _search(plan, _keras_tuner_engine(), view, None)
-        if is_done(plan, found):
-            return found
-    # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-    cores = available_cores() if plan.engine is Engine.KERAS_TUNER else plan.workers
-    with local_cluster(cores):
-        stored = stored_data(plan.problem, needs_test=bool(plan.retrain_epochs))
-        if plan.engine is Engine.RAY:
-            task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
-            engine = _ray_engine(task, stored)
-            found = _search(plan, engine, view, earlier)
-            if is_done(plan, found):
-                return found
-        return _retrained(plan.problem, stored, found, plan.retrain_epochs, cores, view)
+    _say_starting(plan, warnings, view)
+    with new_run(plan.out, view.note) as run:
+        history = History(plan.problem.objective)
+        return _run(plan, view, run, history, seconds_since_process_start, earlier=earlier)
+
+
+def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
+    """Go on with a run that was cut off, or extend one; then retrain and evaluate its best.
+
+    Raises:
+        SearchError: The folder is no run, another process drives it, or what ``run`` raises.
+    """
+    with held(RunFolder.open(path), view.note) as run:
+        former = read_former(path)
+        for note in former.notes:
+            view.note(note)
+        plan = changes.applied(former.plan)
+        warnings = check(plan, is_new=False)
+        clock = later(seconds_since_process_start, former.seconds)
+        if former.was_complete and (plan == former.plan or _is_over(plan, former, clock)):
+            return _without_search(plan, former, view)
+        _say_starting(plan, warnings, view)
+        return _run(plan, view, run, former.history, clock, former=former)
 
 
 def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
@@ -85,45 +90,29 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     if not retrain_epochs or min(retrain_epochs) < 1:
         raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
     folder = RunFolder.open(path)
-    problem = described_problem(folder)
-    if problem.hypermodel is None:
-        raise UsageError(
-            f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or was "
-            "imported: build its best there, with tuner.get_best_hyperparameters()."
-        )
-    content = read(folder.journal_file)
-    if content.damaged_lines:
-        view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-    history = History.replay(problem.objective, content.events)
-    if history.best is None:
-        raise UsageError(f"{str(path)!r}: no trial has reported a value, so none can be retrained.")
-    write_outcome(folder, history)
-    found = Outcome(folder, history.end_reason or "cut off", history)
-    cores = available_cores()
-    with local_cluster(cores):
-        stored = stored_data(problem, needs_test=True)
-        fetch(stored)
-        return _retrained(problem, stored, found, retrain_epochs, cores, view)
+    with held(folder, view.note):
+        content = read(folder.journal_file)
+        problem = described_problem(folder, read_asked(folder, content.events))
+        if problem.hypermodel is None:
+            raise UsageError(
+                f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
+                "was imported: build its best there, with tuner.get_best_hyperparameters()."
+            )
+        if content.damaged_lines:
+            view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
+        history = History.replay(problem.objective, content.events)
+        if history.best is None:
+            raise UsageError(
+                f"{str(path)!r}: no trial has reported a value, so none can be retrained."
+            )
+        write_outcome(folder, history)
+        found = Outcome(folder, history.end_reason or "cut off", history)
+        return _retrained_alone(problem, found, retrain_epochs, view)
 
 
 def is_done(plan: Plan, found: Outcome) -> bool:
     """Tell whether nothing is retrained after the search."""
     return found.reason == INTERRUPTED or not plan.retrain_epochs
-
-
-def _ray_engine(task: Task, stored: "ray.ObjectRef[Data]") -> EngineSearch:
-    from search.engines import ray_tune
-
-    return partial(ray_tune.search, task=task, stored=stored)
-
-
-def _keras_tuner_engine() -> EngineSearch:
-    from search import worker
-
-    worker.set_up()
-    from search.engines import keras_tuner
-
-    return keras_tuner.search
 
 
 def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
@@ -135,113 +124,177 @@ def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
     return None if source is None else read_earlier(source, objective)
 
 
-def import_run(source: str, objective: Objective, out: Path, view: View) -> RunFolder:
-    """Make a run folder of an earlier search, to compare it and to learn from it.
+def rebuilt(path: Path, view: View) -> RunFolder:
+    """Write the tables of a run anew from its journal.
 
     Raises:
-        SearchError: It cannot be read, or ``out`` stands already.
+        SearchError: The folder is no run, or cannot be written.
     """
-    earlier = read_earlier(source, objective)
-    plan = Plan(
-        problem=Problem(
-            hypermodel=None,
-            data=f"imported from {source}",
-            data_dir=None,
-            space=Path(source).name,
-            objective=objective,
-            epochs=1,
-            patience=0,
-            seed=0,
-        ),
-        engine=Engine.KERAS_TUNER,
-        algorithm="imported",
-        trials=len(earlier.trials),
-        workers=1,
-        grace_period=1,
-        reduction_factor=3,
-        time_budget_seconds=None,
-        target=None,
-        retrain_epochs=(),
-        out=out,
-    )
-    folder = RunFolder.create(out)
-    content = describe(plan, Space(()))
-    content["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}
-    write_json(folder.run_file, content)
-    journal = Journal(folder.journal_file)
-    recorder = Recorder(journal, History(objective), clock=lambda: 0.0)
-    recorder.search_started(space=[])
-    for number, trial in enumerate(earlier.trials):
-        recorder.trial_started(number, trial.values)
-        recorder.trial_ended(
-            number,
-            State.COMPLETED,
-            score=trial.score,
-            best_step=0,
-            metrics={objective.name: trial.score},
-        )
-    recorder.search_ended("imported")
-    journal.close()
-    write_outcome(folder, recorder.history)
-    for line in earlier.left_out:
-        view.note(f"left out: {line}")
-    best = recorder.history.best_value
-    view.note(
-        f"{source} ({earlier.kind}): {len(earlier.trials)} finished trials, best "
-        f"{objective.name} {best:.4f}"
-    )
+    folder = RunFolder.open(path)
+    content = read(folder.journal_file)
+    problem = described_problem(folder, read_asked(folder, content.events))
+    for number in content.damaged_lines:
+        view.note(f"journal: line {number} is damaged and left out")
+    write_outcome(folder, History.replay(problem.objective, content.events))
     return folder
 
 
-def _search(plan: Plan, engine: EngineSearch, view: View, earlier: Earlier | None) -> Outcome:
-    history = History(plan.problem.objective)
-    stopping = Stopping(plan, history, seconds_since_process_start)
-    reason = recorded(plan, engine, view, history, stopping, earlier=earlier)
-    found = Outcome(RunFolder(plan.out.resolve()), reason, history)
-    _check(found, stopping)
-    view.note(ending(found.reason, history))
-    return found
-
-
-def recorded(
-    plan: Plan,
-    engine: EngineSearch,
-    view: View,
-    history: History,
-    stopping: Stopping,
-    **session: Any,
-) -> str:
+def recorded(plan: Plan, engine: EngineSearch, begin: Beginning, stopping: Stopping) -> str:
     """Run an engine's search and write its run folder.
 
     Args:
         plan: What was asked.
         engine: Runs the trials.
-        view: What the user sees.
-        history: Brought up to date with every event.
+        begin: Opens the session that is closed here.
         stopping: Says when to end.
-        session: What ``Session.open`` takes besides.
 
     Returns:
         Why the search ended.
     """
-    sessions: list[Session] = []
-
-    def begin(space: Space) -> Session:
-        sessions.append(Session.open(plan, space, history, view, **session))
-        return sessions[0]
-
     reason = "failed"
     try:
         engine(plan, begin=begin, stopping=stopping)
         reason = stopping.reason or TRIALS_DONE
     except KeyboardInterrupt:
-        if not sessions:
+        if begin.session is None:
             raise
         reason = INTERRUPTED
     finally:
-        for opened in sessions:
-            opened.close(reason)
+        if begin.session is not None:
+            begin.session.close(reason)
     return reason
+
+
+def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
+    for warning in warnings:
+        view.note(str(warning))
+    view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
+
+
+def _is_over(plan: Plan, former: Former, clock: Clock) -> bool:
+    """Tell whether a finished search has nothing more to do under a changed plan."""
+    if Stopping(plan, former.history, clock).reason is not None:
+        return True
+    if plan.trials is not None and former.history.next_trial >= plan.trials:
+        return True
+    # One that ended by itself, its space exhausted, would end again.
+    ended_by_itself = former.history.end_reason == TRIALS_DONE
+    return ended_by_itself and plan.trials == former.plan.trials
+
+
+def _run(
+    plan: Plan,
+    view: View,
+    run: Held,
+    history: History,
+    clock: Clock,
+    *,
+    earlier: Earlier | None = None,
+    former: Former | None = None,
+) -> Outcome:
+    stopping = Stopping(plan, history, clock)
+
+    def searched(engine: EngineSearch, digest: Callable[[], str]) -> Outcome:
+        begin = Beginning(
+            partial(
+                Session.open,
+                plan,
+                history=history,
+                view=view,
+                run=run,
+                data_digest=digest,
+                earlier=earlier,
+                former=former,
+                clock=clock,
+            )
+        )
+        found = Outcome(run.folder, recorded(plan, engine, begin, stopping), history)
+        _check(found, stopping)
+        view.note(ending(found.reason, history))
+        return found
+
+    if plan.engine is Engine.KERAS_TUNER:
+        found = searched(_keras_tuner_engine(), lambda: "")
+        if is_done(plan, found):
+            return found
+        # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
+        return _retrained_alone(plan.problem, found, plan.retrain_epochs, view)
+    task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
+    with _ray(plan.problem, plan.workers, bool(plan.retrain_epochs), view) as ray:
+        found = searched(ray_engine(task, ray, history), lambda: str(fetch(ray.stored.digest)))
+        if is_done(plan, found):
+            return found
+        finished = _finished(found, plan, view) if former else None
+        if finished is not None:
+            return finished
+        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, plan.workers, view)
+
+
+def _ray(problem: Problem, workers: int, needs_test: bool, view: View) -> RenewableRay:
+    return RenewableRay(
+        partial(local_cluster, workers),
+        partial(stored_data, problem, needs_test=needs_test),
+        say=view.note,
+    )
+
+
+def ray_engine(
+    task: Task, ray: RenewableRay, history: History, space: Space | None = None
+) -> EngineSearch:
+    """Return the search of the Ray engine, which goes on when its Ray is lost.
+
+    Args:
+        task: What all trials share.
+        ray: Where they run.
+        history: Brought up to date with every event.
+        space: The space, where the driver knows it.
+    """
+
+    def engine(plan: Plan, **session: Any) -> None:
+        from search.engines import ray_tune
+
+        def search(stored: Stored) -> None:
+            ray_tune.search(plan, task, stored.content, space=space, **session)
+
+        ray.searched(search, lambda: history.epochs_trained)
+
+    return engine
+
+
+def _keras_tuner_engine() -> EngineSearch:
+    from search import worker
+
+    worker.set_up()
+    from search.engines import keras_tuner
+
+    return keras_tuner.search
+
+
+def _without_search(plan: Plan, former: Former, view: View) -> Outcome:
+    """Do what is left of a run whose search has ended: the tables, and retraining."""
+    history, folder = former.history, former.folder
+    write_outcome(folder, history)
+    view.note(ending(history.end_reason or "", history))
+    found = Outcome(folder, history.end_reason or "", history)
+    if history.best is None or not plan.retrain_epochs:
+        return found
+    return _finished(found, plan, view) or _retrained_alone(
+        plan.problem, found, plan.retrain_epochs, view
+    )
+
+
+def _finished(found: Outcome, plan: Plan, view: View) -> Outcome | None:
+    """Return what is there already where the final model is of the best trial."""
+    assert found.history.best is not None
+    file = found.folder.final / columns.EVALUATION_FILE
+    if not file.exists():
+        return None
+    evaluation = read_json(file)
+    asked = found.history.best.trial, sorted(set(plan.retrain_epochs))
+    if (evaluation.get("trial"), evaluation.get("retrain_epochs")) != asked:
+        return None
+    view.note(f"the final model is of the best trial ({asked[0]}) already: it stands")
+    return replace(found, evaluation=evaluation)
 
 
 def _check(found: Outcome, stopping: Stopping) -> None:
@@ -255,7 +308,7 @@ def _check(found: Outcome, stopping: Stopping) -> None:
         if trial.traceback:
             error.add_note(trial.traceback)
             break
-    if found.history.epochs_trained == 0 and found.history.trials and not found.history.best:
+    if found.history.epochs_trained == 0 and not found.history.best:
         # Nothing was trained, so nothing is lost, and the name is free for the next try.
         shutil.rmtree(found.folder.path, ignore_errors=True)
     raise error
@@ -270,9 +323,19 @@ def _no_value(found: Outcome) -> str:
     )
 
 
+def _retrained_alone(
+    problem: Problem, found: Outcome, retrain_epochs: tuple[int, ...], view: View
+) -> Outcome:
+    """Retrain where there is no search before it: on all cores."""
+    cores = available_cores()
+    with _ray(problem, cores, True, view) as ray:
+        fetch(ray.stored.content)
+        return _retrained(problem, ray.stored, found, retrain_epochs, cores, view)
+
+
 def _retrained(
     problem: Problem,
-    stored: "ray.ObjectRef[Data]",
+    stored: Stored,
     found: Outcome,
     retrain_epochs: tuple[int, ...],
     cores: int,
@@ -285,8 +348,9 @@ def _retrained(
     try:
         evaluation = retrain(
             problem,
-            stored,
+            stored.content,
             best.values,
+            trial=best.trial,
             folder=found.folder,
             retrain_epochs=retrain_epochs,
             cores=cores,

@@ -46,6 +46,10 @@ class Searcher(ABC):
     def propose(self, trial: int) -> Values | Pause | None:
         """Return the configuration of a trial, or None when there is no other to try."""
 
+    @abstractmethod
+    def adopt(self, trial: int, values: Values) -> None:
+        """Take in a configuration that was proposed before the search was cut off."""
+
     def observe(self, event: Event) -> None:
         """Learn from an event of the search; random search has nothing to learn from most."""
         if event["event"] == "earlier_trial":
@@ -94,6 +98,10 @@ class DrawingSearcher(Searcher):
             self._discard(trial)
         return None
 
+    def adopt(self, trial: int, values: Values) -> None:
+        """Not propose it again."""
+        self._tried.add(fingerprint(values))
+
     def learn(self, values: Values, score: float) -> None:
         """Not try again what an earlier search has tried."""
         self._tried.add(fingerprint(values))
@@ -141,6 +149,15 @@ class TPESearcher(DrawingSearcher):
         self._asked: dict[int, optuna.trial.Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 
+    def adopt(self, trial: int, values: Values) -> None:
+        """Enter it into the study, as if it had been drawn just now."""
+        super().adopt(trial, values)
+        self._study.enqueue_trial(_positions(self.space, values))
+        asked = self._asked[trial] = self._study.ask()
+        for parameter in self.space:
+            if parameter.is_active(values) and parameter.name in values:
+                _suggest(asked, parameter)
+
     def observe(self, event: Event) -> None:
         """Report an epoch, or tell how a trial ended."""
         super().observe(event)
@@ -177,7 +194,7 @@ class TPESearcher(DrawingSearcher):
 
     def _defaults(self, trial: int) -> Values:
         # Known to the study from its first ask on, so that it learns from this trial too.
-        self._study.enqueue_trial(_default_positions(self.space))
+        self._study.enqueue_trial(_positions(self.space, self.space.defaults()))
         self._draw(trial, 0)
         return self.space.defaults()
 
@@ -246,10 +263,9 @@ def _as_drawn(parameter: Parameter, position: Position) -> Position:
     return position if parameter.size is None else int(position)
 
 
-def _default_positions(space: Space) -> dict[str, Position]:
-    values = space.defaults()
-    positions: dict[str, Position] = {}
-    for parameter in space:
-        if parameter.is_active(values):
-            positions[parameter.key] = parameter.position_of(values[parameter.name])
-    return positions
+def _positions(space: Space, values: Values) -> dict[str, Position]:
+    return {
+        parameter.key: parameter.position_of(values[parameter.name])
+        for parameter in space
+        if parameter.is_active(values) and parameter.name in values
+    }

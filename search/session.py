@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from results.columns import State
 from search.describe import describe
 from search.earlier import Earlier, fitted
-from search.folder import RunFolder, remove_state, write_json
+from search.errors import RunFolderError
+from search.folder import Held, RunFolder, remove_state, write_json
 from search.history import History
 from search.journal import Event, Journal
 from search.plan import Algorithm, Engine, Plan
 from search.recorder import Clock, Listener, Recorder, seconds_since_process_start
+from search.resume import Former, bring_up, no_longer_held
 from search.searchers import RandomSearcher, Searcher, TPESearcher
 from search.space import Space
 from search.tables import write_tables
@@ -43,37 +46,53 @@ class Session:
         history: History,
         view: View,
         *,
+        run: Held,
+        data_digest: Callable[[], str] = lambda: "",
         earlier: Earlier | None = None,
+        former: Former | None = None,
         searcher: Searcher | None = None,
         listeners: Iterable[Listener] = (),
         clock: Clock = seconds_since_process_start,
     ) -> "Session":
-        """Make the run folder and begin to write.
+        """Begin to write a run, or go on with one.
 
         Args:
             plan: What was asked.
             space: The space as discovered.
-            history: What has happened so far: nothing.
+            history: What has happened so far; nothing in a new run.
             view: What the user sees.
+            run: The folder, held by this process.
+            data_digest: Tells what equal data share; asked when the space is known.
             earlier: An earlier search, told to the searcher as far as it fits the space.
+            former: The same run as it was left; None: a new one.
             searcher: Chooses the configurations; None: the one that the plan names.
             listeners: Told of every event, after the searcher and before the view.
             clock: Seconds since the start of what is measured.
 
         Raises:
-            RunFolderError: The folder cannot be made.
+            RunFolderError: The folder cannot be written, or was made with other data.
         """
-        folder = RunFolder.create(plan.out)
-        write_json(folder.run_file, describe(plan, space))
-        journal = Journal(folder.journal_file)
+        folder = run.folder
+        if former is not None:
+            folder.sweep()
         searcher = searcher or make_searcher(plan, space)
-        recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
-        kept = plan.kept_weights
-        if kept is not None:
-            recorder.listen(lambda event: _keep_best_weights(folder, history, event, kept))
-        recorder.search_started(space=space.to_json())
+        asked = describe(plan, space) | {"data_digest": data_digest()}
+        if former is not None:
+            asked = _resumed(former, asked)
+        write_json(folder.run_file, asked)
+        journal = Journal(folder.journal_file, guard=run.lock.check)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
+        for note in bring_up(searcher, former) if former else ():
+            view.note(note)
+        recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
+        kept = plan.kept_weights
+        recorder.listen(lambda event: _tidy(folder, history, event, kept))
+        if former is None:
+            recorder.search_started(run=asked)
+        else:
+            recorder.search_resumed(run=asked)
+            _settle(recorder, former, searcher.space, view)
         if earlier is not None:
             _tell_earlier(earlier, space, recorder, view)
         view.begin(plan, history, clock)
@@ -90,13 +109,27 @@ class Session:
         write_outcome(self.folder, self.recorder.history)
 
 
-# Called by an engine, once, as soon as it knows the space: nothing is written before.
-Begin = Callable[[Space], Session]
+class Beginning:
+    """Opens the session, once, as soon as an engine knows the space: nothing is written before.
+
+    Args:
+        opens: Makes the session.
+    """
+
+    def __init__(self, opens: Callable[[Space], Session]) -> None:
+        self._opens = opens
+        self.session: Session | None = None
+
+    def __call__(self, space: Space) -> Session:
+        """Return the session, opened now where it does not stand already."""
+        if self.session is None:
+            self.session = self._opens(space)
+        return self.session
 
 
 def write_outcome(folder: RunFolder, history: History) -> None:
     """Write what follows from the journal: both tables and best.json."""
-    write_tables(folder, history)
+    write_tables(folder, history, journal_bytes=folder.journal_file.stat().st_size)
     best = history.best
     if best is not None:
         write_json(
@@ -128,14 +161,48 @@ def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View
     view.note(f"{earlier.source} ({earlier.kind}): learnt from {len(told.trials)} finished trials")
 
 
-def _keep_best_weights(folder: RunFolder, history: History, event: Event, kept: int) -> None:
-    """Remove the weights of ended trials that are not among the best, and a lost one's state."""
+def _resumed(former: Former, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json says of a run that goes on.
+
+    Raises:
+        RunFolderError: Its data have changed since.
+    """
+    before = former.asked.get("data_digest")
+    if before and asked["data_digest"] != before:
+        raise RunFolderError(
+            f"the data have changed since {str(former.folder.path)!r} was begun (digest "
+            f"{asked['data_digest']}, then {before}): its figures would not be of one problem. "
+            "Restore them, or begin a new run with --warm-start."
+        )
+    now = {key: asked[key] for key in ("started_at", "command", "versions", "machine")}
+    resumed = [*former.asked.get("resumed", []), now]
+    return {**former.asked, "plan": asked["plan"], "space": asked["space"], "resumed": resumed}
+
+
+def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> None:
+    """End what was decided on, or cannot go on; say what does."""
+    for number in no_longer_held(former, space):
+        recorder.trial_ended(
+            number, State.INTERRUPTED, error="its configuration is not of the space any more"
+        )
+    for trial in recorder.history.unfinished():
+        if trial.was_told_to_stop:
+            recorder.trial_ended(trial.trial, State.STOPPED)
+    trials, unfinished = recorder.history.trials, recorder.history.unfinished()
+    numbers = ", ".join(str(trial.trial) for trial in unfinished) or "none"
+    view.note(f"resumed: {len(trials) - len(unfinished)} trials have ended; going on: {numbers}")
+
+
+def _tidy(folder: RunFolder, history: History, event: Event, kept: int | None) -> None:
+    """Remove an ended trial's state, and the weights of those that are not among the best."""
     if event["event"] != "trial_ended":
         return
-    if event["state"] == State.LOST:
+    if not history.trials[event["trial"]].is_unfinished:
         remove_state(folder.state_file(event["trial"]))
-    running = {trial.trial for trial in history.running()}
+    if kept is None:
+        return
+    unfinished = {trial.trial for trial in history.unfinished()}
     for trial in history.ranked()[kept:]:
-        if trial.trial not in running:
+        if trial.trial not in unfinished:
             folder.best_weights_file(trial.trial).unlink(missing_ok=True)
             folder.build_config_file(trial.trial).unlink(missing_ok=True)

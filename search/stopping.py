@@ -74,7 +74,8 @@ class Stopping:
             self._check_last(ended, self._max_consecutive_failed_trials)
 
     def _check_first(self, ended: list[TrialRecord]) -> None:
-        errors = [trial.error for trial in ended]
+        # One that diverged says nothing of the others.
+        errors = [None if t.state is State.DIVERGED else t.error for t in ended]
         needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
         if any(trial.trial < needed for trial in self._history.running()):
             return  # one that fails is soon done: the others are waited for
@@ -95,7 +96,7 @@ class Stopping:
 
 def has_failed(trial: TrialRecord) -> bool:
     """Tell whether keras-tuner would call an ended trial failed: an error, or a score of NaN."""
-    is_error = trial.state in (State.FAILED, State.OUT_OF_MEMORY, State.LOST)
+    is_error = trial.state in (State.FAILED, State.OUT_OF_MEMORY, State.LOST, State.HUNG)
     return is_error or (trial.state is State.DIVERGED and trial.best is None)
 
 

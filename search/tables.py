@@ -40,14 +40,20 @@ EPOCH_SCHEMA = {
 }
 
 
-def write_tables(folder: RunFolder, history: History) -> None:
-    """Write both tables, each beside its place and then moved there."""
+def write_tables(folder: RunFolder, history: History, *, journal_bytes: int) -> None:
+    """Write both tables, each beside its place and then moved there.
+
+    Args:
+        folder: The run.
+        history: Its trials.
+        journal_bytes: How long the journal was: by it a reader knows whether there is more now.
+    """
     trials = [_trial_row(trial) for trial in history.trials.values()]
     epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
     with beside(folder.trials_file) as fresh:
-        pq.write_table(_table(trials, TRIAL_SCHEMA), fresh)
+        pq.write_table(_table(trials, TRIAL_SCHEMA, journal_bytes), fresh)
     with beside(folder.epochs_file) as fresh:
-        pq.write_table(_table(epochs, EPOCH_SCHEMA), fresh)
+        pq.write_table(_table(epochs, EPOCH_SCHEMA, journal_bytes), fresh)
 
 
 def _trial_row(trial: TrialRecord) -> dict[str, Any]:
@@ -88,10 +94,14 @@ def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
     return row | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}
 
 
-def _table(rows: list[dict[str, Any]], schema: dict[str, pa.DataType]) -> pa.Table:
+def _table(
+    rows: list[dict[str, Any]], schema: dict[str, pa.DataType], journal_bytes: int
+) -> pa.Table:
     others = sorted({name for row in rows for name in row} - set(schema))
     arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
-    return pa.table(arrays | {name: _column([row.get(name) for row in rows]) for name in others})
+    arrays |= {name: _column([row.get(name) for row in rows]) for name in others}
+    known = {columns.JOURNAL_BYTES: str(journal_bytes)}
+    return pa.table(arrays).replace_schema_metadata(known)
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -43,10 +43,20 @@ class Carried:
             ) from error
 
     def open(self) -> Any:
-        """Return the object, in the process that is to use it."""
+        """Return the object, in the process that is to use it.
+
+        Raises:
+            ProblemError: A package that it needs is missing there.
+        """
         from ray import cloudpickle
 
-        return cloudpickle.loads(self.pickled)
+        try:
+            return cloudpickle.loads(self.pickled)
+        except ImportError as error:
+            raise ProblemError(
+                f"a worker cannot open what the script sent ({one_line(error)}): expected the same "
+                "packages everywhere. Install it there."
+            ) from error
 
 
 @dataclass(frozen=True)

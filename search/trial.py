@@ -5,7 +5,6 @@ that a trial here means what it means there. Imports Keras: for workers only.
 """
 
 import tempfile
-import traceback
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,14 @@ from search import arguments, fast, mirror, worker
 from search.callbacks import own_paths
 from search.checkpoint import Checkpoints
 from search.data import Data
-from search.errors import RunFolderError, SearchError, objective_not_reported, one_line
-from search.folder import RunFolder, read_json, remove_state
+from search.errors import (
+    RunFolderError,
+    SearchError,
+    objective_not_reported,
+    one_line,
+    traceback_of,
+)
+from search.folder import RunFolder, read_json
 from search.history import DEFAULT_OBJECTIVE, Objective
 from search.laps import BUILD, RESET
 from search.reporter import (
@@ -63,13 +68,12 @@ class TrialEnd:
     @classmethod
     def of_a_problem(cls, error: Exception) -> "TrialEnd":
         """Return the end of a trial that shows that no trial can succeed."""
-        trace = "".join(traceback.format_exception(error))
         kind = type(error).__name__
         if not isinstance(error, (ObjectiveMissing, SearchError)):
             # A user's own kind of FatalError: the script is told by keras-tuner's.
             kinds = (one.__name__ for one in type(error).__mro__)
             kind = next(name for name in kinds if hasattr(kt.errors, name))
-        return cls(State.FAILED, error=str(error), traceback=trace, fatal=kind)
+        return cls(State.FAILED, error=str(error), traceback=traceback_of(error), fatal=kind)
 
 
 def run_trial(
@@ -81,6 +85,7 @@ def run_trial(
     report: Report,
     folder: RunFolder | None,
     space: Space | None = None,
+    retries: int = 0,
 ) -> TrialEnd:
     """Build and fit one configuration, reporting every epoch.
 
@@ -94,6 +99,7 @@ def run_trial(
             ``retry``, the error, when a failed trial begins again.
         folder: The run that keeps the weights of the best epoch; None keeps none.
         space: What is known of the space, for TensorBoard to name the values.
+        retries: How often it has failed and been begun again before.
 
     Returns:
         How it ended. An error of the user's code is a result, not raised.
@@ -108,6 +114,7 @@ def run_trial(
                 report=report,
                 folder=folder,
                 space=space,
+                retries=retries,
                 scratch=scratch,
             )
             tuner.search()
@@ -118,20 +125,17 @@ def run_trial(
             end = TrialEnd.of_a_problem(error)
         except Exception as error:
             end = _failed(error)
-    # Only of a trial that has ended: what interrupts one leaves its state to go on from.
-    if folder is not None:
-        remove_state(folder.state_file(trial))
     return end
 
 
 class _OneTrial(kt.Oracle):
     """Proposes one configuration."""
 
-    def __init__(self, task: Task, values: Values) -> None:
+    def __init__(self, task: Task, values: Values, retries: int) -> None:
         super().__init__(
             kt_objective(task.objective),
             max_trials=1,
-            max_retries_per_trial=task.max_retries_per_trial,
+            max_retries_per_trial=max(0, task.max_retries_per_trial - retries),
         )
         self.verbose = 0
         self._values = values
@@ -171,10 +175,11 @@ class _TrialTuner(MendedTuner):
         report: Report,
         folder: RunFolder | None,
         space: Space | None,
+        retries: int,
         scratch: str,
     ) -> None:
         super().__init__(
-            _OneTrial(task, values),
+            _OneTrial(task, values, retries),
             worker.hypermodel(task.hypermodel),
             max_model_size=task.max_model_size,
             executions_per_trial=task.executions_per_trial,
@@ -190,7 +195,7 @@ class _TrialTuner(MendedTuner):
         self._values = values
         self._report = report
         self._folder = folder
-        self._attempt = -1
+        self._attempt = retries - 1
         self._execution = 0
         self._fit: fast.Fit | None = None
         self._begin_attempt()
@@ -233,16 +238,12 @@ class _TrialTuner(MendedTuner):
         """Return where this training is continued from, unless it is one of several."""
         if self._folder is None or self.executions_per_trial > 1:
             return None
-        path = self._folder.state_file(self._trial)
-        kept = Checkpoints(
-            path,
+        return Checkpoints(
+            self._folder.state_file(self._trial),
             self._folder.best_weights_file(self._trial),
+            seed=self._seed(),  # a retry is another training
             every_seconds=self._task.checkpoint_seconds,
         )
-        if self._attempt == 0:
-            return kept
-        kept.remove()  # of the attempt that failed: a process started anew begins with that one
-        return None
 
     def run_trial(self, trial: Any) -> list[Any]:
         """Train the configuration as often as is asked; keras-tuner calls again for a retry."""
@@ -259,7 +260,7 @@ class _TrialTuner(MendedTuner):
                 self._execute(trial, execution) for execution in range(self.executions_per_trial)
             ]
         except Exception as error:
-            self._error, self._traceback = error, traceback.format_exc()
+            self._error, self._traceback = error, traceback_of(error)
             raise
 
     def _execute(self, trial: Any, execution: int) -> Any:
@@ -330,7 +331,8 @@ class _TrialTuner(MendedTuner):
             said = trial.message.strip().splitlines()[-1]
             return TrialEnd(State.FAILED, error=said, traceback=trial.message, result=result)
         if (first is not None and first.has_diverged) or trial.status == "FAILED":
-            return TrialEnd(State.DIVERGED, result=result)
+            said = first.divergence if first else None
+            return TrialEnd(State.DIVERGED, error=said, result=result)
         if first is not None and first.was_stopped:
             return TrialEnd(State.STOPPED, result=result)
         if any(callback.stopped_epoch > 0 for callback in self._early_stopping):
@@ -419,6 +421,6 @@ def _failed(
     return TrialEnd(
         State.OUT_OF_MEMORY if is_out_of_memory else State.FAILED,
         error=one_line(error),
-        traceback=trace or traceback.format_exc(),
+        traceback=trace or traceback_of(error),
         result=result,
     )

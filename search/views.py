@@ -14,6 +14,7 @@ from search.history import History, TrialRecord
 from search.journal import Event
 from search.plan import Plan
 from search.recorder import Clock
+from search.space import Values
 
 REFRESH_SECONDS = 0.5
 # Without a screen, a line for so many epochs of retraining.
@@ -177,10 +178,15 @@ def ending(reason: str, history: History) -> str:
 
 
 def configuration(trial: TrialRecord) -> str:
-    """Return a trial's values as ``name=value`` words, floats with three digits."""
+    """Return a trial's values as ``name=value`` words."""
+    return words(trial.values)
+
+
+def words(values: Values) -> str:
+    """Return a configuration as ``name=value`` words, floats with three digits."""
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.values.items()
+        for name, value in values.items()
     )
 
 

@@ -6,11 +6,13 @@ rung at once, rather than promoting later).
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from results.columns import Decision
+from search.history import History
 
 # Fields of a report to Ray Tune.
 TIME_ATTR = "epoch"
@@ -20,20 +22,57 @@ END = "end"
 WARM = "warm"
 
 
-class _Waiting:
-    """Mixed into a scheduler: lets processes wait until there are trials for them."""
+@dataclass(frozen=True)
+class _Named:
+    """What Ray's rungs know a trial by."""
+
+    trial_id: str
+
+
+class NoStopping(FIFOScheduler):
+    """Lets every trial train as long as it will, and processes wait until there are trials."""
 
     has_trials = False
+    last_decision = Decision.CONTINUE
 
-    def _of_no_epoch(self, result: dict[str, Any]) -> str | None:
-        """Return what follows a report that tells of no epoch; None for one that does."""
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Accept what Tune passes on: it is what the constructor was given."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+        """Decide on an epoch, and end a trial that says that it has ended."""
         if TIME_ATTR in result:
-            return None
+            self.last_decision = self.judge(
+                trial.config["trial"],
+                result[TIME_ATTR],
+                None if math.isnan(result[METRIC]) else result[METRIC],
+                last_epoch=trial.config["epochs"],
+            )
+            return self._action(self.last_decision)
         is_over = self.has_trials if WARM in result else END in result
-        return str(TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE)
+        return TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE
+
+    def judge(
+        self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
+    ) -> Decision:
+        """Decide whether a trial goes on after an epoch.
+
+        Args:
+            trial: Number of the trial.
+            epoch: Number of the epoch, from 1.
+            value: The objective; None of a trial that has diverged.
+            last_epoch: The epoch after which the trial ends by itself; None: that of the search.
+        """
+        return Decision.CONTINUE
+
+    def replay(self, history: History) -> None:
+        """Take in the epochs of a search that is gone on with; their decisions stand."""
+
+    def _action(self, decision: Decision) -> Any:
+        return TrialScheduler.CONTINUE
 
 
-class Asha(_Waiting, AsyncHyperBandScheduler):
+class Asha(NoStopping):
     """Asynchronous successive halving.
 
     Args:
@@ -54,7 +93,8 @@ class Asha(_Waiting, AsyncHyperBandScheduler):
         reduction_factor: float,
         only_decides: bool = False,
     ) -> None:
-        super().__init__(
+        super().__init__()
+        self._rungs = AsyncHyperBandScheduler(
             time_attr=TIME_ATTR,
             metric=METRIC,
             mode=mode,
@@ -62,37 +102,31 @@ class Asha(_Waiting, AsyncHyperBandScheduler):
             grace_period=grace_period,
             reduction_factor=reduction_factor,
         )
+        self._known: set[int] = set()
         self._max_epochs = max_epochs
         self._only_decides = only_decides
-        self.last_decision = Decision.CONTINUE
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept what Tune passes on: it is what the constructor was given."""
-        return True
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        """Decide on an epoch, and end a trial that says that it has ended."""
-        at_once = self._of_no_epoch(result)
-        if at_once is not None:
-            return at_once
-        action = TrialScheduler.CONTINUE
+    def judge(
+        self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
+    ) -> Decision:
+        """Enter an epoch into the rungs; stop the trial where it falls short."""
         # At its last epoch a trial ends by itself; a diverged one likewise.
-        if result[TIME_ATTR] < self._max_epochs and not math.isnan(result[METRIC]):
-            action = super().on_trial_result(tune_controller, trial, result)
-        stops = action == TrialScheduler.STOP
-        self.last_decision = Decision.STOP if stops else Decision.CONTINUE
-        return TrialScheduler.CONTINUE if self._only_decides else action
+        if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):
+            return Decision.CONTINUE
+        # By number: a trial that another process goes on with is the same trial.
+        named = _Named(str(trial))
+        if trial not in self._known:
+            self._known.add(trial)
+            self._rungs.on_trial_add(None, named)
+        action = self._rungs.on_trial_result(None, named, {TIME_ATTR: epoch, METRIC: value})
+        return Decision.STOP if action == TrialScheduler.STOP else Decision.CONTINUE
 
+    def replay(self, history: History) -> None:
+        """Fill the rungs with the epochs reported so far, in the order in which they came."""
+        for epoch in history.judged:
+            last_epoch = history.trials[epoch.trial].planned_epochs
+            self.judge(epoch.trial, epoch.epoch, epoch.objective, last_epoch=last_epoch)
 
-class NoStopping(_Waiting, FIFOScheduler):
-    """Lets every trial train as long as it will."""
-
-    last_decision = Decision.CONTINUE
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept what Tune passes on: nothing is judged here."""
-        return True
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        """End a trial that says that it has ended."""
-        return self._of_no_epoch(result) or TrialScheduler.CONTINUE
+    def _action(self, decision: Decision) -> Any:
+        stops = decision is Decision.STOP and not self._only_decides
+        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE

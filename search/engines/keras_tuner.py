@@ -17,9 +17,9 @@ from results.columns import Decision, State
 from search import worker
 from search.data import load_data
 from search.errors import ObjectiveError, objective_not_reported
-from search.history import has_diverged
+from search.history import divergence, has_diverged
 from search.plan import Plan, Tuner
-from search.session import Begin, Session
+from search.session import Beginning, Session
 from search.space import ORACLE_VALUES, Scalar
 from search.stopping import Stopping
 from search.task import Task
@@ -29,7 +29,7 @@ class _SearchEnds(kt.errors.FatalError):
     """Ends keras-tuner's search: it passes only errors of this kind on."""
 
 
-def search(plan: Plan, *, begin: Begin, stopping: Stopping) -> None:
+def search(plan: Plan, *, begin: Beginning, stopping: Stopping) -> None:
     """Run keras-tuner's search until it is done or must stop.
 
     Args:
@@ -92,7 +92,7 @@ class _Recording:
         self._stopping = stopping
         self._trial = -1
         self._ends_early = False
-        self._has_diverged = False
+        self._divergence: str | None = None
         self._started_at = time.perf_counter()
 
     def on_trial_begin(self, trial: Any) -> None:
@@ -102,7 +102,7 @@ class _Recording:
         if all_started or self._stopping.reason:
             raise _SearchEnds
         self._trial += 1
-        self._ends_early = self._has_diverged = False
+        self._ends_early, self._divergence = False, None
         keras.utils.set_random_seed(worker.trial_seed(self._plan.problem.seed, self._trial))
         self._recorder.trial_started(self._trial, _values(trial))
 
@@ -127,14 +127,18 @@ class _Recording:
         self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=worker.name())
         self._session.view.tick()
         self._ends_early = bool(model.stop_training)
-        self._has_diverged = has_diverged(metrics, self._plan.problem.objective)
+        if has_diverged(metrics, self._plan.problem.objective):
+            self._divergence = divergence(metrics, self._plan.problem.objective, epoch + 1)
         if self._stopping.reason:
             raise _SearchEnds
 
     def on_trial_end(self, trial: Any) -> None:
         if trial.status == "COMPLETED":
             state = State.EARLY_STOPPED if self._ends_early else State.COMPLETED
-            self._recorder.trial_ended(self._trial, State.DIVERGED if self._has_diverged else state)
+            if self._divergence is None:
+                self._recorder.trial_ended(self._trial, state)
+            else:
+                self._recorder.trial_ended(self._trial, State.DIVERGED, error=self._divergence)
         else:
             told = (trial.message or "").strip()
             error = told.splitlines()[-1] if told else "no message"

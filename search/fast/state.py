@@ -33,7 +33,9 @@ class KeepState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._checkpoints.is_due() and not self.model.stop_training:
-            state = Checkpoint.of(self.model, self._callbacks, epochs=epoch + 1)
+            state = Checkpoint.of(
+                self.model, self._callbacks, epochs=epoch + 1, seed=self._checkpoints.seed
+            )
             self._checkpoints.keep(state)
             LAPS.lap(KEEP)
 

@@ -14,7 +14,7 @@ from search import mirror
 from search.earlier import Earlier, EarlierTrial, fitted, read_earlier
 from search.errors import RunFolderError, UsageError
 from search.history import Objective
-from search.run import import_run
+from search.imported import import_run
 from search.searchers import RandomSearcher, TPESearcher
 from search.space import fingerprint
 from search.views import SilentView

@@ -1,0 +1,51 @@
+"""Tables that are missing, or older than their journal, are made anew before they are read.
+
+The journal is read by the program that writes it alone: it is run as a process.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results import columns
+
+PROGRAM = Path(sys.executable).with_name("fmnist-search")
+
+
+def refresh(run: Path) -> str | None:
+    """Have the tables of a run written anew where they do not tell the whole journal.
+
+    Returns:
+        Why that could not be done, or what is damaged, for the user; None where all is well.
+    """
+    if is_current(run):
+        return None
+    done = subprocess.run(
+        [PROGRAM, "tables", run], capture_output=True, text=True, check=False, timeout=600
+    )
+    if done.returncode == 0:
+        damaged = [line for line in done.stdout.splitlines() if "damaged" in line]
+        return "\n".join(damaged) or None
+    said = (done.stderr.strip().splitlines() or ["it left no word"])[-1].removeprefix("error: ")
+    return f"its tables cannot be made anew ({said}): what they tell may be old"
+
+
+def is_current(run: Path) -> bool:
+    """Tell whether both tables tell all that the journal does; so too where there is none."""
+    journal = run / columns.JOURNAL_FILE
+    if not journal.is_file():
+        return True
+    size = str(journal.stat().st_size)
+    return all(_told(run / name) == size for name in (columns.TRIALS_FILE, columns.EPOCHS_FILE))
+
+
+def _told(table: Path) -> str | None:
+    try:
+        known = pq.read_schema(table, memory_map=False).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    told: bytes | None = known.get(columns.JOURNAL_BYTES.encode())
+    return None if told is None else told.decode(errors="replace")

@@ -1,0 +1,341 @@
+"""What would go wrong in a search, found before it starts: each finding one line, with its cure.
+
+The quick part is done before every run; the whole also loads the data, builds the corners of the
+space, trains a batch of each, and asks every node of a cluster.
+"""
+
+import dataclasses
+import importlib.metadata
+import math
+import platform
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil
+from packaging.requirements import Requirement
+
+from results.columns import State
+from search.data import Data, load_data
+from search.errors import SearchError, UsageError, one_line
+from search.folder import MIN_FREE_BYTES, unwritable
+from search.plan import Plan, Problem
+from search.quiet import quiet_training
+from search.ray_cluster import cluster, on_every_node
+from search.searchers import fill
+from search.space import Kind, Parameter, Space, Values
+from search.task import Task
+from search.views import words
+
+PACKAGE = "fmnist-search"
+SHARED_MEMORY = Path("/dev/shm")
+# Ray keeps the data there; below this it falls back to a disk.
+MIN_SHARED_BYTES = 500 * 1024**2
+# A worker process with TensorFlow, a small model and its share of the data, as measured here.
+WORKER_BYTES = 900 * 1024**2
+# A batch and a bit of each split.
+SAMPLES = 256
+MAX_CORNERS = 16
+
+
+class Grade(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, in one line; of what is wrong it says what to do."""
+
+    grade: Grade
+    text: str
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return f"{self.grade:<8} {self.text}"
+
+
+def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
+    """Check what takes no time, before every run: what was asked, versions, disk, memory.
+
+    Args:
+        plan: What was asked.
+        is_new: Whether the run folder is still to be made.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        UsageError: Names every problem, a line each.
+    """
+    found = list(_quick(plan))
+    problems = [finding.text for finding in found if finding.grade is Grade.PROBLEM]
+    problems = [*plan.problems(is_new=is_new), *problems]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return [finding for finding in found if finding.grade is Grade.WARNING]
+
+
+def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
+    """Look at everything, and tell of each thing as soon as it is known.
+
+    Args:
+        plan: What would be searched.
+        address: A Ray cluster whose every node is asked too; None: this machine alone.
+    """
+    yield from _quick(plan)
+    digest = None
+    try:
+        data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
+    except SearchError as error:
+        yield Finding(Grade.PROBLEM, str(error))
+    else:
+        digest = data.digest()
+        yield from _data(data)
+        yield from _corners(plan.problem, data)
+    if address is not None:
+        yield from _nodes(plan, address, digest)
+
+
+def _quick(plan: Plan) -> Iterator[Finding]:
+    yield from (*_versions(), *_disk(plan.out), *_memory(plan.workers), *_shared_memory())
+
+
+def corners(space: Space) -> list[Values]:
+    """Return the configurations at the ends of a space.
+
+    The defaults; then each value of every choice once with all numbers at their lowest, and once
+    with all at their highest.
+    """
+    sizes = [len(parameter.choices) for parameter in space if parameter.choices]
+    found = [space.defaults()]
+    for turn in range(max(sizes, default=1)):
+        for is_high in (False, True):
+            found.append(fill(space, _end(turn, is_high)))
+    unlike = [values for place, values in enumerate(found) if values not in found[:place]]
+    return unlike[:MAX_CORNERS]
+
+
+def _end(turn: int, is_high: bool) -> Callable[[Parameter], float]:
+    def position(parameter: Parameter) -> float:
+        size = parameter.size
+        if parameter.kind in (Kind.CHOICE, Kind.BOOLEAN, Kind.FIXED):
+            return turn % len(parameter.choices)
+        last = math.nextafter(1.0, 0.0) if size is None else size - 1
+        return last if is_high else 0
+
+    return position
+
+
+def _versions() -> Iterator[Finding]:
+    try:
+        required = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding(Grade.PROBLEM, f"{PACKAGE} is not installed: expected `make setup`, or pip.")
+        return
+    wrong = 0
+    for one in required:
+        if one.marker is not None and not one.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(one.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "missing"
+        if version == "missing" or not one.specifier.contains(version, prereleases=True):
+            wrong += 1
+            yield Finding(
+                Grade.PROBLEM,
+                f"{one.name} is {version}, expected {one.specifier}: "
+                f"pip install '{one.name}{one.specifier}'.",
+            )
+    if not wrong:
+        yield Finding(Grade.OK, f"versions: Python {platform.python_version()}, packages as needed")
+
+
+def _disk(out: Path) -> Iterator[Finding]:
+    reason = unwritable(out)
+    if reason is not None:
+        yield Finding(Grade.PROBLEM, reason)
+        return
+    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        yield Finding(
+            Grade.PROBLEM,
+            f"--out {str(out)!r}: {free / 1024**2:.0f} MB are free there, a run needs "
+            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room, or name another disk.",
+        )
+    else:
+        yield Finding(Grade.OK, f"disk: {free / 1024**3:.1f} GB free in {str(folder)!r}")
+
+
+def _memory(workers: int) -> Iterator[Finding]:
+    free, needed = psutil.virtual_memory().available, workers * WORKER_BYTES
+    text = f"memory: {free / 1024**3:.1f} GB free, {workers} workers need some "
+    text += f"{needed / 1024**3:.1f} GB"
+    if free < needed:
+        yield Finding(Grade.WARNING, f"{text}: ask for fewer by --workers.")
+    else:
+        yield Finding(Grade.OK, text)
+
+
+def _shared_memory() -> Iterator[Finding]:
+    if not SHARED_MEMORY.is_dir():
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    text = f"shared memory: {free / 1024**2:.0f} MB free in {SHARED_MEMORY}"
+    if free < MIN_SHARED_BYTES:
+        yield Finding(
+            Grade.WARNING,
+            f"{text}: Ray will keep the data on disk, which is slow. In Docker: --shm-size=2g.",
+        )
+    else:
+        yield Finding(Grade.OK, text)
+
+
+def _data(data: Data) -> Iterator[Finding]:
+    import numpy as np
+
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    for name, split in splits.items():
+        for array in split or ():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                yield Finding(
+                    Grade.PROBLEM,
+                    f"data: the {name} split holds numbers that are not finite: every trial would "
+                    "diverge. Clean it.",
+                )
+    sizes = ", ".join(f"{name} {len(split[0])}" for name, split in splits.items() if split)
+    yield Finding(Grade.OK, f"data: {sizes}; digest {data.digest()}")
+
+
+def _corners(problem: Problem, data: Data) -> Iterator[Finding]:
+    from search import worker
+
+    worker.set_up(sees_gpus=False)
+    assert problem.hypermodel is not None
+    try:
+        space = worker.discover(problem.hypermodel)
+    except SearchError as error:
+        yield Finding(Grade.PROBLEM, str(error))
+        return
+    sample = Data(train=_some(data.train), validation=_some(data.validation))
+    ends = corners(space)
+    wrong = 0
+    for number, values in enumerate(ends):
+        for finding in _tried(problem, sample, number, values):
+            wrong += 1
+            yield finding
+    if not wrong:
+        yield Finding(
+            Grade.OK,
+            f"space: {len(ends)} corners built and trained; each reports {problem.objective.name}",
+        )
+
+
+def _some(split: tuple[Any, Any]) -> tuple[Any, Any]:
+    return split[0][:SAMPLES], split[1][:SAMPLES]
+
+
+def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
+    from search.trial import run_trial
+
+    task = dataclasses.replace(Task.of(problem), epochs=1)
+    with quiet_training():
+        end = run_trial(
+            task, data, trial=number, values=values, report=lambda _epoch: True, folder=None
+        )
+    where = words(values)
+    if end.state in (State.FAILED, State.OUT_OF_MEMORY):
+        yield Finding(
+            Grade.PROBLEM,
+            f"space: {end.error} at {where}: mend the builder there, or narrow the space.",
+        )
+    elif end.state is State.DIVERGED:
+        yield Finding(Grade.WARNING, f"space: diverges at {where} ({end.error}).")
+
+
+def _nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
+    try:
+        with cluster(address, plan.workers):
+            reports = on_every_node(_report, plan.problem)
+    except SearchError as error:
+        yield Finding(Grade.PROBLEM, str(error))
+        return
+    here = _installed()
+    for report in reports:
+        if isinstance(report, str):
+            yield Finding(Grade.PROBLEM, report)
+            continue
+        yield from _of_a_node(report, here, digest)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a node says of itself."""
+
+    host: str
+    versions: dict[str, str]
+    findings: tuple[Finding, ...]
+    digest: str | None
+    error: str | None
+
+
+def _report(problem: Problem) -> _Report:
+    digest, error = None, None
+    try:
+        digest = load_data(problem, needs_test=False).digest()
+    except Exception as raised:
+        error = str(raised) if isinstance(raised, SearchError) else one_line(raised)
+    found = tuple(_shared_memory())
+    return _Report(socket.gethostname(), _installed(), found, digest, error)
+
+
+def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Iterator[Finding]:
+    host, wrong = report.host, 0
+    for name, version in here.items():
+        there = report.versions.get(name, "missing")
+        if there != version:
+            wrong += 1
+            yield Finding(
+                Grade.PROBLEM,
+                f"{host}: {name} is {there}, here it is {version}: install the same there.",
+            )
+    if report.error is not None:
+        wrong += 1
+        yield Finding(Grade.PROBLEM, f"{host}: {report.error}")
+    elif digest is not None and report.digest != digest:
+        wrong += 1
+        yield Finding(
+            Grade.PROBLEM,
+            f"{host}: its data have digest {report.digest}, here it is {digest}: copy them anew.",
+        )
+    for finding in report.findings:
+        if finding.grade is not Grade.OK:
+            wrong += 1
+            yield Finding(finding.grade, f"{host}: {finding.text}")
+    if not wrong:
+        yield Finding(Grade.OK, f"{host}: versions, data and shared memory as here")
+
+
+def _installed() -> dict[str, str]:
+    names = [Requirement(text).name for text in importlib.metadata.requires(PACKAGE) or ()]
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def is_ready(findings: Iterable[Finding]) -> bool:
+    """Tell whether nothing stands in the way of a search."""
+    return all(finding.grade is not Grade.PROBLEM for finding in findings)

@@ -1,0 +1,155 @@
+"""One trial trained again from its record, and what the journal says of it beside."""
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.data import load_data
+from search.describe import RECORDED_VERSIONS
+from search.errors import UsageError, nearest
+from search.history import EpochRecord, TrialRecord
+from search.quiet import quiet_training
+from search.resume import Former, read_former
+from search.task import Task
+from search.views import View, configuration
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that is not what it was.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        metric: Name of the figure.
+        then: What the journal says.
+        now: What came out.
+    """
+
+    epoch: int
+    metric: str
+    then: float | None
+    now: float | None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A trial trained again.
+
+    Attributes:
+        epochs: How many epochs were trained.
+        differences: The first epoch that differs, figure by figure; none where all are equal.
+        end: How it ended this time, where it failed.
+    """
+
+    epochs: int
+    differences: tuple[Difference, ...]
+    end: str | None = None
+
+    @property
+    def is_the_same(self) -> bool:
+        """Whether every figure of every epoch has the same bits."""
+        return not self.differences and self.end is None
+
+
+def replay(path: Path, number: int, view: View) -> Replayed:
+    """Train a trial again, in this process, for as many epochs as its record has.
+
+    Nothing is written. On the same kind of machine, with the same versions, every figure of every
+    epoch has the same bits, where the trial took the fast path.
+
+    Raises:
+        SearchError: The folder is no run, has no such trial, or does not name its builder; or the
+            data are not those of the run.
+    """
+    former = read_former(path)
+    trial = _trial(former, number)
+    for note in (*former.notes, *_changes(former)):
+        view.note(note)
+    view.note(f"trial {number} ({trial.state}): {configuration(trial)}")
+    from search import worker
+
+    threads = max(1, int(former.plan.cpus_per_trial))
+    worker.set_up(threads=threads, sees_gpus="gpu" in former.plan.other_resources)
+    from search.trial import run_trial
+
+    problem = former.plan.problem
+    data = load_data(problem, needs_test=False)
+    digest = former.asked.get("data_digest")
+    if digest and data.digest() != digest:
+        raise UsageError(
+            f"the data have changed since {str(path)!r} was made (digest {data.digest()}, then "
+            f"{digest}): no trial of it can be trained again. Restore them."
+        )
+    told: dict[int, dict[str, float | None]] = {}
+
+    def report(epoch: dict[str, Any]) -> bool:
+        if "retry" in epoch:
+            return True
+        told[epoch["epoch"]] = epoch["metrics"]
+        objective = epoch["metrics"].get(problem.objective.name)
+        shown = "-" if objective is None else f"{objective:.4f}"
+        view.note(f"epoch {epoch['epoch']}: {problem.objective.name} {shown}")
+        return len(told) < len(trial.epochs)
+
+    with quiet_training():
+        end = run_trial(
+            replace(Task.of(problem), epochs=trial.planned_epochs or problem.epochs),
+            data,
+            trial=number,
+            values=trial.values,
+            report=report,
+            folder=None,
+            retries=trial.retries,
+        )
+    failure = end.error if end.error != trial.error else None
+    return Replayed(len(told), tuple(_differences(trial.epochs, told)), failure)
+
+
+def _trial(former: Former, number: int) -> TrialRecord:
+    path, trials = str(former.folder.path), former.history.trials
+    if former.plan.problem.hypermodel is None:
+        raise UsageError(
+            f"{path!r} does not name its builder, as it comes from a script (RayTuner): build the "
+            "trial there, with tuner.hypermodel.build(trial.hyperparameters)."
+        )
+    if number not in trials:
+        hint = nearest(str(number), map(str, trials))
+        raise UsageError(
+            f"{path!r} has no trial {number}: expected one of its {len(trials)}.{hint}"
+        )
+    if not trials[number].epochs:
+        raise UsageError(f"{path!r}: trial {number} reported no epoch, so there is none to repeat.")
+    return trials[number]
+
+
+def _changes(former: Former) -> Iterator[str]:
+    """Say what differs from where the run was made; figures may then differ too."""
+    for name, then in former.asked.get("versions", {}).items():
+        known = name in RECORDED_VERSIONS
+        now = importlib.metadata.version(name) if known else platform.python_version()
+        if now != then:
+            yield f"{name} is {now} here, the run was made with {then}: figures may differ"
+    then = former.asked.get("machine", {}).get("processor")
+    if then and then != platform.machine():
+        yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
+
+
+def _differences(
+    records: list[EpochRecord], told: dict[int, dict[str, float | None]]
+) -> Iterator[Difference]:
+    for record in records:
+        now = told.get(record.epoch, {})
+        names = [name for name in {**record.metrics, **now} if _differs(record.metrics, now, name)]
+        yield from (
+            Difference(record.epoch, name, record.metrics.get(name), now.get(name))
+            for name in names
+        )
+        if names:
+            return
+
+
+def _differs(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+    return bool(then.get(name) != now.get(name))

@@ -1,6 +1,7 @@
 # make search  installs, gets the data, searches, prints the table
 # make test    installs, gets the data, runs the tests
 # make test-long  the tests that take longest, which make test leaves out
+# make storm   kills the processes of two searches a hundred times, and says what that cost
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone
 # make check   style and types
 
@@ -21,7 +22,7 @@ ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search test test-long check bench benchmark lock clean
+.PHONY: setup data search test test-long storm check bench benchmark lock clean
 
 setup: $(INSTALLED)
 
@@ -53,6 +54,14 @@ test: data
 
 test-long: TIER = long
 test-long: test
+
+# A hundred kills take some 40 minutes on two cores.
+storm: setup
+	@if $(ISOLATED) true 2>/dev/null; then \
+		$(ISOLATED) $(BIN)/python tests/reliability/storm.py $(STORM); \
+	else \
+		$(BIN)/python tests/reliability/storm.py $(STORM); \
+	fi
 
 check: setup
 	@$(BIN)/ruff check .

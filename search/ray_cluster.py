@@ -49,6 +49,8 @@ ENVIRONMENT = {
     ),
 }
 
+RAYLET_PID = "RAY_RAYLET_PID"
+
 CONNECT_SECONDS = 10.0
 LOSSES_WITHOUT_PROGRESS = 2
 END_SECONDS = 30.0
@@ -93,13 +95,19 @@ def prepare_environment(address: str | None = None) -> None:
             none is left in the user's home.
     """
     os.environ.update(ENVIRONMENT)
-    if address is not None:
+    if address is None:
+        # Ray keeps the token that it saw first: one for the life of this process.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if "ray" in sys.modules:  # what is read when it is imported is settled
         return
-    # Ray keeps the token that it saw first: one for the life of this process.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Read when Ray is imported. Imported before, it asks for a token by itself.
-    if "ray" not in sys.modules:
+    if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
+    # A driver whose parent is process 1 (in a container, under nohup) Ray 2.60 takes for the child
+    # of a raylet that has ended, and ends it without a word. By this name it looks for ours.
+    os.environ[RAYLET_PID] = str(os.getpid())
+    import ray  # noqa: F401
+
+    del os.environ[RAYLET_PID]  # Ray's own processes must look for their own
 
 
 @dataclass(frozen=True)
@@ -187,8 +195,10 @@ class RenewableRay:
             progress: Counts the epochs trained.
 
         Raises:
-            RayLostError: Two were lost without an epoch in between.
+            RayLostError: Two were lost without an epoch in between, or it is not ours to renew.
         """
+        import ray
+
         losses, epochs = 0, progress()
         while True:
             try:
@@ -197,8 +207,11 @@ class RenewableRay:
                 losses, epochs = (losses + 1 if progress() == epochs else 1), progress()
                 if losses == LOSSES_WITHOUT_PROGRESS:
                     raise
-                self._say(f"{lost}: Ray is started again, and what ran goes on")
+                reason = lost
             self._stack.close()
+            if ray.is_initialized():  # a script's own, which is not ours to start again
+                raise reason
+            self._say(f"{reason}: Ray is started again, and what ran goes on")
             self.__enter__()
 
 

@@ -138,6 +138,7 @@ def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
                 changed.append(event["trial"])
             else:
                 searcher.adopt(event["trial"], values)
+                searcher.observe(event)
                 adopted.add(event["trial"])
         elif event["event"] == "space_grown":
             searcher.grow(Space.from_json(event["parameters"]))

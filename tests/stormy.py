@@ -51,6 +51,21 @@ class Misfortunes(Steady):
         return super().fit(hp, model, *args, callbacks=[met, *callbacks], **kwargs)
 
 
+class Greedy(Misfortunes):
+    """Some trials take more and more memory, until they are stopped."""
+
+    def build(self, hp):
+        hp.Choice("fate", ["none", "grows"])
+        return Steady.build(self, hp)
+
+
+def _grow():
+    held = []
+    while True:
+        held.append(bytearray(os.urandom(1024) * 100 * 1024))
+        time.sleep(0.05)
+
+
 def _eat():
     # A cgroup of a test's own, whose limit this process then exceeds.
     Path(os.environ["STORMY_CGROUP"], "cgroup.procs").write_text(str(os.getpid()))
@@ -62,4 +77,5 @@ _FATES = {
     "hangs": lambda: time.sleep(3600),
     "dies": lambda: os.kill(os.getpid(), 9),
     "eats": _eat,
+    "grows": _grow,
 }

@@ -140,7 +140,6 @@ def test_a_trial_continued_at_any_epoch_gives_the_same_bits(tmp_path, folder, ki
     assert dataclasses.replace(again, result=None) == dataclasses.replace(end, result=None)
     for one, other in zip(weights(folder), weights(whole), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not list(folder.checkpoints.glob("*state*"))  # the trial has ended
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, folder):
@@ -290,7 +289,7 @@ class FailsOnce(Forgetful):
         return super().fit(hp, model, *args, callbacks=[failing, *callbacks], **kwargs)
 
 
-def test_a_retry_forgets_the_state_of_the_attempt_that_failed(folder, monkeypatch):
+def test_a_retry_is_continued_and_its_state_is_no_other_attempts(folder, monkeypatch):
     monkeypatch.setattr(FailsOnce, "failed", False)
     reports = []
 
@@ -304,7 +303,16 @@ def test_a_retry_forgets_the_state_of_the_attempt_that_failed(folder, monkeypatc
     given = {"trial": 0, "values": VALUES, "report": report, "folder": folder}
     with pytest.raises(Killed):
         run_trial(asked, data(), **given)
-    assert not list(folder.checkpoints.glob("*state*"))
+    reports.clear()
+    run_trial(
+        asked, data(), **given | {"report": lambda told: reports.append(told) or True}, retries=1
+    )
+    assert reports[0]["path"]["continued_from"] == 1  # the retry's own state
+    first = [report["epoch"] for report in reports]
+    reports.clear()
+    run_trial(asked, data(), **given | {"report": lambda told: reports.append(told) or True})
+    assert reports[0]["epoch"] == 1  # of another training than the one that was kept
+    assert first[0] == 2
 
 
 def test_best_weights_of_an_epoch_that_is_not_met_again_are_taken_back(tmp_path):

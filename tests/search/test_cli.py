@@ -21,7 +21,7 @@ def answered(commands, tmp_path, *arguments):
     ("arguments", "said"),
     [
         (["run", "--trails", "3"], ["No such option: --trails (Possible options: --trials)"]),
-        (["rum"], ["No such command 'rum'. Did you mean 'run'?"]),
+        (["rum"], ["No such command 'rum'. Did you mean"]),
         (["run", "--space", "wid"], ["--space 'wid': expected one of published, wide. Did you mean 'wide'?"]),
         (["run", "--algorithm", "tep"], ["--algorithm 'tep': expected one of tpe, random. Did you mean 'tpe'?"]),
         (

@@ -310,8 +310,19 @@ def test_several_inputs_outputs_and_objectives_and_what_is_shown_of_them(tuner, 
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
     with pytest.raises(UsageError, match="was searched for multi_objective"):
         tuner(two_inputs, "val_loss")
-    with pytest.raises(UsageError, match=r"holds a search of 3 trials.*run\.previous"):
-        tuner(two_inputs, objective, max_trials=4).search(x, y)
+    # Given more trials it goes on, with the same data only.
+    more = tuner(two_inputs, objective, max_trials=4, max_epochs=3)
+    with pytest.raises(UsageError, match=r"was searched with other data \(.*Give search the same"):
+        more.search(x | {"left": TRAIN[0] + 1}, y, validation_split=0.25)
+    more.search(x, y, validation_split=0.25, verbose=0)
+    assert more.remaining_trials == 0
+    numbers = [t.trial_id for t in trials] + ["3"]
+    assert sorted(more.oracle.trials) == sorted(numbers)
+    started = [event["trial"] for event in events(tmp_path / "run", "trial_started")]
+    assert started == [0, 1, 2, 3]
+    resumed = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (resumed["plan"]["trials"], resumed["plan"]["problem"]["seed"]) == (4, 1)
+    assert len(resumed["resumed"]) == 1
 
 
 class Subclassed(keras.Model):

@@ -174,7 +174,9 @@ def test_trials_end_in_named_states_and_none_ends_the_search(commands, tmp_path)
     assert {trial["hp:end"] for trial in trials} == set(ends)
     for trial in trials:
         assert trial["state"] == ends[trial["hp:end"]]
-        assert (trial["error"] is not None) == (trial["state"] == "failed")
+        assert (trial["error"] is not None) == (trial["state"] != "completed")
+        if trial["state"] == "diverged":
+            assert trial["error"] == "loss no finite number in epoch 1"
     evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
     assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
     # The same seed and number draw the same, and train to the same bits.
@@ -296,7 +298,8 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(commands, tmp_path
         pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
     try:
         run = disk / "run"
-        process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", run))
+        asked = small("slow", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1, "--out", run)
+        process = start(commands, tmp_path, "run", *asked)
         wait_for_epochs(process, run, 3)
         subprocess.run(
             ["dd", "if=/dev/zero", f"of={disk / 'filler'}", "bs=1M"],
@@ -313,31 +316,35 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(commands, tmp_path
         assert recorded >= 3
         assert read(run / "journal.jsonl").damaged_lines == ()
         (disk / "filler").unlink()
-        status, output, errors = finish(
-            start(commands, tmp_path, "retrain", run, "--retrain-epochs", "1")
-        )
+        status, output, errors = finish(start(commands, tmp_path, "resume", run))
         assert status == 0, output + errors
-        assert pq.read_table(run / "epochs.parquet").num_rows == recorded
+        assert pq.read_table(run / "epochs.parquet").num_rows > recorded
+        states = pq.read_table(run / "trials.parquet")["state"].to_pylist()
+        assert set(states) <= {"completed", "stopped by ASHA"}  # no trial failed for the disk
+        assert len(states) == 2
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
 def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
-    process = start(commands, tmp_path, "run", *small("slow", "--epochs", 9, "--out", "run"))
+    asked = small("slow", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1, "--out", "run")
+    process = start(commands, tmp_path, "run", *asked)
     wait_for_epochs(process, tmp_path / "run", 4)
     process.send_signal(signal.SIGINT)
     status, output, errors = finish(process)
     assert status == 130, output + errors
     assert errors == ""
     assert "search ended (interrupted)" in output
-    assert "fmnist-search retrain run" in output
+    assert "to go on: fmnist-search resume run" in output
     trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
     assert "interrupted" in {trial["state"] for trial in trials}
     assert sum(trial["epochs"] for trial in trials) > 3
-    status, output, errors = finish(
-        start(commands, tmp_path, "retrain", "run", "--retrain-epochs", "1")
-    )
+    status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
     assert status == 0, output + errors
+    assert "resumed: 0 trials have ended; going on: 0" in output
+    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert {trial["state"] for trial in trials} <= {"completed", "stopped by ASHA"}
+    assert len(trials) == 2
     assert (tmp_path / "run" / "final" / "evaluation.json").exists()
 
 

@@ -1,0 +1,226 @@
+"""Trials and drivers that meet a misfortune, by the real command."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import storm as storms
+
+from search.journal import read
+
+TESTS = Path(__file__).resolve().parents[1]
+CGROUP = Path("/sys/fs/cgroup/memory")
+TIMEOUT_SECONDS = 300
+
+
+def start(commands, folder, *arguments, **environment):
+    return subprocess.Popen(
+        [commands / "fmnist-search", *map(str, arguments)],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    return process.returncode, output, errors
+
+
+def trials_of(run):
+    return {row["trial"]: row for row in pq.read_table(run / "trials.parquet").to_pylist()}
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def limited_memory():
+    """A group of processes that may use 1.5 GB, or None where none can be made."""
+    group = CGROUP / f"stormy-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        yield None
+        return
+    (group / "memory.limit_in_bytes").write_text(str(1536 * 1024**2))
+    yield group
+    group.rmdir()
+
+
+@pytest.fixture(scope="module")
+def misfortunes(commands, tmp_path_factory, limited_memory):
+    """One search whose trials hang, die, die again and eat all memory."""
+    folder = tmp_path_factory.mktemp("misfortunes")
+    process = start(
+        commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
+        "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
+        "--scheduler", "none", "--hung-after", 8, "--retrain-epochs", "none", "--out", "run",
+        STORMY_CGROUP=str(limited_memory),
+    )  # fmt: skip
+    return folder / "run", *finish(process)
+
+
+def fates(run, fate):
+    return [row for row in trials_of(run).values() if row["hp:fate"] == fate]
+
+
+def test_no_misfortune_ends_the_search(misfortunes):
+    run, status, output, errors = misfortunes
+    assert status == 0, output + errors
+    assert errors == ""
+    assert "search ended (trials done): 5 trials" in output
+    assert "raylet" not in output
+    assert {row["hp:fate"] for row in trials_of(run).values()} == {"none", "hangs", "dies", "eats"}
+    assert [row["state"] for row in fates(run, "none")] == ["completed"]
+
+
+def test_a_hung_trial_is_ended_and_named(misfortunes):
+    run, *_ = misfortunes
+    [hung] = fates(run, "hangs")
+    assert hung["state"] == "hung"
+    assert re.fullmatch(r"no epoch in 8 s: its process \(\S+:\d+\) was ended", hung["error"])
+    assert hung["epochs"] == 1
+
+
+def test_a_trial_that_ends_its_process_twice_is_lost_and_not_begun_for_ever(misfortunes):
+    run, *_ = misfortunes
+    for lost in fates(run, "dies"):
+        assert lost["state"] == "lost"
+        assert lost["error"].startswith("its process ended 2 times without an epoch in between")
+        assert lost["attempt"] == 2
+
+
+def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, limited_memory):
+    if limited_memory is None:
+        pytest.skip("no group of processes with limited memory can be made here")
+    run, *_ = misfortunes
+    [eater] = fates(run, "eats")
+    assert eater["state"] == "out of memory"
+    assert eater["error"] == "the system ended its process for want of memory"
+    assert eater["attempt"] == 1  # it would eat again
+
+
+@pytest.mark.long
+def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on(
+    commands, tmp_path
+):
+    """Ray Tune itself ends with such a process: the search goes on on a new Ray."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    threshold = (memory.used + 4 * 1024**3) / memory.total
+    process = start(
+        commands, tmp_path, "run", "--hypermodel", "stormy:Greedy", "--data", "problems:blobs",
+        "--workers", 2, "--trials", 4, "--epochs", 3, "--algorithm", "random", "--seed", 0,
+        "--scheduler", "none", "--retrain-epochs", "none", "--out", "run",
+        RAY_memory_usage_threshold=f"{threshold:.3f}", RAY_memory_monitor_refresh_ms="100",
+    )  # fmt: skip
+    status, output, errors = finish(process)
+    assert status == 0, output + errors
+    greedy = fates(tmp_path / "run", "grows")
+    assert greedy
+    assert {row["state"] for row in greedy} == {"out of memory"}
+    assert all("Ray ended its process, which used" in row["error"] for row in greedy)
+    assert {row["state"] for row in fates(tmp_path / "run", "none")} == {"completed"}
+
+
+def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_extended(
+    commands, tmp_path
+):
+    steady = ["--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--out", "run"]
+    driver = start(
+        commands, tmp_path, "run", *steady, "--workers", 1, "--trials", 1, "--epochs", 1,
+        "--retrain-epochs", 36,
+    )  # fmt: skip
+    run = tmp_path / "run"
+    wait_until(lambda: list(run.glob("checkpoints/retraining-*-state.npz")) or driver.poll())
+    family = storms.psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGKILL)
+    finish(driver)
+    storms._end_those_left(family)
+    status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
+    assert status == 0, output + errors
+    assert "retraining: epoch 10 of 36" not in output  # at least ten seconds had been kept
+    assert "retraining: epoch 36 of 36" in output
+    rows = pq.read_table(run / "final" / "history.parquet").to_pylist()
+    assert [row["epoch"] for row in rows] == list(range(1, 37))
+    assert not list(run.glob("checkpoints/*state*"))
+    # A finished run has nothing left to do, and is not evaluated again.
+    evaluation = (run / "final" / "evaluation.json").stat().st_mtime_ns
+    status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
+    assert status == 0, output + errors
+    assert "the final model is of the best trial (0) already" in output
+    assert (run / "final" / "evaluation.json").stat().st_mtime_ns == evaluation
+    # Given more, it goes on.
+    status, output, errors = finish(
+        start(
+            commands, tmp_path, "resume", "run", "--trials", 3, "--epochs", 2, "--workers", 2,
+            "--retrain-epochs", "none",
+        )
+    )  # fmt: skip
+    assert status == 0, output + errors
+    assert {row["trial"]: row["epochs"] for row in trials_of(run).values()} == {0: 1, 1: 2, 2: 2}
+    asked = json.loads((run / "run.json").read_text())
+    assert (asked["plan"]["trials"], asked["plan"]["problem"]["epochs"]) == (3, 2)
+    assert asked["command"][1] == "run"
+    assert [one["command"][1] for one in asked["resumed"]] == ["resume"]
+
+
+SCRIPT = """
+import sys
+import keras, keras_tuner as kt
+import problems, stormy
+from search import RayTuner
+
+tuner = RayTuner(
+    stormy.Steady(), "val_accuracy", max_trials=4, seed=2, algorithm="random", scheduler="none",
+    directory="kept", project_name="run",
+)
+train, validation, _ = problems.blobs()
+tuner.search(*train, validation_data=validation, epochs=6)
+print("best", tuner.get_best_hyperparameters()[0].values)
+"""
+
+
+def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def begin():
+        return subprocess.Popen(
+            [sys.executable, "script.py"],
+            cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])},
+        )  # fmt: skip
+
+    run = tmp_path / "kept" / "run"
+
+    def epochs():
+        if not (run / "journal.jsonl").exists():
+            return 0
+        return sum(event["event"] == "epoch" for event in read(run / "journal.jsonl").events)
+
+    script = begin()
+    wait_until(lambda: epochs() >= 5 or script.poll() is not None)
+    family = storms.psutil.Process(script.pid).children(recursive=True)
+    script.send_signal(signal.SIGKILL)
+    finish(script)
+    storms._end_those_left(family)
+    status, output, errors = finish(begin())
+    assert status == 0, output + errors[-3000:]
+    assert re.search(r"resumed: \d trials have ended; going on: \d", output)
+    assert "best {" in output
+    events = read(run / "journal.jsonl").events
+    started = [event["trial"] for event in events if event["event"] == "trial_started"]
+    assert started == [0, 1, 2, 3]
+    assert {row["epochs"] for row in trials_of(run).values()} == {6}

@@ -1,0 +1,106 @@
+"""What is left of a search whose processes are killed: the short form; the long one is `storm.py`."""
+
+import pytest
+import storm as storms
+
+from results.columns import State
+from search.data import load_data
+from search.folder import RunFolder
+from search.history import History
+from search.plan import Problem
+from search.replay import replay
+from search.task import Named, Task
+from search.views import SilentView
+
+
+def table(events):
+    """What the tables tell of each trial but when it happened."""
+    return {
+        trial.trial: (
+            trial.values,
+            trial.state,
+            [(epoch.epoch, epoch.metrics, epoch.decision) for epoch in trial.epochs],
+        )
+        for trial in History.replay(storms.OBJECTIVE, events).trials.values()
+    }
+
+
+def check(survived):
+    """Hold what is promised of every storm."""
+    assert survived.trials_lost == 0
+    assert survived.trials_doubled == 0
+    # States are kept after every epoch here: a kill between the report and the state costs one.
+    assert all(epochs == 1 for _, epochs, _ in survived.steps_back())
+    assert survived.epochs_repeated <= survived.kills.total() * 2  # of two workers
+    assert not [*survived.run.glob("checkpoints/*-state*"), *survived.run.glob("**/.*")]
+    assert not (survived.run / "driver.lock").exists()
+
+
+def check_random(weather, folder):
+    survived = storms.storm(weather, folder)
+    print(survived)
+    check(survived)
+    assert table(survived.events) == table(survived.calm)
+    return survived
+
+
+def check_asha(weather, folder):
+    survived = storms.storm(weather, folder)
+    print(survived)
+    check(survived)
+    assert survived.wrong_decisions(weather) == []
+    history = survived.history
+    assert State.STOPPED in {trial.state for trial in history.trials.values()}
+    for trial in history.trials.values():
+        assert undisturbed(trial, weather) == {e.epoch: e.metrics for e in trial.epochs}
+    return survived
+
+
+def undisturbed(trial, weather):
+    """Train a trial's configuration in this process, as long as it was trained in the storm."""
+    from search.trial import run_trial
+
+    problem = Problem(
+        hypermodel="stormy:Steady", data="problems:blobs", data_dir=None, space="Steady",
+        objective=storms.OBJECTIVE, epochs=weather.epochs, patience=0, seed=weather.seed,
+    )  # fmt: skip
+    told = {}
+
+    def report(epoch):
+        told[epoch["epoch"]] = epoch["metrics"]
+        return len(told) < len(trial.epochs)
+
+    task = Task.of(problem)
+    assert task.hypermodel == Named("stormy:Steady")
+    data = load_data(problem, needs_test=False)
+    given = {"trial": trial.trial, "values": trial.values, "report": report, "folder": None}
+    run_trial(task, data, **given)
+    return told
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Epochs that do not wait to be hit, in this process."""
+    import stormy
+
+    monkeypatch.setattr(stormy, "EPOCH_SECONDS", 0.0)
+
+
+def test_a_storm_leaves_the_table_of_a_calm_search(tmp_path, at_once):
+    survived = check_random(storms.Weather(kills=3, trials=5, epochs=5), tmp_path)
+    assert set(survived.kills) == set(storms.VICTIMS)
+    # One trial again from its record, in this process.
+    replayed = replay(survived.run, 3, SilentView(None))
+    assert replayed.is_the_same
+    assert replayed.epochs == 5
+    assert RunFolder.open(survived.run).run_file.exists()
+
+
+@pytest.mark.long
+def test_a_hundred_kills_cost_nothing(tmp_path, at_once):
+    random, asha = storms.long_weather(100)
+    for name in ("random", "asha"):
+        (tmp_path / name).mkdir()
+    kills = check_random(random, tmp_path / "random").kills
+    kills += check_asha(asha, tmp_path / "asha").kills
+    assert kills.total() >= 90  # a search may end before its last kill

@@ -4,6 +4,7 @@ keras-tuner itself builds, checks, fits, retries, averages and judges what ``fit
 that a trial here means what it means there. Imports Keras: for workers only.
 """
 
+import socket
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -418,9 +419,11 @@ def _failed(
     error: Exception, trace: str | None = None, result: dict[str, Any] | None = None
 ) -> TrialEnd:
     is_out_of_memory = isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError))
+    # A package may be missing on one node alone.
+    where = f" (on {socket.gethostname()})" if isinstance(error, ImportError) else ""
     return TrialEnd(
         State.OUT_OF_MEMORY if is_out_of_memory else State.FAILED,
-        error=one_line(error),
+        error=one_line(error) + where,
         traceback=trace or traceback_of(error),
         result=result,
     )

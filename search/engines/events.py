@@ -30,12 +30,16 @@ from search.task import Task
 
 # Field of the report with which a trial says where it runs.
 STARTED = "started"
+# Field of the report with which it says that it begins to train.
+READY = "ready"
 # Field of the report with which a failed trial begins again: the error.
 RETRY = "retry"
 REPORT = "report"
 # A trial that ends its process so often, without an epoch in between, is not begun again.
 DEADLY = 2
 LOOK_SECONDS = 1.0
+# A process imports TensorFlow and waits for the data before it trains.
+START_SECONDS = 600.0
 EXIT_DETAIL = re.compile(r"Worker exit detail: ([^.]*\.)")
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 IP = re.compile(r"\bip: (\S+)")
@@ -48,10 +52,12 @@ class Sign:
     Attributes:
         seen_at: When it came, by the monotonic clock.
         where: The process that trains it.
+        is_ready: Whether that process has come as far as training.
     """
 
     seen_at: float
     where: ray_cluster.Whereabouts | None = None
+    is_ready: bool = False
 
 
 class Events(NotPickled, tune.Callback):
@@ -182,6 +188,8 @@ class Events(NotPickled, tune.Callback):
             if STARTED in result:
                 sign.where = ray_cluster.Whereabouts(**json.loads(result[STARTED]))
                 self._out_of_memory.know(sign.where)
+            elif READY in result:
+                sign.is_ready = True
             elif RETRY in result:
                 if self._verdicts is not None:
                     self._verdicts.clear(number)
@@ -262,9 +270,10 @@ class Events(NotPickled, tune.Callback):
             return
         for number in self._running_numbers():
             sign = self._signs[number]
-            if now - sign.seen_at > limit and sign.where is not None:
+            allowed = limit if sign.is_ready else max(limit, START_SECONDS)
+            if now - sign.seen_at > allowed and sign.where is not None:
                 assert self.session is not None
-                error = f"no epoch in {limit:g} s: its process ({sign.where.worker}) was ended"
+                error = f"no epoch in {allowed:g} s: its process ({sign.where.worker}) was ended"
                 self.session.recorder.trial_ended(number, State.HUNG, error=error)
                 ray_cluster.end_process(sign.where)
                 self._stopping.check_failures()

@@ -23,7 +23,7 @@ from results.columns import State
 from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, WARM, Asha, NoStopping
-from search.engines.events import REPORT, RETRY, STARTED, Events
+from search.engines.events import READY, REPORT, RETRY, STARTED, Events
 from search.engines.suggestions import RETRIES, SPACE, Stop, Suggestions
 from search.engines.verdicts import Verdicts
 from search.errors import ProblemError, RayLostError
@@ -205,6 +205,7 @@ def _run(
 
     data = fetch(stored)
     worker.LAPS.lap(DATA)
+    tune.report({READY: True})
     return run_trial(
         replace(task, epochs=config["epochs"]),
         data,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 import storm as storms
 
+from search import journal
+from search.errors import RunFolderError, UsageError
+from search.folder import held
 from search.journal import read
+from search.replay import replay
+from search.resume import read_former
+from search.session import Session
+from search.views import SilentView
 
 TESTS = Path(__file__).resolve().parents[1]
+ASSET = TESTS / "assets" / "version-0.1.0"
 CGROUP = Path("/sys/fs/cgroup/memory")
 TIMEOUT_SECONDS = 300
 
@@ -65,7 +74,7 @@ def misfortunes(commands, tmp_path_factory, limited_memory):
     process = start(
         commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
         "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
-        "--scheduler", "none", "--hung-after", 8, "--retrain-epochs", "none", "--out", "run",
+        "--scheduler", "none", "--hung-after", 15, "--retrain-epochs", "none", "--out", "run",
         STORMY_CGROUP=str(limited_memory),
     )  # fmt: skip
     return folder / "run", *finish(process)
@@ -89,7 +98,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 8 s: its process \(\S+:\d+\) was ended", hung["error"])
+    assert re.fullmatch(r"no epoch in 15 s: its process \(\S+:\d+\) was ended", hung["error"])
     assert hung["epochs"] == 1
 
 
@@ -224,3 +233,38 @@ def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
     started = [event["trial"] for event in events if event["event"] == "trial_started"]
     assert started == [0, 1, 2, 3]
     assert {row["epochs"] for row in trials_of(run).values()} == {6}
+
+
+def test_a_run_with_other_data_is_refused(tmp_path):
+    """The driver knows the data by the time at which it knows the space."""
+    run = shutil.copytree(ASSET / "cut-off", tmp_path / "run")
+    (run / "driver.lock").unlink()
+    asked = (run / "run.json").read_text()
+    former = read_former(run)
+    with (
+        held(former.folder, print) as mine,
+        pytest.raises(RunFolderError, match=r"the data have changed since .*digest other, then"),
+    ):
+        Session.open(
+            former.plan, former.space, former.history, SilentView(None), run=mine, former=former,
+            data_digest=lambda: "other",
+        )  # fmt: skip
+    assert (run / "run.json").read_text() == asked
+
+
+def test_a_replay_tells_the_first_figure_that_differs(tmp_path):
+    run = shutil.copytree(ASSET / "finished", tmp_path / "run")
+    events = [dict(event) for event in read(run / "journal.jsonl").events]
+    changed = next(
+        e for e in events if e["event"] == "epoch" and (e["trial"], e["epoch"]) == (0, 1)
+    )
+    was = changed["metrics"]["val_loss"]
+    changed["metrics"]["val_loss"] = was + 0.5
+    (run / "journal.jsonl").write_bytes(b"".join(journal.encode(event) for event in events))
+    found = replay(run, 0, SilentView(None))
+    [difference] = found.differences
+    assert not found.is_the_same
+    assert (difference.epoch, difference.metric, difference.then) == (1, "val_loss", was + 0.5)
+    assert difference.now == pytest.approx(was, abs=1e-3)  # to the bit on the machine that wrote it
+    with pytest.raises(UsageError, match="has no trial 9: expected one of its 4"):
+        replay(run, 9, SilentView(None))

@@ -49,3 +49,17 @@ def test_what_keras_tuners_other_tuners_take_is_refused_with_a_hint_or_taken():
 def test_what_is_passed_by_position_stands_where_keras_tuner_has_it():
     order = list(inspect.signature(kt.RandomSearch).parameters)[:-1]
     assert list(inspect.signature(RayTuner).parameters)[: len(order)] == order
+
+
+def test_each_promise_names_a_test_that_is_there():
+    tests = Path(__file__).parents[1]
+    page = (tests.parent / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
+    assert len(named) > 20
+    for module, function in named:
+        [file] = tests.rglob(module)
+        assert f"def {function}" in file.read_text(), (module, function)
+    # Named alone, a test is of the module named last before it.
+    alone = re.findall(r"`(test_[a-z_]+)`", page)
+    sources = "".join(path.read_text() for path in tests.rglob("test_*.py"))
+    assert [name for name in alone if f"def {name}(" not in sources] == []

@@ -230,3 +230,48 @@ def test_the_number_of_epochs_is_chosen_on_the_last_epochs_value():
     assert choose(tried, objective).epochs == 20
     with pytest.raises(TrainingError, match=r"no finite val_accuracy at \[30\] epochs"):
         choose(tried[-1:], objective)
+
+
+def builds_badly(hp):
+    return _helper_of_the_users(hp.Int("units", 1, 9))
+
+
+def _helper_of_the_users(units):
+    raise ValueError(f"{units} units are too few")
+
+
+def lacks_a_package(hp):
+    hp.Int("units", 1, 9)
+    import a_package_that_is_nowhere  # noqa: F401
+
+
+def ended(hypermodel):
+    end, _ = trained({"units": 3}, asked=problem(f"test_trial:{hypermodel}"))
+    return end
+
+
+def test_the_lines_of_the_users_own_code_come_first(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    end = ended("builds_badly")
+    assert (end.state, end.error) == (State.FAILED, "ValueError: 3 units are too few")
+    first, _, whole = end.traceback.partition("\n\nIn full:\n")
+    lines = first.splitlines()
+    assert lines[0] == "In your own code:"
+    assert [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")] == [
+        "builds_badly", "_helper_of_the_users",
+    ]  # fmt: skip
+    assert lines[-1] == "ValueError: 3 units are too few"
+    assert whole.startswith("Traceback (most recent call last):")
+    assert "keras_tuner" in whole
+
+
+def test_a_missing_package_is_named_with_its_node(monkeypatch, capsys):
+    import socket
+
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    end = ended("lacks_a_package")
+    assert end.state is State.FAILED
+    assert end.error == (
+        "ModuleNotFoundError: No module named 'a_package_that_is_nowhere' "
+        f"(on {socket.gethostname()})"
+    )

@@ -160,7 +160,9 @@ class Parameter:
             value = self.low * math.pow(high / self.low, fraction)
         else:
             value = high + self.low - self.low * math.pow(high / self.low, 1 - fraction)
-        return int(value) if self.kind is Kind.INT else value
+        if self.kind is not Kind.INT:
+            return value
+        return min(int(value), int(self.high))  # just below 1 a fraction is rounded up
 
 
 @dataclass(frozen=True)

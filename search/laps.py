@@ -22,21 +22,21 @@ class Laps:
     """Adds up seconds by name.
 
     Args:
-        started_at: When the first stretch began, in seconds since the epoch of the clock.
+        started_at: When the first stretch began, by the monotonic clock; None: now.
     """
 
     def __init__(self, started_at: float | None = None) -> None:
-        self._last = time.time() if started_at is None else started_at
+        self._last = time.monotonic() if started_at is None else started_at
         self._seconds: dict[str, float] = {}
 
     @classmethod
     def since_process_start(cls) -> "Laps":
         """Begin when this process did."""
-        return cls(psutil.Process().create_time())
+        return cls(time.monotonic() - (time.time() - psutil.Process().create_time()))
 
     def lap(self, name: str) -> None:
         """Count what has passed since the last call as ``name``."""
-        now = time.time()
+        now = time.monotonic()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
         self._last = now
 

@@ -74,12 +74,6 @@ class Former:
         """The space as it was discovered."""
         return Space.from_json(self.asked["space"])
 
-    @property
-    def was_complete(self) -> bool:
-        """Whether the search had come to its end by itself, nothing left unfinished."""
-        reason = self.history.end_reason
-        return reason is not None and not self.history.unfinished()
-
 
 def read_former(path: Path) -> Former:
     """Read a run that is to be gone on with.

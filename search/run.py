@@ -75,7 +75,7 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         plan = changes.applied(former.plan)
         warnings = check(plan, is_new=False)
         clock = later(seconds_since_process_start, former.seconds)
-        if former.was_complete and (plan == former.plan or _is_over(plan, former, clock)):
+        if not _has_more(plan, former, clock):
             return _without_search(plan, former, view)
         _say_starting(plan, warnings, view)
         return _run(plan, view, run, former.history, clock, former=former)
@@ -171,15 +171,17 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
 
 
-def _is_over(plan: Plan, former: Former, clock: Clock) -> bool:
-    """Tell whether a finished search has nothing more to do under a changed plan."""
-    if Stopping(plan, former.history, clock).reason is not None:
+def _has_more(plan: Plan, former: Former, clock: Clock) -> bool:
+    """Tell whether there is anything left to search under a plan."""
+    history = former.history
+    if Stopping(plan, history, clock).reason is not None:
+        return False
+    if history.unfinished():
         return True
-    if plan.trials is not None and former.history.next_trial >= plan.trials:
-        return True
+    if plan.trials is not None and history.next_trial >= plan.trials:
+        return False
     # One that ended by itself, its space exhausted, would end again.
-    ended_by_itself = former.history.end_reason == TRIALS_DONE
-    return ended_by_itself and plan.trials == former.plan.trials
+    return history.end_reason != TRIALS_DONE or plan.trials != former.plan.trials
 
 
 def _run(
@@ -274,8 +276,10 @@ def _without_search(plan: Plan, former: Former, view: View) -> Outcome:
     """Do what is left of a run whose search has ended: the tables, and retraining."""
     history, folder = former.history, former.folder
     write_outcome(folder, history)
-    view.note(ending(history.end_reason or "", history))
-    found = Outcome(folder, history.end_reason or "", history)
+    reason = history.end_reason or "cut off"
+    view.note(ending(reason, history))
+    view.note("that search is over; to search on: --trials, --time-budget or --target")
+    found = Outcome(folder, reason, history)
     if history.best is None or not plan.retrain_epochs:
         return found
     return _finished(found, plan, view) or _retrained_alone(

@@ -54,7 +54,7 @@ class PlainView:
 
     def begin(self, plan: Plan, history: History, clock: Clock) -> None:
         self._plan, self._history, self._clock = plan, history, clock
-        self._best_seen: float | None = None
+        self._best_seen = history.best_value
 
     def tell(self, event: Event) -> None:
         best = self._history.best
@@ -65,8 +65,17 @@ class PlainView:
                 f"{event['at_seconds']:7.1f} s  trial {best.trial}, epoch {best.epoch}: "
                 f"best {name} so far {best.objective:.4f}"
             )
+        self._tell_of_a_trial(event)
+
+    def _tell_of_a_trial(self, event: Event) -> None:
+        """Say how a trial ended, or that it lost its process."""
         if event["event"] == "trial_ended":
-            self.note(f"{event['at_seconds']:7.1f} s  {_one_line(self._trial(event), name)}")
+            line = _one_line(self._trial(event), self._plan.problem.objective.name)
+        elif event["event"] == "worker_lost" and event["by_trial"]:
+            line = f"trial {event['trial']}: its process is lost ({event['error']}), it goes on"
+        else:
+            return
+        self.note(f"{event['at_seconds']:7.1f} s  {line}")
 
     def tick(self) -> None:
         return None
@@ -100,9 +109,7 @@ class LiveView(PlainView):
         self.tick()
 
     def tell(self, event: Event) -> None:
-        if event["event"] == "trial_ended":
-            line = _one_line(self._trial(event), self._plan.problem.objective.name)
-            self.note(f"{event['at_seconds']:7.1f} s  {line}")
+        self._tell_of_a_trial(event)
 
     def tick(self) -> None:
         now = time.monotonic()

@@ -347,4 +347,5 @@ def _said(trial: Any) -> str:
 
 def _in_short(said: str) -> str:
     detail = EXIT_DETAIL.search(said)
-    return " ".join(detail[1].split()) if detail else "it left no word"
+    words = " ".join(detail[1].split()).rstrip(".") if detail else "it left no word"
+    return words[:1].lower() + words[1:]

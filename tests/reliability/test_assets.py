@@ -23,7 +23,7 @@ def version(request, tmp_path):
 
 def test_a_finished_run_is_read(version):
     former = read_former(version / "finished")
-    assert former.was_complete
+    assert former.history.unfinished() == []
     assert former.history.end_reason == "trials done"
     row = row_of(read_run(version / "finished"))
     assert row.trials == len(former.history.trials) == 4

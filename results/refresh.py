@@ -1,8 +1,9 @@
-"""Tables that are missing, or older than their journal, are made anew before they are read.
+"""What is missing, or older than the journal, is made anew before it is read.
 
 The journal is read by the program that writes it alone: it is run as a process.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,25 @@ def refresh(run: Path) -> str | None:
 
 
 def is_current(run: Path) -> bool:
-    """Tell whether both tables tell all that the journal does; so too where there is none."""
+    """Tell whether run.json is whole and both tables tell all that the journal does.
+
+    So too where there is no journal, and so nothing to make them of.
+    """
     journal = run / columns.JOURNAL_FILE
     if not journal.is_file():
         return True
+    if not _is_json(run / columns.RUN_FILE):
+        return False
     size = str(journal.stat().st_size)
     return all(_told(run / name) == size for name in (columns.TRIALS_FILE, columns.EPOCHS_FILE))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _told(table: Path) -> str | None:

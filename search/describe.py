@@ -50,18 +50,22 @@ def read_asked(folder: RunFolder, events: Iterable[Event] = ()) -> dict[str, Any
     Raises:
         RunFolderError: Neither has it.
     """
-    try:
-        asked = read_json(folder.run_file)
-        if isinstance(asked, dict) and "plan" in asked:
-            return asked
-        damage = RunFolderError(f"{folder.run_file} does not say what was searched.")
-    except RunFolderError as error:
-        damage = error
     repeated = [event["run"] for event in events if "run" in event]
-    if not repeated:
-        raise damage
-    newest: dict[str, Any] = repeated[-1]
-    return newest
+    if repeated and not is_whole(folder):
+        newest: dict[str, Any] = repeated[-1]
+        return newest
+    asked = read_json(folder.run_file)
+    if not isinstance(asked, dict):
+        raise RunFolderError(f"{folder.run_file} does not say what was searched.")
+    return asked
+
+
+def is_whole(folder: RunFolder) -> bool:
+    """Tell whether run.json can be read and holds a plan."""
+    try:
+        return "plan" in read_json(folder.run_file)
+    except (RunFolderError, TypeError):
+        return False
 
 
 def described_problem(folder: RunFolder, asked: dict[str, Any] | None = None) -> Problem:

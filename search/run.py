@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from results import columns
-from search.describe import described_problem, read_asked
+from search.describe import described_problem, is_whole, read_asked
 from search.doctor import Finding, check
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import Held, RunFolder, held, new_run, read_json
+from search.folder import Held, RunFolder, held, new_run, read_json, write_json
 from search.history import History, Objective
 from search.journal import read
 from search.plan import Engine, Plan, Problem, available_cores
@@ -125,16 +125,20 @@ def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
 
 
 def rebuilt(path: Path, view: View) -> RunFolder:
-    """Write the tables of a run anew from its journal.
+    """Write the tables of a run anew from its journal, and run.json where that is damaged.
 
     Raises:
         SearchError: The folder is no run, or cannot be written.
     """
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    problem = described_problem(folder, read_asked(folder, content.events))
+    asked = read_asked(folder, content.events)
+    problem = described_problem(folder, asked)
     for number in content.damaged_lines:
         view.note(f"journal: line {number} is damaged and left out")
+    if not is_whole(folder):
+        write_json(folder.run_file, asked)
+        view.note(f"{folder.run_file.name} was damaged: made anew from the journal")
     write_outcome(folder, History.replay(problem.objective, content.events))
     return folder
 

@@ -112,7 +112,22 @@ class Survived:
     @property
     def time_ratio(self) -> float:
         """Seconds spent besides starting up, as a share of those of the calm search."""
-        return (self.wall_seconds - self.start_up_seconds) / self.calm_seconds
+        starting = self.start_up_seconds + self.half_idle_seconds
+        return (self.wall_seconds - starting) / self.calm_seconds
+
+    @property
+    def half_idle_seconds(self) -> float:
+        """Half the seconds in which one of two workers started while the other trained."""
+        lost: dict[int, float] = {}
+        seconds = 0.0
+        for event in self.events:
+            if event["event"] == "worker_lost" and event["by_trial"]:
+                lost[event["trial"]] = event["at_seconds"]
+            elif event["event"] == "search_resumed" or event.get("by_trial") is False:
+                lost.clear()  # all start
+            elif event["event"] == "epoch" and event["trial"] in lost:
+                seconds += event["at_seconds"] - lost.pop(event["trial"])
+        return seconds / 2
 
     def steps_back(self) -> Iterator[tuple[int, int, float]]:
         """Yield a trial, how many epochs it went back, and the seconds they had taken."""
@@ -147,8 +162,8 @@ class Survived:
             f"epochs repeated  {self.epochs_repeated} of {len(set(self.epochs))}\n"
             f"trials lost      {self.trials_lost}\n"
             f"trials doubled   {self.trials_doubled}\n"
-            f"time ratio       {self.time_ratio:.2f} (without the {self.start_up_seconds:.0f} s from "
-            "a kill to the next epoch)"
+            f"time ratio       {self.time_ratio:.2f} (without the "
+            f"{self.start_up_seconds + self.half_idle_seconds:.0f} s in which processes started)"
         )
 
 

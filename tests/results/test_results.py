@@ -121,7 +121,7 @@ def damaged(run, tmp_path, name, content=b"{"):
         ("run.json", b"{}", "not a run of this program"),
         ("run.json", None, "is no run: it has no run.json"),
         ("trials.parquet", b"PAR1 cut", "damaged"),
-        ("epochs.parquet", None, "unfinished"),
+        ("epochs.parquet", None, "is missing, and cannot be made anew"),
         ("final/evaluation.json", b"[]", "expected a JSON object, got list"),
     ],
 )
@@ -133,6 +133,7 @@ def test_a_damaged_run_is_refused_by_name(real_run, tmp_path, name, content, sai
 
 def test_what_cannot_be_compared_is_named_and_left_out(commands, real_run, tmp_path):
     copy = damaged(real_run[0], tmp_path, "run.json")
+    (copy / "journal.jsonl").unlink()  # from which it would be made anew
     done = results(commands, "compare", real_run[0], copy, tmp_path / "nowhere")
     assert done.returncode == 0
     assert "a real run" in done.stdout

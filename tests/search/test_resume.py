@@ -368,6 +368,8 @@ def test_run_json_is_made_anew_from_the_journal(tmp_path, finished):
     assert read_former(tmp_path / "run").plan.trials == TRIALS
     (tmp_path / "run" / "run.json").write_text('{"plan": {')
     assert read_former(tmp_path / "run").plan.problem == plan("x").problem
+    assert refresh(tmp_path / "run") == "run.json was damaged: made anew from the journal"
+    assert read_run(tmp_path / "run").trials.num_rows == TRIALS
 
 
 def test_a_run_of_a_newer_version_is_refused(tmp_path, finished, monkeypatch):

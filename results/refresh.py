@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from results import columns
 
-PROGRAM = Path(sys.executable).with_name("fmnist-search")
+PROGRAM = "fmnist-search"
+# What it says of damage, in the lines that it begins with these words.
+DAMAGE = ("journal: line", columns.RUN_FILE)
 
 
 def refresh(run: Path) -> str | None:
@@ -24,11 +26,16 @@ def refresh(run: Path) -> str | None:
     """
     if is_current(run):
         return None
-    done = subprocess.run(
-        [PROGRAM, "tables", run], capture_output=True, text=True, check=False, timeout=600
-    )
+    beside_python = Path(sys.executable).with_name(PROGRAM)
+    program = beside_python if beside_python.exists() else PROGRAM
+    try:
+        done = subprocess.run(
+            [program, "tables", "--", run], capture_output=True, text=True, check=False, timeout=600
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"its tables cannot be made anew ({error}): what they tell may be old"
     if done.returncode == 0:
-        damaged = [line for line in done.stdout.splitlines() if "damaged" in line]
+        damaged = [line for line in done.stdout.splitlines() if line.startswith(DAMAGE)]
         return "\n".join(damaged) or None
     said = (done.stderr.strip().splitlines() or ["it left no word"])[-1].removeprefix("error: ")
     return f"its tables cannot be made anew ({said}): what they tell may be old"

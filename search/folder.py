@@ -16,7 +16,7 @@ from search.lock import RunLock, Say
 # Less than this is not enough for the weights and states of a run.
 MIN_FREE_BYTES = 500 * 1024**2
 # What stands for a moment beside what it will take the place of.
-LEFTOVERS = (".[0-9]*-*", ".fresh-*")
+LEFTOVERS = (".[0-9]*-*", f"{columns.LOCK_FILE}.*")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,21 @@ class RunFolder:
     def retraining_state_file(self, trial: int, epochs: int) -> Path:
         """Whole state of an unfinished retraining."""
         return self.checkpoints / f"retraining-{trial:05d}-{epochs:05d}-state.npz"
+
+    def forget_weights(self, trial: int) -> None:
+        """Remove a trial's best weights."""
+        self.best_weights_file(trial).unlink(missing_ok=True)
+        self.build_config_file(trial).unlink(missing_ok=True)
+
+    def forget(self, trial: int) -> None:
+        """Remove everything that is kept of a trial."""
+        self.forget_weights(trial)
+        remove_state(self.state_file(trial))
+
+    def forget_retrainings(self) -> None:
+        """Remove the states of all retrainings."""
+        for state in self.checkpoints.glob("retraining-*-state*"):
+            state.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what processes that are gone were about to write."""

@@ -81,7 +81,9 @@ class TrialRecord:
     Attributes:
         planned_epochs: Most epochs that it may train; a schedule of its own ends with them.
         retries: How often it failed and was begun again.
-        deaths: How often it ended its process since it last reported an epoch.
+        deaths: How often it ended its process since it last came further than ever before.
+        furthest: Execution and epoch to which it has come.
+        proposed: The configuration as it was proposed; ``values`` tells what build and fit used.
     """
 
     trial: int
@@ -100,6 +102,8 @@ class TrialRecord:
     planned_epochs: int | None = None
     retries: int = 0
     deaths: int = 0
+    furthest: tuple[int, int] = (0, 0)
+    proposed: Values = field(default_factory=dict)
 
     @property
     def is_unfinished(self) -> bool:
@@ -161,7 +165,7 @@ class History:
         elif event.get("trial") in self.trials:
             trial = self.trials[event["trial"]]
             if kind == "trial_retried":
-                self._start(event | {"values": trial.values, "epochs": trial.planned_epochs})
+                self._start(event | {"values": trial.proposed, "epochs": trial.planned_epochs})
                 self.trials[event["trial"]].retries = trial.retries + 1
             elif kind == "trial_restarted":
                 trial.attempt += 1
@@ -211,6 +215,7 @@ class History:
             event["at_seconds"],
             attempt=attempt,
             planned_epochs=event.get("epochs"),
+            proposed=event["values"],
         )
         if known:
             # A repeated trial starts over: the best is again what has really been reported.
@@ -239,7 +244,8 @@ class History:
             trial.continued_from = event["path"]["continued_from"] or trial.continued_from
         self._forget_repeated(trial, record)
         trial.epochs.append(record)
-        trial.deaths = 0
+        if (record.execution, record.epoch) > trial.furthest:
+            trial.furthest, trial.deaths = (record.execution, record.epoch), 0
         trial.values = event.get("values") or trial.values
         self.epochs_trained += 1
         if record.execution > 0:

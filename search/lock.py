@@ -112,8 +112,8 @@ class RunLock:
             self._take()
         except OSError as error:
             raise RunFolderError(
-                f"{path.parent} cannot be written ({error.strerror}): a run is gone on with where "
-                "it is. Allow writing there, or copy it to another place."
+                f"{path.parent} cannot be written ({error.strerror}). Allow writing there, or use "
+                "another place."
             ) from error
         threading.Thread(target=self._keep_beating, name="run lock", daemon=True).start()
 
@@ -143,12 +143,21 @@ class RunLock:
             fresh.write_text(self._text())
             while True:
                 try:
-                    os.link(fresh, self._path)  # of several that try, one succeeds
-                    return
+                    return self._place(fresh)
                 except FileExistsError:
                     self._remove_if_dead()
         finally:
             fresh.unlink(missing_ok=True)
+
+    def _place(self, fresh: Path) -> None:
+        """Put the lock into its place; of several that try, one succeeds."""
+        try:
+            os.link(fresh, self._path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with self._path.open("x") as file:
+                file.write(self._text())
 
     def _remove_if_dead(self) -> None:
         found = self._read()
@@ -203,7 +212,8 @@ class RunLock:
                 fresh.write_text(self._text())
                 os.replace(fresh, self._path)
             except OSError:  # a full disk: what cannot be written will be said by the journal
-                fresh.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    fresh.unlink(missing_ok=True)
 
     def _look(self) -> None:
         try:

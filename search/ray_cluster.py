@@ -339,7 +339,7 @@ class OutOfMemory:
     def ended(self, where: Whereabouts) -> bool:
         """Tell whether it was a trial's process that has been counted."""
         counted = _on_node(where, oom_kills) or 0
-        has_grown = counted > self._counted[where.node]
+        has_grown = counted > max(self._counted[where.node], where.oom_kills)
         self._counted[where.node] = max(counted, self._counted[where.node])
         return has_grown
 

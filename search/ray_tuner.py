@@ -19,7 +19,8 @@ from rich.console import Console
 
 from search import mirror, worker
 from search.arguments import described, packed
-from search.describe import described_problem
+from search.describe import described_problem, read_asked
+from search.doctor import check
 from search.earlier import KERAS_TUNER_FILE, Earlier
 from search.errors import (
     FatalTrialError,
@@ -31,7 +32,7 @@ from search.errors import (
     objective_not_reported,
     one_line,
 )
-from search.folder import Held, RunFolder, held, new_run, read_json
+from search.folder import Held, RunFolder, held, new_run
 from search.history import DEFAULT_OBJECTIVE, History
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
@@ -187,7 +188,9 @@ class RayTuner(MendedTuner):
 
     def _get_tuner_fname(self) -> str:
         # keras-tuner reloads where this file stands, and explores the space where it does not.
-        return "" if self._overwrites else str(self._run_folder.run_file)
+        folder = self._run_folder
+        file = folder.run_file if folder.run_file.exists() else folder.journal_file
+        return "" if self._overwrites else str(file)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Run trials until there are ``max_trials``, as ``HyperModel.fit`` is called with.
@@ -230,6 +233,8 @@ class RayTuner(MendedTuner):
             stack.enter_context(ray)
             check_folder_is_shared(self._run_folder.path)
             plan = self._plan(carried, task)
+            for warning in check(plan, is_new=False):
+                view.note(str(warning))
             stopping = (
                 "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
             )
@@ -323,7 +328,8 @@ class RayTuner(MendedTuner):
         Raises:
             SearchError: It cannot be read, or another objective was searched for.
         """
-        problem = described_problem(self._run_folder)
+        events = read(self._run_folder.journal_file).events
+        problem = described_problem(self._run_folder, read_asked(self._run_folder, events))
         if problem.objective != self._objective:
             raise UsageError(
                 f"{self.project_dir!r} was searched for {problem.objective.name} "
@@ -332,7 +338,7 @@ class RayTuner(MendedTuner):
             )
         self._populate_initial_space()
         self._history = History(self._objective)
-        for event in read(self._run_folder.journal_file).events:
+        for event in events:
             self._history.apply(event)
             self._keep_book(event)
 
@@ -360,7 +366,8 @@ class RayTuner(MendedTuner):
         remaining = self.remaining_trials
         if remaining is not None and remaining <= 0:
             return True
-        asked = read_json(self._run_folder.run_file)["plan"]["trials"]
+        events = read(self._run_folder.journal_file).events
+        asked = read_asked(self._run_folder, events)["plan"]["trials"]
         return bool(asked == self.oracle.max_trials)
 
     def _check_folder(self) -> None:
@@ -372,11 +379,14 @@ class RayTuner(MendedTuner):
                 f"{str(path)!r} is a project of keras-tuner: it is left as it is, overwrite=True "
                 f"or not. Name another project_name; warm_start={str(path)!r} learns from it."
             )
-        if not self._run_folder.run_file.exists():
+        if not self._is_run():
             raise UsageError(
                 f"{str(path)!r} holds no run of RayTuner: expected a new folder, so that nothing "
                 "is lost. Name another directory or project_name."
             )
+
+    def _is_run(self) -> bool:
+        return self._run_folder.run_file.exists() or self._run_folder.journal_file.exists()
 
     def _goes_on(self) -> bool:
         """Tell whether the folder holds a search that this one goes on with.
@@ -395,6 +405,9 @@ class RayTuner(MendedTuner):
                 yield run
             return
         if path.exists():
+            if self._is_run():
+                with held(self._run_folder, view.note):
+                    pass  # nobody else is searching in what is moved
             moved = _move_away(path)
             if moved is not None:
                 view.note(f"{self.project_dir}: what was there is now in {moved.name}")

@@ -92,7 +92,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
         objective = epoch["metrics"].get(problem.objective.name)
         shown = "-" if objective is None else f"{objective:.4f}"
         view.note(f"epoch {epoch['epoch']}: {problem.objective.name} {shown}")
-        return len(told) < len(trial.epochs)
+        return bool(epoch["epoch"] < trial.epochs[-1].epoch)
 
     with quiet_training():
         end = run_trial(

@@ -12,9 +12,9 @@ import keras
 import keras_tuner as kt
 
 from search import mirror, worker
-from search.errors import RunFolderError, objective_not_reported, one_line
+from search.errors import objective_not_reported
 from search.fast import PathTaken
-from search.folder import RunFolder, write_json
+from search.folder import RunFolder, beside, write_json
 from search.history import Objective, divergence, has_diverged
 from search.laps import KEEP, REPORT, TRAIN, VALIDATE
 
@@ -71,18 +71,10 @@ class BestWeights:
             return
         path = self._folder.best_weights_file(self._trial)
         build_config = self._folder.build_config_file(self._trial)
-        fresh = path.with_name(f".fresh-{path.name}")
-        try:
+        if not build_config.exists():
+            write_json(build_config, model.get_build_config())
+        with beside(path) as fresh:
             model.save_weights(fresh, overwrite=True)
-            if not build_config.exists():
-                write_json(build_config, model.get_build_config())
-            fresh.replace(path)
-        except OSError as error:
-            fresh.unlink(missing_ok=True)
-            raise RunFolderError(
-                f"{path} cannot be written ({one_line(error)}): what stood there is kept. Make "
-                "room on that disk."
-            ) from error
 
 
 class Asked:

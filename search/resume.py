@@ -136,16 +136,25 @@ def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
                 adopted.add(event["trial"])
         elif event["event"] == "space_grown":
             searcher.grow(Space.from_json(event["parameters"]))
+        elif event["event"] == "earlier_trial":
+            yield from _learnt_earlier(searcher, event)
         elif event.get("state") != State.INTERRUPTED and (number is None or number in adopted):
             searcher.observe(event)
     for number in changed:
         yield _learnt(searcher, former.history.trials[number])
 
 
+def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
+    try:
+        searcher.learn(fitted_values(event["values"], searcher.space), event["score"])
+    except ValueError as error:
+        yield f"{event['source']} is left out: {error}"
+
+
 def no_longer_held(former: Former, space: Space) -> list[int]:
     """Return the unfinished trials whose configuration a space does not hold any more."""
     unfinished = former.history.unfinished()
-    return [one.trial for one in unfinished if held_values(one.values, space) is None]
+    return [one.trial for one in unfinished if held_values(one.proposed, space) is None]
 
 
 def held_values(values: Values, space: Space) -> Values | None:

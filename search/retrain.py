@@ -22,7 +22,7 @@ from results import columns
 from search import worker
 from search.data import Data
 from search.errors import TrainingError, one_line
-from search.folder import RunFolder, remove_state, replace_folder, write_json
+from search.folder import RunFolder, replace_folder, write_json
 from search.history import Objective, has_diverged
 from search.plan import Problem
 from search.space import Values
@@ -112,8 +112,7 @@ def retrain(
         evaluation = _evaluation(problem, chosen, scores) | asked
         write_json(fresh / columns.EVALUATION_FILE, evaluation)
         replace_folder(fresh, folder.final)
-        for state in states.values():
-            remove_state(state)
+        folder.forget_retrainings()
         return evaluation
 
 

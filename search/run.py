@@ -20,7 +20,7 @@ from search.ray_cluster import RenewableRay, Stored, fetch, local_cluster, store
 from search.recorder import Clock, later, seconds_since_process_start
 from search.resume import Changes, Former, read_former
 from search.retrain import retrain
-from search.session import Beginning, Session, write_outcome
+from search.session import Beginning, Session, check_data, write_outcome
 from search.space import Space
 from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.task import Task
@@ -92,7 +92,8 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     folder = RunFolder.open(path)
     with held(folder, view.note):
         content = read(folder.journal_file)
-        problem = described_problem(folder, read_asked(folder, content.events))
+        asked = read_asked(folder, content.events)
+        problem = described_problem(folder, asked)
         if problem.hypermodel is None:
             raise UsageError(
                 f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
@@ -107,7 +108,7 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
             )
         write_outcome(folder, history)
         found = Outcome(folder, history.end_reason or "cut off", history)
-        return _retrained_alone(problem, found, retrain_epochs, view)
+        return _retrained_alone(problem, found, retrain_epochs, view, asked=asked)
 
 
 def is_done(plan: Plan, found: Outcome) -> bool:
@@ -215,7 +216,7 @@ def _run(
             )
         )
         found = Outcome(run.folder, recorded(plan, engine, begin, stopping), history)
-        _check(found, stopping)
+        _check(found, stopping, is_new=former is None)
         view.note(ending(found.reason, history))
         return found
 
@@ -224,7 +225,7 @@ def _run(
         if is_done(plan, found):
             return found
         # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-        return _retrained_alone(plan.problem, found, plan.retrain_epochs, view)
+        return _retrained_alone(plan.problem, found, plan.retrain_epochs, view, asked={})
     task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
     with _ray(plan.problem, plan.workers, bool(plan.retrain_epochs), view) as ray:
         found = searched(ray_engine(task, ray, history), lambda: str(fetch(ray.stored.digest)))
@@ -262,7 +263,11 @@ def ray_engine(
         def search(stored: Stored) -> None:
             ray_tune.search(plan, task, stored.content, space=space, **session)
 
-        ray.searched(search, lambda: history.epochs_trained)
+        # A trial that ends without an epoch, such as one that eats all memory, is progress too.
+        ray.searched(
+            search,
+            lambda: history.epochs_trained + len(history.trials) - len(history.unfinished()),
+        )
 
     return engine
 
@@ -287,7 +292,7 @@ def _without_search(plan: Plan, former: Former, view: View) -> Outcome:
     if history.best is None or not plan.retrain_epochs:
         return found
     return _finished(found, plan, view) or _retrained_alone(
-        plan.problem, found, plan.retrain_epochs, view
+        plan.problem, found, plan.retrain_epochs, view, asked=former.asked
     )
 
 
@@ -305,8 +310,8 @@ def _finished(found: Outcome, plan: Plan, view: View) -> Outcome | None:
     return replace(found, evaluation=evaluation)
 
 
-def _check(found: Outcome, stopping: Stopping) -> None:
-    """Raise what made the search fail; a folder without one trained epoch is removed."""
+def _check(found: Outcome, stopping: Stopping, *, is_new: bool) -> None:
+    """Raise what made the search fail; a new folder without one trained epoch is removed."""
     error: SearchError | None = stopping.error
     if error is None and found.history.best is None and found.reason != INTERRUPTED:
         error = AllTrialsFailedError(_no_value(found))
@@ -316,7 +321,7 @@ def _check(found: Outcome, stopping: Stopping) -> None:
         if trial.traceback:
             error.add_note(trial.traceback)
             break
-    if found.history.epochs_trained == 0 and not found.history.best:
+    if is_new and found.history.epochs_trained == 0 and not found.history.best:
         # Nothing was trained, so nothing is lost, and the name is free for the next try.
         shutil.rmtree(found.folder.path, ignore_errors=True)
     raise error
@@ -332,12 +337,17 @@ def _no_value(found: Outcome) -> str:
 
 
 def _retrained_alone(
-    problem: Problem, found: Outcome, retrain_epochs: tuple[int, ...], view: View
+    problem: Problem,
+    found: Outcome,
+    retrain_epochs: tuple[int, ...],
+    view: View,
+    *,
+    asked: dict[str, Any],
 ) -> Outcome:
-    """Retrain where there is no search before it: on all cores."""
+    """Retrain where there is no search before it: on all cores, on the data of the run."""
     cores = available_cores()
     with _ray(problem, cores, True, view) as ray:
-        fetch(ray.stored.content)
+        check_data(found.folder, asked, str(fetch(ray.stored.digest)))
         return _retrained(problem, ray.stored, found, retrain_epochs, cores, view)
 
 

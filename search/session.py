@@ -93,7 +93,7 @@ class Session:
         else:
             recorder.search_resumed(run=asked)
             _settle(recorder, former, searcher.space, view)
-        if earlier is not None:
+        if earlier is not None and former is None:  # else the journal tells of it
             _tell_earlier(earlier, space, recorder, view)
         view.begin(plan, history, clock)
         recorder.listen(view.tell)
@@ -167,16 +167,25 @@ def _resumed(former: Former, asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RunFolderError: Its data have changed since.
     """
-    before = former.asked.get("data_digest")
-    if before and asked["data_digest"] != before:
-        raise RunFolderError(
-            f"the data have changed since {str(former.folder.path)!r} was begun (digest "
-            f"{asked['data_digest']}, then {before}): its figures would not be of one problem. "
-            "Restore them, or begin a new run with --warm-start."
-        )
+    check_data(former.folder, former.asked, asked["data_digest"])
     now = {key: asked[key] for key in ("started_at", "command", "versions", "machine")}
     resumed = [*former.asked.get("resumed", []), now]
     return {**former.asked, "plan": asked["plan"], "space": asked["space"], "resumed": resumed}
+
+
+def check_data(folder: RunFolder, asked: dict[str, Any], digest: str) -> None:
+    """Check that a run's data are those that it was begun with.
+
+    Raises:
+        RunFolderError: They have changed.
+    """
+    before = asked.get("data_digest")
+    if before and digest != before:
+        raise RunFolderError(
+            f"the data have changed since {str(folder.path)!r} was begun (digest {digest}, then "
+            f"{before}): its figures would not be of one problem. Restore them, or begin a new run "
+            "with --warm-start."
+        )
 
 
 def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> None:
@@ -195,6 +204,8 @@ def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> Non
 
 def _tidy(folder: RunFolder, history: History, event: Event, kept: int | None) -> None:
     """Remove an ended trial's state, and the weights of those that are not among the best."""
+    if event["event"] == "trial_started":
+        folder.forget(event["trial"])  # of one whose record was lost
     if event["event"] != "trial_ended":
         return
     if not history.trials[event["trial"]].is_unfinished:
@@ -204,5 +215,4 @@ def _tidy(folder: RunFolder, history: History, event: Event, kept: int | None) -
     unfinished = {trial.trial for trial in history.unfinished()}
     for trial in history.ranked()[kept:]:
         if trial.trial not in unfinished:
-            folder.best_weights_file(trial.trial).unlink(missing_ok=True)
-            folder.build_config_file(trial.trial).unlink(missing_ok=True)
+            folder.forget_weights(trial.trial)

@@ -147,7 +147,7 @@ def make_view(console: Console) -> View:
 def summary(plan: Plan, history: History, seconds: float) -> str:
     """Return one line: trials running, finished and stopped, best, speed, time left."""
     trials = history.trials
-    running, stopped = len(history.running()), history.count(State.STOPPED)
+    running, stopped = len(history.unfinished()), history.count(State.STOPPED)
     finished = len(trials) - running - stopped
     of = f" of {plan.trials}" if plan.trials else ""
     parts = [
@@ -163,7 +163,7 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
 def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
     """Estimate the seconds to the end of the search, from the trials done so far, or None."""
     estimates = []
-    done = len(history.trials) - len(history.running())
+    done = len(history.trials) - len(history.unfinished())
     if plan.trials and done:
         first = min(trial.started_seconds for trial in history.trials.values())
         estimates.append((plan.trials - done) * (seconds - first) / done)

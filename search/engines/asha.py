@@ -65,6 +65,9 @@ class NoStopping(FIFOScheduler):
         """
         return Decision.CONTINUE
 
+    def begin_again(self, trial: int) -> None:
+        """Take notice that a trial has failed and begins again."""
+
     def replay(self, history: History) -> None:
         """Take in the epochs of a search that is gone on with; their decisions stand."""
 
@@ -103,6 +106,7 @@ class Asha(NoStopping):
             reduction_factor=reduction_factor,
         )
         self._known: set[int] = set()
+        self._stopped: dict[int, int] = {}
         self._max_epochs = max_epochs
         self._only_decides = only_decides
 
@@ -113,19 +117,30 @@ class Asha(NoStopping):
         # At its last epoch a trial ends by itself; a diverged one likewise.
         if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):
             return Decision.CONTINUE
+        if epoch >= self._stopped.get(trial, math.inf):
+            return Decision.STOP  # it was stopped here, and has lost its process since
         # By number: a trial that another process goes on with is the same trial.
         named = _Named(str(trial))
         if trial not in self._known:
             self._known.add(trial)
             self._rungs.on_trial_add(None, named)
         action = self._rungs.on_trial_result(None, named, {TIME_ATTR: epoch, METRIC: value})
-        return Decision.STOP if action == TrialScheduler.STOP else Decision.CONTINUE
+        if action == TrialScheduler.CONTINUE:
+            return Decision.CONTINUE
+        self._stopped[trial] = epoch
+        return Decision.STOP
+
+    def begin_again(self, trial: int) -> None:
+        """Let a trial that failed be judged anew."""
+        self._stopped.pop(trial, None)
 
     def replay(self, history: History) -> None:
         """Fill the rungs with the epochs reported so far, in the order in which they came."""
         for epoch in history.judged:
             last_epoch = history.trials[epoch.trial].planned_epochs
             self.judge(epoch.trial, epoch.epoch, epoch.objective, last_epoch=last_epoch)
+            if epoch.decision is Decision.STOP:
+                self._stopped[epoch.trial] = epoch.epoch
 
     def _action(self, decision: Decision) -> Any:
         stops = decision is Decision.STOP and not self._only_decides

@@ -191,6 +191,7 @@ class Events(NotPickled, tune.Callback):
             elif READY in result:
                 sign.is_ready = True
             elif RETRY in result:
+                self._scheduler.begin_again(number)
                 if self._verdicts is not None:
                     self._verdicts.clear(number)
                 self.session.recorder.trial_retried(number, result[RETRY])
@@ -237,12 +238,14 @@ class Events(NotPickled, tune.Callback):
         record = recorder.history.trials[number]
         if not record.is_unfinished:
             return  # ended by us
-        where = self._signs[number].where
+        # A process that ended while it was made has given none.
+        sign = self._signs.get(number)
+        where = sign.where if sign else None
         if where is not None and self._out_of_memory.ended(where):
             self._end_out_of_memory(number, "the system ended its process for want of memory")
             return
         is_node_up = where is None or ray_cluster.is_node_up(where)
-        recorder.worker_lost(number, reason, by_trial=is_node_up)
+        recorder.worker_lost(number, reason, by_trial=is_node_up and sign is not None)
         if record.deaths < DEADLY:
             self._unfinished.append(number)
             return

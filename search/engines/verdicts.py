@@ -25,7 +25,10 @@ class Verdicts:
     def __init__(self) -> None:
         import ray
 
-        self._stopped: Any = ray.remote(num_cpus=0)(_Stopped).remote()
+        self._stopped: Any = (
+            # Begun anew it has forgotten; a stopped trial is then stopped at its next epoch.
+            ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Stopped).remote()
+        )
 
     def stop(self, trial: int) -> None:
         """Stop a trial; it has been told before Ray lets it go on."""

@@ -110,6 +110,11 @@ class Survived:
         return sum(count > 1 for count in counted.values())
 
     @property
+    def is_as_calm(self) -> bool:
+        """Whether the tables are those of the calm search, to the bit."""
+        return table(self.events) == table(self.calm)
+
+    @property
     def time_ratio(self) -> float:
         """Seconds spent besides starting up, as a share of those of the calm search."""
         starting = self.start_up_seconds + self.half_idle_seconds
@@ -165,6 +170,18 @@ class Survived:
             f"time ratio       {self.time_ratio:.2f} (without the "
             f"{self.start_up_seconds + self.half_idle_seconds:.0f} s in which processes started)"
         )
+
+
+def table(events: tuple[Event, ...]) -> dict[int, object]:
+    """Return what the tables tell of each trial but when it happened."""
+    return {
+        trial.trial: (
+            trial.values,
+            trial.state,
+            [(epoch.epoch, epoch.metrics, epoch.decision) for epoch in trial.epochs],
+        )
+        for trial in History.replay(OBJECTIVE, events).trials.values()
+    }
 
 
 def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
@@ -286,7 +303,11 @@ def _kill_worker(family: list[psutil.Process], run: Path) -> int | None:
         for trial in History.replay(OBJECTIVE, read(run / "journal.jsonl").events).running()
     }
     pids = {one.pid for one in family}
-    for event in reversed(_events(run, "epoch")):
+    reported = _events(run, "epoch")
+    times = Counter((event["trial"], event["epoch"]) for event in reported)
+    for event in reversed(reported):
+        if times[event["trial"], event["epoch"]] > 1:
+            continue  # a trial that has come no further would be taken for one that kills
         pid = int(event["worker"].rpartition(":")[2])
         if event["trial"] in running and pid in pids:
             try:
@@ -316,6 +337,13 @@ def main() -> int:
         print(f"{weather.algorithm} search, scheduler {weather.scheduler}:", flush=True)
         survived = storm(weather, folder, says=True)
         print(survived, flush=True)
+        if weather.algorithm == "random":
+            print(f"table            {'as calm' if survived.is_as_calm else 'DIFFERS'}", flush=True)
+            failed |= not survived.is_as_calm
+        else:
+            wrong = len(survived.wrong_decisions(weather))
+            print(f"wrong decisions  {wrong}", flush=True)
+            failed |= bool(wrong)
         failed |= bool(survived.trials_lost or survived.trials_doubled)
         shutil.rmtree(folder)
     return int(failed)

@@ -1,5 +1,6 @@
 """A search cut off at any event goes on as if it had not been; damaged run folders are told of."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from search import journal
 from search.describe import describe
 from search.engines.asha import Asha
 from search.errors import SearchError
-from search.folder import RunFolder, write_json
+from search.folder import RunFolder, held, write_json
 from search.history import History, Objective
 from search.journal import Journal, read
 from search.mirror import mirror
@@ -26,8 +27,9 @@ from search.plan import Engine, Plan, Problem
 from search.recorder import Recorder
 from search.resume import Changes, bring_up, held_values, no_longer_held, read_former
 from search.searchers import Pause, RandomSearcher, TPESearcher
-from search.session import make_searcher, write_outcome
+from search.session import Session, make_searcher, write_outcome
 from search.space import Kind, Parameter, Space
+from search.views import SilentView
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space(
@@ -168,7 +170,7 @@ def test_a_search_cut_off_at_any_event_goes_on_as_if_it_had_not_been(
     folder, undisturbed = whole(algorithm)
     lines = folder.journal_file.read_bytes().splitlines(keepends=True)
     kept = cut.draw(st.integers(1, len(lines) - 1))
-    torn = cut.draw(st.integers(0, len(lines[kept]) - 1))
+    torn = cut.draw(st.integers(0, len(lines[kept]) - 2))  # all but its last brace, at most
     again = RunFolder.create(tmp_path_factory.mktemp("cut") / "run")
     shutil.copy(folder.run_file, again.run_file)
     again.journal_file.write_bytes(b"".join(lines[:kept]) + lines[kept][:torn])
@@ -448,13 +450,13 @@ def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, comma
     assert done.stderr.startswith("error: '/proc/1' is no run")
 
 
-def test_the_clock_of_a_resumed_search_goes_on(finished):
-    """Set back or not: what is recorded counts seconds of search."""
+def test_a_clock_that_is_set_back_sets_no_record_back(monkeypatch):
     from search.recorder import later, seconds_since_process_start
 
     clock = later(seconds_since_process_start, 100.0)
-    first, second = clock(), clock()
-    assert 100.0 < first <= second
+    first = clock()
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert 100.0 < first <= clock()
 
 
 def test_the_small_problem_mirrors_to_what_run_json_keeps():
@@ -473,3 +475,127 @@ def test_random_search_draws_the_same_after_a_resume_from_an_empty_journal(tmp_p
     searcher = RandomSearcher(SPACE, seed=3)
     assert list(bring_up(searcher, former)) == []
     assert searcher.propose(0) == SPACE.defaults()
+
+
+# --- What the session does with a run that it is given ---------------------------------------------
+
+
+@pytest.fixture
+def reopened(whole, tmp_path):
+    """Open a session on a run of which only the events up to the one that a test wants are left."""
+
+    def opening(algorithm, is_last, space=SPACE, **more):
+        folder, _ = whole(algorithm)
+        shutil.copytree(folder.path, tmp_path / "run")
+        lines = (tmp_path / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+        last = next(n for n, line in enumerate(lines) if is_last(journal.decode(line)))
+        (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
+        former = read_former(tmp_path / "run")
+        with held(former.folder, print) as run:
+            yield Session.open(
+                former.plan, space, former.history, SilentView(None), run=run, former=former, **more
+            )
+
+    return contextlib.contextmanager(opening)
+
+
+def is_stop(event):
+    return event.get("decision") == "stop"
+
+
+def test_a_recorded_decision_stands(reopened):
+    """Killed between the decision and the end that follows from it."""
+    with reopened("random", is_stop) as session:
+        history = session.recorder.history
+        stopped = [trial.trial for trial in history.trials.values() if trial.was_told_to_stop]
+        assert len(stopped) == 1
+        assert history.trials[stopped[0]].state is State.STOPPED
+        assert stopped[0] not in [trial.trial for trial in history.unfinished()]
+        session.close("interrupted")
+
+
+def test_what_the_space_no_longer_holds_does_not_go_on(reopened):
+    with reopened("random", is_stop, changed_space()) as session:
+        history = session.recorder.history
+        given_up = [t for t in history.trials.values() if t.state is State.INTERRUPTED]
+        assert given_up
+        assert {trial.error for trial in given_up} == {
+            "its configuration is not of the space any more"
+        }
+        assert history.unfinished() == []
+        session.close("interrupted")
+
+
+def test_a_trial_that_begins_anew_meets_nothing_of_one_whose_record_was_lost(reopened):
+    with reopened("random", is_stop) as session:
+        number = session.recorder.history.next_trial
+        state = session.folder.state_file(number)
+        state.write_bytes(b"of another trial")
+        session.folder.best_weights_file(number).write_bytes(b"likewise")
+        session.recorder.trial_started(number, {"units": 3})
+        assert not state.exists()
+        assert not session.folder.best_weights_file(number).exists()
+        session.close("interrupted")
+
+
+def test_an_earlier_search_is_fitted_to_a_changed_space(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    write_json(folder.run_file, describe(plan(folder.path), SPACE))
+    kept = Journal(folder.journal_file)
+    recorder = Recorder(kept, History(ACCURACY), clock=lambda: 0.0)
+    for units in (9, 64):
+        values = {"units": units, "rate": 1e-3, "activation": "tanh"}
+        recorder.earlier_trial(values, 0.5, f"study, trial {units}")
+    kept.close()
+    searcher = TPESearcher(changed_space(), seed=3, objective=ACCURACY)
+    [note] = bring_up(searcher, read_former(folder.path))
+    assert note.startswith("study, trial 64 is left out: units=64")
+    [learnt] = searcher._study.get_trials()
+    assert set(learnt.params) == {"units", "rate", "dropout"}
+
+
+def test_entries_that_are_not_tuned_do_not_count_against_a_trial():
+    history = History(ACCURACY)
+    for event in (
+        {"event": "trial_started", "values": {"units": 9}},
+        {"event": "epoch", "epoch": 1, "epoch_seconds": 1.0, "decision": "continue", "worker": "w",
+         "metrics": {"val_accuracy": 0.5}, "values": {"units": 9, "rate_of_the_builder": 0.1}},
+    ):  # fmt: skip
+        history.apply({"trial": 0, "at_seconds": 0.0, **event})
+    [trial] = history.unfinished()
+    only_units = Space(SPACE.parameters[:1])
+    assert held_values(trial.values, only_units) is None
+    assert held_values(trial.proposed, only_units) == {"units": 9}
+
+
+def test_only_coming_further_clears_a_trial_of_ending_its_process():
+    history = History(ACCURACY)
+
+    def tell(event, **fields):
+        history.apply({"event": event, "trial": 0, "at_seconds": 0.0, **fields})
+        return history.trials[0].deaths
+
+    def epoch(number):
+        return tell(
+            "epoch", epoch=number, epoch_seconds=1.0, decision="continue", worker="w",
+            metrics={"val_accuracy": 0.5},
+        )  # fmt: skip
+
+    tell("trial_started", values={"units": 9})
+    assert epoch(1) == 0
+    assert tell("worker_lost", error="?", by_trial=True) == 1
+    tell("trial_restarted")
+    assert epoch(1) == 1  # trained again
+    assert tell("worker_lost", error="?", by_trial=False) == 1  # with its node
+    assert tell("worker_lost", error="?", by_trial=True) == 2
+    assert epoch(2) == 0
+
+
+def test_a_stopped_trial_that_lost_its_process_is_stopped_again():
+    """As one of several executions is, which begins again with the first."""
+    asha = Asha(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=2)
+    assert asha.judge(0, 1, 0.9, last_epoch=None) is Decision.CONTINUE
+    assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.STOP
+    assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.STOP
+    asha.begin_again(1)
+    assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.CONTINUE

@@ -149,7 +149,7 @@ def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_exte
 ):
     steady = ["--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--out", "run"]
     driver = start(
-        commands, tmp_path, "run", *steady, "--workers", 1, "--trials", 1, "--epochs", 1,
+        commands, tmp_path, "run", *steady, "--workers", 1, "--trials", 1, "--epochs", 1, "--scheduler", "none",
         "--retrain-epochs", 36,
     )  # fmt: skip
     run = tmp_path / "run"

@@ -35,7 +35,7 @@ READY = "ready"
 # Field of the report with which a failed trial begins again: the error.
 RETRY = "retry"
 REPORT = "report"
-# A trial that ends its process so often, without an epoch in between, is not begun again.
+# A trial that ends its process so often, without coming further, is not begun again.
 DEADLY = 2
 LOOK_SECONDS = 1.0
 # A process imports TensorFlow and waits for the data before it trains.
@@ -249,7 +249,7 @@ class Events(NotPickled, tune.Callback):
         if record.deaths < DEADLY:
             self._unfinished.append(number)
             return
-        error = f"its process ended {DEADLY} times without an epoch in between: {reason}"
+        error = f"its process ended {DEADLY} times without coming further: {reason}"
         recorder.trial_ended(number, State.LOST, error=error)
         self._stopping.check_failures()
 

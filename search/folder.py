@@ -101,6 +101,12 @@ class RunFolder:
         """Whole state of an unfinished retraining."""
         return self.checkpoints / f"retraining-{trial:05d}-{epochs:05d}-state.npz"
 
+    def forget_state(self, trial: int) -> None:
+        """Remove an ended trial's state, and what a killed process was about to write of it."""
+        remove_state(self.state_file(trial))
+        for left in self.checkpoints.glob(f".[0-9]*-trial-{trial:05d}-*"):
+            left.unlink(missing_ok=True)
+
     def forget_weights(self, trial: int) -> None:
         """Remove a trial's best weights."""
         self.best_weights_file(trial).unlink(missing_ok=True)
@@ -109,7 +115,7 @@ class RunFolder:
     def forget(self, trial: int) -> None:
         """Remove everything that is kept of a trial."""
         self.forget_weights(trial)
-        remove_state(self.state_file(trial))
+        self.forget_state(trial)
 
     def forget_retrainings(self) -> None:
         """Remove the states of all retrainings."""

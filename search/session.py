@@ -8,7 +8,7 @@ from results.columns import State
 from search.describe import describe
 from search.earlier import Earlier, fitted
 from search.errors import RunFolderError
-from search.folder import Held, RunFolder, remove_state, write_json
+from search.folder import Held, RunFolder, write_json
 from search.history import History
 from search.journal import Event, Journal
 from search.plan import Algorithm, Engine, Plan
@@ -209,7 +209,7 @@ def _tidy(folder: RunFolder, history: History, event: Event, kept: int | None) -
     if event["event"] != "trial_ended":
         return
     if not history.trials[event["trial"]].is_unfinished:
-        remove_state(folder.state_file(event["trial"]))
+        folder.forget_state(event["trial"])
     if kept is None:
         return
     unfinished = {trial.trial for trial in history.unfinished()}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def wait_until(condition):
 @pytest.fixture(scope="module")
 def limited_memory():
     """A group of processes that may use 1.5 GB, or None where none can be made."""
-    group = CGROUP / f"stormy-{os.getpid()}"
+    group = CGROUP / f"stormy-{secrets.token_hex(4)}"  # process ids repeat in namespaces
     try:
         group.mkdir()
     except OSError:

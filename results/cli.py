@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typer.exceptions import TyperException
 
 from results import compare, pictures, show, timing
 from results.published import DATA, published_rows
-from results.reading import Run, RunError, read_run, row_of
+from results.reading import CUT_OFF, Run, RunError, read_run, row_of
 from results.refresh import refresh
 from results.rows import Row, ranked
 
@@ -85,6 +86,10 @@ def show_command(
         print(json.dumps(show.trial_rows(found), indent=2))
         return
     _console().print(show.trials_table(found))
+    if found.ended == CUT_OFF:
+        print(
+            f"its search was cut off: fmnist-search resume {shlex.quote(str(run))} goes on with it"
+        )
 
 
 @app.command("timing")

@@ -18,8 +18,9 @@ HISTORY_FILE = "history.parquet"
 EVALUATION_FILE = "evaluation.json"
 CONFUSION_FILE = "confusion_matrix.png"
 
-# In the metadata of both tables: how much of the journal they tell.
-JOURNAL_BYTES = "journal_bytes"
+# In the metadata of both tables: of which journal they tell, and which of its lines are damaged.
+JOURNAL_CRC = "journal_crc"
+DAMAGED_LINES = "damaged_lines"
 
 # Columns of trials.parquet and epochs.parquet. Seconds count from the start of the process.
 TRIAL = "trial"

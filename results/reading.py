@@ -1,6 +1,7 @@
 """Reading run folders: run.json, the parquet tables and the evaluation. Nothing is unpickled."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ import pyarrow.parquet as pq
 
 from results import columns
 from results.rows import Row
+
+# Why a search ended: it has not; or its driver was killed.
+RUNNING, CUT_OFF = "running", "cut off"
+# A driver touches its lock every two seconds.
+BEAT_SECONDS = 30.0
 
 
 class RunError(Exception):
@@ -145,11 +151,21 @@ def _table(path: Path) -> pa.Table:
 
 
 def _ended(journal: Path) -> str:
+    if _is_driven(journal.with_name(columns.LOCK_FILE)):
+        return RUNNING
     try:
         last = json.loads(journal.read_bytes().splitlines()[-1])
-        return str(last["reason"]) if last["event"] == "search_ended" else "cut off"
+        return str(last["reason"]) if last["event"] == "search_ended" else CUT_OFF
     except (OSError, ValueError, LookupError, TypeError):
-        return "cut off"
+        return CUT_OFF
+
+
+def _is_driven(lock: Path) -> bool:
+    """Tell whether a driver has shown lately that it lives."""
+    try:
+        return abs(time.time() - lock.stat().st_mtime) < BEAT_SECONDS
+    except OSError:
+        return False
 
 
 def _check(run: Run) -> None:

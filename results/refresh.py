@@ -6,6 +6,7 @@ The journal is read by the program that writes it alone: it is run as a process.
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +15,8 @@ import pyarrow.parquet as pq
 from results import columns
 
 PROGRAM = "fmnist-search"
-# What it says of damage, in the lines that it begins with these words.
-DAMAGE = ("journal: line", columns.RUN_FILE)
+# Begins its line on a run.json that was damaged.
+DAMAGE = columns.RUN_FILE
 
 
 def refresh(run: Path) -> str | None:
@@ -25,7 +26,7 @@ def refresh(run: Path) -> str | None:
         Why that could not be done, or what is damaged, for the user; None where all is well.
     """
     if is_current(run):
-        return None
+        return _damage(run)
     beside_python = Path(sys.executable).with_name(PROGRAM)
     program = beside_python if beside_python.exists() else PROGRAM
     try:
@@ -35,8 +36,8 @@ def refresh(run: Path) -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         return f"its tables cannot be made anew ({error}): what they tell may be old"
     if done.returncode == 0:
-        damaged = [line for line in done.stdout.splitlines() if line.startswith(DAMAGE)]
-        return "\n".join(damaged) or None
+        of_run_json = [line for line in done.stdout.splitlines() if line.startswith(DAMAGE)]
+        return "\n".join([*of_run_json, *filter(None, [_damage(run)])]) or None
     said = (done.stderr.strip().splitlines() or ["it left no word"])[-1].removeprefix("error: ")
     return f"its tables cannot be made anew ({said}): what they tell may be old"
 
@@ -51,8 +52,14 @@ def is_current(run: Path) -> bool:
         return True
     if not _is_json(run / columns.RUN_FILE):
         return False
-    size = str(journal.stat().st_size)
-    return all(_told(run / name) == size for name in (columns.TRIALS_FILE, columns.EPOCHS_FILE))
+    crc = str(zlib.crc32(journal.read_bytes()))
+    tables = (columns.TRIALS_FILE, columns.EPOCHS_FILE)
+    return all(_told(run / name, columns.JOURNAL_CRC) == crc for name in tables)
+
+
+def _damage(run: Path) -> str | None:
+    lines = _told(run / columns.TRIALS_FILE, columns.DAMAGED_LINES)
+    return f"journal: damaged and left out: line {lines}" if lines else None
 
 
 def _is_json(path: Path) -> bool:
@@ -63,10 +70,10 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _told(table: Path) -> str | None:
+def _told(table: Path, name: str) -> str | None:
     try:
         known = pq.read_schema(table, memory_map=False).metadata or {}
     except (OSError, pa.ArrowException):
         return None
-    told: bytes | None = known.get(columns.JOURNAL_BYTES.encode())
+    told: bytes | None = known.get(name.encode())
     return None if told is None else told.decode(errors="replace")

@@ -1,10 +1,12 @@
 """``fmnist-search``: thin over ``search.run``."""
 
+import contextlib
 import datetime
 import os
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
@@ -13,6 +15,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from results import columns
 from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
 from search.history import Objective
@@ -210,7 +213,8 @@ def run_command(
     if wrong:
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
-    outcome = run(plan, view)
+    with _interruptible(plan.out, view):
+        outcome = run(plan, view)
     _say(outcome, view)
 
 
@@ -306,7 +310,9 @@ def resume_command(
         retrain_epochs=planned,
     )
     view = make_view(Console())
-    _say(resume_run(run_folder, changes, view), view)
+    with _interruptible(run_folder, view):
+        outcome = resume_run(run_folder, changes, view)
+    _say(outcome, view)
 
 
 @app.command("replay")
@@ -351,7 +357,9 @@ def retrain_command(
     if wrong:
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
-    _say(retrain_run(run_folder, planned_epochs, view), view)
+    with _interruptible(run_folder, view):
+        outcome = retrain_run(run_folder, planned_epochs, view)
+    _say(outcome, view)
 
 
 @app.command("import")
@@ -403,6 +411,20 @@ def main() -> NoReturn:
         _fail(error, "interrupted; runs are kept as they are.", INTERRUPTED_STATUS, debug)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+@contextlib.contextmanager
+def _interruptible(out: Path, view: View) -> Iterator[None]:
+    """Say what is left where Ctrl-C comes while nothing else would."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (out / columns.JOURNAL_FILE).exists():
+            shown = shlex.quote(os.path.relpath(out))
+            view.note(f"interrupted; to go on: fmnist-search resume {shown}")
+        else:
+            view.note("interrupted before anything was recorded: nothing is left of it")
+        raise typer.Exit(INTERRUPTED_STATUS) from None
 
 
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:

@@ -40,6 +40,7 @@ WORKER_BYTES = 900 * 1024**2
 # A batch and a bit of each split.
 SAMPLES = 256
 MAX_CORNERS = 16
+OBJECTIVE = "--objective"
 
 
 class Grade(StrEnum):
@@ -96,6 +97,7 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
         data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
+        yield from _corners(plan.problem, None)
     else:
         digest = data.digest()
         yield from _data(data)
@@ -216,7 +218,7 @@ def _data(data: Data) -> Iterator[Finding]:
     yield Finding(Grade.OK, f"data: {sizes}; digest {data.digest()}")
 
 
-def _corners(problem: Problem, data: Data) -> Iterator[Finding]:
+def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
     from search import worker
 
     worker.set_up(sees_gpus=False)
@@ -224,7 +226,10 @@ def _corners(problem: Problem, data: Data) -> Iterator[Finding]:
     try:
         space = worker.discover(problem.hypermodel)
     except SearchError as error:
-        yield Finding(Grade.PROBLEM, str(error))
+        named = f"--hypermodel {problem.hypermodel!r}: "
+        yield Finding(Grade.PROBLEM, named + str(error).removeprefix(named))
+        return
+    if data is None:
         return
     sample = Data(train=_some(data.train), validation=_some(data.validation))
     ends = corners(space)
@@ -233,6 +238,8 @@ def _corners(problem: Problem, data: Data) -> Iterator[Finding]:
         for finding in _tried(problem, sample, number, values):
             wrong += 1
             yield finding
+            if finding.text.startswith(OBJECTIVE):
+                return  # no other corner would report it
     if not wrong:
         yield Finding(
             Grade.OK,
@@ -245,6 +252,7 @@ def _some(split: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
+    from search.reporter import ObjectiveMissing
     from search.trial import run_trial
 
     task = dataclasses.replace(Task.of(problem), epochs=1)
@@ -253,6 +261,9 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
             task, data, trial=number, values=values, report=lambda _epoch: True, folder=None
         )
     where = words(values)
+    if end.fatal == ObjectiveMissing.__name__:
+        yield Finding(Grade.PROBLEM, f"{OBJECTIVE}: {end.error}")
+        return
     if end.state in (State.FAILED, State.OUT_OF_MEMORY):
         yield Finding(
             Grade.PROBLEM,

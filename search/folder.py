@@ -33,9 +33,9 @@ class RunFolder:
             RunFolderError: Something stands there already, or it cannot be made.
         """
         try:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=is_blank(path))
             folder = cls(path.resolve())
-            folder.checkpoints.mkdir()
+            folder.checkpoints.mkdir(exist_ok=True)
         except FileExistsError:
             raise RunFolderError(taken(path)) from None
         except OSError as error:
@@ -50,12 +50,17 @@ class RunFolder:
             RunFolderError: There is no run.
         """
         folder = cls(path.resolve())
-        if not (folder.run_file.is_file() or folder.journal_file.is_file()):
+        if folder.run_file.is_file() or folder.journal_file.is_file():
+            return folder
+        if is_blank(path):
             raise RunFolderError(
-                f"{str(path)!r} is no run: expected a folder with {columns.RUN_FILE}, as "
-                "`fmnist-search run` makes it."
+                f"{str(path)!r} was begun and ended before anything was recorded: there is nothing "
+                "to go on with. Run the same command again; it takes that folder."
             )
-        return folder
+        raise RunFolderError(
+            f"{str(path)!r} is no run: expected a folder with {columns.RUN_FILE}, as "
+            "`fmnist-search run` makes it."
+        )
 
     @property
     def run_file(self) -> Path:
@@ -132,6 +137,15 @@ class RunFolder:
     def build_config_file(self, trial: int) -> Path:
         """What a model of a trial that declares no input shape is built with."""
         return self.checkpoints / f"trial-{trial:05d}-build.json"
+
+
+def is_blank(path: Path) -> bool:
+    """Tell whether a folder is one in which a search was begun that recorded nothing."""
+    if not (path / columns.CHECKPOINTS_DIR).is_dir():
+        return False
+    names = {entry.name for entry in path.iterdir()}
+    is_empty = not any((path / columns.CHECKPOINTS_DIR).iterdir())
+    return is_empty and names <= {columns.CHECKPOINTS_DIR, columns.LOCK_FILE}
 
 
 def before(path: Path) -> Path:

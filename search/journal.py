@@ -130,11 +130,19 @@ def read(path: Path) -> JournalContent:
         RunFolderError: The file cannot be read, or a newer version wrote it.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        return parse(path.read_bytes(), path)
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def parse(content: bytes, path: Path) -> JournalContent:
+    """Return the events of a journal's content.
+
+    Raises:
+        RunFolderError: A newer version wrote it; ``path`` says which.
+    """
     events, damaged = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
             events.append(decode(line))
         except (ValueError, RecursionError):  # also covers JSON and UTF-8 errors

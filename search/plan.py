@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import UsageError
-from search.folder import taken
+from search.folder import is_blank, taken
 from search.history import Objective
 
 CHECKPOINT_SECONDS = 10.0
@@ -184,7 +184,7 @@ class Plan:
             yield f"--data-dir {problem.data_dir!r}: there is no such folder."
         if self.hung_after_seconds is not None and self.hung_after_seconds <= 0:
             yield f"--hung-after {self.hung_after_seconds}: expected more than 0 seconds."
-        if is_new and self.out.exists():
+        if is_new and self.out.exists() and not is_blank(self.out):
             yield taken(self.out)
 
 

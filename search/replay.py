@@ -9,7 +9,7 @@ from typing import Any
 
 from search.data import load_data
 from search.describe import RECORDED_VERSIONS
-from search.errors import UsageError, nearest
+from search.errors import UsageError
 from search.history import EpochRecord, TrialRecord
 from search.quiet import quiet_training
 from search.resume import Former, read_former
@@ -116,9 +116,9 @@ def _trial(former: Former, number: int) -> TrialRecord:
             "trial there, with tuner.hypermodel.build(trial.hyperparameters)."
         )
     if number not in trials:
-        hint = nearest(str(number), map(str, trials))
         raise UsageError(
-            f"{path!r} has no trial {number}: expected one of its {len(trials)}.{hint}"
+            f"{path!r} has no trial {number}: expected one of "
+            f"{min(trials, default=0)} to {max(trials, default=0)}."
         )
     if not trials[number].epochs:
         raise UsageError(f"{path!r}: trial {number} reported no epoch, so there is none to repeat.")

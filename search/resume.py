@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from results.columns import State
-from search.describe import described_plan, read_asked
+from search.describe import described_plan, is_whole, read_asked
 from search.earlier import fitted_values
 from search.errors import UsageError
 from search.folder import RunFolder
@@ -88,6 +88,10 @@ def read_former(path: Path) -> Former:
     plan = _described_plan(folder, asked)
     history = History.replay(plan.problem.objective, content.events)
     notes = [f"journal: line {number} is damaged and left out" for number in content.damaged_lines]
+    if not is_whole(folder):
+        notes.append(
+            f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
+        )
     seconds = max((event["at_seconds"] for event in content.events), default=0.0)
     return Former(folder, asked, plan, content.events, history, seconds, tuple(notes))
 

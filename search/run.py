@@ -14,10 +14,10 @@ from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import Held, RunFolder, held, new_run, read_json, write_json
 from search.history import History, Objective
-from search.journal import read
+from search.journal import Journal, read
 from search.plan import Engine, Plan, Problem, available_cores
 from search.ray_cluster import RenewableRay, Stored, fetch, local_cluster, stored_data
-from search.recorder import Clock, later, seconds_since_process_start
+from search.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.resume import Changes, Former, read_former
 from search.retrain import retrain
 from search.session import Beginning, Session, check_data, write_outcome
@@ -68,6 +68,7 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
     Raises:
         SearchError: The folder is no run, another process drives it, or what ``run`` raises.
     """
+    check(changes.applied(read_former(path).plan), is_new=False)  # before anything is touched
     with held(RunFolder.open(path), view.note) as run:
         former = read_former(path)
         for note in former.notes:
@@ -75,8 +76,9 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         plan = changes.applied(former.plan)
         warnings = check(plan, is_new=False)
         clock = later(seconds_since_process_start, former.seconds)
-        if not _has_more(plan, former, clock):
-            return _without_search(plan, former, view)
+        over = _why_over(plan, former, clock)
+        if over is not None:
+            return _without_search(plan, former, view, over)
         _say_starting(plan, warnings, view)
         return _run(plan, view, run, former.history, clock, former=former)
 
@@ -139,7 +141,7 @@ def rebuilt(path: Path, view: View) -> RunFolder:
         view.note(f"journal: line {number} is damaged and left out")
     if not is_whole(folder):
         write_json(folder.run_file, asked)
-        view.note(f"{folder.run_file.name} was damaged: made anew from the journal")
+        view.note(f"{folder.run_file.name} was missing or damaged: made anew from the journal")
     write_outcome(folder, History.replay(problem.objective, content.events))
     return folder
 
@@ -176,17 +178,19 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
 
 
-def _has_more(plan: Plan, former: Former, clock: Clock) -> bool:
-    """Tell whether there is anything left to search under a plan."""
+def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:
+    """Say why nothing is left to search under a plan; None where something is."""
     history = former.history
-    if Stopping(plan, history, clock).reason is not None:
-        return False
+    reason = Stopping(plan, history, clock).reason
+    if reason is not None:
+        return reason
     if history.unfinished():
-        return True
+        return None
     if plan.trials is not None and history.next_trial >= plan.trials:
-        return False
+        return f"there are {len(history.trials)} trials, {plan.trials} were asked for"
     # One that ended by itself, its space exhausted, would end again.
-    return history.end_reason != TRIALS_DONE or plan.trials != former.plan.trials
+    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == former.plan.trials
+    return "its configurations are exhausted" if ended_by_itself else None
 
 
 def _run(
@@ -281,13 +285,17 @@ def _keras_tuner_engine() -> EngineSearch:
     return keras_tuner.search
 
 
-def _without_search(plan: Plan, former: Former, view: View) -> Outcome:
-    """Do what is left of a run whose search has ended: the tables, and retraining."""
+def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcome:
+    """Do what is left of a run whose search has ended: its end, the tables, and retraining."""
     history, folder = former.history, former.folder
+    if history.end_reason is None:  # killed before it was recorded
+        journal = Journal(folder.journal_file)
+        Recorder(journal, history, clock=lambda: former.seconds).search_ended(TRIALS_DONE)
+        journal.close()
     write_outcome(folder, history)
-    reason = history.end_reason or "cut off"
+    reason = history.end_reason or TRIALS_DONE
     view.note(ending(reason, history))
-    view.note("that search is over; to search on: --trials, --time-budget or --target")
+    view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     found = Outcome(folder, reason, history)
     if history.best is None or not plan.retrain_epochs:
         return found

@@ -1,5 +1,6 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from search.earlier import Earlier, fitted
 from search.errors import RunFolderError
 from search.folder import Held, RunFolder, write_json
 from search.history import History
-from search.journal import Event, Journal
+from search.journal import Event, Journal, parse
 from search.plan import Algorithm, Engine, Plan
 from search.recorder import Clock, Listener, Recorder, seconds_since_process_start
 from search.resume import Former, bring_up, no_longer_held
@@ -129,7 +130,13 @@ class Beginning:
 
 def write_outcome(folder: RunFolder, history: History) -> None:
     """Write what follows from the journal: both tables and best.json."""
-    write_tables(folder, history, journal_bytes=folder.journal_file.stat().st_size)
+    content = folder.journal_file.read_bytes()
+    write_tables(
+        folder,
+        history,
+        journal_crc=zlib.crc32(content),
+        damaged_lines=parse(content, folder.journal_file).damaged_lines,
+    )
     best = history.best
     if best is not None:
         write_json(
@@ -197,9 +204,10 @@ def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> Non
     for trial in recorder.history.unfinished():
         if trial.was_told_to_stop:
             recorder.trial_ended(trial.trial, State.STOPPED)
-    trials, unfinished = recorder.history.trials, recorder.history.unfinished()
-    numbers = ", ".join(str(trial.trial) for trial in unfinished) or "none"
-    view.note(f"resumed: {len(trials) - len(unfinished)} trials have ended; going on: {numbers}")
+    unfinished = recorder.history.unfinished()
+    ended = len(recorder.history.trials) - len(unfinished)
+    left = [f"trial {one.trial} (after epoch {one.furthest[1]})" for one in unfinished]
+    view.note(f"resumed; trials that have ended: {ended}; that go on: {', '.join(left) or 'none'}")
 
 
 def _tidy(folder: RunFolder, history: History, event: Event, kept: int | None) -> None:

@@ -1,6 +1,7 @@
 """trials.parquet and epochs.parquet: derived from the journal, can be rebuilt at any time."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -40,20 +41,27 @@ EPOCH_SCHEMA = {
 }
 
 
-def write_tables(folder: RunFolder, history: History, *, journal_bytes: int) -> None:
+def write_tables(
+    folder: RunFolder, history: History, *, journal_crc: int, damaged_lines: Sequence[int] = ()
+) -> None:
     """Write both tables, each beside its place and then moved there.
 
     Args:
         folder: The run.
         history: Its trials.
-        journal_bytes: How long the journal was: by it a reader knows whether there is more now.
+        journal_crc: CRC-32 of the journal: by it a reader knows whether it is another now.
+        damaged_lines: Numbers of its lines that are left out.
     """
     trials = [_trial_row(trial) for trial in history.trials.values()]
     epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
+    known = {
+        columns.JOURNAL_CRC: str(journal_crc),
+        columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
+    }
     with beside(folder.trials_file) as fresh:
-        pq.write_table(_table(trials, TRIAL_SCHEMA, journal_bytes), fresh)
+        pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
     with beside(folder.epochs_file) as fresh:
-        pq.write_table(_table(epochs, EPOCH_SCHEMA, journal_bytes), fresh)
+        pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
 
 
 def _trial_row(trial: TrialRecord) -> dict[str, Any]:
@@ -95,12 +103,11 @@ def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
 
 
 def _table(
-    rows: list[dict[str, Any]], schema: dict[str, pa.DataType], journal_bytes: int
+    rows: list[dict[str, Any]], schema: dict[str, pa.DataType], known: dict[str, str]
 ) -> pa.Table:
     others = sorted({name for row in rows for name in row} - set(schema))
     arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
     arrays |= {name: _column([row.get(name) for row in rows]) for name in others}
-    known = {columns.JOURNAL_BYTES: str(journal_bytes)}
     return pa.table(arrays).replace_schema_metadata(known)
 
 

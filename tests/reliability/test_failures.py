@@ -229,7 +229,7 @@ def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
     storms._end_those_left(family)
     status, output, errors = finish(begin())
     assert status == 0, output + errors[-3000:]
-    assert re.search(r"resumed: \d trials have ended; going on: \d", output)
+    assert re.search(r"resumed; trials that have ended: \d; that go on: trial \d", output)
     assert "best {" in output
     events = read(run / "journal.jsonl").events
     started = [event["trial"] for event in events if event["event"] == "trial_started"]
@@ -268,5 +268,5 @@ def test_a_replay_tells_the_first_figure_that_differs(tmp_path):
     assert not found.is_the_same
     assert (difference.epoch, difference.metric, difference.then) == (1, "val_loss", was + 0.5)
     assert difference.now == pytest.approx(was, abs=1e-3)  # to the bit on the machine that wrote it
-    with pytest.raises(UsageError, match="has no trial 9: expected one of its 4"):
+    with pytest.raises(UsageError, match="has no trial 9: expected one of 0 to 3"):
         replay(run, 9, SilentView(None))

@@ -172,7 +172,7 @@ def test_a_nan_is_never_the_best():
 def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
     search_a_little(recorder)
     folder = RunFolder(tmp_path)
-    write_tables(folder, recorder.history, journal_bytes=0)
+    write_tables(folder, recorder.history, journal_crc=0)
     trials = pq.read_table(folder.trials_file).to_pylist()
     assert [row["trial"] for row in trials] == [0, 1, 2]
     assert [row["hp:units"] for row in trials] == [8, 3, 5]

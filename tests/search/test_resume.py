@@ -370,7 +370,9 @@ def test_run_json_is_made_anew_from_the_journal(tmp_path, finished):
     assert read_former(tmp_path / "run").plan.trials == TRIALS
     (tmp_path / "run" / "run.json").write_text('{"plan": {')
     assert read_former(tmp_path / "run").plan.problem == plan("x").problem
-    assert refresh(tmp_path / "run") == "run.json was damaged: made anew from the journal"
+    assert (
+        refresh(tmp_path / "run") == "run.json was missing or damaged: made anew from the journal"
+    )
     assert read_run(tmp_path / "run").trials.num_rows == TRIALS
 
 

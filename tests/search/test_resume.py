@@ -18,9 +18,10 @@ from search import journal
 from search.describe import describe
 from search.engines.asha import Asha
 from search.errors import SearchError
-from search.folder import RunFolder, held, write_json
+from search.folder import RunFolder, held, new_run, write_json
 from search.history import History, Objective
 from search.journal import Journal, read
+from search.lock import Owner
 from search.mirror import mirror
 from search.oracles import OracleSearcher
 from search.plan import Engine, Plan, Problem
@@ -601,3 +602,49 @@ def test_a_stopped_trial_that_lost_its_process_is_stopped_again():
     assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.STOP
     asha.begin_again(1)
     assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.CONTINUE
+
+
+# --- What a user sees of a run that is on its way, or never was ------------------------------------
+
+
+def test_a_folder_in_which_nothing_was_recorded_is_taken_again(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    killed = {**vars(Owner.this_process()), "started": 1.0, "beats": 3}
+    folder.lock_file.write_text(json.dumps(killed))
+    with pytest.raises(
+        SearchError, match=r"ended before anything was recorded.*Run the same command"
+    ):
+        read_former(folder.path)
+    assert list(plan(folder.path).problems(is_new=True)) == []
+    with new_run(folder.path, print) as run:
+        assert run.folder == folder
+        run.folder.state_file(0).write_bytes(b"something")
+        run.folder.journal_file.write_bytes(b"")
+    [problem] = plan(folder.path).problems(is_new=True)
+    assert "exists already" in problem
+
+
+def test_show_tells_a_search_that_runs_from_one_that_was_cut_off(tmp_path, finished, commands):
+    shutil.copytree(finished.path, tmp_path / "run")
+    lines = finished.journal_file.read_bytes().splitlines(keepends=True)
+    (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[:-1]))
+
+    def shown():
+        return subprocess.run(
+            [commands / "fmnist-results", "show", "run"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()[-1]  # fmt: skip
+
+    assert shown() == ("its search was cut off: fmnist-search resume run goes on with it")
+    (tmp_path / "run" / "driver.lock").touch()  # as a living driver does every two seconds
+    assert read_run(tmp_path / "run").ended == "running"
+    assert "cut off" not in shown()
+
+
+def test_damage_is_named_at_every_look(tmp_path, finished):
+    shutil.copytree(finished.path, tmp_path / "run")
+    content = bytearray((tmp_path / "run" / "journal.jsonl").read_bytes())
+    content[content.index(b"\n") + 20] ^= 1  # as long as before
+    (tmp_path / "run" / "journal.jsonl").write_bytes(content)
+    for _ in range(2):
+        assert refresh(tmp_path / "run") == "journal: damaged and left out: line 2"

@@ -22,7 +22,13 @@ from search.resume import Changes, Former, read_former
 from search.retrain import retrain
 from search.session import Beginning, Session, check_data, write_outcome
 from search.space import Space
-from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
+from search.stopping import (
+    INTERRUPTED,
+    TARGET_REACHED,
+    TIME_BUDGET_SPENT,
+    TRIALS_DONE,
+    Stopping,
+)
 from search.task import Task
 from search.views import View, ending
 
@@ -290,7 +296,8 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
     history, folder = former.history, former.folder
     if history.end_reason is None:  # killed before it was recorded
         journal = Journal(folder.journal_file)
-        Recorder(journal, history, clock=lambda: former.seconds).search_ended(TRIALS_DONE)
+        ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
+        Recorder(journal, history, clock=lambda: former.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder, history)
     reason = history.end_reason or TRIALS_DONE

@@ -11,6 +11,8 @@ from search.plan import Plan
 FIRST_FAILURES = 3
 INTERRUPTED = "interrupted"
 TRIALS_DONE = "trials done"
+TARGET_REACHED = "target reached"
+TIME_BUDGET_SPENT = "time budget spent"
 
 
 class Stopping:
@@ -56,10 +58,10 @@ class Stopping:
             return INTERRUPTED
         best = self._history.best
         if best and self._plan.problem.objective.is_reached(best.objective, self._plan.target):
-            return "target reached"
+            return TARGET_REACHED
         budget = self._plan.time_budget_seconds
         if budget is not None and self._clock() >= budget:
-            return "time budget spent"
+            return TIME_BUDGET_SPENT
         return None
 
     def check_failures(self) -> None:

@@ -27,6 +27,7 @@ from search.oracles import OracleSearcher
 from search.plan import Engine, Plan, Problem
 from search.recorder import Recorder
 from search.resume import Changes, bring_up, held_values, no_longer_held, read_former
+from search.run import resume_run
 from search.searchers import Pause, RandomSearcher, TPESearcher
 from search.session import Session, make_searcher, write_outcome
 from search.space import Kind, Parameter, Space
@@ -648,3 +649,13 @@ def test_damage_is_named_at_every_look(tmp_path, finished):
     (tmp_path / "run" / "journal.jsonl").write_bytes(content)
     for _ in range(2):
         assert refresh(tmp_path / "run") == "journal: damaged and left out: line 2"
+
+
+def test_a_search_that_was_killed_before_its_end_was_recorded_is_ended(tmp_path, finished):
+    shutil.copytree(finished.path, tmp_path / "run")
+    lines = finished.journal_file.read_bytes().splitlines(keepends=True)
+    (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
+    assert resume_run(tmp_path / "run", Changes(), SilentView(None)).reason == "trials done"
+    assert read_run(tmp_path / "run").ended == "trials done"
+    assert read_former(tmp_path / "run").history.end_reason == "trials done"
+    assert not (tmp_path / "run" / "driver.lock").exists()

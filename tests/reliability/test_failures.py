@@ -145,6 +145,7 @@ def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on
     assert {row["state"] for row in fates(tmp_path / "run", "none")} == {"completed"}
 
 
+@pytest.mark.long
 def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_extended(
     commands, tmp_path
 ):

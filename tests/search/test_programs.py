@@ -31,8 +31,8 @@ def run(program, folder, line):
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
 
-# What these two show, tests of single trials show in the short tier.
-LONG = {"failed_trials", "tailored_space"}
+# What these show, tests of single trials show in the short tier.
+LONG = {"custom_loop", "failed_trials", "tailored_space"}
 ALL = sorted(path.stem for path in PROGRAMS.glob("*.py"))
 
 

@@ -404,15 +404,18 @@ def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Resu
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    asked = {
-        node["NodeManagerHostname"]: task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(*arguments)
+    asked = [  # no dict: two nodes may run on one host
+        (
+            node["NodeManagerHostname"],
+            task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*arguments),
+        )
         for node in ray.nodes()
         if node["Alive"]
-    }
+    ]
     told: list[Result | str] = []
-    for host, answer in asked.items():
+    for host, answer in asked:
         try:
             told.append(ray.get(answer, timeout=NODE_SECONDS))
         except ray.exceptions.RayError as error:

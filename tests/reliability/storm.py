@@ -5,6 +5,7 @@ is resumed until it ends. Run as a script it prints what it survived; `make stor
 """
 
 import argparse
+import math
 import os
 import random
 import shutil
@@ -14,16 +15,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from results.columns import Decision, State
 from search.engines.asha import Asha
-from search.history import History, Objective
-from search.journal import Event, read
+from search.history import History, Objective, TrialRecord
+from search.journal import Event, decode, read
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMAND = Path(sys.executable).with_name("fmnist-search")
@@ -32,6 +34,9 @@ OBJECTIVE = Objective("val_accuracy", "max")
 # Longer than anything here takes: a search that stands still is a finding, not a wait.
 PATIENCE_SECONDS = 300
 POLL_SECONDS = 0.05
+WORKERS = 2
+# Ray's own processes end with their driver at once, its agents a minute or two later.
+AGENTS_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Weather:
         algorithm: ``random`` or ``tpe``.
         scheduler: ``none`` or ``asha``.
         seed: Of the search and of the storm.
+        between_seconds: The longest that all are left alone after an epoch.
     """
 
     kills: int
@@ -53,6 +59,98 @@ class Weather:
     algorithm: str = "random"
     scheduler: str = "none"
     seed: int = 0
+    between_seconds: float = 1.5
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process that was ended: the driver, a worker or Ray's own."""
+
+    seconds: float
+    victim: str
+    pid: int
+
+    def ends(self, worker: str) -> bool:
+        """Whether a worker ends by it: with the driver or Ray all do."""
+        return self.victim != "worker" or worker.endswith(f":{self.pid}")
+
+
+class Watch:
+    """Reads a journal while it is written, and notes when each epoch was reported.
+
+    The times in the journal itself stand still while nobody writes it; these do not.
+
+    Args:
+        journal: The file, which need not be there yet.
+
+    Attributes:
+        epochs: Seconds and event of each epoch so far; the seconds are late by a poll at most.
+        began_seconds: When the watch began.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._read_bytes = 0
+        self.began_seconds = time.monotonic()
+        self.epochs: list[tuple[float, Event]] = []
+
+    def look(self) -> None:
+        """Take in what was written since the last look."""
+        if not self._journal.exists():
+            self._read_bytes = 0
+            return
+        with self._journal.open("rb") as file:
+            file.seek(self._read_bytes)
+            written, whole, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(written) + len(whole)
+        for line in written.splitlines():
+            try:
+                event = decode(line)
+            except ValueError:
+                continue  # torn by a kill
+            if event["event"] == "epoch":
+                self.epochs.append((time.monotonic(), event))
+
+    def wait(
+        self, driver: subprocess.Popen, seconds: float, *, new_epochs: float = math.inf
+    ) -> None:
+        """Watch for so long, or until so many more epochs were reported, or the driver ended."""
+        deadline, enough = time.monotonic() + seconds, len(self.epochs) + new_epochs
+        while driver.poll() is None and len(self.epochs) < enough and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            self.look()
+        self.look()
+
+    def wait_for_epoch(self, driver: subprocess.Popen) -> None:
+        """Watch until one more epoch was reported, or the driver ended.
+
+        Raises:
+            RuntimeError: None came.
+        """
+        before = len(self.epochs)
+        self.wait(driver, PATIENCE_SECONDS, new_epochs=1)
+        if len(self.epochs) == before and driver.poll() is None:
+            raise RuntimeError(f"no epoch in {PATIENCE_SECONDS} s")
+
+    def up_seconds(self, kills: Sequence[Kill]) -> float:
+        """Return the seconds that workers were up, summed over them.
+
+        A worker is up from the beginning of its first epoch until it was killed, or until the
+        search's last epoch: what is lost of an epoch by a kill counts, and so does what was
+        trained again; starting Ray, TensorFlow and the trial does not.
+        """
+        last = self.epochs[-1][0]
+        up = 0.0
+        for worker, (seconds, event) in self._first_epochs().items():
+            ended = (kill.seconds for kill in kills if kill.seconds > seconds and kill.ends(worker))
+            up += next(ended, last) - seconds + event["epoch_seconds"]
+        return up
+
+    def _first_epochs(self) -> dict[str, tuple[float, Event]]:
+        first: dict[str, tuple[float, Event]] = {}
+        for seconds, event in self.epochs:
+            first.setdefault(event["worker"], (seconds, event))
+        return first
 
 
 @dataclass
@@ -60,23 +158,27 @@ class Survived:
     """What came of it.
 
     Attributes:
-        kills: By what was killed.
-        events: The journal at the end.
-        wall_seconds: From the first start to the end, the time between a kill and the next start
-            included.
-        start_up_seconds: Of those, what went by from a kill to the next epoch.
-        calm: The journal of the same search left alone.
-        calm_seconds: How long that took, from its first epoch to its end.
         run: The run folder.
+        calm: The journal of the same search left alone.
+        calm_watch: That search, as it was seen.
+        kills: The processes that were ended.
+        watch: The storm, as it was seen.
+        events: The journal at the end.
+        wall_seconds: From the first start to the end.
     """
 
     run: Path
-    kills: Counter[str] = field(default_factory=Counter)
+    calm: tuple[Event, ...]
+    calm_watch: Watch
+    watch: Watch
+    kills: list[Kill] = field(default_factory=list)
     events: tuple[Event, ...] = ()
     wall_seconds: float = 0.0
-    start_up_seconds: float = 0.0
-    calm: tuple[Event, ...] = ()
-    calm_seconds: float = 0.0
+
+    @property
+    def victims(self) -> Counter[str]:
+        """How many were killed of what."""
+        return Counter(kill.victim for kill in self.kills)
 
     @property
     def history(self) -> History:
@@ -116,23 +218,13 @@ class Survived:
 
     @property
     def time_ratio(self) -> float:
-        """Seconds spent besides starting up, as a share of those of the calm search."""
-        starting = self.start_up_seconds + self.half_idle_seconds
-        return (self.wall_seconds - starting) / self.calm_seconds
+        """Seconds that workers were up, as a share of those of the calm search."""
+        return self.up_seconds / self.calm_watch.up_seconds([])
 
     @property
-    def half_idle_seconds(self) -> float:
-        """Half the seconds in which one of two workers started while the other trained."""
-        lost: dict[int, float] = {}
-        seconds = 0.0
-        for event in self.events:
-            if event["event"] == "worker_lost" and event["by_trial"]:
-                lost[event["trial"]] = event["at_seconds"]
-            elif event["event"] == "search_resumed" or event.get("by_trial") is False:
-                lost.clear()  # all start
-            elif event["event"] == "epoch" and event["trial"] in lost:
-                seconds += event["at_seconds"] - lost.pop(event["trial"])
-        return seconds / 2
+    def up_seconds(self) -> float:
+        """Seconds that workers were up, summed over them."""
+        return self.watch.up_seconds(self.kills)
 
     def steps_back(self) -> Iterator[tuple[int, int, float]]:
         """Yield a trial, how many epochs it went back, and the seconds they had taken."""
@@ -160,15 +252,24 @@ class Survived:
                     wrong.append(event)
         return wrong
 
+    def differing_trials(self, weather: Weather) -> list[int]:
+        """Train each trial's configuration undisturbed, here; return those whose epochs differ."""
+        return [
+            trial.trial
+            for trial in self.history.trials.values()
+            if undisturbed(trial, weather) != {e.epoch: e.metrics for e in trial.epochs}
+        ]
+
     def __str__(self) -> str:
-        by = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
+        by = ", ".join(f"{name} {count}" for name, count in sorted(self.victims.items()))
         return (
-            f"kills survived   {self.kills.total()} ({by})\n"
+            f"kills survived   {len(self.kills)} ({by})\n"
             f"epochs repeated  {self.epochs_repeated} of {len(set(self.epochs))}\n"
             f"trials lost      {self.trials_lost}\n"
             f"trials doubled   {self.trials_doubled}\n"
-            f"time ratio       {self.time_ratio:.2f} (without the "
-            f"{self.start_up_seconds + self.half_idle_seconds:.0f} s in which processes started)"
+            f"time ratio       {self.time_ratio:.2f} of the calm search, start-ups apart "
+            f"({WORKERS} workers were up for {self.up_seconds:.0f} s in all, and started for "
+            f"{WORKERS * self.wall_seconds - self.up_seconds:.0f} s)"
         )
 
 
@@ -184,6 +285,32 @@ def table(events: tuple[Event, ...]) -> dict[int, object]:
     }
 
 
+def undisturbed(trial: TrialRecord, weather: Weather) -> dict[int, dict[str, float]]:
+    """Train a trial's configuration in this process, as long as it was trained in the storm."""
+    # TensorFlow is imported by nobody who only kills.
+    from search.data import load_data
+    from search.plan import Problem
+    from search.task import Named, Task
+    from search.trial import run_trial
+
+    problem = Problem(
+        hypermodel="stormy:Steady", data="problems:blobs", data_dir=None, space="Steady",
+        objective=OBJECTIVE, epochs=weather.epochs, patience=0, seed=weather.seed,
+    )  # fmt: skip
+    told: dict[int, dict[str, float]] = {}
+
+    def report(epoch: dict[str, Any]) -> bool:
+        told[epoch["epoch"]] = epoch["metrics"]
+        return len(told) < len(trial.epochs)
+
+    task = Task.of(problem)
+    assert task.hypermodel == Named("stormy:Steady")
+    data = load_data(problem, needs_test=False)
+    given = {"trial": trial.trial, "values": trial.values, "report": report, "folder": None}
+    run_trial(task, data, **given)
+    return told
+
+
 def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
     """Search once undisturbed and once under kills.
 
@@ -193,49 +320,49 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
         says: Whether each kill is printed.
     """
     calm, run = folder / "calm", folder / "storm"
-    _end(_start(weather, "run", calm, folder), calm)
-    survived = Survived(run, calm=read(calm / "journal.jsonl").events)
-    first = next(event for event in survived.calm if event["event"] == "epoch")
-    survived.calm_seconds = survived.calm[-1]["at_seconds"] - first["at_seconds"]
+    calm_watch, watch = Watch(calm / "journal.jsonl"), Watch(run / "journal.jsonl")
+    _end(_start(weather, "run", calm, folder), calm_watch, folder)
+    survived = Survived(run, read(calm / "journal.jsonl").events, calm_watch, watch)
     chance = random.Random(weather.seed)
-    began = time.monotonic()
+    watch.began_seconds = time.monotonic()
     driver = _start(weather, "run", run, folder)
-    idle_since = began
     for number in range(weather.kills):
         victim = VICTIMS[number % len(VICTIMS)]
         # Some drivers are hit while they start, where nothing has moved yet.
         waits = not (victim == "driver" and chance.random() < 0.3)
-        seen = _wait_for_epochs(run, 1 + _count(run), driver) if waits else None
-        if seen is not None:
-            survived.start_up_seconds += seen - idle_since
-        if seen is None and driver.poll() is not None:
+        if waits:
+            watch.wait_for_epoch(driver)
+        watch.wait(driver, chance.uniform(0, weather.between_seconds if waits else 20))
+        if driver.poll() is not None:
             break
-        time.sleep(chance.uniform(0, 1.5) if waits else chance.uniform(0, 20))
-        killed = _kill(victim, driver, run)
-        if killed is None:
-            continue
-        survived.kills[victim] += 1
-        idle_since = time.monotonic()
+        try:
+            family = psutil.Process(driver.pid).children(recursive=True)
+            pid = _find(victim, driver, family, run)
+            os.kill(pid, signal.SIGKILL)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue  # it ended by itself
+        kill = Kill(time.monotonic(), victim, pid)
+        survived.kills.append(kill)
+        watch.look()
         if says:
-            print(
-                f"{idle_since - began:7.1f} s  {victim} {killed}; {_count(run)} epochs", flush=True
-            )
+            passed, epochs = kill.seconds - watch.began_seconds, len(watch.epochs)
+            print(f"{passed:7.1f} s  {victim} {pid}; {epochs} epochs", flush=True)
         if victim == "driver":
+            driver.wait()
+            _end_those_left(family)
             begun = (run / "journal.jsonl").exists()
             if not begun:  # hit before there was anything to go on with
                 shutil.rmtree(run, ignore_errors=True)
             driver = _start(weather, "resume" if begun else "run", run, folder)
-    seen = _wait_for_epochs(run, 1 + _count(run), driver)
-    survived.start_up_seconds += (seen or time.monotonic()) - idle_since
-    _end(driver, run)
-    survived.wall_seconds = time.monotonic() - began
+    _end(driver, watch, folder)
+    survived.wall_seconds = time.monotonic() - watch.began_seconds
     survived.events = read(run / "journal.jsonl").events
     return survived
 
 
 def _start(weather: Weather, command: str, run: Path, folder: Path) -> subprocess.Popen:
     named = [
-        "--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--workers", 2,
+        "--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--workers", WORKERS,
         "--trials", weather.trials, "--epochs", weather.epochs, "--patience", 0,
         "--algorithm", weather.algorithm, "--scheduler", weather.scheduler, "--grace-period", 1,
         "--seed", weather.seed, "--checkpoint-seconds", 0, "--retrain-epochs", "none", "--out", run,
@@ -248,82 +375,52 @@ def _start(weather: Weather, command: str, run: Path, folder: Path) -> subproces
         )  # fmt: skip
 
 
-def _end(driver: subprocess.Popen, run: Path) -> None:
-    status = driver.wait(timeout=4 * PATIENCE_SECONDS)
-    if status != 0:
-        raise RuntimeError((run.parent / "screen.txt").read_text()[-3000:])
+def _end(driver: subprocess.Popen, watch: Watch, folder: Path) -> None:
+    watch.wait(driver, 4 * PATIENCE_SECONDS)
+    if driver.poll() is None:
+        raise RuntimeError("the search does not end")
+    if driver.returncode != 0:
+        raise RuntimeError((folder / "screen.txt").read_text()[-3000:])
 
 
-def _events(run: Path, kind: str) -> list[Event]:
-    journal = run / "journal.jsonl"
-    if not journal.exists():
-        return []
-    return [event for event in read(journal).events if event["event"] == kind]
+def _find(victim: str, driver: subprocess.Popen, family: list[psutil.Process], run: Path) -> int:
+    """Return a process of the search by its kind.
+
+    Raises:
+        ProcessLookupError: There is none.
+        psutil.NoSuchProcess: One ended meanwhile.
+    """
+    if victim == "driver":
+        return driver.pid
+    if victim == "worker":
+        return _newest_worker({one.pid for one in family}, run)
+    for one in family:
+        if one.name() == "raylet":
+            return one.pid
+    raise ProcessLookupError("no raylet")
 
 
-def _count(run: Path) -> int:
-    return len(_events(run, "epoch"))
-
-
-def _wait_for_epochs(run: Path, count: int, driver: subprocess.Popen) -> float | None:
-    """Return when so many epochs had been reported; None where the driver ended before."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while driver.poll() is None:
-        if _count(run) >= count:
-            return time.monotonic()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no epoch in {PATIENCE_SECONDS} s")
-        time.sleep(POLL_SECONDS)
-    return None
-
-
-def _kill(victim: str, driver: subprocess.Popen, run: Path) -> int | None:
-    """Kill a process of the search; return its number, or None where there is none of the kind."""
-    try:
-        family = psutil.Process(driver.pid).children(recursive=True)
-        if victim == "driver":
-            driver.send_signal(signal.SIGKILL)
-            driver.wait()
-            _end_those_left(family)
-            return driver.pid
-        if victim == "raylet":
-            raylet = next((one for one in family if one.name() == "raylet"), None)
-            if raylet is not None:
-                raylet.kill()
-            return raylet.pid if raylet else None
-    except psutil.NoSuchProcess:
-        return None
-    return _kill_worker(family, run)
-
-
-def _kill_worker(family: list[psutil.Process], run: Path) -> int | None:
-    """Kill the process that reported the newest epoch of a trial that still runs."""
-    running = {
-        trial.trial
-        for trial in History.replay(OBJECTIVE, read(run / "journal.jsonl").events).running()
-    }
-    pids = {one.pid for one in family}
-    reported = _events(run, "epoch")
+def _newest_worker(pids: set[int], run: Path) -> int:
+    """Return the process that reported the newest epoch of a trial that still runs."""
+    events = read(run / "journal.jsonl").events
+    running = {trial.trial for trial in History.replay(OBJECTIVE, events).running()}
+    reported = [event for event in events if event["event"] == "epoch"]
     times = Counter((event["trial"], event["epoch"]) for event in reported)
     for event in reversed(reported):
         if times[event["trial"], event["epoch"]] > 1:
             continue  # a trial that has come no further would be taken for one that kills
         pid = int(event["worker"].rpartition(":")[2])
         if event["trial"] in running and pid in pids:
-            try:
-                psutil.Process(pid).kill()
-            except psutil.NoSuchProcess:
-                return None
             return pid
-    return None
+    raise ProcessLookupError("no worker")
 
 
 def _end_those_left(family: list[psutil.Process]) -> None:
     """Wait for what Ray started to end with its driver, and end what does not."""
-    _, left = psutil.wait_procs(family, timeout=20)
+    _, left = psutil.wait_procs(family, timeout=AGENTS_SECONDS)
     for one in left:
         one.kill()
-    psutil.wait_procs(left, timeout=20)
+    psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
 
 
 def main() -> int:
@@ -331,6 +428,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     kills = parser.parse_args().kills
+    sys.path.insert(0, str(TESTS))
+    import stormy
+
+    stormy.EPOCH_SECONDS = 0.0  # in this process, where nothing is killed
     failed = False
     for weather in long_weather(kills):
         folder = Path(tempfile.mkdtemp(prefix="storm-"))
@@ -343,7 +444,9 @@ def main() -> int:
         else:
             wrong = len(survived.wrong_decisions(weather))
             print(f"wrong decisions  {wrong}", flush=True)
-            failed |= bool(wrong)
+            differing = len(survived.differing_trials(weather))
+            print(f"trials differing {differing} from their configurations trained alone")
+            failed |= bool(wrong or differing)
         failed |= bool(survived.trials_lost or survived.trials_doubled)
         shutil.rmtree(folder)
     return int(failed)
@@ -352,10 +455,19 @@ def main() -> int:
 def long_weather(kills: int) -> list[Weather]:
     """Return the storms of the long form, which share the kills."""
     share = kills // 2
-    size = max(8, share)
+    size = max(8, share * 5 // 4)
+    random = Weather(kills - share, size, epochs=8, between_seconds=5)
     return [
-        Weather(kills - share, trials=size, epochs=8),
-        Weather(share, trials=2 * size, epochs=9, algorithm="tpe", scheduler="asha", seed=1),
+        random,
+        replace(
+            random,
+            kills=share,
+            trials=2 * size,
+            epochs=9,
+            algorithm="tpe",
+            scheduler="asha",
+            seed=1,
+        ),
     ]
 
 

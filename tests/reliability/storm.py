@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -326,8 +327,9 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
     chance = random.Random(weather.seed)
     watch.began_seconds = time.monotonic()
     driver = _start(weather, "run", run, folder)
-    for number in range(weather.kills):
-        victim = VICTIMS[number % len(VICTIMS)]
+    for victim in cycle(VICTIMS):
+        if len(survived.kills) == weather.kills:
+            break
         # Some drivers are hit while they start, where nothing has moved yet.
         waits = not (victim == "driver" and chance.random() < 0.3)
         if waits:

@@ -1,6 +1,7 @@
 # make search  installs, gets the data, searches, prints the table
 # make test    installs, gets the data, runs the tests
 # make test-long  the tests that take longest, which make test leaves out
+# make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
 # make storm   kills the processes of two searches a hundred times, and says what that cost
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone
 # make check   style and types
@@ -15,14 +16,16 @@ SEARCH_PLAN ?= --space wide --trials 24 --grace-period 1 --time-budget 300 --ret
 
 # Ray opens its ports to the network of the machine. The tests get a network of their own, with
 # loopback alone, where the system allows it; when they end, every process in it ends too.
-ISOLATE := unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child
+# The lab of several hosts takes real root, where that is had.
+USERS := $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
+ISOLATE := unshare $(USERS) --net --mount --pid --fork --mount-proc --kill-child
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
 # Two at a time: much of a test is waiting for a process to start. Groups: tests/conftest.py.
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search test test-long storm check bench benchmark lock clean
+.PHONY: setup data search lab test test-long cluster-test storm check bench benchmark lock clean
 
 setup: $(INSTALLED)
 
@@ -44,7 +47,12 @@ search: data
 	@$(BIN)/fmnist-results plot $(OUT)
 	@$(BIN)/fmnist-results compare $(dir $(OUT))*
 
-test: data
+# The programs of the lab, sshd and rsync: fetched, not installed. Where they cannot be had, its
+# tests are skipped, and say so.
+lab: setup
+	@$(BIN)/python tests/cluster/tools.py || true
+
+test: data lab
 	@if $(ISOLATED) true 2>/dev/null; then \
 		$(ISOLATED) $(PYTEST) $(TESTS); \
 	else \
@@ -54,6 +62,12 @@ test: data
 
 test-long: TIER = long
 test-long: test
+
+# Several hosts on this machine: ray up, ray submit, a host that crashes, is cut off, joins late.
+cluster-test: TIER = "long or not long"
+cluster-test: TESTS = tests/cluster/test_hosts.py --capture=no --durations=0
+cluster-test: PYTEST = $(BIN)/python -m pytest -m $(TIER)
+cluster-test: test
 
 # A hundred kills take some 40 minutes on two cores.
 storm: setup

@@ -1,9 +1,10 @@
-"""``fmnist-cluster``: what a Ray cluster offers to a search."""
+"""``fmnist-cluster``: a Ray cluster for searches."""
 
 import json
 import sys
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,10 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
 
-from cluster.nodes import ClusterError, live_nodes
+from cluster.config import read_cluster_file
+from cluster.errors import ClusterError
+from cluster.fetch import fetch, newest_run
+from cluster.hosts import Ssh
+from cluster.launch import JOIN_SECONDS, down, up
+from cluster.nodes import Node, live_nodes
 
 app = typer.Typer(
-    help="Look at the Ray cluster that a search would run on.",
+    help="Start, look at and end the Ray cluster that a search runs on; bring runs home.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,6 +46,43 @@ def nodes_command(
     if as_json:
         print(json.dumps([asdict(node) for node in nodes], indent=2))
         return
+    _show(nodes)
+
+
+File = Annotated[Path, typer.Argument(help="Cluster file, such as cluster/onprem.yaml.")]
+
+
+@app.command("up")
+def up_command(
+    file: File = Path("cluster/onprem.yaml"),
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for machines once the head is up.")
+    ] = JOIN_SECONDS,
+) -> None:
+    """Check the machines of a cluster file, start Ray on all, and count them."""
+    _show(up(read_cluster_file(file), Console().print, join_seconds=wait))
+
+
+@app.command("down")
+def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
+    """End Ray on all machines of a cluster file."""
+    down(read_cluster_file(file), Console().print)
+
+
+@app.command("fetch")
+def fetch_command(
+    file: File = Path("cluster/onprem.yaml"),
+    run: Annotated[
+        str | None, typer.Option(help="Name of a run there, or its path. Default: the newest.")
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Folder that it comes into.")] = Path("runs"),
+) -> None:
+    """Bring a run home from the head."""
+    ssh = Ssh(read_cluster_file(file))
+    Console().print(f"fetched: {fetch(ssh, run or newest_run(ssh), into)}")
+
+
+def _show(nodes: list[Node]) -> None:
     table = Table("node", "CPUs", "GPUs", "memory GiB", box=None, pad_edge=False)
     for node in nodes:
         table.add_row(node.address, f"{node.cpus:g}", f"{node.gpus:g}", f"{node.memory_gib:.1f}")
@@ -63,7 +106,8 @@ def main() -> NoReturn:
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exception(error)
-    print(f"error: {message}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -5,12 +5,10 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.errors import ClusterError
+
 GIB = 1024**3
 CONNECT_TIMEOUT_SECONDS = 5.0
-
-
-class ClusterError(Exception):
-    """There is no cluster to talk to."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class Checkpoints:
         seed: Of the training; the state of any other is none of this one.
         every_seconds: No more training than this, or one epoch where that is longer, is lost.
         clock: Tells the time in seconds.
+        written: Told of each file that was written or removed.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Checkpoints:
         seed: int = 0,
         every_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        written: Callable[[Path], None] = lambda _path: None,
     ) -> None:
         self._path = path
+        self._written = written
         self._best_weights = best_weights
         self.seed = seed
         self._every_seconds = every_seconds
@@ -137,7 +140,9 @@ class Checkpoints:
         """Write a checkpoint."""
         if self._best_weights is not None and self._best_weights.exists():
             _copy(self._best_weights, best_beside(self._path))
+            self._written(best_beside(self._path))
         checkpoint.write(self._path)
+        self._written(self._path)
         self._kept_at = self._clock()
 
     def newest(self) -> Checkpoint | None:
@@ -148,10 +153,12 @@ class Checkpoints:
         """Put the best weights back that belong to the newest checkpoint."""
         if self._best_weights is not None and best_beside(self._path).exists():
             _copy(best_beside(self._path), self._best_weights)
+            self._written(self._best_weights)
 
     def remove(self) -> None:
         """Remove what is kept: the trial has ended, or begins anew."""
-        remove_state(self._path)
+        for removed in remove_state(self._path):
+            self._written(removed)
 
 
 def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:

@@ -81,7 +81,9 @@ def run_command(
     epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
     workers: Annotated[
         int | None,
-        typer.Option(help="Trials at once (Ray engine). Default: the cores of this machine."),
+        typer.Option(
+            help="Trials at once (Ray engine). Default: the cores of this machine, or cluster."
+        ),
     ] = None,
     time_budget: Annotated[
         float | None, typer.Option(help="End the search after so many seconds.")
@@ -149,6 +151,13 @@ def run_command(
     hung_after: Annotated[
         float, typer.Option(help="Seconds without an epoch after which a trial is ended.")
     ] = HUNG_AFTER_SECONDS,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="Ray cluster to run on: HOST:PORT, or auto for the one of this machine.",
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -167,6 +176,8 @@ def run_command(
         )
     if algorithm is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
+    if address is not None and chosen_engine is Engine.KERAS_TUNER:
+        wrong.append(f"--address {address!r} is for --engine ray: keras-tuner runs on one machine.")
     if warm_start is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--warm-start {warm_start!r} is for --engine ray: its searchers learn.")
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)
@@ -193,6 +204,8 @@ def run_command(
             tuner=chosen_tuner if chosen_engine is Engine.KERAS_TUNER else None,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
             workers=_workers(workers, chosen_engine),
+            elastic=address is not None and workers is None,
+            address=address,
             scheduler=chosen_scheduler,
             hung_after_seconds=hung_after,
             grace_period=min(2, max(epochs, 1)) if grace_period is None else grace_period,
@@ -231,7 +244,10 @@ def doctor_command(
     workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that the run would be in.")] = Path("runs"),
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster whose every node is asked, such as auto.")
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", help="A Ray cluster whose every node is asked, such as auto."
+        ),
     ] = None,
 ) -> None:
     """Find what would go wrong in a search: versions, disk, data, the corners of the space."""
@@ -295,6 +311,13 @@ def resume_command(
     retrain_epochs: Annotated[
         str | None, typer.Option(help="Epochs at which the best is retrained, or none.")
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="Ray cluster to run on: HOST:PORT, or auto for the one of this machine.",
+        ),
+    ] = None,
 ) -> None:
     """Go on with a run that was cut off, or extend a finished one."""
     wrong: list[str] = []
@@ -308,6 +331,7 @@ def resume_command(
         time_budget_seconds=time_budget,
         target=target,
         retrain_epochs=planned,
+        address=address,
     )
     view = make_view(Console())
     with _interruptible(run_folder, view):

@@ -10,6 +10,7 @@ import math
 import platform
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,7 @@ from results.columns import State
 from search.data import Data, load_data
 from search.errors import SearchError, UsageError, one_line
 from search.folder import MIN_FREE_BYTES, unwritable
+from search.importer import sources
 from search.plan import Plan, Problem
 from search.quiet import quiet_training
 from search.ray_cluster import cluster, on_every_node
@@ -104,6 +106,22 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
         yield from _corners(plan.problem, data)
     if address is not None:
         yield from _nodes(plan, address, digest)
+
+
+def check_nodes() -> list[Finding]:
+    """Ask every node of the cluster that was joined what takes no time.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        UsageError: Names every problem, a line each, with its node.
+    """
+    found = list(_of_nodes(on_every_node(_report, None), digest=None))
+    problems = [finding.text for finding in found if finding.grade is Grade.PROBLEM]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return [finding for finding in found if finding.grade is Grade.WARNING]
 
 
 def _quick(plan: Plan) -> Iterator[Finding]:
@@ -202,6 +220,17 @@ def _shared_memory() -> Iterator[Finding]:
         yield Finding(Grade.OK, text)
 
 
+def _scratch_disk() -> Iterator[Finding]:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        yield Finding(
+            Grade.PROBLEM,
+            f"{free / 1024**2:.0f} MB are free in {folder!r}, where Ray and trials write; expected "
+            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room there.",
+        )
+
+
 def _data(data: Data) -> Iterator[Finding]:
     import numpy as np
 
@@ -275,11 +304,15 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
 
 def _nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
     try:
-        with cluster(address, plan.workers):
+        with cluster(address, plan.workers, sources(plan.problem.hypermodel, plan.problem.data)):
             reports = on_every_node(_report, plan.problem)
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
         return
+    yield from _of_nodes(reports, digest)
+
+
+def _of_nodes(reports: Iterable["_Report | str"], digest: str | None) -> Iterator[Finding]:
     here = _installed()
     for report in reports:
         if isinstance(report, str):
@@ -299,13 +332,14 @@ class _Report:
     error: str | None
 
 
-def _report(problem: Problem) -> _Report:
+def _report(problem: Problem | None) -> _Report:
+    """Look at the node that this is called on; load the data of a problem, where one is given."""
     digest, error = None, None
     try:
-        digest = load_data(problem, needs_test=False).digest()
+        digest = load_data(problem, needs_test=False).digest() if problem else None
     except Exception as raised:
         error = str(raised) if isinstance(raised, SearchError) else one_line(raised)
-    found = tuple(_shared_memory())
+    found = (*_shared_memory(), *_scratch_disk())
     return _Report(socket.gethostname(), _installed(), found, digest, error)
 
 
@@ -319,14 +353,15 @@ def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Ite
                 Grade.PROBLEM,
                 f"{host}: {name} is {there}, here it is {version}: install the same there.",
             )
-    if report.error is not None:
-        wrong += 1
-        yield Finding(Grade.PROBLEM, f"{host}: {report.error}")
-    elif digest is not None and report.digest != digest:
+    unusable = report.error
+    if unusable is None and digest is not None and report.digest != digest:
+        unusable = f"its data have digest {report.digest}, here it is {digest}"
+    if unusable is not None:
         wrong += 1
         yield Finding(
-            Grade.PROBLEM,
-            f"{host}: its data have digest {report.digest}, here it is {digest}: copy them anew.",
+            Grade.WARNING,
+            f"{host}: its own copy of the data cannot be used ({unusable.rstrip('.')}): a search "
+            "sends it those of the head. Remove or mend that copy.",
         )
     for finding in report.findings:
         if finding.grade is not Grade.OK:

@@ -94,13 +94,20 @@ class RunFolder:
     def lock_file(self) -> Path:
         return self.path / columns.LOCK_FILE
 
+    def prefix(self, trial: int) -> str:
+        """With what the names of a trial's files begin."""
+        return f"trial-{trial:05d}-"
+
     def best_weights_file(self, trial: int) -> Path:
         """Weights of a trial's best epoch."""
-        return self.checkpoints / f"trial-{trial:05d}-best.weights.h5"
+        return self.checkpoints / f"{self.prefix(trial)}best.weights.h5"
 
     def state_file(self, trial: int) -> Path:
         """Whole state of an unfinished trial; the one before stands beside it."""
-        return self.checkpoints / f"trial-{trial:05d}-state.npz"
+        return self.checkpoints / f"{self.prefix(trial)}state.npz"
+
+    def written(self, path: Path) -> None:
+        """Hear that a trial wrote or removed a file of the checkpoints: it is in its place here."""
 
     def retraining_state_file(self, trial: int, epochs: int) -> Path:
         """Whole state of an unfinished retraining."""
@@ -109,7 +116,7 @@ class RunFolder:
     def forget_state(self, trial: int) -> None:
         """Remove an ended trial's state, and what a killed process was about to write of it."""
         remove_state(self.state_file(trial))
-        for left in self.checkpoints.glob(f".[0-9]*-trial-{trial:05d}-*"):
+        for left in self.checkpoints.glob(f".[0-9]*-{self.prefix(trial)}*"):
             left.unlink(missing_ok=True)
 
     def forget_weights(self, trial: int) -> None:
@@ -136,7 +143,7 @@ class RunFolder:
 
     def build_config_file(self, trial: int) -> Path:
         """What a model of a trial that declares no input shape is built with."""
-        return self.checkpoints / f"trial-{trial:05d}-build.json"
+        return self.checkpoints / f"{self.prefix(trial)}build.json"
 
 
 def is_blank(path: Path) -> bool:
@@ -158,10 +165,12 @@ def best_beside(path: Path) -> Path:
     return path.with_suffix(".best.h5")
 
 
-def remove_state(path: Path) -> None:
-    """Remove a trial's state and what belongs to it, when the trial has ended."""
-    for one in (path, before(path), best_beside(path)):
+def remove_state(path: Path) -> tuple[Path, ...]:
+    """Remove a trial's state and what belongs to it, when the trial has ended; return which."""
+    files = (path, before(path), best_beside(path))
+    for one in files:
         one.unlink(missing_ok=True)
+    return files
 
 
 def taken(path: Path) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from search.errors import ProblemError, nearest, one_line
 
+# What a worker imports of ours, and the problem that ships with it.
+OWN_PACKAGES = ("search", "results", "fmnist_model")
+
 
 def load(reference: str, what: str) -> Any:
     """Import the object that ``module:attribute`` names; the current folder is searched too.
@@ -49,3 +52,24 @@ def _search_current_folder() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+
+
+def sources(*references: str | None) -> list[str]:
+    """Return what other machines need of this one's code: our packages and the user's modules.
+
+    What is installed is expected to be installed there too.
+
+    Args:
+        references: Of the modules, each ``module`` or ``module:attribute``.
+    """
+    own = [str(Path(__file__).resolve().parents[1] / name) for name in OWN_PACKAGES]
+    modules = {named.partition(":")[0].partition(".")[0] for named in references if named}
+    found = (_in_current_folder(name) for name in sorted(modules - {*OWN_PACKAGES}))
+    return own + [str(path) for path in found if path is not None]
+
+
+def _in_current_folder(module: str) -> Path | None:
+    for place in (Path.cwd() / module, Path.cwd() / f"{module}.py"):
+        if place.exists():
+            return place
+    return None

@@ -15,9 +15,8 @@ from search.errors import UsageError
 from search.history import History, Objective, TrialRecord
 from search.journal import Event
 from search.searchers import Pause, Searcher
-from search.space import ORACLE_VALUES, Space, Values
+from search.space import FORMER_TRIAL, ORACLE_VALUES, Space, Values
 
-FORMER_TRIAL = f"{ORACLE_VALUES}trial_id"
 # How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
 # was stopped by a scheduler: STOPPED is its word for a search that ended.
 STATUSES = {

@@ -97,7 +97,9 @@ class Plan:
             the keras-tuner oracle that does.
         tuner: What the keras-tuner engine runs; None for the others.
         trials: Most trials that are started; None: as many as the tuner itself decides.
-        workers: Trials at once.
+        workers: Trials at once; of an elastic run, as many as there was room for at its beginning.
+        elastic: Whether as many are trained at once as the cluster has room for at any time.
+        address: The Ray cluster that is joined; None: a Ray of this machine, for this run alone.
         cpus_per_trial: CPUs of a trial, and its threads.
         other_resources: What else of Ray's resources a trial takes, such as ``{"gpu": 0.5}``.
         scheduler: What stops trials early.
@@ -121,6 +123,8 @@ class Plan:
     tuner: Tuner | None = None
     trials: int | None
     workers: int
+    elastic: bool = False
+    address: str | None = None
     cpus_per_trial: float = 1
     other_resources: dict[str, float] = field(default_factory=dict)
     scheduler: Scheduler = Scheduler.ASHA
@@ -135,6 +139,11 @@ class Plan:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     hung_after_seconds: float | None = HUNG_AFTER_SECONDS
     kept_weights: int | None = 10
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a trial takes of Ray's resources."""
+        return {"cpu": self.cpus_per_trial, **self.other_resources}
 
     @property
     def algorithm_name(self) -> str:

@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,9 @@ LOSSES_WITHOUT_PROGRESS = 2
 END_SECONDS = 30.0
 NODE_SECONDS = 300.0
 VMSTAT = Path("/proc/vmstat")
-# Of the Ray that this process started, if it did.
+# Of the Ray that this process started or joined: its process on this machine.
 _raylet: psutil.Process | None = None
+_is_own = False
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,16 @@ class Stored:
 
 
 def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
-    """Have the data loaded once, by a process of its own, into the node's shared memory.
+    """Have the data loaded once, by a process of its own, into this node's shared memory.
+
+    Other nodes receive them through Ray, and need none of their own.
 
     Returns:
         References at once; ``fetch`` waits for what they refer to.
     """
     import ray
 
-    load = ray.remote(num_cpus=0, num_returns=2)(_load)
+    load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=here())(_load)
     return Stored(*load.remote(problem, needs_test=needs_test))
 
 
@@ -220,7 +223,7 @@ class RenewableRay:
 @contextmanager
 def local_cluster(workers: int) -> Iterator[None]:
     """Run a Ray of this machine alone, with so many slots of one CPU each."""
-    global _raylet
+    global _raylet, _is_own
     prepare_environment()
     import ray
 
@@ -237,11 +240,11 @@ def local_cluster(workers: int) -> Iterator[None]:
                 logging_level="ERROR",
                 _temp_dir=scratch,
             )
-        _raylet = _started_raylet()
+        _raylet, _is_own = _started_raylet(), True
         _take_a_polite_kill_for_ctrl_c()
         yield
     finally:
-        _raylet = None
+        _raylet, _is_own = None, False
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -262,16 +265,18 @@ def _started_raylet() -> psutil.Process | None:
 
 
 @contextmanager
-def cluster(address: str | None, workers: int) -> Iterator[None]:
+def cluster(address: str | None, workers: int, code: Sequence[str] = ()) -> Iterator[None]:
     """Use the Ray that is running in this process, the one at an address, or one of its own.
 
     Args:
         address: Such as ``auto`` or ``10.0.0.1:6379``; None starts a Ray of this machine.
         workers: Slots of that one.
+        code: Packages and modules that Ray brings to every node, so that none runs older ones.
 
     Raises:
         ProblemError: There is no Ray at the address, or it cannot be joined.
     """
+    global _raylet
     prepare_environment(address)
     import ray
 
@@ -285,7 +290,14 @@ def cluster(address: str | None, workers: int) -> Iterator[None]:
     try:
         _check_reachable(address)
         with silent_errors():
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"py_modules": list(code)} if code else None,
+            )
+        _raylet = _joined_raylet()
+        _take_a_polite_kill_for_ctrl_c()
     except Exception as error:
         raise ProblemError(
             f"address={address!r}: no Ray cluster can be joined there ({one_line(error)}). Start "
@@ -294,7 +306,24 @@ def cluster(address: str | None, workers: int) -> Iterator[None]:
     try:
         yield
     finally:
+        _raylet = None
         ray.shutdown()
+
+
+def _joined_raylet() -> psutil.Process | None:
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own]
+    named = psutil.process_iter(["name", "cmdline"])
+    return next(
+        (
+            one
+            for one in named
+            if one.info["name"] == "raylet" and socket_name in " ".join(one.info["cmdline"] or ())
+        ),
+        None,
+    )
 
 
 def _check_reachable(address: str) -> None:
@@ -309,7 +338,7 @@ def _check_reachable(address: str) -> None:
 
 
 def is_up() -> bool:
-    """Tell whether the Ray that this process started still runs; of another it is believed."""
+    """Tell whether Ray still runs on this machine; of a script's own it is believed."""
     try:
         return _raylet is None or _raylet.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -324,6 +353,48 @@ def is_node_up(where: Whereabouts) -> bool:
         return any(node["NodeID"] == where.node and node["Alive"] for node in ray.nodes())
     except ray.exceptions.RayError:
         return False
+
+
+def here() -> Any:
+    """Return how a task or an actor is kept on the node of this process."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def nodes_up() -> list[dict[str, Any]]:
+    """Return what Ray tells of the nodes that are up."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def cores_here() -> int:
+    """Return the CPUs that Ray may use on the node of this process."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next(int(n["Resources"].get("CPU", 0)) for n in nodes_up() if n["NodeID"] == own)
+
+
+def slots(resources: Mapping[str, float]) -> int:
+    """Return how many trials there is room for at once, by what a trial takes.
+
+    Args:
+        resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
+    """
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    asked = {names.get(name, name): amount for name, amount in resources.items() if amount}
+    return sum(
+        min(int(node["Resources"].get(name, 0) / amount) for name, amount in asked.items())
+        for node in nodes_up()
+    )
+
+
+def has_other_nodes() -> bool:
+    """Tell whether trials may run on machines other than this one: Ray was joined, not started."""
+    return not _is_own
 
 
 def oom_kills() -> int:
@@ -422,35 +493,3 @@ def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Resu
             cause = getattr(error, "cause", None) or error
             told.append(f"{host}: {one_line(cause)}")
     return told
-
-
-def _sees(path: str) -> tuple[str, bool]:
-    return socket.gethostname(), os.path.exists(path)
-
-
-def _has_seen(look: tuple[str, bool] | str) -> bool:
-    return not isinstance(look, str) and look[1]
-
-
-def check_folder_is_shared(folder: Path) -> None:
-    """Check that every node of the cluster sees the same run folder.
-
-    Raises:
-        ProblemError: Names the nodes that do not.
-    """
-    import ray
-
-    if len([node for node in ray.nodes() if node["Alive"]]) < 2:
-        return
-    marker = folder / f".seen-{secrets.token_hex(8)}"
-    marker.touch()
-    try:
-        looks = on_every_node(_sees, str(marker))
-    finally:
-        marker.unlink()
-    blind = [look if isinstance(look, str) else look[0] for look in looks if not _has_seen(look)]
-    if blind:
-        raise ProblemError(
-            f"{str(folder)!r} is not seen by {', '.join(blind)}: expected a folder that all nodes "
-            "of the cluster share. Name one as directory."
-        )

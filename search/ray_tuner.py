@@ -6,7 +6,7 @@ import operator
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
@@ -34,15 +34,18 @@ from search.errors import (
 )
 from search.folder import Held, RunFolder, held, new_run
 from search.history import DEFAULT_OBJECTIVE, History
+from search.importer import sources
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
 from search.plan import ASHA, Engine, Plan, Problem, Scheduler, available_cores
 from search.ray_cluster import (
     RenewableRay,
     Stored,
-    check_folder_is_shared,
     cluster,
+    has_other_nodes,
+    nodes_up,
     prepare_environment,
+    slots,
 )
 from search.recorder import Clock, later, since_now
 from search.resume import Former, read_former
@@ -226,12 +229,16 @@ class RayTuner(MendedTuner):
             former = self._former(carried, view)
             task = replace(task, seed=former.plan.problem.seed) if former else task
             ray = RenewableRay(
-                partial(cluster, self._address, available_cores()),
+                partial(
+                    cluster,
+                    self._address,
+                    available_cores(),
+                    sources(getattr(self.hypermodel.build, "__module__", None)),
+                ),
                 partial(_stored, carried),
                 say=view.note,
             )
             stack.enter_context(ray)
-            check_folder_is_shared(self._run_folder.path)
             plan = self._plan(carried, task)
             for warning in check(plan, is_new=False):
                 view.note(str(warning))
@@ -500,7 +507,9 @@ class RayTuner(MendedTuner):
             engine=Engine.RAY,
             algorithm=settings.algorithm_name,
             trials=self.oracle.max_trials,
-            workers=_slots(cpus, resources),
+            workers=_slots(settings.resources),
+            elastic=has_other_nodes(),
+            address=self._address,
             cpus_per_trial=cpus,
             other_resources=resources,
             scheduler=Scheduler.ASHA if asha else Scheduler.NONE,
@@ -665,30 +674,26 @@ def _stored(arguments: FitArguments) -> Stored:
         ) from error
 
 
-def _slots(cpus: float, others: dict[str, float]) -> int:
+def _slots(resources: Mapping[str, float]) -> int:
     """Return how many trials there is room for at once.
 
     Raises:
         ProblemError: There is no room for one.
     """
-    import ray
-
-    has = ray.cluster_resources()
-    asked = {"cpu": cpus} | {name: amount for name, amount in others.items() if amount}
-    ray_names = {"cpu": "CPU", "gpu": "GPU"}
-    there = {name: has.get(ray_names.get(name, name), 0.0) for name in asked}
-    slots = min(int(there[name] / amount) for name, amount in asked.items())
-    if slots < 1:
+    room = slots(resources)
+    if room < 1:
+        has = max((node["Resources"] for node in nodes_up()), key=lambda one: one.get("CPU", 0))
+        there = {"cpu": has.get("CPU", 0.0), "gpu": has.get("GPU", 0.0)}
         short = [
-            f"{name} {amount:g}, where Ray has {there[name]:g}"
-            for name, amount in asked.items()
-            if amount > there[name]
+            f"{name} {amount:g}, where Ray has {there.get(name, has.get(name, 0.0)):g}"
+            for name, amount in resources.items()
+            if amount > there.get(name, has.get(name, 0.0))
         ]
         raise ProblemError(
-            f"resources_per_trial asks for {'; '.join(short)}: expected no more than that. Ask "
-            "for less, or name a larger cluster as address."
+            f"resources_per_trial asks for {'; '.join(short)}: expected no more than that on a "
+            "node. Ask for less, or name a larger cluster as address."
         )
-    return slots
+    return room
 
 
 def _move_away(path: Path) -> Path | None:

@@ -73,8 +73,10 @@ class BestWeights:
         build_config = self._folder.build_config_file(self._trial)
         if not build_config.exists():
             write_json(build_config, model.get_build_config())
+            self._folder.written(build_config)
         with beside(path) as fresh:
             model.save_weights(fresh, overwrite=True)
+        self._folder.written(path)
 
 
 class Asked:

@@ -12,7 +12,7 @@ from search.errors import UsageError
 from search.folder import RunFolder
 from search.history import History, TrialRecord
 from search.journal import Event, read
-from search.plan import Engine, Plan
+from search.plan import Engine, Plan, available_cores
 from search.searchers import Searcher
 from search.space import ORACLE_VALUES, Space, Values
 
@@ -28,6 +28,7 @@ class Changes:
         time_budget_seconds: Seconds of search in all, those of before included.
         target: The search ends when the objective has reached this.
         retrain_epochs: Numbers of epochs at which the best is retrained.
+        address: The Ray cluster that is joined now, whatever it was before; None: none is.
     """
 
     trials: int | None = None
@@ -36,6 +37,7 @@ class Changes:
     time_budget_seconds: float | None = None
     target: float | None = None
     retrain_epochs: tuple[int, ...] | None = None
+    address: str | None = None
 
     def applied(self, plan: Plan) -> Plan:
         """Return a plan with the changes made."""
@@ -44,7 +46,11 @@ class Changes:
         epochs = given.pop("epochs", None)
         if epochs is not None:
             given["problem"] = replace(plan.problem, epochs=epochs)
-        return replace(plan, **given)
+        if self.workers is None and (plan.elastic or self.address != plan.address):
+            # Not so many as the machines had on which it was begun.
+            given["workers"] = available_cores()
+        elastic = self.address is not None and self.workers is None
+        return replace(plan, **given | {"address": self.address, "elastic": elastic})
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from search.errors import TrainingError, one_line
 from search.folder import RunFolder, replace_folder, write_json
 from search.history import Objective, has_diverged
 from search.plan import Problem
+from search.ray_cluster import here
 from search.space import Values
 from search.task import Task
 
@@ -82,7 +83,7 @@ def retrain(
         trial: Number of the trial whose it is.
         folder: Run whose ``final/`` is written; one that stands there is kept beside it.
         retrain_epochs: The numbers of epochs to try, trained side by side.
-        cores: CPU cores that the trainings share.
+        cores: CPU cores of this machine that the trainings share.
         progress: Told of each epoch.
 
     Returns:
@@ -97,17 +98,19 @@ def retrain(
     with _ray_errors_told():
         plans = sorted(set(retrain_epochs))
         threads = max(1, cores // len(plans))
+        cpus = min(cores, 1)  # a head of a cluster may offer none
         states = {epochs: folder.retraining_state_file(trial, epochs) for epochs in plans}
-        trained = _train_all(problem, stored, values, states, threads, progress)
+        on_this_node = {"scheduling_strategy": here()}  # where the run folder is
+        train = ray.remote(num_cpus=threads if cpus else 0, **on_this_node)(_train_reporting)
+        trained = _train_all(train, problem, stored, values, states, threads, progress)
         chosen = choose(trained, problem.objective)
         fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
         _write_history(fresh / columns.HISTORY_FILE, trained)
-        scores = ray.get(
-            ray.remote(num_cpus=1)(_evaluate).remote(problem, stored, values, chosen.model)
-        )
+        evaluate = ray.remote(num_cpus=cpus, **on_this_node)(_evaluate)
+        scores = ray.get(evaluate.remote(problem, stored, values, chosen.model))
         asked = {"trial": trial, "values": values, "retrain_epochs": plans}
         evaluation = _evaluation(problem, chosen, scores) | asked
         write_json(fresh / columns.EVALUATION_FILE, evaluation)
@@ -148,6 +151,7 @@ def _ray_errors_told() -> Iterator[None]:
 
 
 def _train_all(
+    train: "ray.remote_function.RemoteFunction",
     problem: Problem,
     stored: "ray.ObjectRef[Data]",
     values: Values,
@@ -157,9 +161,8 @@ def _train_all(
 ) -> list[Retrained]:
     import ray
 
-    task = ray.remote(num_cpus=threads)(_train_reporting)
     waiting = {
-        task.options(num_returns="streaming").remote(
+        train.options(num_returns="streaming").remote(
             problem, stored, values, epochs, state, threads
         ): epochs
         for epochs, state in states.items()

@@ -9,14 +9,25 @@ from typing import Any
 
 from results import columns
 from search.describe import described_problem, is_whole, read_asked
-from search.doctor import Finding, check
+from search.doctor import Finding, check, check_nodes
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import Held, RunFolder, held, new_run, read_json, write_json
 from search.history import History, Objective
+from search.importer import sources
 from search.journal import Journal, read
 from search.plan import Engine, Plan, Problem, available_cores
-from search.ray_cluster import RenewableRay, Stored, fetch, local_cluster, stored_data
+from search.ray_cluster import (
+    RenewableRay,
+    Stored,
+    cluster,
+    cores_here,
+    fetch,
+    local_cluster,
+    nodes_up,
+    slots,
+    stored_data,
+)
 from search.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.resume import Changes, Former, read_former
 from search.retrain import retrain
@@ -181,7 +192,9 @@ def recorded(plan: Plan, engine: EngineSearch, begin: Beginning, stopping: Stopp
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     for warning in warnings:
         view.note(str(warning))
-    view.note(f"starting; trials at once: {plan.workers} (TensorFlow is up in about half a minute)")
+    where = f"joining the Ray cluster at {plan.address}" if plan.address else "starting"
+    at_once = "" if plan.elastic else f"; trials at once: {plan.workers}"
+    view.note(f"{where}{at_once} (TensorFlow is up in about half a minute)")
 
 
 def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:
@@ -237,22 +250,41 @@ def _run(
         # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
         return _retrained_alone(plan.problem, found, plan.retrain_epochs, view, asked={})
     task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
-    with _ray(plan.problem, plan.workers, bool(plan.retrain_epochs), view) as ray:
+    with _ray(plan, view, needs_test=bool(plan.retrain_epochs)) as ray:
+        plan = _joined(plan, view)
         found = searched(ray_engine(task, ray, history), lambda: str(fetch(ray.stored.digest)))
         if is_done(plan, found):
             return found
         finished = _finished(found, plan, view) if former else None
         if finished is not None:
             return finished
-        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, plan.workers, view)
+        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, view)
 
 
-def _ray(problem: Problem, workers: int, needs_test: bool, view: View) -> RenewableRay:
+def _ray(plan: Plan, view: View, *, needs_test: bool) -> RenewableRay:
+    code = sources(plan.problem.hypermodel, plan.problem.data)
     return RenewableRay(
-        partial(local_cluster, workers),
-        partial(stored_data, problem, needs_test=needs_test),
+        partial(cluster, plan.address, plan.workers, code),
+        partial(stored_data, plan.problem, needs_test=needs_test),
         say=view.note,
     )
+
+
+def _joined(plan: Plan, view: View) -> Plan:
+    """Look at the nodes of a cluster that was joined; return the plan for as many as there are.
+
+    Raises:
+        UsageError: They cannot run the search; names each and why.
+    """
+    if plan.address is None:
+        return plan
+    for warning in check_nodes():
+        view.note(str(warning))
+    if not plan.elastic:
+        return plan
+    workers = slots(plan.resources)
+    view.note(f"cluster: {len(nodes_up())} nodes; trials at once: {workers}, more as nodes join")
+    return replace(plan, workers=max(1, workers))
 
 
 def ray_engine(
@@ -359,11 +391,14 @@ def _retrained_alone(
     *,
     asked: dict[str, Any],
 ) -> Outcome:
-    """Retrain where there is no search before it: on all cores, on the data of the run."""
+    """Retrain where there is no search before it: on this machine, on the data of the run."""
     cores = available_cores()
-    with _ray(problem, cores, True, view) as ray:
+    alone = RenewableRay(
+        partial(local_cluster, cores), partial(stored_data, problem, needs_test=True), say=view.note
+    )
+    with alone as ray:
         check_data(found.folder, asked, str(fetch(ray.stored.digest)))
-        return _retrained(problem, ray.stored, found, retrain_epochs, cores, view)
+        return _retrained(problem, ray.stored, found, retrain_epochs, view)
 
 
 def _retrained(
@@ -371,7 +406,6 @@ def _retrained(
     stored: Stored,
     found: Outcome,
     retrain_epochs: tuple[int, ...],
-    cores: int,
     view: View,
 ) -> Outcome:
     assert found.history.best is not None
@@ -386,7 +420,7 @@ def _retrained(
             trial=best.trial,
             folder=found.folder,
             retrain_epochs=retrain_epochs,
-            cores=cores,
+            cores=cores_here(),
             progress=view.progress,
         )
     except KeyboardInterrupt:

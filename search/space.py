@@ -19,6 +19,8 @@ Scalar = bool | int | float | str
 Values = dict[str, Scalar]
 # Names under which keras-tuner's oracles keep their own bookkeeping among the values.
 ORACLE_VALUES = "tuner/"
+# Of these, the trial from whose weights one of Hyperband trains on.
+FORMER_TRIAL = f"{ORACLE_VALUES}trial_id"
 
 
 class Kind(StrEnum):

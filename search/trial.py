@@ -38,11 +38,11 @@ from search.reporter import (
     TrialStops,
     missing_objectives,
 )
-from search.space import Space, Values
+from search.space import FORMER_TRIAL, Space, Values
 from search.task import FitArguments, Task
 
 # Where keras-tuner's Hyperband keeps what it wants of a trial.
-EPOCHS, INITIAL_EPOCH, FORMER_TRIAL = "tuner/epochs", "tuner/initial_epoch", "tuner/trial_id"
+EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,7 @@ class _TrialTuner(MendedTuner):
             self._folder.best_weights_file(self._trial),
             seed=self._seed(),  # a retry is another training
             every_seconds=self._task.checkpoint_seconds,
+            written=self._folder.written,
         )
 
     def run_trial(self, trial: Any) -> list[Any]:

@@ -12,13 +12,13 @@ os.environ["COLUMNS"] = "200"
 
 HERE = Path(__file__).parent
 # Problems are named as module:attribute; this makes tests/problems.py importable by all processes.
-sys.path[:0] = [str(HERE), str(HERE / "reliability")]
+sys.path[:0] = [str(HERE), str(HERE / "reliability"), str(HERE / "cluster")]
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(HERE), os.environ.get("PYTHONPATH")) if part
 )
 
 # Made by starting processes that train: once for all tests that look at what comes of it.
-DEAR_FIXTURES = ("real_run", "running_ray", "unsearchable", "keras_tuner_runs", "misfortunes")
+DEAR_FIXTURES = ("real_run", "running_ray", "unsearchable", "keras_tuner_runs", "misfortunes", "hosts")
 
 # The console commands of this environment, as a user runs them.
 BIN = Path(sys.executable).parent

@@ -245,6 +245,8 @@ class Events(NotPickled, tune.Callback):
             self._end_out_of_memory(number, "the system ended its process for want of memory")
             return
         is_node_up = where is None or ray_cluster.is_node_up(where)
+        if where is not None and not is_node_up:
+            reason = f"the node of its process ({where.worker}) is lost"
         recorder.worker_lost(number, reason, by_trial=is_node_up and sign is not None)
         if record.deaths < DEADLY:
             self._unfinished.append(number)

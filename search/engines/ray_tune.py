@@ -24,15 +24,22 @@ from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, WARM, Asha, NoStopping
 from search.engines.events import READY, REPORT, RETRY, STARTED, Events
-from search.engines.suggestions import RETRIES, SPACE, Stop, Suggestions
+from search.engines.suggestions import AGAIN, RETRIES, SPACE, Stop, Suggestions
 from search.engines.verdicts import Verdicts
 from search.errors import ProblemError, RayLostError
 from search.folder import RunFolder
+from search.keeper import Place
 from search.laps import BETWEEN, BUILD, DATA, IMPORT, START
 from search.plan import Plan, Scheduler
-from search.ray_cluster import ENVIRONMENT, Whereabouts, fetch, on_this_node
+from search.ray_cluster import (
+    ENVIRONMENT,
+    Whereabouts,
+    fetch,
+    has_other_nodes,
+    on_this_node,
+)
 from search.session import Beginning
-from search.space import Space
+from search.space import FORMER_TRIAL, Space
 from search.stopping import INTERRUPTED, Stopping
 from search.task import FitArguments, Named, Task
 
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
     import ray
 
 WARM_REPORT_SECONDS = 0.2
+# Of an elastic search: the suggestions count the room that there is.
+MOST_TRIALS = 10_000
 
 Stored = Data | FitArguments
 
@@ -79,7 +88,7 @@ def search(
         _train,
         task=task,
         stored=[stored],
-        folder=RunFolder(plan.out.resolve()),
+        place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
         threads=max(1, int(plan.cpus_per_trial)),
         sees_gpus="gpu" in plan.other_resources,
         verdicts=verdicts,
@@ -94,7 +103,7 @@ def search(
     # Ray's own state is scratch: the journal is the record.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": plan.cpus_per_trial, **plan.other_resources}),
+            tune.with_resources(trainable, plan.resources),
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
@@ -102,7 +111,7 @@ def search(
                 scheduler=scheduler,
                 num_samples=-1,  # the suggestions end by themselves
                 # Trials stand ready when the waiting processes are let go: they are reused then.
-                max_concurrent_trials=2 * plan.workers,
+                max_concurrent_trials=MOST_TRIALS if plan.elastic else 2 * plan.workers,
                 reuse_actors=plan.reuse_workers,
             ),
             run_config=tune.RunConfig(
@@ -152,7 +161,7 @@ def _train(
     *,
     task: Task,
     stored: "list[ray.ObjectRef[Stored]]",
-    folder: RunFolder,
+    place: Place,
     threads: int,
     sees_gpus: bool,
     verdicts: Verdicts | None,
@@ -177,7 +186,7 @@ def _train(
             while True:  # until the scheduler stops it, by SystemExit
                 tune.report({WARM: True})
                 time.sleep(WARM_REPORT_SECONDS)
-        end = _run(config, task, stored[0], folder, verdicts)
+        end = _run(config, task, stored[0], place, verdicts)
     except ProblemError as error:
         end = TrialEnd.of_a_problem(on_this_node(error))
     if end.state is not State.STOPPED or verdicts is not None:
@@ -198,7 +207,7 @@ def _run(
     config: dict[str, Any],
     task: Task,
     stored: "ray.ObjectRef[Stored]",
-    folder: RunFolder,
+    place: Place,
     verdicts: Verdicts | None,
 ) -> Any:
     from search.trial import run_trial
@@ -206,16 +215,21 @@ def _run(
     data = fetch(stored)
     worker.LAPS.lap(DATA)
     tune.report({READY: True})
-    return run_trial(
-        replace(task, epochs=config["epochs"]),
-        data,
-        trial=config["trial"],
-        values=config["values"],
-        retries=config[RETRIES],
-        report=partial(_report, trial=config["trial"], verdicts=verdicts),
-        folder=folder,
-        space=Space.from_json(json.loads(config[SPACE])),
-    )
+    trial, values = config["trial"], config["values"]
+    # Hyperband trains on from another's weights.
+    reads = [trial] if config[AGAIN] else []
+    reads += [int(values[FORMER_TRIAL])] if FORMER_TRIAL in values else []
+    with place.opened(reads) as folder:
+        return run_trial(
+            replace(task, epochs=config["epochs"]),
+            data,
+            trial=trial,
+            values=values,
+            retries=config[RETRIES],
+            report=partial(_report, trial=trial, verdicts=verdicts),
+            folder=folder,
+            space=Space.from_json(json.loads(config[SPACE])),
+        )
 
 
 def _report(report: dict[str, Any], *, trial: int, verdicts: Verdicts | None) -> bool:

@@ -1,6 +1,7 @@
 """Hands Ray Tune what is to be trained next: first what was left unfinished, then what is new."""
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -8,6 +9,7 @@ from ray.tune.search import Searcher as RaySearcher
 
 from search.engines.asha import METRIC, WARM
 from search.plan import Plan
+from search.ray_cluster import slots
 from search.searchers import Pause
 from search.stopping import Stopping
 
@@ -19,6 +21,7 @@ SPACE = "space"
 # Of a trial that another process, or another driver, began.
 AGAIN = "again"
 RETRIES = "retries"
+COUNT_SECONDS = 2.0
 
 
 class NotPickled:
@@ -44,6 +47,8 @@ class Suggestions(NotPickled, RaySearcher):
         self._epochs = epochs
         self._running: set[str] = set()
         # One process finds the space; the others import TensorFlow meanwhile, and wait.
+        self._slots = plan.workers
+        self._counted_at = time.monotonic()
         most = min(plan.workers, plan.trials or plan.workers)
         self._to_warm = most if plan.reuse_workers else 1
 
@@ -54,13 +59,21 @@ class Suggestions(NotPickled, RaySearcher):
         """Return the config of a Ray trial, None to be asked again, or that there is no more."""
         if self._events.session is None:
             return self._warm_worker()
-        if len(self._running) == self._plan.workers:
+        if len(self._running) >= self._room():
             return None
         config = self._unfinished() or self._new()
         if isinstance(config, dict):
             self._running.add(trial_id)
         # One that runs may lose its process, and be begun again.
         return None if config is RaySearcher.FINISHED and self._running else config
+
+    def _room(self) -> int:
+        """Return how many trials there is room for: nodes may join, or be lost."""
+        now = time.monotonic()
+        if self._plan.elastic and now - self._counted_at > COUNT_SECONDS:
+            self._counted_at = now
+            self._slots = slots(self._plan.resources)
+        return self._slots
 
     def _warm_worker(self) -> dict[str, Any] | None:
         discovers = self._events.take_discovery()

@@ -362,17 +362,23 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
     return survived
 
 
-def _start(weather: Weather, command: str, run: Path, folder: Path) -> subprocess.Popen:
-    named = [
-        "--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--workers", WORKERS,
+def asked(weather: Weather) -> list[str]:
+    """Return the arguments of the search, but for where it runs."""
+    arguments = [
+        "--hypermodel", "stormy:Steady", "--data", "problems:blobs",
         "--trials", weather.trials, "--epochs", weather.epochs, "--patience", 0,
         "--algorithm", weather.algorithm, "--scheduler", weather.scheduler, "--grace-period", 1,
-        "--seed", weather.seed, "--checkpoint-seconds", 0, "--retrain-epochs", "none", "--out", run,
+        "--seed", weather.seed, "--checkpoint-seconds", 0, "--retrain-epochs", "none",
     ]  # fmt: skip
-    arguments = named if command == "run" else [run]
+    return [str(argument) for argument in arguments]
+
+
+def _start(weather: Weather, command: str, run: Path, folder: Path) -> subprocess.Popen:
+    named = [*asked(weather), "--workers", str(WORKERS), "--out", str(run)]
+    arguments = named if command == "run" else [str(run)]
     with (folder / "screen.txt").open("a") as screen:
         return subprocess.Popen(
-            [COMMAND, command, *map(str, arguments)],
+            [COMMAND, command, *arguments],
             cwd=folder, stdout=screen, stderr=screen, env=os.environ | {"PYTHONPATH": str(TESTS)},
         )  # fmt: skip
 

@@ -1,0 +1,110 @@
+"""The file that describes a cluster of one's own machines, as ``ray up`` reads it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.errors import ClusterError
+
+# In the file as it comes: addresses that are kept for documents (RFC 5737).
+EXAMPLE_NETWORK = "192.0.2."
+# What `ray up` copies to the head, from which it starts the others.
+ON_THE_HEAD = Path("~/ray_bootstrap_config.yaml")
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """What is needed of a cluster file to reach its machines.
+
+    Attributes:
+        path: The file.
+        head: Address of the head.
+        workers: Addresses of the other machines.
+        user: Who logs in.
+        key: By which private key; None: as ssh itself decides.
+    """
+
+    path: Path
+    head: str
+    workers: tuple[str, ...]
+    user: str
+    key: Path | None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All machines, the head first."""
+        return (self.head, *self.workers)
+
+
+def read_cluster_file(path: Path) -> ClusterFile:
+    """Read the file of a cluster of one's own machines.
+
+    Raises:
+        ClusterError: It cannot be read, or names everything that is wrong in it.
+    """
+    content = _parsed(path)
+    wrong = [f"{path}: {problem}" for problem in _problems(content)]
+    if wrong:
+        raise ClusterError("\n".join(wrong))
+    provider, auth = content["provider"], content["auth"]
+    key = auth.get("ssh_private_key")
+    return ClusterFile(
+        path=path,
+        head=str(provider["head_ip"]),
+        workers=tuple(str(address) for address in provider["worker_ips"]),
+        user=str(auth["ssh_user"]),
+        key=Path(key).expanduser() if key else None,
+    )
+
+
+def expected_nodes() -> int | None:
+    """Return how many machines the cluster has of which this is the head; None: it is not said."""
+    path = ON_THE_HEAD.expanduser()
+    if not path.exists():
+        return None
+    provider = _parsed(path).get("provider") or {}
+    workers = provider.get("worker_ips")
+    return None if workers is None else 1 + len(workers)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClusterError(
+            f"{str(path)!r} cannot be read ({error.strerror}): expected a cluster file such as "
+            "cluster/onprem.yaml."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ClusterError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ClusterError(f"{path}: expected a cluster file such as cluster/onprem.yaml.")
+    return content
+
+
+def _problems(content: dict[str, Any]) -> Iterator[str]:
+    provider, auth = content.get("provider"), content.get("auth")
+    if not isinstance(provider, dict) or provider.get("type") != "local":
+        yield "expected provider: {type: local, head_ip: ..., worker_ips: [...]}"
+    elif not provider.get("head_ip") or not isinstance(provider.get("worker_ips"), list):
+        yield "provider: expected head_ip, and worker_ips (a list; [] for none)"
+    else:
+        yield from _address_problems([provider["head_ip"], *provider["worker_ips"]])
+    if not isinstance(auth, dict) or not auth.get("ssh_user"):
+        yield "auth: expected ssh_user, who may log in to all machines"
+    elif auth.get("ssh_private_key") and not Path(auth["ssh_private_key"]).expanduser().is_file():
+        yield (
+            f"auth: there is no key {auth['ssh_private_key']}: expected a private key file. "
+            "`ssh-keygen -t ed25519` makes one."
+        )
+
+
+def _address_problems(addresses: list[Any]) -> Iterator[str]:
+    for place, address in enumerate(addresses):
+        if address in addresses[:place]:
+            yield f"provider: {address} stands there twice"
+        if str(address).startswith(EXAMPLE_NETWORK):
+            yield f"provider: {address} is an example: expected the address of a machine of yours"

@@ -1,0 +1,69 @@
+"""What `ray submit` runs on the head: waits for all nodes, then runs `fmnist-search` there.
+
+    ray submit cluster/onprem.yaml cluster/submit.py -- run --space wide --trials 500
+
+The search is a process of its own, whose output and exit status are passed on. It goes on where
+the connection to the head is lost; Ctrl-C ends it, and what was found is kept.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cluster.config import expected_nodes
+from cluster.errors import ClusterError
+from cluster.launch import JOIN_SECONDS, wait_for_nodes
+from cluster.nodes import live_nodes
+
+PROJECT = Path("~/fmnist-search").expanduser()
+POLL_SECONDS = 0.2
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of ``fmnist-search`` on the cluster; return its exit status."""
+    if not arguments:
+        print("error: expected a command of fmnist-search: -- run --space wide", flush=True)
+        return 2
+    try:
+        wait_for_nodes(
+            lambda: live_nodes("auto"),
+            expected_nodes() or 1,
+            lambda line: print(line, flush=True),
+            seconds=JOIN_SECONDS,
+        )
+    except ClusterError as error:
+        print(f"error: {error}", flush=True)
+        return 2
+    # For who looks again after the connection was lost.
+    path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(f"what it says is kept in {path}", flush=True)
+    with path.open("wb") as output:
+        search = subprocess.Popen(
+            [Path(sys.executable).with_name("fmnist-search"), *arguments],
+            cwd=PROJECT,
+            env=os.environ | {"RAY_ADDRESS": "auto", "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the end of the connection is not its end
+        )
+    signal.signal(signal.SIGINT, lambda *_: search.send_signal(signal.SIGINT))
+    with path.open("rb") as said:
+        while search.poll() is None:
+            _pass_on(said.read())
+            time.sleep(POLL_SECONDS)
+        _pass_on(said.read())
+    return search.returncode
+
+
+def _pass_on(output: bytes) -> None:
+    sys.stdout.buffer.write(output)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

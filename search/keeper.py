@@ -1,0 +1,156 @@
+"""What trials keep, where a node does not see the run folder: it travels through Ray.
+
+An actor on the driver's machine writes into the run folder what a trial elsewhere has written
+beside itself, and hands it to the next process that goes on with the trial.
+"""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.errors import ProblemError, RunFolderError, one_line
+from search.folder import RunFolder, before, beside
+
+STATE_SUFFIX = "-state.npz"
+
+
+class Keeper:
+    """Reads and writes the checkpoints of a run for processes that do not see them.
+
+    Args:
+        folder: The run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def mark(self) -> bytes:
+        """Return what no other folder holds: a process that reads the same sees this run."""
+        return _mark(self._folder)
+
+    def put(self, name: str, content: bytes | None) -> None:
+        """Write a file of the checkpoints, or remove it where there is no content.
+
+        Raises:
+            RunFolderError: It could not be written; what stood there is kept.
+        """
+        path = self._path(name)
+        if content is None:
+            path.unlink(missing_ok=True)
+            return
+        with beside(path) as fresh:
+            fresh.write_bytes(content)
+            if name.endswith(STATE_SUFFIX) and path.exists():
+                os.replace(path, before(path))
+
+    def of_trials(self, trials: list[int]) -> dict[str, bytes]:
+        """Return the files of some trials, by name."""
+        checkpoints = self._folder.checkpoints
+        return {
+            path.name: path.read_bytes()
+            for trial in trials
+            for path in sorted(checkpoints.glob(f"{self._folder.prefix(trial)}*"))
+        }
+
+    def _path(self, name: str) -> Path:
+        if Path(name).name != name:
+            raise RunFolderError(f"{name!r} is no name of a checkpoint: expected no folder in it.")
+        return self._folder.checkpoints / name
+
+
+@dataclass(frozen=True)
+class DistantFolder(RunFolder):
+    """A folder of one trial on a node that does not see the run; what is kept in it travels.
+
+    Attributes:
+        keeper: The ``Keeper`` of the run, as Ray's handle of it.
+    """
+
+    keeper: Any
+
+    def written(self, path: Path) -> None:
+        """Send a checkpoint that was written, or word that it was removed.
+
+        Raises:
+            RunFolderError: The driver's machine could not write it.
+        """
+        _answer(self.keeper.put.remote(path.name, path.read_bytes() if path.exists() else None))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trials of a search keep what they keep.
+
+    Attributes:
+        folder: The run.
+        keeper: Its ``Keeper``, as Ray's handle; None where all processes see the folder.
+    """
+
+    folder: RunFolder
+    keeper: Any = None
+
+    @classmethod
+    def of(cls, folder: RunFolder, *, has_other_nodes: bool) -> "Place":
+        """Return the place of a run that this process drives.
+
+        Args:
+            folder: The run.
+            has_other_nodes: Whether trials may run on machines other than this one.
+        """
+        if not has_other_nodes:
+            return cls(folder)
+        import ray
+
+        from search.ray_cluster import here
+
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Keeper)
+        return cls(folder, actor.options(scheduling_strategy=here()).remote(folder))
+
+    @contextmanager
+    def opened(self, trials: list[int]) -> Iterator[RunFolder]:
+        """Give the folder that a trial's process works in.
+
+        Args:
+            trials: Those whose files it may read: its own, where it is gone on with, and the one
+                whose weights it trains on from.
+
+        Raises:
+            RunFolderError: The driver's machine does not answer.
+        """
+        if self.keeper is None or _mark(self.folder) == _answer(self.keeper.mark.remote()):
+            yield self.folder
+            return
+        with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as scratch:
+            distant = DistantFolder(Path(scratch), self.keeper)
+            distant.checkpoints.mkdir()
+            for name, content in _answer(self.keeper.of_trials.remote(trials)).items():
+                (distant.checkpoints / name).write_bytes(content)
+            yield distant
+
+
+def _mark(folder: RunFolder) -> bytes:
+    try:
+        return folder.run_file.read_bytes()
+    except OSError:
+        return b""
+
+
+def _answer(asked: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(asked)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, (RunFolderError, ProblemError)):
+            raise error.cause from None
+        raise RunFolderError(f"the run folder's machine: {one_line(error.cause)}") from error
+    except ray.exceptions.RayError as error:
+        raise RunFolderError(
+            f"{socket.gethostname()} does not reach the run folder's machine ({one_line(error)}): "
+            "expected the head of the cluster to be up."
+        ) from error

@@ -1,0 +1,156 @@
+"""A cluster on the hosts of a lab, used as its user would use it: from the client."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import storm as storms
+from lab import CHECKOUT, Host, Lab, Running
+
+from search.journal import Event, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+PROJECT = "fmnist-search"
+CLUSTER_FILE = "cluster/onprem.yaml"
+PATIENCE_SECONDS = 420
+
+
+class Stage:
+    """A lab whose client knows a cluster of the other hosts.
+
+    Args:
+        lab: The hosts.
+        workers: Names of those that are neither the client nor the head.
+    """
+
+    def __init__(self, lab: Lab, workers: Sequence[str]) -> None:
+        self.lab = lab
+        self.client = lab["client"]
+        # The user's own problem, in the folder of the project.
+        for module in ("problems", "stormy"):
+            shutil.copy(TESTS / f"{module}.py", self.client.home / CHECKOUT.name)
+        self.describe("head", *workers)
+
+    @property
+    def file(self) -> Path:
+        """The cluster file of the client."""
+        return self.client.home / CHECKOUT.name / CLUSTER_FILE
+
+    def describe(self, head: str, *workers: str) -> None:
+        """Write what a user edits of the cluster file; one CPU a host, so that this machine bears it."""
+        text = (ROOT / CLUSTER_FILE).read_text()
+        addresses = ", ".join(self.lab[name].address for name in workers)
+        edits = {
+            r"head_ip: \S+": f"head_ip: {self.lab[head].address}",
+            r"worker_ips: \[.*\]": f"worker_ips: [{addresses}]",
+            r"ssh_user: \S+": "ssh_user: root",
+            r"ray start": "ray start --num-cpus=1 --object-store-memory=200000000",
+        }
+        for old, new in edits.items():
+            text = re.sub(old, new, text)
+        self.file.write_text(text)
+
+    def run(self, *command: str, seconds: float = PATIENCE_SECONDS) -> subprocess.CompletedProcess:
+        """Run a command in the checkout of the client."""
+        return self.client.run(command, timeout_seconds=seconds, **self._where)
+
+    def start(self, *command: str) -> Running:
+        """Begin a command in the checkout of the client."""
+        return self.client.start(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._where
+        )
+
+    @property
+    def _where(self) -> dict:
+        path = f"{self.client.venv}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        return {"env": {"PATH": path}, "cwd": str(CHECKOUT)}
+
+    def submit(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run a command of fmnist-search on the cluster to its end."""
+        return self.run(*SUBMIT, *arguments)
+
+    def begin(self, *arguments: str) -> Running:
+        """Begin one."""
+        return self.start(*SUBMIT, *arguments)
+
+    def folder(self, run: str, host: str = "head") -> Path:
+        """Return where a run is, as this process sees it."""
+        if run.startswith("/shared/"):
+            return self.lab.shared / Path(run).name
+        return self.lab[host].home / PROJECT / run
+
+    def events(self, run: str) -> tuple[Event, ...]:
+        """Read what a run has recorded so far."""
+        path = self.folder(run) / "journal.jsonl"
+        return parse(path.read_bytes(), path).events if path.exists() else ()
+
+    def wait(self, run: str, driver: Running, met) -> None:
+        """Wait until the events of a run meet a condition."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not met(self.events(run)):
+            if driver.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"it did not come to that: {driver.communicate()[0][-4000:]}")
+            time.sleep(0.2)
+
+    def nodes(self) -> list[str]:
+        """Return the addresses of the live nodes, as the head tells."""
+        done = self.lab["head"].run(
+            ["bash", "-lic", "fmnist-cluster nodes --json"], timeout_seconds=60
+        )
+        return [node["address"] for node in json.loads(done.stdout)]
+
+
+SUBMIT = ("ray", "submit", CLUSTER_FILE, "cluster/submit.py", "--")
+
+
+@contextmanager
+def staged(scratch: Path, *workers: str, shared: bool = False):
+    """Make a lab with a client, a head and workers; give its stage."""
+    hosts = ("client", "head", *workers)
+    with Lab(scratch=scratch, project=ROOT, hosts=hosts, shared=hosts[1:] if shared else ()) as lab:
+        yield Stage(lab, workers)
+
+
+def epochs_on(events, host: str) -> int:
+    """Count the epochs that a host has reported."""
+    return sum(
+        event["event"] == "epoch" and event["worker"].startswith(f"{host}:") for event in events
+    )
+
+
+def epochs(events) -> int:
+    """Count the epochs that were reported."""
+    return sum(event["event"] == "epoch" for event in events)
+
+
+def check(stage: Stage, run: str, weather: storms.Weather) -> storms.Survived:
+    """Hold what is promised: nothing lost or doubled, each epoch what it must be."""
+    events = stage.events(run)
+    found = storms.Survived(stage.folder(run), events, None, None, events=events)
+    assert len(found.history.trials) == weather.trials
+    assert found.trials_lost == 0
+    assert found.trials_doubled == 0
+    assert found.differing_trials(weather) == []
+    assert not [*found.run.glob("checkpoints/*-state*"), *found.run.glob("**/.*")]
+    trials = Counter(
+        event["worker"].partition(":")[0] for event in events if event["event"] == "epoch"
+    )
+    print(f"{run}: epochs by host {dict(trials)}, repeated {found.epochs_repeated}")
+    return found
+
+
+def ended(host: Host) -> bool:
+    """Tell whether no Ray runs on a host."""
+    return (
+        host.run(
+            ["bash", "-c", "! grep -qs raylet /proc/[0-9]*/comm"], timeout_seconds=20
+        ).returncode
+        == 0
+    )

@@ -1,0 +1,201 @@
+"""Searches on several hosts by `ray submit`, while hosts crash, are cut off and join late."""
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import storm as storms
+from lab import Lab
+from stage import check, ended, epochs, epochs_on, staged
+
+from fmnist_model.data import locate
+
+pytestmark = pytest.mark.skipif(
+    Lab.why_not() is not None, reason=f"no lab of several hosts here: {Lab.why_not()}"
+)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Epochs that do not wait to be hit, in this process."""
+    import stormy
+
+    monkeypatch.setattr(stormy, "EPOCH_SECONDS", 0.0)
+
+
+def test_a_host_crashes_in_a_search_on_two(tmp_path):
+    weather = storms.Weather(0, trials=6, epochs=6)
+    with staged(tmp_path / "lab", "worker1") as stage:
+        done = stage.run("fmnist-cluster", "up")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 nodes have joined" in done.stdout
+        driver = stage.begin("run", *storms.asked(weather), "--out", "runs/a")
+        stage.wait("runs/a", driver, lambda events: epochs_on(events, "worker1") >= 2)
+        stage.lab["worker1"].crash()
+        output, _ = driver.communicate(timeout=400)
+        assert driver.returncode == 0, output
+        found = check(stage, "runs/a", weather)
+        lost = [event for event in found.events if event["event"] == "worker_lost"]
+        assert [event["by_trial"] for event in lost] == [False]
+        assert "the node of its process (worker1:" in lost[0]["error"]
+        # What the crashed host had trained came home: no folder is shared.
+        assert found.epochs_repeated <= 1
+        assert {name.partition(":")[0] for name in workers(found)} == {"head", "worker1"}
+
+
+def workers(found):
+    return {event["worker"] for event in found.events if event["event"] == "epoch"}
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    """Three hosts of a cluster that is up, and the client."""
+    with staged(tmp_path_factory.mktemp("lab") / "lab", "worker1", "worker2", shared=True) as stage:
+        done = stage.run("fmnist-cluster", "up")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "3 of 3 nodes have joined" in done.stdout
+        yield stage
+
+
+@pytest.mark.long
+def test_a_node_with_another_version_is_named_before_the_search(hosts):
+    weather = storms.Weather(0, trials=2, epochs=2)
+    edit = "sed -i 's/^Version: {}$/Version: {}/' ~/fmnist-search/.venv/lib/python3*/site-packages/optuna-*/METADATA"
+    from importlib.metadata import version
+
+    here = version("optuna")
+    hosts.lab["worker1"].run(["bash", "-c", edit.format(here, "4.0.0")], timeout_seconds=20)
+    try:
+        done = hosts.submit("run", *storms.asked(weather), "--out", "runs/versions")
+    finally:
+        hosts.lab["worker1"].run(["bash", "-c", edit.format("4.0.0", here)], timeout_seconds=20)
+    assert done.returncode == 1
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert (
+        line.strip()
+        == f"error: worker1: optuna is 4.0.0, here it is {here}: install the same there."
+    )
+    assert not hosts.folder("runs/versions").exists()
+
+
+@pytest.mark.long
+def test_a_nodes_damaged_data_file_is_named(hosts):
+    for host in ("head", "worker1", "worker2"):
+        target = hosts.lab[host].home / ".cache" / "fmnist-search" / "fashion-mnist"
+        shutil.copytree(locate()[0], target)
+    damaged = next((hosts.lab["worker2"].home / ".cache").rglob("train-images*"))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    done = hosts.submit("doctor", "--space", "published")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [line for line in done.stdout.splitlines() if "worker" in line and "copy" in line]
+    assert len(said) == 1, done.stdout
+    assert said[0].startswith("warning  worker2: its own copy of the data cannot be used")
+    assert "train-images" in said[0]
+    assert "worker1: versions, data and shared memory as here" in done.stdout
+
+
+@pytest.mark.long
+def test_a_host_crashes_comes_back_and_is_used_again(hosts):
+    weather = storms.Weather(0, trials=26, epochs=8)
+    driver = hosts.begin("run", *storms.asked(weather), "--out", "runs/crash")
+    hosts.wait("runs/crash", driver, lambda events: epochs_on(events, "worker2") >= 3)
+    before = epochs_on(hosts.events("runs/crash"), "worker2")
+    hosts.lab["worker2"].crash()
+    time.sleep(5)
+    hosts.lab["worker2"].boot()
+    output, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, output
+    found = check(hosts, "runs/crash", weather)
+    assert epochs_on(found.events, "worker2") > before + 3  # it joined late, and was used
+    assert epochs_on(found.events, "head") > 0
+    assert epochs_on(found.events, "worker1") > 0
+    print("survived: a host's crash; used: a host that joined late")
+
+
+@pytest.mark.long
+def test_a_host_is_cut_off_the_network_and_comes_back(hosts):
+    weather = storms.Weather(0, trials=20, epochs=8, seed=1)
+    wait_for_nodes(hosts, 3)
+    driver = hosts.begin("run", *storms.asked(weather), "--out", "runs/cut")
+    hosts.wait("runs/cut", driver, lambda events: epochs_on(events, "worker1") >= 3)
+    hosts.lab["worker1"].cut_off()
+    time.sleep(45)
+    hosts.lab["worker1"].reconnect()
+    output, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, output
+    check(hosts, "runs/cut", weather)
+    print("survived: a host cut off the network")
+
+
+@pytest.mark.long
+def test_the_connection_and_then_the_driver_are_killed_and_the_run_goes_on(hosts):
+    weather = storms.Weather(0, trials=14, epochs=8, seed=2)
+    wait_for_nodes(hosts, 3)
+    connection = hosts.begin("run", *storms.asked(weather), "--out", "runs/killed")
+    hosts.wait("runs/killed", connection, lambda events: epochs(events) >= 4)
+    os.killpg(connection.pid, signal.SIGKILL)
+    connection.communicate(timeout=30)
+    seen = epochs(hosts.events("runs/killed"))
+    deadline = time.monotonic() + 60
+    while epochs(hosts.events("runs/killed")) < seen + 6:  # the search has not noticed
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    kill = "kill -9 $(pgrep -f 'fmnist-search run' | head -1)"
+    assert hosts.lab["head"].run(["bash", "-c", kill], timeout_seconds=20).returncode == 0
+    done = hosts.submit("resume", "runs/killed")
+    assert done.returncode == 0, done.stdout
+    found = check(hosts, "runs/killed", weather)
+    assert [event for event in found.events if event["event"] == "search_resumed"]
+    print("survived: the loss of the connection, SIGKILL of the driver")
+
+
+@pytest.mark.long
+def test_a_run_comes_home_and_is_never_replaced_by_another(hosts):
+    done = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    assert done.returncode == 0, done.stderr
+    home = hosts.file.parents[1] / "runs" / "crash"
+    assert (home / "journal.jsonl").read_bytes() == (
+        hosts.folder("runs/crash") / "journal.jsonl"
+    ).read_bytes()
+    again = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    assert again.returncode == 0, again.stderr
+    (home / "journal.jsonl").write_bytes(b"another\n")
+    refused = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    assert refused.returncode == 2
+    assert "runs/crash is another run" in refused.stderr
+    assert (home / "journal.jsonl").read_bytes() == b"another\n"
+    missing = hosts.run("fmnist-cluster", "fetch", "--run", "none")
+    assert missing.returncode == 2
+    assert len(missing.stderr.splitlines()) == 1
+
+
+@pytest.mark.long
+def test_the_head_is_lost_and_the_run_goes_on_on_another_cluster(hosts):
+    weather = storms.Weather(0, trials=14, epochs=8, seed=3)
+    wait_for_nodes(hosts, 3)
+    driver = hosts.begin("run", *storms.asked(weather), "--out", "/shared/lost")
+    hosts.wait("/shared/lost", driver, lambda events: epochs(events) >= 12)
+    hosts.lab["head"].crash()
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate(timeout=30)
+    hosts.describe("worker1", "worker2")
+    up = hosts.run("fmnist-cluster", "up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    done = hosts.submit("resume", "/shared/lost")
+    assert done.returncode == 0, done.stdout
+    check(hosts, "/shared/lost", weather)
+    assert "taken over" in done.stdout
+    down = hosts.run("fmnist-cluster", "down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert ended(hosts.lab["worker1"])
+    assert ended(hosts.lab["worker2"])
+    print("survived: the loss of the head; `fmnist-cluster down` left no Ray behind")
+
+
+def wait_for_nodes(hosts, count):
+    deadline = time.monotonic() + 120
+    while len(hosts.nodes()) < count:
+        assert time.monotonic() < deadline, hosts.nodes()
+        time.sleep(2)

@@ -33,6 +33,7 @@ class Stage:
     def __init__(self, lab: Lab, workers: Sequence[str]) -> None:
         self.lab = lab
         self.client = lab["client"]
+        self._names = ("head", *workers)
         # The user's own problem, in the folder of the project.
         for module in ("problems", "stormy"):
             shutil.copy(TESTS / f"{module}.py", self.client.home / CHECKOUT.name)
@@ -44,12 +45,16 @@ class Stage:
         return self.client.home / CHECKOUT.name / CLUSTER_FILE
 
     def describe(self, head: str, *workers: str) -> None:
-        """Write what a user edits of the cluster file; one CPU a host, so that this machine bears it."""
+        """Write what a user edits of the cluster file: names of hosts, or addresses.
+
+        Each host offers one CPU, so that this machine bears them all.
+        """
         text = (ROOT / CLUSTER_FILE).read_text()
-        addresses = ", ".join(self.lab[name].address for name in workers)
+        known = {name: self.lab[name].address for name in self._names}
+        addresses = ", ".join(known.get(worker, worker) for worker in workers)
         edits = {
             r"head_ip: \S+": f"head_ip: {self.lab[head].address}",
-            r"worker_ips: \[.*\]": f"worker_ips: [{addresses}]",
+            r"worker_ips: \[[^\]]*\]": f"worker_ips: [{addresses}]",
             r"ssh_user: \S+": "ssh_user: root",
             r"ray start": "ray start --num-cpus=1 --object-store-memory=200000000",
         }

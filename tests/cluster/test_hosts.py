@@ -49,6 +49,41 @@ def workers(found):
     return {event["worker"] for event in found.events if event["event"] == "epoch"}
 
 
+def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_path):
+    with staged(tmp_path / "lab", "worker1", "worker2") as stage:
+        lab = stage.lab
+        stage.describe("head", "worker1", "worker2", "10.77.0.99")
+        listens = "import socket, time; s = socket.create_server(('', 6379)); time.sleep(600)"
+        python = f"{lab['head'].venv}/bin/python"
+        taken = lab["head"].start([python, "-c", listens])
+        (lab["worker1"].home / ".ssh" / "authorized_keys").unlink()
+        full = lab["worker2"].run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "none", "/tmp"], timeout_seconds=20
+        )
+        assert full.returncode == 0, full.stderr
+        deadline = time.monotonic() + 30
+        while (
+            lab["head"]
+            .run(["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/6379"], timeout_seconds=20)
+            .returncode
+        ):
+            assert time.monotonic() < deadline
+            assert taken.poll() is None
+        done = stage.run("fmnist-cluster", "up")
+        assert done.returncode == 2
+        told = done.stderr.splitlines()
+        assert len(told) == 4, done.stderr
+        assert told[0].startswith(
+            "error: 10.77.0.11: port 6379 is taken by a program that is not Ray"
+        )
+        assert told[1].startswith("error: 10.77.0.12: refuses root with the key")
+        assert told[2].startswith(
+            "error: 10.77.0.13: 1 MB are free in /tmp, expected 500 MB or more"
+        )
+        assert told[3].startswith("error: 10.77.0.99: does not answer by ssh")
+        assert ended(lab["head"])
+
+
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
     """Three hosts of a cluster that is up, and the client."""

@@ -28,18 +28,43 @@ class Keeper:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._openings: dict[int, int] = {}
 
     def mark(self) -> bytes:
         """Return what no other folder holds: a process that reads the same sees this run."""
         return _mark(self._folder)
 
-    def put(self, name: str, content: bytes | None) -> None:
+    def open(self, trial: int, reads: list[int]) -> tuple[int, dict[str, bytes]]:
+        """Let a process begin to work on a trial, and no longer any that did before.
+
+        Args:
+            trial: The trial.
+            reads: Trials whose files it is handed.
+
+        Returns:
+            The number of this opening, and the files by name.
+        """
+        opening = self._openings[trial] = self._openings.get(trial, 0) + 1
+        checkpoints = self._folder.checkpoints
+        files = {
+            path.name: path.read_bytes()
+            for one in reads
+            for path in sorted(checkpoints.glob(f"{self._folder.prefix(one)}*"))
+        }
+        return opening, files
+
+    def put(self, trial: int, opening: int, name: str, content: bytes | None) -> None:
         """Write a file of the checkpoints, or remove it where there is no content.
+
+        Of a process on a node that was cut off, and has come back after another has taken its
+        trial over, nothing is taken.
 
         Raises:
             RunFolderError: It could not be written; what stood there is kept.
         """
         path = self._path(name)
+        if opening != self._openings.get(trial, opening):
+            return
         if content is None:
             path.unlink(missing_ok=True)
             return
@@ -47,15 +72,6 @@ class Keeper:
             fresh.write_bytes(content)
             if name.endswith(STATE_SUFFIX) and path.exists():
                 os.replace(path, before(path))
-
-    def of_trials(self, trials: list[int]) -> dict[str, bytes]:
-        """Return the files of some trials, by name."""
-        checkpoints = self._folder.checkpoints
-        return {
-            path.name: path.read_bytes()
-            for trial in trials
-            for path in sorted(checkpoints.glob(f"{self._folder.prefix(trial)}*"))
-        }
 
     def _path(self, name: str) -> Path:
         if Path(name).name != name:
@@ -69,9 +85,13 @@ class DistantFolder(RunFolder):
 
     Attributes:
         keeper: The ``Keeper`` of the run, as Ray's handle of it.
+        trial: The trial.
+        opening: By what the keeper knows this process from those before it.
     """
 
     keeper: Any
+    trial: int
+    opening: int
 
     def written(self, path: Path) -> None:
         """Send a checkpoint that was written, or word that it was removed.
@@ -79,7 +99,8 @@ class DistantFolder(RunFolder):
         Raises:
             RunFolderError: The driver's machine could not write it.
         """
-        _answer(self.keeper.put.remote(path.name, path.read_bytes() if path.exists() else None))
+        content = path.read_bytes() if path.exists() else None
+        _answer(self.keeper.put.remote(self.trial, self.opening, path.name, content))
 
 
 @dataclass(frozen=True)
@@ -112,12 +133,13 @@ class Place:
         return cls(folder, actor.options(scheduling_strategy=here()).remote(folder))
 
     @contextmanager
-    def opened(self, trials: list[int]) -> Iterator[RunFolder]:
+    def opened(self, trial: int, reads: list[int]) -> Iterator[RunFolder]:
         """Give the folder that a trial's process works in.
 
         Args:
-            trials: Those whose files it may read: its own, where it is gone on with, and the one
-                whose weights it trains on from.
+            trial: The trial.
+            reads: Those whose files it reads: itself, where it is gone on with, and the one whose
+                weights it trains on from.
 
         Raises:
             RunFolderError: The driver's machine does not answer.
@@ -126,9 +148,10 @@ class Place:
             yield self.folder
             return
         with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as scratch:
-            distant = DistantFolder(Path(scratch), self.keeper)
+            opening, files = _answer(self.keeper.open.remote(trial, reads))
+            distant = DistantFolder(Path(scratch), self.keeper, trial, opening)
             distant.checkpoints.mkdir()
-            for name, content in _answer(self.keeper.of_trials.remote(trials)).items():
+            for name, content in files.items():
                 (distant.checkpoints / name).write_bytes(content)
             yield distant
 

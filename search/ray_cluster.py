@@ -52,6 +52,9 @@ ENVIRONMENT = {
 }
 
 RAYLET_PID = "RAY_RAYLET_PID"
+# Ray 2.60 takes this machine's address in the network for its own on Linux, and then listens on
+# all; this makes it do as it does on Windows and macOS (ray/_private/services.py).
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 CONNECT_SECONDS = 10.0
 LOSSES_WITHOUT_PROGRESS = 2
@@ -93,9 +96,9 @@ def prepare_environment(address: str | None = None) -> None:
     """Set what Ray reads from the environment; call before Ray is imported.
 
     Args:
-        address: The Ray that will be joined; None: one of this process. Ray's ports are open to
-            the network on most machines, so a token of this process alone guards that one, and
-            none is left in the user's home.
+        address: The Ray that will be joined; None: one of this process. All its ports are on
+            loopback, unless Ray was imported before; a token of this process alone guards them
+            from the other users of the machine, and none is left in the user's home.
     """
     os.environ.update(ENVIRONMENT)
     if address is None:
@@ -105,6 +108,7 @@ def prepare_environment(address: str | None = None) -> None:
         return
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ |= ON_LOOPBACK
     # A driver whose parent is process 1 (in a container, under nohup) Ray 2.60 takes for the child
     # of a raylet that has ended, and ends it without a word. By this name it looks for ours.
     os.environ[RAYLET_PID] = str(os.getpid())

@@ -18,7 +18,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 # Made by starting processes that train: once for all tests that look at what comes of it.
-DEAR_FIXTURES = ("real_run", "running_ray", "unsearchable", "keras_tuner_runs", "misfortunes", "hosts")
+DEAR_FIXTURES = (
+    "real_run",
+    "running_ray",
+    "unsearchable",
+    "keras_tuner_runs",
+    "misfortunes",
+    "hosts",
+)
 
 # The console commands of this environment, as a user runs them.
 BIN = Path(sys.executable).parent
@@ -58,3 +65,13 @@ def real_run(tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done
+
+
+@pytest.fixture(scope="module")
+def running_ray():
+    """A Ray that runs already, as a script may have started one."""
+    from search import ray_cluster
+
+    ray_cluster.prepare_environment()
+    with ray_cluster.local_cluster(2):
+        yield

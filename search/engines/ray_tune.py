@@ -219,7 +219,7 @@ def _run(
     # Hyperband trains on from another's weights.
     reads = [trial] if config[AGAIN] else []
     reads += [int(values[FORMER_TRIAL])] if FORMER_TRIAL in values else []
-    with place.opened(reads) as folder:
+    with place.opened(trial, reads) as folder:
         return run_trial(
             replace(task, epochs=config["epochs"]),
             data,

@@ -1,6 +1,8 @@
 """Searches on several hosts by `ray submit`, while hosts crash, are cut off and join late."""
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import time
@@ -8,7 +10,7 @@ import time
 import pytest
 import storm as storms
 from lab import Lab
-from stage import check, ended, epochs, epochs_on, staged
+from stage import ROOT, check, ended, epochs, epochs_on, staged
 
 from fmnist_model.data import locate
 
@@ -234,3 +236,41 @@ def wait_for_nodes(hosts, count):
     while len(hosts.nodes()) < count:
         assert time.monotonic() < deadline, hosts.nodes()
         time.sleep(2)
+
+
+# What a user would wait hours for.
+SHORTER = {"--trials 500": "--trials 4 --epochs 2 --retrain-epochs 1", "--trials 501": "--trials 5"}
+
+
+def documented():
+    """Return the commands of docs/cluster.md, in order, with shorter searches."""
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    for long, short in SHORTER.items():
+        assert long in text
+        text = text.replace(long, short)
+    return [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.split("\n")
+        if line
+    ]
+
+
+@pytest.mark.long
+def test_every_command_of_the_page_on_clusters(tmp_path):
+    with staged(tmp_path / "lab", "worker1", "worker2") as stage:
+        shutil.copytree(
+            locate()[0], stage.lab["head"].home / ".cache" / "fmnist-search" / "fashion-mnist"
+        )
+        for command in documented():
+            done = stage.run(*shlex.split(command))
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            print(f"done: {command}")
+        home = stage.file.parents[1] / "runs" / "wide"
+        assert (home / "final" / "evaluation.json").exists()
+        assert {host for host in ("head", "worker1", "worker2") if epochs_on(stage.events("runs/wide"), host)} == {
+            "head", "worker1", "worker2",
+        }  # fmt: skip
+        once = stage.folder("runs/once")
+        assert (once / "final" / "evaluation.json").exists()
+        assert ended(stage.lab["head"])

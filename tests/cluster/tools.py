@@ -176,6 +176,7 @@ def _run(*command: str, folder: Path, library_path: str = "") -> str:
 
 if __name__ == "__main__":
     try:
-        print(fetch())
+        tools = fetch()
+        print(f"lab: {tools.sshd}, {tools.rsync}")
     except ToolsError as error:
         sys.exit(f"error: {error}")

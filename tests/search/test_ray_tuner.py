@@ -32,14 +32,6 @@ TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
 
 
-@pytest.fixture(scope="module")
-def running_ray():
-    """A Ray that runs already, as a script may have started one."""
-    ray_cluster.prepare_environment()
-    with ray_cluster.local_cluster(2):
-        yield
-
-
 @pytest.fixture
 def tuner(running_ray, tmp_path):
     """Make a tuner whose trials run one after the other: TensorFlow is imported once."""

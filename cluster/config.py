@@ -1,5 +1,6 @@
 """The file that describes a cluster of one's own machines, as ``ray up`` reads it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from cluster.errors import ClusterError
 
 # In the file as it comes: addresses that are kept for documents (RFC 5737).
 EXAMPLE_NETWORK = "192.0.2."
+RAY_PORT = 6379
 # What `ray up` copies to the head, from which it starts the others.
 ON_THE_HEAD = Path("~/ray_bootstrap_config.yaml")
 
@@ -25,6 +27,7 @@ class ClusterFile:
         workers: Addresses of the other machines.
         user: Who logs in.
         key: By which private key; None: as ssh itself decides.
+        port: Where Ray listens on the head.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class ClusterFile:
     workers: tuple[str, ...]
     user: str
     key: Path | None
+    port: int = RAY_PORT
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -56,7 +60,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
         head=str(provider["head_ip"]),
         workers=tuple(str(address) for address in provider["worker_ips"]),
         user=str(auth["ssh_user"]),
-        key=Path(key).expanduser() if key else None,
+        key=Path(str(key)).expanduser() if key else None,
+        port=_port(content),
     )
 
 
@@ -68,6 +73,12 @@ def expected_nodes() -> int | None:
     provider = _parsed(path).get("provider") or {}
     workers = provider.get("worker_ips")
     return None if workers is None else 1 + len(workers)
+
+
+def _port(content: dict[str, Any]) -> int:
+    commands = " ".join(str(one) for one in content.get("head_start_ray_commands") or ())
+    named = re.search(r"--port[= ](\d+)", commands)
+    return int(named[1]) if named else RAY_PORT
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -95,7 +106,10 @@ def _problems(content: dict[str, Any]) -> Iterator[str]:
         yield from _address_problems([provider["head_ip"], *provider["worker_ips"]])
     if not isinstance(auth, dict) or not auth.get("ssh_user"):
         yield "auth: expected ssh_user, who may log in to all machines"
-    elif auth.get("ssh_private_key") and not Path(auth["ssh_private_key"]).expanduser().is_file():
+    elif (
+        auth.get("ssh_private_key")
+        and not Path(str(auth["ssh_private_key"])).expanduser().is_file()
+    ):
         yield (
             f"auth: there is no key {auth['ssh_private_key']}: expected a private key file. "
             "`ssh-keygen -t ed25519` makes one."
@@ -104,6 +118,8 @@ def _problems(content: dict[str, Any]) -> Iterator[str]:
 
 def _address_problems(addresses: list[Any]) -> Iterator[str]:
     for place, address in enumerate(addresses):
+        if not isinstance(address, str):
+            yield f"provider: {address!r} is no address: expected one such as 10.0.0.1"
         if address in addresses[:place]:
             yield f"provider: {address} stands there twice"
         if str(address).startswith(EXAMPLE_NETWORK):

@@ -1,5 +1,7 @@
 """Brings a run home from the head of a cluster."""
 
+import itertools
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ from cluster.hosts import Ssh
 RUNS = "fmnist-search/runs"
 JOURNAL = "journal.jsonl"
 FETCH_SECONDS = 3600.0
+VANISHED_STATUS = 24  # of rsync
 
 
 def newest_run(ssh: Ssh) -> str:
@@ -31,6 +34,8 @@ def newest_run(ssh: Ssh) -> str:
 def fetch(ssh: Ssh, run: str, into: Path) -> Path:
     """Copy a run folder of the head beside its place here, and put it there when it is whole.
 
+    An older copy that stands there is moved into ``.previous``, with what was added to it here.
+
     Args:
         ssh: Reaches the head.
         run: Name of a run in the project's ``runs/`` there, or a path.
@@ -42,50 +47,60 @@ def fetch(ssh: Ssh, run: str, into: Path) -> Path:
     Raises:
         ClusterError: It could not be had, or another run of that name stands here.
     """
-    source = run.rstrip("/") if "/" in run else f"{RUNS}/{run}"
+    name = run.rstrip("/").removeprefix("runs/")
+    source = name if "/" in name else f"{RUNS}/{name}"
     target = into / Path(source).name
     fresh = into / f".fetching-{target.name}"
     into.mkdir(parents=True, exist_ok=True)
-    # What an interrupted fetch or an earlier one brought need not travel again.
-    known = ["--copy-dest", str(target.resolve())] if target.exists() else []
-    done = subprocess.run(
-        [
-            "rsync", "--archive", "--delete", *known,
-            "--rsh", " ".join(ssh.command()),
-            f"{ssh.file.user}@{ssh.file.head}:{source}/", f"{fresh}/",
-        ],
-        capture_output=True, text=True, errors="replace", timeout=FETCH_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"rsync ended with {done.returncode}"]
-        raise ClusterError(f"{ssh.file.head}:{source} could not be fetched ({said[0]}).")
+    _copy(ssh, source, fresh, target)
     if not (fresh / JOURNAL).exists():
         shutil.rmtree(fresh)
         raise ClusterError(f"{ssh.file.head}:{source} is no run: expected a folder with {JOURNAL}.")
     if target.exists():
-        _make_room(target, fresh)
+        if not _journal(fresh).startswith(_journal(target)):
+            shutil.rmtree(fresh)
+            raise ClusterError(
+                f"{target} is another run, or was gone on with here: expected a free name, so that "
+                "no run is lost. Move it away, or fetch into another folder by --into."
+            )
+        _move_away(target)
     fresh.rename(target)
     return target
 
 
-def _make_room(target: Path, fresh: Path) -> None:
-    """Remove an older copy of the same run; any other is not touched.
-
-    Raises:
-        ClusterError: What stands there is not a copy of this run, or is newer.
-    """
-    here, there = (_journal(folder) for folder in (target, fresh))
-    if not there.startswith(here):
-        shutil.rmtree(fresh)
-        raise ClusterError(
-            f"{target} is another run, or was gone on with here: expected a free name, so that no "
-            "run is lost. Move it away, or fetch into another folder by --into."
+def _copy(ssh: Ssh, source: str, fresh: Path, known: Path) -> None:
+    # What an interrupted fetch or an earlier one brought need not travel again.
+    earlier = ["--copy-dest", str(known.resolve())] if known.exists() else []
+    command = [
+        "rsync", "--archive", "--delete", *earlier, "--rsh", shlex.join(ssh.command()),
+        f"{ssh.file.user}@{ssh.file.head}:{source}/", f"{fresh}/",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=FETCH_SECONDS,
+            check=False,
         )
-    shutil.rmtree(target)
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"{ssh.file.head}:{source} took over {FETCH_SECONDS:g} s.") from None
+    # A search that runs removes states that rsync has seen: no harm.
+    if done.returncode not in (0, VANISHED_STATUS):
+        said = done.stderr.strip().splitlines() or [f"rsync ended with {done.returncode}"]
+        raise ClusterError(f"{ssh.file.head}:{source} could not be fetched ({said[0]}).")
+
+
+def _move_away(target: Path) -> None:
+    aside = target.parent / ".previous"
+    aside.mkdir(exist_ok=True)
+    places = (aside / f"{target.name}-{number}" for number in itertools.count(1))
+    target.rename(next(place for place in places if not place.exists()))
 
 
 def _journal(folder: Path) -> bytes:
     try:
-        return (folder / JOURNAL).read_bytes()
+        return (folder / JOURNAL).read_bytes() or b"empty"
     except OSError:
         return b"no journal"

@@ -1,7 +1,7 @@
 """The machines of a cluster, reached by ssh: whether each is fit for one."""
 
+import shlex
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,27 +10,48 @@ from cluster.config import ClusterFile
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 REFUSED_STATUS = 255  # of ssh itself
+# Of the packages, where they are not installed yet; and of Ray.
+INSTALL_KIB = 4 * 1024**2
 MIN_FREE_KIB = 500 * 1024
-RAY_PORT = 6379
 # `ray` itself logs in so: the keys of machines that come and go are not looked at.
 OPTIONS = (
     "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}",
     "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
 )  # fmt: skip
+# Before each line of ours: a login script may say things too.
+MARK = "fmnist-cluster:"
+INSTALLED = "~/fmnist-search/.venv/.installed"
+PYTHONS = "(3, 11) <= sys.version_info[:2] <= (3, 13)"
 
 # Says of a machine, a line each, what a cluster needs and it has not.
 LOOK = f"""
-for tool in rsync make python3; do command -v $tool >/dev/null || echo "missing $tool"; done
-for folder in ~ /tmp; do
-  free=$(df -Pk "$folder" | awk 'NR==2 {{print $4}}')
-  [ "$free" -ge {MIN_FREE_KIB} ] || echo "full $folder $free"
-done
+tell() {{ echo "{MARK} $*"; }}
+for tool in rsync make python3 df awk; do command -v $tool >/dev/null || tell missing $tool; done
+home={MIN_FREE_KIB}
+if [ ! -e {INSTALLED} ]; then
+  tell fresh
+  home={INSTALL_KIB}
+  python3 -c 'import sys, venv, ensurepip; sys.exit(not {PYTHONS})' 2>/dev/null ||
+    tell python "$(python3 --version 2>&1)"
+fi
+room() {{
+  free=$(df -Pk "$1" | awk 'NR==2 {{print $4}}')
+  [ "$free" -ge "$2" ] || tell full "$1" "$free" "$2"
+}}
+room ~ $home
+room /tmp {MIN_FREE_KIB}
 """
-# Of the head, where no Ray runs yet that would be stopped first.
-LOOK_AT_PORT = f"""
-if (exec 3<>/dev/tcp/127.0.0.1/{RAY_PORT} || exec 3<>/dev/tcp/$(hostname)/{RAY_PORT}) 2>/dev/null
-then grep -qs gcs_server /proc/[0-9]*/comm || echo "port {RAY_PORT}"; fi
+# Of the head: whether another program has Ray's port. Our own Ray there is ended by its start.
+LOOK_AT_PORT = """
+if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>/dev/null; then
+  own=
+  for process in /proc/[0-9]*; do
+    if [ -O "$process" ] && grep -qs gcs_server "$process/comm"; then own=1; fi
+  done
+  [ -n "$own" ] || tell port {port}
+fi
 """
+LOOKED = "tell looked"
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,9 @@ class Ssh:
         Returns:
             The finished process; of one that took too long, with ssh's own status.
         """
-        words = [*self.command(), f"{self.file.user}@{host}", f"bash -lic {_quoted(command)}"]
+        # As Ray does it, so that what is on the path there is on it here.
+        shell = f"bash --login -c -i {shlex.quote(f'source ~/.bashrc; {command}')}"
+        words = [*self.command(), f"{self.file.user}@{host}", shell]
         try:
             return subprocess.run(
                 words,
@@ -67,33 +90,59 @@ class Ssh:
             return subprocess.CompletedProcess(words, REFUSED_STATUS, "", f"no end in {seconds} s")
 
 
-def problems(ssh: Ssh) -> list[str]:
-    """Look at all machines at once; return what is wrong, a line each that names the machine."""
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a machine.
+
+    Attributes:
+        problems: What makes it unfit, a line each that names it.
+        is_fresh: Whether the packages are still to be installed there.
+    """
+
+    problems: tuple[str, ...]
+    is_fresh: bool = False
+
+
+def looks(ssh: Ssh) -> list[Look]:
+    """Look at all machines at once, in the order of the file."""
     hosts = ssh.file.hosts
     with ThreadPoolExecutor(len(hosts)) as pool:
-        found = pool.map(lambda host: list(_look(ssh, host)), hosts)
-    return [line for lines in found for line in lines]
+        return list(pool.map(lambda host: _look(ssh, host), hosts))
 
 
-def _look(ssh: Ssh, host: str) -> Iterator[str]:
-    done = ssh.run(host, LOOK + (LOOK_AT_PORT if host == ssh.file.head else ""))
+def _look(ssh: Ssh, host: str) -> Look:
+    at_port = LOOK_AT_PORT.format(port=ssh.file.port) if host == ssh.file.head else ""
+    done = ssh.run(host, "\n".join((LOOK, at_port, LOOKED)))
     if done.returncode == REFUSED_STATUS:
-        yield f"{host}: {_refusal(ssh, done.stderr)}"
-        return
-    for line in done.stdout.splitlines():
-        kind, *rest = line.split()
-        if kind == "missing":
-            yield f"{host}: there is no {rest[0]}: install it there."
-        elif kind == "full":
-            yield (
-                f"{host}: {int(rest[1]) // 1024} MB are free in {rest[0]}, expected "
-                f"{MIN_FREE_KIB // 1024} MB or more: make room there."
-            )
-        elif kind == "port":
-            yield (
-                f"{host}: port {rest[0]} is taken by a program that is not Ray: end it, or change "
-                "the port in the two start commands of the cluster file."
-            )
+        return Look((f"{host}: {_refusal(ssh, done.stderr)}",))
+    marked = (line.partition(MARK) for line in done.stdout.splitlines())
+    told = [words.split() for _, mark, words in marked if mark]
+    if ["looked"] not in told:
+        said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        return Look((f"{host}: its shell does not do what it is told ({said}): expected bash.",))
+    found = (_problem(kind, *rest) for kind, *rest in told)
+    return Look(tuple(f"{host}: {one}" for one in found if one), ["fresh"] in told)
+
+
+def _problem(kind: str, *rest: str) -> str | None:
+    if kind == "missing":
+        return f"there is no {rest[0]}: install it there."
+    if kind == "python":
+        return (
+            f"its python3 is {' '.join(rest)}: expected Python 3.11 to 3.13, with venv and "
+            "ensurepip (Debian: python3-venv)."
+        )
+    if kind == "full":
+        return (
+            f"{int(rest[1]) // 1024} MB are free in {rest[0]}, expected {int(rest[2]) // 1024} MB "
+            "or more: make room there."
+        )
+    if kind == "port":
+        return (
+            f"port {rest[0]} is taken by a program that is not your Ray: end it, or change the "
+            "port in the two start commands of the cluster file."
+        )
+    return None
 
 
 def _refusal(ssh: Ssh, said: str) -> str:
@@ -104,7 +153,3 @@ def _refusal(ssh: Ssh, said: str) -> str:
             "expected its public half in ~/.ssh/authorized_keys there."
         )
     return f"does not answer by ssh ({reason}): expected a machine that runs sshd at that address."
-
-
-def _quoted(command: str) -> str:
-    return "'" + command.replace("'", "'\\''") + "'"

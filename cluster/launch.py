@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -13,11 +14,14 @@ from pathlib import Path
 
 from cluster.config import ClusterFile
 from cluster.errors import ClusterError
-from cluster.hosts import Ssh, problems
+from cluster.hosts import Ssh, looks
 from cluster.nodes import Node
 
 TOKEN = Path("~/.ray/auth_token")
 JOIN_SECONDS = 120.0
+# Where the packages are still to be installed.
+INSTALL_SECONDS = 1800.0
+PROJECT = Path(__file__).resolve().parents[1]
 LOOK_SECONDS = 3.0
 MONITOR_LOG = "/tmp/ray/session_latest/logs/monitor.out"
 LAST_LINES = 12
@@ -38,7 +42,8 @@ def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> li
     Args:
         file: The cluster.
         say: Told of each step.
-        join_seconds: How long is waited for machines once the head is up.
+        join_seconds: How long is waited for machines once the head is up; longer where packages
+            are still to be installed.
 
     Returns:
         The nodes.
@@ -50,11 +55,15 @@ def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> li
     ssh = Ssh(file)
     make_token(say)
     say(f"looking at {len(file.hosts)} machines")
-    found = problems(ssh)
+    seen = looks(ssh)
+    found = [problem for look in seen for problem in look.problems]
     if found:
         raise ClusterError("\n".join(found))
-    say("ray up: the project, its packages (some minutes at the first time), Ray")
-    _ray("up", "--yes", "--no-config-cache", str(file.path), say=say)
+    fresh = [host for host, look in zip(file.hosts, seen, strict=True) if look.is_fresh]
+    if fresh:
+        say(f"the packages will be installed, which takes minutes, on {', '.join(fresh)}")
+        join_seconds = max(join_seconds, INSTALL_SECONDS)
+    _ray("up", "--yes", "--no-config-cache", str(file.path.resolve()), say=say)
     return wait_for_nodes(
         lambda: nodes_of(ssh),
         file.hosts,
@@ -70,7 +79,7 @@ def down(file: ClusterFile, say: Say) -> None:
     Raises:
         ClusterError: A machine does not answer.
     """
-    _ray("down", "--yes", str(file.path), say=say)
+    _ray("down", "--yes", str(file.path.resolve()), say=say)
     ssh = Ssh(file)
     left = []
     for host in file.hosts:
@@ -99,10 +108,8 @@ def make_token(say: Say) -> None:
 def nodes_of(ssh: Ssh) -> list[Node]:
     """Return the live nodes, as the head tells them; none while it does not."""
     done = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
-    try:
-        return [Node(**row) for row in json.loads(done.stdout)]
-    except (ValueError, TypeError):
-        return []
+    told = re.search(r"^\[$.*^\]$", done.stdout, re.DOTALL | re.MULTILINE)
+    return [Node(**row) for row in json.loads(told[0])] if told else []
 
 
 def wait_for_nodes(
@@ -145,7 +152,15 @@ def _missing(nodes: list[Node], expected: tuple[str, ...] | int, seconds: float,
         there = ", ".join(node.address for node in nodes) or "none"
         return f"{expected - len(nodes)} of {expected} nodes have not joined {said} There: {there}."
     known = {node.address for node in nodes}
-    return "\n".join(f"{host}: has not joined {said}" for host in expected if host not in known)
+    missing = [host for host in expected if not known & _addresses(host)]
+    return "\n".join(f"{host}: has not joined {said}" for host in missing)
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {host, *(str(info[4][0]) for info in socket.getaddrinfo(host, None))}
+    except OSError:
+        return {host}
 
 
 def _ray(command: str, *arguments: str, say: Say) -> None:
@@ -158,6 +173,7 @@ def _ray(command: str, *arguments: str, say: Say) -> None:
     last: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         [ray, command, *arguments],
+        cwd=PROJECT,  # which is what the file tells Ray to bring to the machines
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -25,22 +25,23 @@ POLL_SECONDS = 0.2
 def main(arguments: list[str]) -> int:
     """Run a command of ``fmnist-search`` on the cluster; return its exit status."""
     if not arguments:
-        print("error: expected a command of fmnist-search: -- run --space wide", flush=True)
+        _say("error: expected a command of fmnist-search, such as: -- run --space wide")
         return 2
     try:
         wait_for_nodes(
-            lambda: live_nodes("auto"),
-            expected_nodes() or 1,
-            lambda line: print(line, flush=True),
-            seconds=JOIN_SECONDS,
+            lambda: live_nodes("auto"), expected_nodes() or 1, _say, seconds=JOIN_SECONDS
         )
     except ClusterError as error:
-        print(f"error: {error}", flush=True)
-        return 2
+        if not _is_up():
+            _say(f"error: {error}")
+            return 2
+        _say(f"warning: {error} The search begins on those, and uses others when they join.")
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     # For who looks again after the connection was lost.
-    path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    print(f"what it says is kept in {path}", flush=True)
+    _say(f"what it says is kept in {path}")
     with path.open("wb") as output:
         search = subprocess.Popen(
             [Path(sys.executable).with_name("fmnist-search"), *arguments],
@@ -51,13 +52,25 @@ def main(arguments: list[str]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the end of the connection is not its end
         )
-    signal.signal(signal.SIGINT, lambda *_: search.send_signal(signal.SIGINT))
     with path.open("rb") as said:
         while search.poll() is None:
             _pass_on(said.read())
+            if interrupts:
+                search.send_signal(interrupts.pop())
             time.sleep(POLL_SECONDS)
         _pass_on(said.read())
     return search.returncode
+
+
+def _is_up() -> bool:
+    try:
+        return bool(live_nodes("auto"))
+    except ClusterError:
+        return False
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _pass_on(output: bytes) -> None:

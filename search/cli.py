@@ -176,8 +176,8 @@ def run_command(
         )
     if algorithm is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
-    if address is not None and chosen_engine is Engine.KERAS_TUNER:
-        wrong.append(f"--address {address!r} is for --engine ray: keras-tuner runs on one machine.")
+    if chosen_engine is Engine.KERAS_TUNER:
+        address = None  # it runs on this machine, also where RAY_ADDRESS names a cluster
     if warm_start is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--warm-start {warm_start!r} is for --engine ray: its searchers learn.")
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)

@@ -349,8 +349,9 @@ def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Ite
         there = report.versions.get(name, "missing")
         if there != version:
             wrong += 1
+            minor = name == "python" and there.rpartition(".")[0] == version.rpartition(".")[0]
             yield Finding(
-                Grade.PROBLEM,
+                Grade.WARNING if minor else Grade.PROBLEM,
                 f"{host}: {name} is {there}, here it is {version}: install the same there.",
             )
     unusable = report.error
@@ -372,7 +373,9 @@ def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Ite
 
 
 def _installed() -> dict[str, str]:
-    names = [Requirement(text).name for text in importlib.metadata.requires(PACKAGE) or ()]
+    required = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
+    # A node needs no tools of developers.
+    names = [one.name for one in required if not one.marker or one.marker.evaluate({"extra": ""})]
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -1,7 +1,9 @@
 """Loading what a user names as ``module:attribute``."""
 
 import importlib
+import importlib.util
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +50,6 @@ def load(reference: str, what: str) -> Any:
     return found
 
 
-def _search_current_folder() -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-
-
 def sources(*references: str | None) -> list[str]:
     """Return what other machines need of this one's code: our packages and the user's modules.
 
@@ -64,12 +60,27 @@ def sources(*references: str | None) -> list[str]:
     """
     own = [str(Path(__file__).resolve().parents[1] / name) for name in OWN_PACKAGES]
     modules = {named.partition(":")[0].partition(".")[0] for named in references if named}
-    found = (_in_current_folder(name) for name in sorted(modules - {*OWN_PACKAGES}))
+    _search_current_folder()
+    found = (_users_own(name) for name in sorted(modules - {*OWN_PACKAGES, "__main__"}))
     return own + [str(path) for path in found if path is not None]
 
 
-def _in_current_folder(module: str) -> Path | None:
-    for place in (Path.cwd() / module, Path.cwd() / f"{module}.py"):
-        if place.exists():
-            return place
-    return None
+def _users_own(module: str) -> Path | None:
+    """Return the file or package of a module, unless it was installed or cannot be found."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    file = Path(spec.origin).resolve()
+    installed = (sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+    if any(file.is_relative_to(Path(folder).resolve()) for folder in installed):
+        return None
+    return file.parent if spec.submodule_search_locations else file
+
+
+def _search_current_folder() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)

@@ -5,6 +5,7 @@ beside itself, and hands it to the next process that goes on with the trial.
 """
 
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,19 @@ from search.folder import RunFolder, before, beside
 STATE_SUFFIX = "-state.npz"
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a process elsewhere works on a trial with.
+
+    Attributes:
+        token: By what the keeper knows this process from those before it.
+        files: What was kept of the trials that it reads, by name.
+    """
+
+    token: str
+    files: dict[str, bytes]
+
+
 class Keeper:
     """Reads and writes the checkpoints of a run for processes that do not see them.
 
@@ -28,32 +42,31 @@ class Keeper:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._openings: dict[int, int] = {}
+        self._openings: dict[int, str] = {}
 
-    def mark(self) -> bytes:
-        """Return what no other folder holds: a process that reads the same sees this run."""
-        return _mark(self._folder)
-
-    def open(self, trial: int, reads: list[int]) -> tuple[int, dict[str, bytes]]:
+    def open(self, trial: int, reads: list[int], mark: bytes) -> "Opening | None":
         """Let a process begin to work on a trial, and no longer any that did before.
 
         Args:
             trial: The trial.
             reads: Trials whose files it is handed.
+            mark: What the process reads in the place of this run's run.json.
 
         Returns:
-            The number of this opening, and the files by name.
+            What it works with; None where it sees the folder itself.
         """
-        opening = self._openings[trial] = self._openings.get(trial, 0) + 1
+        token = self._openings[trial] = secrets.token_hex(8)
+        if mark == _mark(self._folder):
+            return None
         checkpoints = self._folder.checkpoints
         files = {
             path.name: path.read_bytes()
             for one in reads
             for path in sorted(checkpoints.glob(f"{self._folder.prefix(one)}*"))
         }
-        return opening, files
+        return Opening(token, files)
 
-    def put(self, trial: int, opening: int, name: str, content: bytes | None) -> None:
+    def put(self, trial: int, opening: str, name: str, content: bytes | None) -> None:
         """Write a file of the checkpoints, or remove it where there is no content.
 
         Of a process on a node that was cut off, and has come back after another has taken its
@@ -91,7 +104,7 @@ class DistantFolder(RunFolder):
 
     keeper: Any
     trial: int
-    opening: int
+    opening: str
 
     def written(self, path: Path) -> None:
         """Send a checkpoint that was written, or word that it was removed.
@@ -144,14 +157,16 @@ class Place:
         Raises:
             RunFolderError: The driver's machine does not answer.
         """
-        if self.keeper is None or _mark(self.folder) == _answer(self.keeper.mark.remote()):
+        opening = None
+        if self.keeper is not None:
+            opening = _answer(self.keeper.open.remote(trial, reads, _mark(self.folder)))
+        if opening is None:
             yield self.folder
             return
         with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as scratch:
-            opening, files = _answer(self.keeper.open.remote(trial, reads))
-            distant = DistantFolder(Path(scratch), self.keeper, trial, opening)
+            distant = DistantFolder(Path(scratch), self.keeper, trial, opening.token)
             distant.checkpoints.mkdir()
-            for name, content in files.items():
+            for name, content in opening.files.items():
                 (distant.checkpoints / name).write_bytes(content)
             yield distant
 

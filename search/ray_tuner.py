@@ -20,7 +20,7 @@ from rich.console import Console
 from search import mirror, worker
 from search.arguments import described, packed
 from search.describe import described_problem, read_asked
-from search.doctor import check
+from search.doctor import check, check_nodes
 from search.earlier import KERAS_TUNER_FILE, Earlier
 from search.errors import (
     FatalTrialError,
@@ -240,7 +240,8 @@ class RayTuner(MendedTuner):
             )
             stack.enter_context(ray)
             plan = self._plan(carried, task)
-            for warning in check(plan, is_new=False):
+            nodes = check_nodes() if len(nodes_up()) > 1 else []
+            for warning in (*check(plan, is_new=False), *nodes):
                 view.note(str(warning))
             stopping = (
                 "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"

@@ -46,10 +46,11 @@ class Changes:
         epochs = given.pop("epochs", None)
         if epochs is not None:
             given["problem"] = replace(plan.problem, epochs=epochs)
-        if self.workers is None and (plan.elastic or self.address != plan.address):
-            # Not so many as the machines had on which it was begun.
-            given["workers"] = available_cores()
-        elastic = self.address is not None and self.workers is None
+        if self.workers is None and self.address is None and plan.address is not None:
+            given["workers"] = available_cores()  # not so many as that cluster had
+        # A number that was asked for on a cluster stands on another.
+        elastic = self.address is not None and (plan.elastic or plan.address is None)
+        elastic &= self.workers is None
         return replace(plan, **given | {"address": self.address, "elastic": elastic})
 
 

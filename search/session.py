@@ -107,6 +107,9 @@ class Session:
             self.recorder.search_ended(reason)
         finally:
             self.journal.close()
+        for trial in self.recorder.history.trials.values():
+            if not trial.is_unfinished:  # a process that was cut off may have written once more
+                self.folder.forget_state(trial.trial)
         write_outcome(self.folder, self.recorder.history)
 
 

@@ -69,7 +69,11 @@ class Stage:
     def start(self, *command: str) -> Running:
         """Begin a command in the checkout of the client."""
         return self.client.start(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._where
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **self._where,
         )
 
     @property
@@ -84,6 +88,11 @@ class Stage:
     def begin(self, *arguments: str) -> Running:
         """Begin one."""
         return self.start(*SUBMIT, *arguments)
+
+    def lose_client(self) -> None:
+        """Switch the client off in the middle of what it does, and on again."""
+        self.client.crash()
+        self.client.boot()
 
     def folder(self, run: str, host: str = "head") -> Path:
         """Return where a run is, as this process sees it."""
@@ -136,18 +145,30 @@ def epochs(events) -> int:
 
 
 def check(stage: Stage, run: str, weather: storms.Weather) -> storms.Survived:
+    """Hold what is promised of a run on the head."""
+    return check_events(stage.folder(run), stage.events(run), weather)
+
+
+def check_events(run: Path, events, weather: storms.Weather) -> storms.Survived:
     """Hold what is promised: nothing lost or doubled, each epoch what it must be."""
-    events = stage.events(run)
-    found = storms.Survived(stage.folder(run), events, None, None, events=events)
+    found = storms.Survived(run, events, None, None, events=events)
     assert len(found.history.trials) == weather.trials
     assert found.trials_lost == 0
     assert found.trials_doubled == 0
     assert found.differing_trials(weather) == []
-    assert not [*found.run.glob("checkpoints/*-state*"), *found.run.glob("**/.*")]
-    trials = Counter(
+    assert not [*run.glob("checkpoints/*-state*"), *run.glob("**/.*")]
+    by_host = Counter(
         event["worker"].partition(":")[0] for event in events if event["event"] == "epoch"
     )
-    print(f"{run}: epochs by host {dict(trials)}, repeated {found.epochs_repeated}")
+    trials = {
+        host: len(
+            {event["trial"] for event in events if event.get("worker", "").startswith(f"{host}:")}
+        )
+        for host in by_host
+    }
+    print(
+        f"{run.name}: trials by host {trials}, epochs {dict(by_host)}, repeated {found.epochs_repeated}"
+    )
     return found
 
 

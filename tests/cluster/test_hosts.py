@@ -1,16 +1,14 @@
 """Searches on several hosts by `ray submit`, while hosts crash, are cut off and join late."""
 
-import os
 import re
 import shlex
 import shutil
-import signal
 import time
 
 import pytest
 import storm as storms
 from lab import Lab
-from stage import ROOT, check, ended, epochs, epochs_on, staged
+from stage import ROOT, SUBMIT, check, ended, epochs, epochs_on, staged
 
 from fmnist_model.data import locate
 
@@ -57,6 +55,8 @@ def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_pat
         stage.describe("head", "worker1", "worker2", "10.77.0.99")
         listens = "import socket, time; s = socket.create_server(('', 6379)); time.sleep(600)"
         python = f"{lab['head'].venv}/bin/python"
+        # A login that says something is no reason to be unfit.
+        (lab["worker2"].home / ".bashrc").write_text("echo; echo welcome\n")
         taken = lab["head"].start([python, "-c", listens])
         (lab["worker1"].home / ".ssh" / "authorized_keys").unlink()
         full = lab["worker2"].run(
@@ -76,7 +76,7 @@ def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_pat
         told = done.stderr.splitlines()
         assert len(told) == 4, done.stderr
         assert told[0].startswith(
-            "error: 10.77.0.11: port 6379 is taken by a program that is not Ray"
+            "error: 10.77.0.11: port 6379 is taken by a program that is not your Ray"
         )
         assert told[1].startswith("error: 10.77.0.12: refuses root with the key")
         assert told[2].startswith(
@@ -135,7 +135,7 @@ def test_a_nodes_damaged_data_file_is_named(hosts):
 
 @pytest.mark.long
 def test_a_host_crashes_comes_back_and_is_used_again(hosts):
-    weather = storms.Weather(0, trials=26, epochs=8)
+    weather = storms.Weather(0, trials=48, epochs=8)  # it takes a minute to be used again
     driver = hosts.begin("run", *storms.asked(weather), "--out", "runs/crash")
     hosts.wait("runs/crash", driver, lambda events: epochs_on(events, "worker2") >= 3)
     before = epochs_on(hosts.events("runs/crash"), "worker2")
@@ -153,7 +153,7 @@ def test_a_host_crashes_comes_back_and_is_used_again(hosts):
 
 @pytest.mark.long
 def test_a_host_is_cut_off_the_network_and_comes_back(hosts):
-    weather = storms.Weather(0, trials=20, epochs=8, seed=1)
+    weather = storms.Weather(0, trials=48, epochs=8, seed=1)
     wait_for_nodes(hosts, 3)
     driver = hosts.begin("run", *storms.asked(weather), "--out", "runs/cut")
     hosts.wait("runs/cut", driver, lambda events: epochs_on(events, "worker1") >= 3)
@@ -162,8 +162,13 @@ def test_a_host_is_cut_off_the_network_and_comes_back(hosts):
     hosts.lab["worker1"].reconnect()
     output, _ = driver.communicate(timeout=400)
     assert driver.returncode == 0, output
-    check(hosts, "runs/cut", weather)
-    print("survived: a host cut off the network")
+    found = check(hosts, "runs/cut", weather)
+    lost = [event for event in found.events if event["event"] == "worker_lost"]
+    assert lost
+    assert all("the node of its process (worker1:" in event["error"] for event in lost)
+    place = found.events.index(lost[0])
+    assert epochs_on(found.events[place:], "worker1") > 3  # it came back, and was used
+    print("survived: a host cut off the network; used: the same when it was back")
 
 
 @pytest.mark.long
@@ -172,8 +177,7 @@ def test_the_connection_and_then_the_driver_are_killed_and_the_run_goes_on(hosts
     wait_for_nodes(hosts, 3)
     connection = hosts.begin("run", *storms.asked(weather), "--out", "runs/killed")
     hosts.wait("runs/killed", connection, lambda events: epochs(events) >= 4)
-    os.killpg(connection.pid, signal.SIGKILL)
-    connection.communicate(timeout=30)
+    hosts.lose_client()
     seen = epochs(hosts.events("runs/killed"))
     deadline = time.monotonic() + 60
     while epochs(hosts.events("runs/killed")) < seen + 6:  # the search has not noticed
@@ -186,6 +190,23 @@ def test_the_connection_and_then_the_driver_are_killed_and_the_run_goes_on(hosts
     found = check(hosts, "runs/killed", weather)
     assert [event for event in found.events if event["event"] == "search_resumed"]
     print("survived: the loss of the connection, SIGKILL of the driver")
+
+
+@pytest.mark.long
+def test_ctrl_c_in_a_terminal_ends_the_search_which_keeps_what_was_found(hosts):
+    weather = storms.Weather(0, trials=60, epochs=8, seed=4)
+    wait_for_nodes(hosts, 3)
+    command = shlex.join([*SUBMIT, "run", *storms.asked(weather), "--out", "runs/typed"])
+    terminal = hosts.start("script", "--quiet", "--return", "--command", command, "/dev/null")
+    hosts.wait("runs/typed", terminal, lambda events: epochs(events) >= 6)
+    terminal.stdin.write("\x03")
+    terminal.stdin.flush()
+    output, _ = terminal.communicate(timeout=100)
+    assert "search ended (interrupted)" in output
+    assert "Traceback" not in output
+    last = hosts.events("runs/typed")[-1]
+    assert (last["event"], last["reason"]) == ("search_ended", "interrupted")
+    print("survived: Ctrl-C")
 
 
 @pytest.mark.long
@@ -215,15 +236,14 @@ def test_the_head_is_lost_and_the_run_goes_on_on_another_cluster(hosts):
     driver = hosts.begin("run", *storms.asked(weather), "--out", "/shared/lost")
     hosts.wait("/shared/lost", driver, lambda events: epochs(events) >= 12)
     hosts.lab["head"].crash()
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate(timeout=30)
+    hosts.lose_client()
     hosts.describe("worker1", "worker2")
     up = hosts.run("fmnist-cluster", "up")
     assert up.returncode == 0, up.stdout + up.stderr
     done = hosts.submit("resume", "/shared/lost")
     assert done.returncode == 0, done.stdout
     check(hosts, "/shared/lost", weather)
-    assert "taken over" in done.stdout
+    assert "is dead: this one goes on" in done.stdout
     down = hosts.run("fmnist-cluster", "down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert ended(hosts.lab["worker1"])

@@ -15,24 +15,28 @@ def run(tmp_path):
 def test_a_state_takes_the_place_of_the_newest_which_becomes_the_one_before(run):
     keeper = Keeper(run)
     state = run.state_file(3)
-    opening, _ = keeper.open(3, [])
+    opening = keeper.open(3, [], b"").token
     keeper.put(3, opening, state.name, b"one")
     keeper.put(3, opening, state.name, b"two")
     assert state.read_bytes() == b"two"
     assert before(state).read_bytes() == b"one"
-    assert keeper.open(4, [3])[1] == {before(state).name: b"one", state.name: b"two"}
-    assert keeper.open(4, [4])[1] == {}
+    assert keeper.open(4, [3], b"").files == {before(state).name: b"one", state.name: b"two"}
+    assert keeper.open(4, [4], b"").files == {}
     keeper.put(3, opening, state.name, None)
     assert not state.exists()
 
 
 def test_nothing_is_taken_of_a_process_whose_trial_another_has_taken_over(run):
     keeper = Keeper(run)
-    cut_off, _ = keeper.open(3, [])
-    other, _ = keeper.open(3, [3])
+    cut_off = keeper.open(3, [], b"").token
+    other = keeper.open(3, [3], b"").token
     keeper.put(3, other, run.state_file(3).name, b"new")
     keeper.put(3, cut_off, run.state_file(3).name, b"old")
     keeper.put(3, cut_off, run.state_file(3).name, None)
+    assert run.state_file(3).read_bytes() == b"new"
+    # Nor where the other sees the run itself.
+    assert keeper.open(3, [3], b"{}") is None
+    keeper.put(3, other, run.state_file(3).name, None)
     assert run.state_file(3).read_bytes() == b"new"
     # A keeper that had to begin anew knows of no opening.
     Keeper(run).put(3, other, run.state_file(3).name, b"newer")
@@ -42,7 +46,7 @@ def test_nothing_is_taken_of_a_process_whose_trial_another_has_taken_over(run):
 @pytest.mark.parametrize("name", ["../run.json", "/etc/passwd", "a/b"])
 def test_nothing_is_written_beside_the_checkpoints(run, name):
     with pytest.raises(RunFolderError, match="no name of a checkpoint"):
-        Keeper(run).put(0, 1, name, b"x")
+        Keeper(run).put(0, "", name, b"x")
 
 
 def test_a_process_that_sees_the_run_works_in_it(running_ray, run):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import keras_tuner as kt
 import pytest
@@ -24,7 +25,7 @@ from search.journal import Journal, read
 from search.lock import Owner
 from search.mirror import mirror
 from search.oracles import OracleSearcher
-from search.plan import Engine, Plan, Problem
+from search.plan import Engine, Plan, Problem, available_cores
 from search.recorder import Recorder
 from search.resume import Changes, bring_up, held_values, no_longer_held, read_former
 from search.run import resume_run
@@ -287,6 +288,25 @@ def test_changes_make_another_plan_and_nothing_else(tmp_path):
     assert (after.trials, after.problem.epochs, after.workers) == (200, 40, 4)
     assert after.time_budget_seconds == 60.0
     assert Changes().applied(before) == before
+
+
+@pytest.mark.parametrize(
+    ("begun", "asked", "workers", "elastic"),
+    [
+        # address, workers of the run; address, workers of the resumption
+        ((None, 3, False), (None, None), 3, False),
+        ((None, 3, False), ("auto", None), 3, True),
+        (("auto", 9, True), ("10.0.0.1:6379", None), 9, True),
+        (("auto", 4, False), ("10.0.0.1:6379", None), 4, False),  # it was limited on purpose
+        (("auto", 9, True), ("auto", 2), 2, False),
+        (("auto", 9, True), (None, None), available_cores(), False),
+    ],
+)
+def test_trials_at_once_follow_the_machines(tmp_path, begun, asked, workers, elastic):
+    address, before, was_elastic = begun
+    former = replace(plan(tmp_path), address=address, workers=before, elastic=was_elastic)
+    after = Changes(address=asked[0], workers=asked[1]).applied(former)
+    assert (after.address, after.workers, after.elastic) == (asked[0], workers, elastic)
 
 
 # --- Damaged, foreign and odd run folders ---------------------------------------------------------

@@ -1,0 +1,35 @@
+import importlib
+from pathlib import Path
+
+import search
+from search.importer import sources
+
+ROOT = Path(search.__file__).resolve().parents[1]
+OWN = [str(ROOT / name) for name in ("search", "results", "fmnist_model")]
+
+
+def test_what_other_machines_need_is_ours_and_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_models.py").write_text("")
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    # A folder of files beside the module of that name: Python imports the module.
+    (tmp_path / "my_data").mkdir()
+    (tmp_path / "my_data.py").write_text("")
+    importlib.invalidate_caches()
+    found = sources("my_models:build", "my_package.inner:load", "my_data:load")
+    assert found == [
+        *OWN, str(tmp_path / "my_data.py"), str(tmp_path / "my_models.py"), str(package),
+    ]  # fmt: skip
+
+
+def test_what_is_installed_or_not_there_stays():
+    named = (
+        "keras_tuner.applications:HyperResNet",
+        "json:loads",
+        "nowhere_at_all:build",
+        "__main__",
+        None,
+    )
+    assert sources(*named, "fmnist_model.mlp:Wide") == OWN

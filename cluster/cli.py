@@ -16,8 +16,10 @@ from cluster.config import read_cluster_file
 from cluster.errors import ClusterError
 from cluster.fetch import fetch, newest_run
 from cluster.hosts import Ssh
-from cluster.launch import JOIN_SECONDS, down, up
+from cluster.launch import JOIN_SECONDS, down, nodes_of, up
 from cluster.nodes import Node, live_nodes
+
+INTERRUPTED_STATUS = 130
 
 app = typer.Typer(
     help="Start, look at and end the Ray cluster that a search runs on; bring runs home.",
@@ -36,13 +38,16 @@ def _options(
 
 @app.command("nodes")
 def nodes_command(
+    file: Annotated[
+        Path | None, typer.Argument(help="Cluster file, to ask its head. Default: --address.")
+    ] = None,
     address: Annotated[
         str, typer.Option(help="HOST:PORT of the head; auto: the cluster of this machine.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the live nodes of a running Ray cluster and what each offers."""
-    nodes = live_nodes(address)
+    nodes = nodes_of(Ssh(read_cluster_file(file))) if file else live_nodes(address)
     if as_json:
         print(json.dumps([asdict(node) for node in nodes], indent=2))
         return
@@ -56,7 +61,7 @@ File = Annotated[Path, typer.Argument(help="Cluster file, such as cluster/onprem
 def up_command(
     file: File = Path("cluster/onprem.yaml"),
     wait: Annotated[
-        float, typer.Option(help="Seconds to wait for machines once the head is up.")
+        float, typer.Option(min=0, help="Seconds to wait for machines once the head is up.")
     ] = JOIN_SECONDS,
 ) -> None:
     """Check the machines of a cluster file, start Ray on all, and count them."""
@@ -99,6 +104,8 @@ def main() -> NoReturn:
         _fail(error, error.format_message(), error.exit_code, debug)
     except ClusterError as error:
         _fail(error, str(error), 2, debug)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 

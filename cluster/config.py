@@ -87,7 +87,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ClusterError(
             f"{str(path)!r} cannot be read ({error.strerror}): expected a cluster file such as "
-            "cluster/onprem.yaml."
+            "cluster/onprem.yaml in the folder of the project."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClusterError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
@@ -114,12 +114,16 @@ def _problems(content: dict[str, Any]) -> Iterator[str]:
             f"auth: there is no key {auth['ssh_private_key']}: expected a private key file. "
             "`ssh-keygen -t ed25519` makes one."
         )
+    elif str(auth.get("ssh_private_key", "")).endswith(".pub"):
+        yield f"auth: {auth['ssh_private_key']} is the public half: expected the private key file"
 
 
 def _address_problems(addresses: list[Any]) -> Iterator[str]:
     for place, address in enumerate(addresses):
         if not isinstance(address, str):
             yield f"provider: {address!r} is no address: expected one such as 10.0.0.1"
+        elif "@" in address or address.startswith(":"):
+            yield f"provider: {address}: expected an address alone, such as 10.0.0.1"
         if address in addresses[:place]:
             yield f"provider: {address} stands there twice"
         if str(address).startswith(EXAMPLE_NETWORK):

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.hosts import Ssh
+from cluster.hosts import REFUSED_STATUS, Ssh, check_here, refusal
 
 RUNS = "fmnist-search/runs"
 JOURNAL = "journal.jsonl"
@@ -22,11 +22,13 @@ def newest_run(ssh: Ssh) -> str:
         ClusterError: There is none, or the head does not answer.
     """
     done = ssh.run(ssh.file.head, f"ls -t ~/{RUNS}/*/{JOURNAL}")
+    if done.returncode == REFUSED_STATUS:
+        raise ClusterError(refusal(ssh, ssh.file.head, done.stderr))
     paths = [line for line in done.stdout.splitlines() if line.endswith(JOURNAL)]
     if not paths:
         raise ClusterError(
-            f"{ssh.file.head}: there is no run in ~/{RUNS} ({done.stderr.strip() or 'none'}): "
-            "expected one that `ray submit` made, or the path of another."
+            f"{ssh.file.head}: there is no run in ~/{RUNS}: expected one that `ray submit` made. "
+            "Name the path of another by --run."
         )
     return Path(paths[0]).parent.name
 
@@ -47,6 +49,7 @@ def fetch(ssh: Ssh, run: str, into: Path) -> Path:
     Raises:
         ClusterError: It could not be had, or another run of that name stands here.
     """
+    check_here()
     name = run.rstrip("/").removeprefix("runs/")
     source = name if "/" in name else f"{RUNS}/{name}"
     target = into / Path(source).name
@@ -60,8 +63,8 @@ def fetch(ssh: Ssh, run: str, into: Path) -> Path:
         if not _journal(fresh).startswith(_journal(target)):
             shutil.rmtree(fresh)
             raise ClusterError(
-                f"{target} is another run, or was gone on with here: expected a free name, so that "
-                "no run is lost. Move it away, or fetch into another folder by --into."
+                f"{target} is another run, or was gone on with here: nothing was fetched, so that "
+                "neither is lost. Move it away, or fetch into another folder by --into."
             )
         _move_away(target)
     fresh.rename(target)

@@ -1,11 +1,13 @@
 """The machines of a cluster, reached by ssh: whether each is fit for one."""
 
 import shlex
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cluster.config import ClusterFile
+from cluster.errors import ClusterError
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
@@ -50,6 +52,13 @@ if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>
   done
   [ -n "$own" ] || tell port {port}
 fi
+"""
+# Also of the head: a search that a new start of Ray would end.
+LOOK_AT_SEARCHES = """
+for process in /proc/[0-9]*; do
+  if [ -O "$process" ] && tr '\\0' ' ' 2>/dev/null < "$process/cmdline" |
+    grep -Eqs 'fmnist-search (run|resume) '; then tell search "${process#/proc/}"; fi
+done
 """
 LOOKED = "tell looked"
 
@@ -111,10 +120,11 @@ def looks(ssh: Ssh) -> list[Look]:
 
 
 def _look(ssh: Ssh, host: str) -> Look:
-    at_port = LOOK_AT_PORT.format(port=ssh.file.port) if host == ssh.file.head else ""
-    done = ssh.run(host, "\n".join((LOOK, at_port, LOOKED)))
+    of_the_head = (LOOK_AT_PORT.format(port=ssh.file.port), LOOK_AT_SEARCHES)
+    is_head = host == ssh.file.head
+    done = ssh.run(host, "\n".join((LOOK, *(of_the_head if is_head else ()), LOOKED)))
     if done.returncode == REFUSED_STATUS:
-        return Look((f"{host}: {_refusal(ssh, done.stderr)}",))
+        return Look((refusal(ssh, host, done.stderr),))
     marked = (line.partition(MARK) for line in done.stdout.splitlines())
     told = [words.split() for _, mark, words in marked if mark]
     if ["looked"] not in told:
@@ -140,16 +150,37 @@ def _problem(kind: str, *rest: str) -> str | None:
     if kind == "port":
         return (
             f"port {rest[0]} is taken by a program that is not your Ray: end it, or change the "
-            "port in the two start commands of the cluster file."
+            "port in the cluster file, in `--port=` and in `:6379`."
+        )
+    if kind == "search":
+        return (
+            f"a search runs there (process {rest[0]}), which a new start of Ray would end: wait "
+            f"for it, or end it by `kill -INT {rest[0]}` there."
         )
     return None
 
 
-def _refusal(ssh: Ssh, said: str) -> str:
+def refusal(ssh: Ssh, host: str, said: str) -> str:
+    """Return a line on a machine that ssh could not log in to, of what ssh said."""
     reason = next((line for line in reversed(said.strip().splitlines()) if line), "no word")
     if "Permission denied" in reason:
+        key = ssh.file.key or "that ssh offers"
         return (
-            f"refuses {ssh.file.user} with the key {ssh.file.key or 'that ssh offers'} ({reason}): "
+            f"{host}: refuses {ssh.file.user} with the key {key} ({reason}): "
             "expected its public half in ~/.ssh/authorized_keys there."
         )
-    return f"does not answer by ssh ({reason}): expected a machine that runs sshd at that address."
+    return (
+        f"{host}: does not answer by ssh ({reason}): expected a machine that runs sshd at that "
+        "address."
+    )
+
+
+def check_here() -> None:
+    """Check that this machine has what reaches the others.
+
+    Raises:
+        ClusterError: Names what is missing.
+    """
+    missing = [tool for tool in ("ssh", "rsync") if shutil.which(tool) is None]
+    if missing:
+        raise ClusterError(f"this machine has no {' and no '.join(missing)}: install it here.")

@@ -10,11 +10,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.config import ClusterFile
 from cluster.errors import ClusterError
-from cluster.hosts import Ssh, looks
+from cluster.hosts import REFUSED_STATUS, Ssh, check_here, looks, refusal
 from cluster.nodes import Node
 
 TOKEN = Path("~/.ray/auth_token")
@@ -53,12 +54,13 @@ def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> li
             named.
     """
     ssh = Ssh(file)
-    make_token(say)
+    check_here()
     say(f"looking at {len(file.hosts)} machines")
     seen = looks(ssh)
     found = [problem for look in seen for problem in look.problems]
     if found:
         raise ClusterError("\n".join(found))
+    make_token(say)
     fresh = [host for host, look in zip(file.hosts, seen, strict=True) if look.is_fresh]
     if fresh:
         say(f"the packages will be installed, which takes minutes, on {', '.join(fresh)}")
@@ -81,14 +83,19 @@ def down(file: ClusterFile, say: Say) -> None:
     """
     _ray("down", "--yes", str(file.path.resolve()), say=say)
     ssh = Ssh(file)
+    with ThreadPoolExecutor(len(file.hosts)) as pool:
+        stopped = list(pool.map(lambda host: ssh.run(host, "ray stop"), file.hosts))
     left = []
-    for host in file.hosts:
-        done = ssh.run(host, "ray stop")
-        if done.returncode != 0:
-            left.append(f"{host}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    for host, done in zip(file.hosts, stopped, strict=True):
+        if done.returncode == REFUSED_STATUS:
+            left.append(refusal(ssh, host, done.stderr))
+        elif done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            left.append(f"{host}: `ray stop` failed ({said}).")
         else:
             say(f"{host}: Ray has ended")
     if left:
+        left.append("Ray may still run there: `fmnist-cluster down` again, when they answer.")
         raise ClusterError("\n".join(left))
 
 
@@ -106,8 +113,14 @@ def make_token(say: Say) -> None:
 
 
 def nodes_of(ssh: Ssh) -> list[Node]:
-    """Return the live nodes, as the head tells them; none while it does not."""
+    """Return the live nodes, as the head tells them; none while no Ray answers there.
+
+    Raises:
+        ClusterError: The head cannot be logged in to.
+    """
     done = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
+    if done.returncode == REFUSED_STATUS:
+        raise ClusterError(refusal(ssh, ssh.file.head, done.stderr))
     told = re.search(r"^\[$.*^\]$", done.stdout, re.DOTALL | re.MULTILINE)
     return [Node(**row) for row in json.loads(told[0])] if told else []
 

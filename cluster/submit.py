@@ -41,7 +41,6 @@ def main(arguments: list[str]) -> int:
     # For who looks again after the connection was lost.
     path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _say(f"what it says is kept in {path}")
     with path.open("wb") as output:
         search = subprocess.Popen(
             [Path(sys.executable).with_name("fmnist-search"), *arguments],
@@ -52,6 +51,7 @@ def main(arguments: list[str]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the end of the connection is not its end
         )
+    _say(f"process {search.pid} of the head; what it says is kept in {path}")
     with path.open("rb") as said:
         while search.poll() is None:
             _pass_on(said.read())

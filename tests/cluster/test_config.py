@@ -34,6 +34,8 @@ def test_the_machines_of_a_file_the_head_first(tmp_path):
         (GOOD.replace("10.0.0.2", "10.0.0.1"), "10.0.0.1 stands there twice"),
         (GOOD.replace("{ssh_user: me}", "{}"), "expected ssh_user"),
         (GOOD.replace("me}", "me, ssh_private_key: /no/key}"), "there is no key /no/key"),
+        (GOOD.replace("10.0.0.2", "me@10.0.0.2"), "me@10.0.0.2: expected an address alone"),
+        (GOOD.replace("[10.0.0.2]", "[7]"), "7 is no address"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_told_in_a_line(tmp_path, text, said):

@@ -209,6 +209,40 @@ def test_ctrl_c_in_a_terminal_ends_the_search_which_keeps_what_was_found(hosts):
     print("survived: Ctrl-C")
 
 
+LISTENING = """
+import psutil
+for one in psutil.net_connections("inet"):
+    if one.status == psutil.CONN_LISTEN:
+        print(one.laddr.ip, one.laddr.port)
+"""
+
+
+@pytest.mark.long
+def test_who_has_no_token_may_do_nothing_and_it_is_in_no_log_and_no_run(hosts):
+    head = hosts.lab["head"]
+    weather = storms.Weather(0, trials=2, epochs=2, seed=5)
+    done = hosts.submit("run", *storms.asked(weather), "--out", "runs/secret")
+    assert done.returncode == 0, done.stdout
+    token = (hosts.client.home / ".ray" / "auth_token").read_text()
+    assert (head.home / ".ray" / "auth_token").read_text() == token
+    assert (head.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert token not in done.stdout + done.stderr
+    for host in ("head", "worker1", "worker2"):
+        held = hosts.lab[host].run(
+            ["grep", "-rlF", token, "/tmp", "/root/fmnist-search"], timeout_seconds=60
+        )
+        assert held.stdout == ""
+    for wrong in ("RAY_AUTH_TOKEN=0123", "RAY_AUTH_MODE=disabled"):
+        command = f"{wrong} timeout 30 fmnist-cluster nodes --json"
+        refused = head.run(["bash", "-lic", command], timeout_seconds=60)
+        assert refused.returncode != 0
+        assert "10.77.0" not in refused.stdout
+    command = [f"{head.venv}/bin/python", "-c", LISTENING]
+    ports = head.run(command, timeout_seconds=30).stdout.split("\n")
+    assert "127.0.0.1 8265" in ports
+    assert [line for line in ports if line.endswith(" 8265")] == ["127.0.0.1 8265"]
+
+
 @pytest.mark.long
 def test_a_run_comes_home_and_is_never_replaced_by_another(hosts):
     done = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
@@ -259,7 +293,7 @@ def wait_for_nodes(hosts, count):
 
 
 # What a user would wait hours for.
-SHORTER = {"--trials 500": "--trials 4 --epochs 2 --retrain-epochs 1", "--trials 501": "--trials 5"}
+SHORTER = {"--trials 500": "--trials 4 --epochs 2 --retrain-epochs 1", "--trials 600": "--trials 5"}
 
 
 def documented():

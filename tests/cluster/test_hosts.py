@@ -186,6 +186,9 @@ def test_the_connection_and_then_the_driver_are_killed_and_the_run_goes_on(hosts
         time.sleep(0.2)
     kill = "kill -9 $(pgrep -f 'fmnist-search run' | head -1)"
     assert hosts.lab["head"].run(["bash", "-c", kill], timeout_seconds=20).returncode == 0
+    # A client that was switched on again, its /tmp empty, knows of no cluster until then.
+    up = hosts.run("fmnist-cluster", "up")
+    assert up.returncode == 0, up.stdout + up.stderr
     done = hosts.submit("resume", "runs/killed")
     assert done.returncode == 0, done.stdout
     found = check(hosts, "runs/killed", weather)
@@ -253,18 +256,21 @@ def test_who_has_no_token_may_do_nothing_and_it_is_in_no_log_and_no_run(hosts):
 
 @pytest.mark.long
 def test_a_run_comes_home_and_is_never_replaced_by_another(hosts):
-    done = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    weather = storms.Weather(0, trials=2, epochs=2, seed=6)
+    made = hosts.submit("run", *storms.asked(weather), "--out", "runs/made")
+    assert made.returncode == 0, made.stdout
+    done = hosts.run("fmnist-cluster", "fetch")
     assert done.returncode == 0, done.stderr
-    home = hosts.file.parents[1] / "runs" / "crash"
+    home = hosts.file.parents[1] / "runs" / "made"
     assert (home / "journal.jsonl").read_bytes() == (
-        hosts.folder("runs/crash") / "journal.jsonl"
+        hosts.folder("runs/made") / "journal.jsonl"
     ).read_bytes()
-    again = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    again = hosts.run("fmnist-cluster", "fetch", "--run", "made")
     assert again.returncode == 0, again.stderr
     (home / "journal.jsonl").write_bytes(b"another\n")
-    refused = hosts.run("fmnist-cluster", "fetch", "--run", "crash")
+    refused = hosts.run("fmnist-cluster", "fetch", "--run", "made")
     assert refused.returncode == 2
-    assert "runs/crash is another run" in refused.stderr
+    assert "runs/made is another run" in refused.stderr
     assert (home / "journal.jsonl").read_bytes() == b"another\n"
     missing = hosts.run("fmnist-cluster", "fetch", "--run", "none")
     assert missing.returncode == 2

@@ -89,9 +89,10 @@ class Stage:
         """Begin one."""
         return self.start(*SUBMIT, *arguments)
 
-    def lose_client(self) -> None:
+    def lose_client(self, running: Running) -> None:
         """Switch the client off in the middle of what it does, and on again."""
         self.client.crash()
+        running.communicate(timeout=30)
         self.client.boot()
 
     def folder(self, run: str, host: str = "head") -> Path:

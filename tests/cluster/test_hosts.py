@@ -178,7 +178,7 @@ def test_the_connection_and_then_the_driver_are_killed_and_the_run_goes_on(hosts
     wait_for_nodes(hosts, 3)
     connection = hosts.begin("run", *storms.asked(weather), "--out", "runs/killed")
     hosts.wait("runs/killed", connection, lambda events: epochs(events) >= 4)
-    hosts.lose_client()
+    hosts.lose_client(connection)
     seen = epochs(hosts.events("runs/killed"))
     deadline = time.monotonic() + 60
     while epochs(hosts.events("runs/killed")) < seen + 6:  # the search has not noticed
@@ -265,8 +265,10 @@ def test_a_run_comes_home_and_is_never_replaced_by_another(hosts):
     assert (home / "journal.jsonl").read_bytes() == (
         hosts.folder("runs/made") / "journal.jsonl"
     ).read_bytes()
+    (home / "notes.txt").write_text("my own")
     again = hosts.run("fmnist-cluster", "fetch", "--run", "made")
     assert again.returncode == 0, again.stderr
+    assert (home.parent / ".previous" / "made-1" / "notes.txt").read_text() == "my own"
     (home / "journal.jsonl").write_bytes(b"another\n")
     refused = hosts.run("fmnist-cluster", "fetch", "--run", "made")
     assert refused.returncode == 2
@@ -284,7 +286,7 @@ def test_the_head_is_lost_and_the_run_goes_on_on_another_cluster(hosts):
     driver = hosts.begin("run", *storms.asked(weather), "--out", "/shared/lost")
     hosts.wait("/shared/lost", driver, lambda events: epochs(events) >= 12)
     hosts.lab["head"].crash()
-    hosts.lose_client()
+    hosts.lose_client(driver)
     hosts.describe("worker1", "worker2")
     up = hosts.run("fmnist-cluster", "up")
     assert up.returncode == 0, up.stdout + up.stderr

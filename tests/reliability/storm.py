@@ -428,7 +428,7 @@ def _end_those_left(family: list[psutil.Process]) -> None:
     _, left = psutil.wait_procs(family, timeout=AGENTS_SECONDS)
     for one in left:
         one.kill()
-    psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
+    psutil.wait_procs(left, timeout=AGENTS_SECONDS)  # one that nobody reaps stays as a zombie
 
 
 def main() -> int:

@@ -27,7 +27,8 @@ from search.folder import MIN_FREE_BYTES, unwritable
 from search.importer import sources
 from search.plan import Plan, Problem
 from search.quiet import quiet_training
-from search.ray_cluster import cluster, on_every_node
+from search.ray_cluster import cluster
+from search.ray_nodes import on_every_node
 from search.searchers import fill
 from search.space import Kind, Parameter, Space, Values
 from search.task import Task

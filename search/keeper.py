@@ -140,7 +140,7 @@ class Place:
             return cls(folder)
         import ray
 
-        from search.ray_cluster import here
+        from search.ray_nodes import here
 
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Keeper)
         return cls(folder, actor.options(scheduling_strategy=here()).remote(folder))

@@ -9,10 +9,9 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +21,7 @@ from search.data import Data, load_data
 from search.errors import ProblemError, RayLostError, one_line
 from search.plan import Problem
 from search.quiet import silent_errors
+from search.ray_nodes import here
 
 if TYPE_CHECKING:
     import ray
@@ -58,38 +58,9 @@ ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 CONNECT_SECONDS = 10.0
 LOSSES_WITHOUT_PROGRESS = 2
-END_SECONDS = 30.0
-NODE_SECONDS = 300.0
-VMSTAT = Path("/proc/vmstat")
 # Of the Ray that this process started or joined: its process on this machine.
 _raylet: psutil.Process | None = None
 _is_own = False
-
-
-@dataclass(frozen=True)
-class Whereabouts:
-    """Where a trial is trained.
-
-    Attributes:
-        worker: Host and process id, as tables show them.
-        node: Ray's name of the node.
-        pid: The process id on that node.
-        oom_kills: How many processes that system had ended for want of memory till then.
-    """
-
-    worker: str
-    node: str
-    pid: int
-    oom_kills: int
-
-    @classmethod
-    def of_this_process(cls) -> "Whereabouts":
-        """Return where this process is."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        name = f"{socket.gethostname()}:{os.getpid()}"
-        return cls(name, node, os.getpid(), oom_kills())
 
 
 def prepare_environment(address: str | None = None) -> None:
@@ -349,151 +320,6 @@ def is_up() -> bool:
         return False
 
 
-def is_node_up(where: Whereabouts) -> bool:
-    """Tell whether a trial's node is there, so that its process alone has ended."""
-    import ray
-
-    try:
-        return any(node["NodeID"] == where.node and node["Alive"] for node in ray.nodes())
-    except ray.exceptions.RayError:
-        return False
-
-
-def here() -> Any:
-    """Return how a task or an actor is kept on the node of this process."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def nodes_up() -> list[dict[str, Any]]:
-    """Return what Ray tells of the nodes that are up."""
-    import ray
-
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def cores_here() -> int:
-    """Return the CPUs that Ray may use on the node of this process."""
-    import ray
-
-    own = ray.get_runtime_context().get_node_id()
-    return next(int(n["Resources"].get("CPU", 0)) for n in nodes_up() if n["NodeID"] == own)
-
-
-def slots(resources: Mapping[str, float]) -> int:
-    """Return how many trials there is room for at once, by what a trial takes.
-
-    Args:
-        resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
-    """
-    names = {"cpu": "CPU", "gpu": "GPU"}
-    asked = {names.get(name, name): amount for name, amount in resources.items() if amount}
-    return sum(
-        min(int(node["Resources"].get(name, 0) / amount) for name, amount in asked.items())
-        for node in nodes_up()
-    )
-
-
 def has_other_nodes() -> bool:
     """Tell whether trials may run on machines other than this one: Ray was joined, not started."""
     return not _is_own
-
-
-def oom_kills() -> int:
-    """Return how many processes this system has ended for want of memory (Linux; else 0)."""
-    try:
-        lines = VMSTAT.read_text().splitlines()
-        return next((int(n) for key, n in map(str.split, lines) if key == "oom_kill"), 0)
-    except OSError:
-        return 0
-
-
-class OutOfMemory:
-    """Tells whether a process that ended was ended by its system for want of memory.
-
-    The system counts such ends and names nobody: the first process of a node that is found ended
-    after the count has grown is taken for the one.
-    """
-
-    def __init__(self) -> None:
-        self._counted: dict[str, int] = {}
-
-    def know(self, where: Whereabouts) -> None:
-        """Take in what a node had counted when a trial began there."""
-        self._counted.setdefault(where.node, where.oom_kills)
-
-    def ended(self, where: Whereabouts) -> bool:
-        """Tell whether it was a trial's process that has been counted."""
-        counted = _on_node(where, oom_kills) or 0
-        has_grown = counted > max(self._counted[where.node], where.oom_kills)
-        self._counted[where.node] = max(counted, self._counted[where.node])
-        return has_grown
-
-
-def end_process(where: Whereabouts) -> None:
-    """End the process of a trial, whatever it is doing."""
-    _on_node(where, _kill, where.pid)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _on_node(where: Whereabouts, function: Callable[..., Result], *arguments: Any) -> Result | None:
-    """Call a function on a trial's node; None where that node does not answer."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    if where.node == ray.get_runtime_context().get_node_id():
-        return function(*arguments)
-    there = NodeAffinitySchedulingStrategy(where.node, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there)
-    try:
-        result: Result = ray.get(task.remote(*arguments), timeout=END_SECONDS)
-    except ray.exceptions.RayError:
-        return None
-    return result
-
-
-def on_this_node(error: ProblemError) -> ProblemError:
-    """Name the node, where there are several, on which a package is missing."""
-    import ray
-
-    if not isinstance(error.__cause__, ImportError) or len(ray.nodes()) < 2:
-        return error
-    named = ProblemError(f"on node {socket.gethostname()}: {error}")
-    named.__cause__ = error.__cause__
-    return named
-
-
-def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Result | str]:
-    """Call a function once on each node of the cluster.
-
-    Returns:
-        What it returned; of a node where it could not be called, why, with the node's name.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    task = ray.remote(num_cpus=0, max_retries=0)(function)
-    asked = [  # no dict: two nodes may run on one host
-        (
-            node["NodeManagerHostname"],
-            task.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(*arguments),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-    told: list[Result | str] = []
-    for host, answer in asked:
-        try:
-            told.append(ray.get(answer, timeout=NODE_SECONDS))
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            told.append(f"{host}: {one_line(cause)}")
-    return told

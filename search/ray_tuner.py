@@ -38,15 +38,8 @@ from search.importer import sources
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
 from search.plan import ASHA, Engine, Plan, Problem, Scheduler, available_cores
-from search.ray_cluster import (
-    RenewableRay,
-    Stored,
-    cluster,
-    has_other_nodes,
-    nodes_up,
-    prepare_environment,
-    slots,
-)
+from search.ray_cluster import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
+from search.ray_nodes import nodes_up, slots
 from search.recorder import Clock, later, since_now
 from search.resume import Former, read_former
 from search.run import earlier_of, ray_engine, recorded

@@ -25,7 +25,7 @@ from search.errors import TrainingError, one_line
 from search.folder import RunFolder, replace_folder, write_json
 from search.history import Objective, has_diverged
 from search.plan import Problem
-from search.ray_cluster import here
+from search.ray_nodes import here
 from search.space import Values
 from search.task import Task
 

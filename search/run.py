@@ -17,17 +17,8 @@ from search.history import History, Objective
 from search.importer import sources
 from search.journal import Journal, read
 from search.plan import Engine, Plan, Problem, available_cores
-from search.ray_cluster import (
-    RenewableRay,
-    Stored,
-    cluster,
-    cores_here,
-    fetch,
-    local_cluster,
-    nodes_up,
-    slots,
-    stored_data,
-)
+from search.ray_cluster import RenewableRay, Stored, cluster, fetch, local_cluster, stored_data
+from search.ray_nodes import cores_here, nodes_up, slots
 from search.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.resume import Changes, Former, read_former
 from search.retrain import retrain

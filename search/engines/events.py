@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from results.columns import Decision, State
-from search import ray_cluster
+from search import ray_cluster, ray_nodes
 from search.engines.asha import END, TIME_ATTR, WARM, NoStopping
 from search.engines.suggestions import AGAIN, SPACE, NotPickled
 from search.engines.verdicts import Verdicts
@@ -56,7 +56,7 @@ class Sign:
     """
 
     seen_at: float
-    where: ray_cluster.Whereabouts | None = None
+    where: ray_nodes.Whereabouts | None = None
     is_ready: bool = False
 
 
@@ -93,7 +93,7 @@ class Events(NotPickled, tune.Callback):
         self._discoveries = 0
         self._wants_discovery = True
         self._looked_at = 0.0
-        self._out_of_memory = ray_cluster.OutOfMemory()
+        self._out_of_memory = ray_nodes.OutOfMemory()
         self.session: Session | None = None
         self.error: SearchError | None = None
         self.ray_lost: str | None = None
@@ -186,7 +186,7 @@ class Events(NotPickled, tune.Callback):
             sign = self._signs.setdefault(number, Sign(0.0))
             sign.seen_at = time.monotonic()
             if STARTED in result:
-                sign.where = ray_cluster.Whereabouts(**json.loads(result[STARTED]))
+                sign.where = ray_nodes.Whereabouts(**json.loads(result[STARTED]))
                 self._out_of_memory.know(sign.where)
             elif READY in result:
                 sign.is_ready = True
@@ -244,7 +244,7 @@ class Events(NotPickled, tune.Callback):
         if where is not None and self._out_of_memory.ended(where):
             self._end_out_of_memory(number, "the system ended its process for want of memory")
             return
-        is_node_up = where is None or ray_cluster.is_node_up(where)
+        is_node_up = where is None or ray_nodes.is_node_up(where)
         if where is not None and not is_node_up:
             reason = f"the node of its process ({where.worker}) is lost"
         recorder.worker_lost(number, reason, by_trial=is_node_up and sign is not None)
@@ -280,7 +280,7 @@ class Events(NotPickled, tune.Callback):
                 assert self.session is not None
                 error = f"no epoch in {allowed:g} s: its process ({sign.where.worker}) was ended"
                 self.session.recorder.trial_ended(number, State.HUNG, error=error)
-                ray_cluster.end_process(sign.where)
+                ray_nodes.end_process(sign.where)
                 self._stopping.check_failures()
 
     def _running_numbers(self) -> list[int]:

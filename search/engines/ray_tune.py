@@ -31,13 +31,8 @@ from search.folder import RunFolder
 from search.keeper import Place
 from search.laps import BETWEEN, BUILD, DATA, IMPORT, START
 from search.plan import Plan, Scheduler
-from search.ray_cluster import (
-    ENVIRONMENT,
-    Whereabouts,
-    fetch,
-    has_other_nodes,
-    on_this_node,
-)
+from search.ray_cluster import ENVIRONMENT, fetch, has_other_nodes
+from search.ray_nodes import Whereabouts, on_this_node
 from search.session import Beginning
 from search.space import FORMER_TRIAL, Space
 from search.stopping import INTERRUPTED, Stopping

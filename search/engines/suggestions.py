@@ -9,7 +9,7 @@ from ray.tune.search import Searcher as RaySearcher
 
 from search.engines.asha import METRIC, WARM
 from search.plan import Plan
-from search.ray_cluster import slots
+from search.ray_nodes import slots
 from search.searchers import Pause
 from search.stopping import Stopping
 

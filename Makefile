@@ -14,8 +14,8 @@ NOW := $(shell date +%Y%m%d-%H%M%S)
 OUT ?= runs/wide-$(NOW)
 SEARCH_PLAN ?= --space wide --trials 24 --grace-period 1 --time-budget 300 --retrain-epochs 20
 
-# Ray opens its ports to the network of the machine. The tests get a network of their own, with
-# loopback alone, where the system allows it; when they end, every process in it ends too.
+# The tests get a network of their own, with loopback alone, where the system allows it; when they
+# end, every process in it ends too.
 # The lab of several hosts takes real root, where that is had.
 USERS := $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 ISOLATE := unshare $(USERS) --net --mount --pid --fork --mount-proc --kill-child

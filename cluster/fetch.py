@@ -3,11 +3,10 @@
 import itertools
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.hosts import REFUSED_STATUS, Ssh, check_here, refusal
+from cluster.hosts import REFUSED_STATUS, Ssh, check_here, finished, refusal
 
 RUNS = "fmnist-search/runs"
 JOURNAL = "journal.jsonl"
@@ -78,17 +77,7 @@ def _copy(ssh: Ssh, source: str, fresh: Path, known: Path) -> None:
         "rsync", "--archive", "--delete", *earlier, "--rsh", shlex.join(ssh.command()),
         f"{ssh.file.user}@{ssh.file.head}:{source}/", f"{fresh}/",
     ]  # fmt: skip
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=FETCH_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ClusterError(f"{ssh.file.head}:{source} took over {FETCH_SECONDS:g} s.") from None
+    done = finished(command, FETCH_SECONDS)
     # A search that runs removes states that rsync has seen: no harm.
     if done.returncode not in (0, VANISHED_STATUS):
         said = done.stderr.strip().splitlines() or [f"rsync ended with {done.returncode}"]

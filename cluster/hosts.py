@@ -84,19 +84,27 @@ class Ssh:
         """
         # As Ray does it, so that what is on the path there is on it here.
         shell = f"bash --login -c -i {shlex.quote(f'source ~/.bashrc; {command}')}"
-        words = [*self.command(), f"{self.file.user}@{host}", shell]
-        try:
-            return subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(words, REFUSED_STATUS, "", f"no end in {seconds} s")
+        return finished([*self.command(), f"{self.file.user}@{host}", shell], seconds)
+
+
+def finished(words: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command here, with nothing to read, and return it with what it said.
+
+    Returns:
+        The finished process; one that took longer has ssh's own status for a failure.
+    """
+    try:
+        return subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, REFUSED_STATUS, "", f"no end in {seconds:g} s")
 
 
 @dataclass(frozen=True)

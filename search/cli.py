@@ -55,6 +55,15 @@ app = typer.Typer(
 )
 
 
+Address = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS",
+        help="Ray cluster to run on: HOST:PORT, or auto for the one of this machine.",
+    ),
+]
+
+
 def _choices(choices: type[StrEnum]) -> str:
     return ", ".join(choices)
 
@@ -151,13 +160,7 @@ def run_command(
     hung_after: Annotated[
         float, typer.Option(help="Seconds without an epoch after which a trial is ended.")
     ] = HUNG_AFTER_SECONDS,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS",
-            help="Ray cluster to run on: HOST:PORT, or auto for the one of this machine.",
-        ),
-    ] = None,
+    address: Address = None,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -243,12 +246,7 @@ def doctor_command(
     direction: Annotated[str | None, typer.Option(help="max or min.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that the run would be in.")] = Path("runs"),
-    address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS", help="A Ray cluster whose every node is asked, such as auto."
-        ),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Find what would go wrong in a search: versions, disk, data, the corners of the space."""
     wrong: list[str] = []
@@ -311,13 +309,7 @@ def resume_command(
     retrain_epochs: Annotated[
         str | None, typer.Option(help="Epochs at which the best is retrained, or none.")
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS",
-            help="Ray cluster to run on: HOST:PORT, or auto for the one of this machine.",
-        ),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Go on with a run that was cut off, or extend a finished one."""
     wrong: list[str] = []

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +118,14 @@ class RunFolder:
         remove_state(self.state_file(trial))
         for left in self.checkpoints.glob(f".[0-9]*-{self.prefix(trial)}*"):
             left.unlink(missing_ok=True)
+
+    def forget_states(self, *, but: Collection[int]) -> None:
+        """Remove the states of all trials but some, and what was about to be written of them."""
+        kept = [self.prefix(trial) for trial in but]
+        for pattern in ("trial-*-state*", ".[0-9]*-trial-*"):
+            for left in self.checkpoints.glob(pattern):
+                if not any(prefix in left.name for prefix in kept):
+                    left.unlink(missing_ok=True)
 
     def forget_weights(self, trial: int) -> None:
         """Remove a trial's best weights."""

@@ -107,9 +107,8 @@ class Session:
             self.recorder.search_ended(reason)
         finally:
             self.journal.close()
-        for trial in self.recorder.history.trials.values():
-            if not trial.is_unfinished:  # a process that was cut off may have written once more
-                self.folder.forget_state(trial.trial)
+        # A process that was cut off may have written once more.
+        self.folder.forget_states(but={one.trial for one in self.recorder.history.unfinished()})
         write_outcome(self.folder, self.recorder.history)
 
 

@@ -135,9 +135,12 @@ def staged(scratch: Path, *workers: str, shared: bool = False):
 
 def epochs_on(events, host: str) -> int:
     """Count the epochs that a host has reported."""
-    return sum(
-        event["event"] == "epoch" and event["worker"].startswith(f"{host}:") for event in events
-    )
+    return sum(on(event, host) for event in events)
+
+
+def on(event: Event, host: str) -> bool:
+    """Tell whether an event is an epoch that a host has reported."""
+    return event["event"] == "epoch" and event["worker"].startswith(f"{host}:")
 
 
 def epochs(events) -> int:

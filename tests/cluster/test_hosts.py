@@ -9,7 +9,7 @@ import time
 import pytest
 import storm as storms
 from lab import Lab
-from stage import ROOT, SUBMIT, check, ended, epochs, epochs_on, staged
+from stage import ROOT, SUBMIT, check, ended, epochs, epochs_on, on, staged
 
 from fmnist_model.data import locate
 
@@ -149,6 +149,10 @@ def test_a_host_crashes_comes_back_and_is_used_again(hosts):
     assert epochs_on(found.events, "worker2") > before + 3  # it joined late, and was used
     assert epochs_on(found.events, "head") > 0
     assert epochs_on(found.events, "worker1") > 0
+    lost = next(event for event in found.events if event["event"] == "worker_lost")
+    place = found.events.index(lost)
+    seen = [event["at_seconds"] for event in found.events[:place] if on(event, "worker2")]
+    print(f"noticed {lost['at_seconds'] - seen[-1]:.0f} s after the last epoch from that host")
     print("survived: a host's crash; used: a host that joined late")
 
 
@@ -240,11 +244,16 @@ def test_who_has_no_token_may_do_nothing_and_it_is_in_no_log_and_no_run(hosts):
             ["grep", "-rlF", token, "/tmp", "/root/fmnist-search"], timeout_seconds=60
         )
         assert held.stdout == ""
+
+    def asked(setting):
+        command = f"{setting} timeout 30 fmnist-cluster nodes --json"
+        return head.run(["bash", "-lic", command], timeout_seconds=60)
+
     for wrong in ("RAY_AUTH_TOKEN=0123", "RAY_AUTH_MODE=disabled"):
-        command = f"{wrong} timeout 30 fmnist-cluster nodes --json"
-        refused = head.run(["bash", "-lic", command], timeout_seconds=60)
-        assert refused.returncode != 0
-        assert "10.77.0" not in refused.stdout
+        assert asked(wrong).returncode != 0
+        assert "10.77.0" not in asked(wrong).stdout
+    right = asked(f"RAY_AUTH_TOKEN={token.strip()}")
+    assert len(json.loads(right.stdout)) == 3, right.stderr
     listed = hosts.run("fmnist-cluster", "nodes", "cluster/onprem.yaml", "--json")
     assert len(json.loads(listed.stdout)) == 3
     command = [f"{head.venv}/bin/python", "-c", LISTENING]

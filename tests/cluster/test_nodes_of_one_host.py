@@ -32,7 +32,7 @@ cluster.shutdown()
 
 
 # In the short tier where it has to stand for the lab, whose tests show more.
-TIER = pytest.mark.long if Lab.why_not() is None else pytest.mark.usefixtures()
+pytestmark = [pytest.mark.long] if Lab.why_not() is None else []
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,6 @@ def at_once(monkeypatch):
     monkeypatch.setattr(stormy, "EPOCH_SECONDS", 0.0)
 
 
-@TIER
 def test_a_node_is_lost_in_a_search_on_two(tmp_path, commands):
     print(f"on nodes of one machine: {Lab.why_not() or 'beside the lab'}")
     weather = storms.Weather(0, trials=6, epochs=6)

@@ -497,7 +497,8 @@ def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", JOIN, address, str(Path(problems.__file__).parent)],
             cwd=tmp_path, capture_output=True, text=True,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            | {"RAY_AUTH_MODE": "token"},
             timeout=240, check=False,
         )  # fmt: skip
         assert head.poll() is None  # it was joined, not ended

@@ -64,8 +64,10 @@ test-long: TIER = long
 test-long: test
 
 # Several hosts on this machine: ray up, ray submit, a host that crashes, is cut off, joins late.
+# Where no hosts can be made it says why, and a node is lost on several nodes of this machine.
 cluster-test: TIER = "long or not long"
-cluster-test: TESTS = tests/cluster/test_hosts.py --capture=no --durations=0
+cluster-test: TESTS = tests/cluster/test_hosts.py tests/cluster/test_nodes_of_one_host.py \
+	--capture=no --durations=0
 cluster-test: PYTEST = $(BIN)/python -m pytest -m $(TIER)
 cluster-test: test
 

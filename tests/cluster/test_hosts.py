@@ -136,7 +136,7 @@ def test_a_nodes_damaged_data_file_is_named(hosts):
 
 @pytest.mark.long
 def test_a_host_crashes_comes_back_and_is_used_again(hosts):
-    weather = storms.Weather(0, trials=48, epochs=8)  # it takes a minute to be used again
+    weather = storms.Weather(0, trials=110, epochs=8)  # it takes a minute to be used again
     driver = hosts.begin("run", *storms.asked(weather), "--out", "runs/crash")
     hosts.wait("runs/crash", driver, lambda events: epochs_on(events, "worker2") >= 3)
     before = epochs_on(hosts.events("runs/crash"), "worker2")

@@ -64,7 +64,7 @@ def up_command(
         float, typer.Option(min=0, help="Seconds to wait for machines once the head is up.")
     ] = JOIN_SECONDS,
 ) -> None:
-    """Check the machines of a cluster file, start Ray on all, and count them."""
+    """Check the machines, start Ray on all, and count them."""
     _show(up(read_cluster_file(file), Console().print, join_seconds=wait))
 
 

@@ -275,14 +275,23 @@ def cluster(address: str | None, workers: int, code: Sequence[str] = ()) -> Iter
         _take_a_polite_kill_for_ctrl_c()
     except Exception as error:
         raise ProblemError(
-            f"address={address!r}: no Ray cluster can be joined there ({one_line(error)}). Start "
-            "one with `ray start --head`, or leave address out for one of this machine."
+            f"address={address!r}: no Ray cluster can be joined there ({one_line(error)}). "
+            f"{_remedy(error)}"
         ) from error
     try:
         yield
     finally:
         _raylet = None
         ray.shutdown()
+
+
+def _remedy(error: Exception) -> str:
+    if "InvalidAuthToken" in str(error.__cause__):  # as Ray 2.60 says it
+        return (
+            "It asks for a token: expected that of its machines in ~/.ray/auth_token (or "
+            "RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token."
+        )
+    return "Start one with `ray start --head`, or leave address out for one of this machine."
 
 
 def _joined_raylet() -> psutil.Process | None:

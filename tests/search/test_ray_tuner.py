@@ -494,16 +494,22 @@ def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
     )
     try:
         address = head.stdout.readline().strip()
-        done = subprocess.run(
-            [sys.executable, "-c", JOIN, address, str(Path(problems.__file__).parent)],
-            cwd=tmp_path, capture_output=True, text=True,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            | {"RAY_AUTH_MODE": "token"},
-            timeout=240, check=False,
-        )  # fmt: skip
+
+        def join(mode):
+            return subprocess.run(
+                [sys.executable, "-c", JOIN, address, str(Path(problems.__file__).parent)],
+                cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+                | {"RAY_AUTH_MODE": mode},
+            )  # fmt: skip
+
+        refused = join("disabled")
+        done = join("token")
         assert head.poll() is None  # it was joined, not ended
     finally:
         head.communicate("", timeout=60)
+    assert refused.returncode != 0
+    assert "It asks for a token: expected that of its machines" in refused.stderr
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == ["begins", "ended 0 COMPLETED", "ended 1 COMPLETED", "ends"]
     assert len(events(tmp_path / "here" / "untitled_project", "trial_ended")) == 2

@@ -154,6 +154,9 @@ def run_command(
             help="Most training lost with a worker process, or one epoch; 0: keep every epoch."
         ),
     ] = CHECKPOINT_SECONDS,
+    defaults_first: Annotated[
+        bool, typer.Option(help="Begin with the defaults that the builder declares (Ray engine).")
+    ] = True,
     scheduler: Annotated[
         str, typer.Option(help=f"What stops trials early: {_choices(Scheduler)}.")
     ] = "asha",
@@ -220,6 +223,7 @@ def run_command(
             warm_start=warm_start,
             reuse_workers=reuse_workers,
             checkpoint_seconds=checkpoint_seconds,
+            defaults_first=defaults_first,
         )
         check(plan)
     except UsageError as error:

@@ -113,6 +113,7 @@ class Plan:
         checkpoint_seconds: No more training than this, or one epoch where that is longer, is lost
             with a worker process; 0 keeps the state after every epoch.
         hung_after_seconds: A trial that reports no epoch for so long is ended; None: none is.
+        defaults_first: Whether the first trial gets the defaults that the builder declares.
         kept_weights: So many of the best trials keep their weights; None: all do.
         out: The run folder to make.
     """
@@ -138,6 +139,7 @@ class Plan:
     reuse_workers: bool = True
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     hung_after_seconds: float | None = HUNG_AFTER_SECONDS
+    defaults_first: bool = True
     kept_weights: int | None = 10
 
     @property

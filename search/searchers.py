@@ -70,27 +70,29 @@ class Searcher(ABC):
 
 
 class DrawingSearcher(Searcher):
-    """Draws positions on the axes of the space, its defaults first.
+    """Draws positions on the axes of the space.
 
     Args:
         space: The space to draw from.
         seed: Seed of the run. What trial n draws follows from (seed, n) and from the
             configurations and events before it.
+        defaults_first: Whether trial 0 gets the defaults of the space.
     """
 
-    def __init__(self, space: Space, *, seed: int) -> None:
+    def __init__(self, space: Space, *, seed: int, defaults_first: bool = True) -> None:
         super().__init__(space)
         self.seed = seed
+        self._defaults_first = defaults_first
         self._tried: set[str] = set()
 
     def propose(self, trial: int) -> Values | None:
         """Return the configuration of a trial, or None when every one has been tried.
 
-        Trial 0 gets the defaults: what the builder itself says is a good start, tried before
-        or not.
+        The defaults are what the builder itself says is a good start: trial 0 gets them, tried
+        before or not.
         """
         for collision in range(MAX_COLLISIONS + 1):
-            is_first = trial == 0 and collision == 0
+            is_first = self._defaults_first and trial == 0 and collision == 0
             values = self._defaults(trial) if is_first else self._draw(trial, collision)
             if is_first or fingerprint(values) not in self._tried:
                 self._tried.add(fingerprint(values))
@@ -137,8 +139,10 @@ class TPESearcher(DrawingSearcher):
     ``optuna.samplers.TPESampler``, Optuna 5.0.
     """
 
-    def __init__(self, space: Space, *, seed: int, objective: Objective) -> None:
-        super().__init__(space, seed=seed)
+    def __init__(
+        self, space: Space, *, seed: int, objective: Objective, defaults_first: bool = True
+    ) -> None:
+        super().__init__(space, seed=seed, defaults_first=defaults_first)
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -156,9 +156,11 @@ def write_outcome(folder: RunFolder, history: History) -> None:
 
 def make_searcher(plan: Plan, space: Space) -> Searcher:
     """Return the searcher that a plan names."""
+    seed, first = plan.problem.seed, plan.defaults_first
     if plan.engine is Engine.RAY and plan.algorithm == Algorithm.TPE:
-        return TPESearcher(space, seed=plan.problem.seed, objective=plan.problem.objective)
-    return RandomSearcher(space, seed=plan.problem.seed)
+        objective = plan.problem.objective
+        return TPESearcher(space, seed=seed, objective=objective, defaults_first=first)
+    return RandomSearcher(space, seed=seed, defaults_first=first)
 
 
 def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View) -> None:

@@ -162,6 +162,17 @@ def test_the_first_configuration_is_the_default_and_none_comes_twice(searcher):
     assert proposed == [{"rate": 0.01}, {"rate": 0.001}, None, None]
 
 
+@pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
+def test_the_first_configuration_is_drawn_where_the_defaults_are_not_asked_for(searcher):
+    space = worker.discover("problems:two_configurations")
+    kwargs = {"objective": Objective("v", "max")} if searcher is TPESearcher else {}
+    first = {
+        searcher(space, seed=seed, defaults_first=False, **kwargs).propose(0)["rate"]
+        for seed in range(40)
+    }
+    assert first == {0.01, 0.001}  # one of them alone with p < 1e-11
+
+
 def test_random_configurations_follow_from_seed_and_number():
     space = worker.discover("fmnist_model.mlp:Wide")
     one, two, other = (RandomSearcher(space, seed=seed) for seed in (5, 5, 6))

@@ -1,0 +1,474 @@
+"""The race: keras-tuner, plain Ray Tune, Optuna and this project, on one machine, in turn.
+
+Run by ``make race``. Each cell of the race, a searcher with a seed, is a process that is given the
+same data and the same seconds; then a run folder is kept of it, which ``fmnist-results`` reads like
+any other. A race that was ended goes on with the cells that are missing. Asserts nothing: it writes
+``race.csv`` and ``race.svg`` and prints the table that docs/performance.md shows.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from meter import Meter, Use
+from peers.rules import EPOCHS, PATIENCE
+
+from results import columns
+from results.columns import Decision
+from results.reading import Run, read_run
+from search.describe import describe
+from search.folder import new_run, write_json
+from search.history import History, Objective
+from search.journal import Journal
+from search.plan import Engine, Plan, Problem
+from search.recorder import Recorder
+from search.session import write_outcome
+from search.space import Space
+
+BENCHMARKS = Path(__file__).resolve().parent
+PEERS = BENCHMARKS / "peers"
+COMMAND = Path(sys.executable).parent / "fmnist-search"
+TARGETS = (0.9007, 0.9055, 0.9120)
+MARKS_SECONDS = (60, 180, 300)
+BUDGET_SECONDS = 300
+LONG_SECONDS = 600
+# Ours ends by itself; it is given time to write its tables.
+PATIENCE_SECONDS = 120
+FACTS = "race.json"
+
+
+@dataclass(frozen=True)
+class Racer:
+    """A program with its settings.
+
+    Attributes:
+        name: As the table has it.
+        space: The space that it searches.
+        words: The command, seed, seconds and files apart.
+        is_ours: Whether it is this project.
+        with_first: Whether it is given the builder's defaults as its first configuration.
+        seeds: How many seeds it is run with.
+        seconds: Its budget, from the start of its process.
+    """
+
+    name: str
+    space: str
+    words: tuple[str, ...]
+    is_ours: bool = False
+    with_first: bool = True
+    seeds: int = 3
+    seconds: int = BUDGET_SECONDS
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        parts = (*self.name.lower().split(), self.space)
+        ending = [] if self.with_first else ["drawn"]
+        ending += [f"{self.seconds}s"] if self.seconds != BUDGET_SECONDS else []
+        return "-".join((*parts, *ending))
+
+
+def _racers() -> tuple[Racer, ...]:
+    ray, optuna = ("ray_tune_peer.py",), ("optuna_peer.py",)
+    tuners = {
+        "Hyperband": "hyperband",
+        "BayesianOptimization": "bayesian",
+        "RandomSearch": "random",
+    }
+    of_keras_tuner = [
+        Racer(f"keras-tuner {name}", "published", ("keras_tuner_peer.py", "--tuner", tuner))
+        for name, tuner in tuners.items()
+    ]
+    return (
+        Racer("Ray Tune ASHA", "published", ray, seeds=5),
+        Racer("fmnist-search", "published", (), is_ours=True, seeds=5),
+        *of_keras_tuner,
+        Racer("Optuna Hyperband", "published", optuna),
+        Racer("Ray Tune ASHA", "wide", ray),
+        Racer("Optuna Hyperband", "wide", optuna),
+        Racer("fmnist-search", "wide", (), is_ours=True, seeds=5),
+        Racer("Ray Tune ASHA", "published", ray, with_first=False),
+        Racer("fmnist-search", "published", (), is_ours=True, with_first=False),
+        Racer("Ray Tune ASHA", "wide", ray, with_first=False),
+        Racer("fmnist-search", "wide", (), is_ours=True, with_first=False),
+        Racer("fmnist-search", "wide", (), is_ours=True, seeds=1, seconds=LONG_SECONDS),
+    )
+
+
+RACERS = _racers()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one cell: what the committed file holds a line of.
+
+    Attributes:
+        racer: Name of the program.
+        space: The space that it searched.
+        first: Whether it was given the first configuration.
+        seed: Of the split of the data and of everything that is drawn.
+        budget_seconds: From the start of its process.
+        curve: When the best so far rose, and to what: ``seconds:accuracy`` pairs.
+        trials: Trainings begun.
+        epochs: Epochs trained.
+        cpu_seconds: Of all its processes.
+        peak_memory_mb: Of all its processes, what they share counted once.
+    """
+
+    racer: str
+    space: str
+    first: bool
+    seed: int
+    budget_seconds: int
+    curve: tuple[tuple[float, float], ...]
+    trials: int
+    epochs: int
+    cpu_seconds: float
+    peak_memory_mb: int
+
+    @property
+    def row(self) -> tuple[str, str, bool, int]:
+        """What outcomes that differ in the seed alone share."""
+        return self.racer, self.space, self.first, self.budget_seconds
+
+    def seconds_to(self, target: float) -> float:
+        """Return when the target was reached; the budget where it was not."""
+        return next((at for at, value in self.curve if value >= target), float(self.budget_seconds))
+
+    def has_reached(self, target: float) -> bool:
+        """Tell whether the target was reached within the budget."""
+        return any(value >= target for _, value in self.curve)
+
+    def best_at(self, seconds: float) -> float | None:
+        """Return the best validation accuracy known after so many seconds."""
+        return max((value for at, value in self.curve if at <= seconds), default=None)
+
+
+def main() -> None:
+    """Run the cells that are missing, in turn; then write the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/race"))
+    parser.add_argument("--only", nargs="*", help="slugs of racers")
+    parser.add_argument("--seeds", type=int, nargs="*", help="seeds; default: all that are asked")
+    parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
+    asked = parser.parse_args()
+    if asked.show:
+        print(table(read_outcomes(asked.report / "race.csv")))
+        return
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    for racer, seed in cells(asked.only, asked.seeds):
+        if not (run_folder(asked.folder, racer, seed) / FACTS).exists():
+            run_cell(asked.folder, racer, seed)
+    outcomes = list(collected(asked.folder))
+    asked.report.mkdir(exist_ok=True)
+    write_outcomes(asked.report / "race.csv", outcomes)
+    draw(asked.report / "race.svg", outcomes)
+    print(table(outcomes))
+
+
+def cells(only: list[str] | None, seeds: list[int] | None) -> Iterator[tuple[Racer, int]]:
+    """Return racers and seeds, the seeds outermost: a slow hour of the machine hits all alike."""
+    for seed in range(max(racer.seeds for racer in RACERS)):
+        for racer in RACERS:
+            is_asked = (not only or racer.slug in only) and (not seeds or seed in seeds)
+            if seed < racer.seeds and is_asked:
+                yield racer, seed
+
+
+def run_folder(folder: Path, racer: Racer, seed: int) -> Path:
+    """Return where the run of a cell is."""
+    return folder / f"{racer.slug}-{seed}"
+
+
+def run_cell(folder: Path, racer: Racer, seed: int) -> None:
+    """Run a cell to the end of its budget and keep its run folder, with what it used."""
+    out = run_folder(folder, racer, seed)
+    scratch = folder / f".scratch-{out.name}"
+    for left in (out, scratch):  # of a race that was ended in this cell
+        shutil.rmtree(left, ignore_errors=True)
+    scratch.mkdir()
+    lines = scratch / "epochs.jsonl"
+    print(f"{time.strftime('%H:%M:%S')} {out.name}", flush=True)
+    with (scratch / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            command(racer, seed, out, scratch, lines), stdout=output, stderr=output,
+            env=os.environ | {"PYTHONPATH": str(PEERS)},
+        )  # fmt: skip
+        meter = Meter(process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(racer.seconds - (time.time() - meter.started_at))
+        use = meter.stop()
+        if racer.is_ours:
+            process.wait(PATIENCE_SECONDS)
+        meter.kill()
+        process.wait()
+    if not racer.is_ours:
+        keep_run(out, racer, seed, read_lines(lines, scratch), meter.started_at)
+    elif process.returncode:
+        raise SystemExit(f"{out.name} has failed: {scratch / 'output.txt'}")
+    write_facts(out, racer, seed, use)
+    shutil.rmtree(scratch)
+
+
+def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> list[str]:
+    """Return the words that start a racer."""
+    if racer.is_ours:
+        drawn = [] if racer.with_first else ["--no-defaults-first"]
+        return [
+            str(COMMAND), "run", "--space", racer.space, "--seed", str(seed), *drawn,
+            "--time-budget", str(racer.seconds), "--retrain-epochs", "none", "--out", str(out),
+        ]  # fmt: skip
+    script, *settings = racer.words
+    words = [sys.executable, str(PEERS / script), *settings, "--seed", str(seed)]
+    words += ["--out", str(lines.resolve()), "--folder", str(scratch.resolve())]
+    if racer.with_first:
+        words += ["--first", json.dumps(first_configuration(racer.space))]
+    if "--tuner" not in settings:
+        words += ["--space", racer.space, "--seconds", str(racer.seconds)]
+    return words
+
+
+def first_configuration(space: str) -> dict[str, Any]:
+    """Return the builder's defaults."""
+    from search.worker import discover
+
+    reference = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}[space]
+    return dict(discover(reference).defaults())
+
+
+def read_lines(lines: Path, scratch: Path) -> list[dict[str, Any]]:
+    """Return what a peer reported, in the order of time; a torn last line is left out."""
+    if not lines.exists():
+        raise SystemExit(f"a peer has reported nothing: {scratch / 'output.txt'}")
+    found = []
+    for line in lines.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return sorted(found, key=lambda line: line["at"])
+
+
+def keep_run(
+    out: Path, racer: Racer, seed: int, lines: Iterable[dict[str, Any]], started_at: float
+) -> None:
+    """Make a run folder of what a peer reported."""
+    clock = Replayed()
+    plan = Plan(
+        problem=Problem(
+            hypermodel=None,
+            data="fmnist_model.data:load_data",
+            data_dir=None,
+            space=racer.space,
+            objective=Objective("val_accuracy", "max"),
+            epochs=EPOCHS,
+            patience=PATIENCE,
+            seed=seed,
+        ),
+        engine=Engine.KERAS_TUNER,
+        algorithm=racer.name,
+        trials=None,
+        workers=1 if "keras-tuner" in racer.name else os.cpu_count() or 1,
+        grace_period=1,
+        reduction_factor=3,
+        time_budget_seconds=racer.seconds,
+        target=None,
+        retrain_epochs=(),
+        out=out,
+    )
+    with new_run(out, print) as run:
+        asked = describe(plan, Space(()))
+        asked["plan"] |= {"engine": racer.name.split(" ")[0], "algorithm": racer.name}
+        write_json(run.folder.run_file, asked)
+        journal = Journal(run.folder.journal_file)
+        recorder = Recorder(journal, History(plan.problem.objective), clock=clock)
+        recorder.search_started(run=asked)
+        numbers: dict[str, int] = {}
+        for line in lines:
+            clock.seconds = line["at"] - started_at
+            number = numbers.setdefault(line["training"], len(numbers))
+            if line["epoch"] == 0:
+                recorder.trial_started(number, line["values"])
+                continue
+            report = {name: line[name] for name in ("epoch", "epoch_seconds", "metrics")}
+            recorder.epoch(number, report, decision=Decision.CONTINUE, worker=line["training"])
+        clock.seconds = racer.seconds
+        recorder.search_ended("time budget")
+        journal.close()
+        write_outcome(run.folder, recorder.history)
+
+
+class Replayed:
+    """A clock that shows what it is set to."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
+    """Write beside a run what the race knows of it: the cell counts as run from then on."""
+    facts = {
+        "racer": racer.name,
+        "space": racer.space,
+        "first": racer.with_first,
+        "seed": seed,
+        "budget_seconds": racer.seconds,
+        "cpu_seconds": use.cpu_seconds,
+        "peak_memory_mb": use.peak_memory_bytes // 1024**2,
+        "machine": f"{os.cpu_count()} cores, {platform.platform()}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    write_json(out / FACTS, facts)
+
+
+def collected(folder: Path) -> Iterator[Outcome]:
+    """Read the cells that have been run."""
+    for racer, seed in cells(None, None):
+        path = run_folder(folder, racer, seed)
+        if (path / FACTS).exists():
+            facts = json.loads((path / FACTS).read_text())
+            names = {field.name for field in fields(Outcome)}
+            known = {name: value for name, value in facts.items() if name in names}
+            yield Outcome(**known, **_curve(read_run(path), racer.seconds))
+
+
+def _curve(run: Run, seconds: float) -> dict[str, Any]:
+    rows = [row for row in run.epochs.to_pylist() if row[columns.AT_SECONDS] <= seconds]
+    best, curve = 0.0, []
+    for row in sorted(rows, key=lambda row: row[columns.AT_SECONDS]):
+        if (row[columns.OBJECTIVE] or 0.0) > best:
+            best = row[columns.OBJECTIVE]
+            curve.append((round(row[columns.AT_SECONDS], 1), round(best, 5)))
+    return {"curve": tuple(curve), "trials": run.trials.num_rows, "epochs": len(rows)}
+
+
+def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write a line for each cell."""
+    text = io.StringIO()
+    names = [field.name for field in fields(Outcome)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for outcome in outcomes:
+        values = {name: getattr(outcome, name) for name in names}
+        values["curve"] = " ".join(f"{at}:{value}" for at, value in outcome.curve)
+        writer.writerow(values.values())
+    path.write_text(text.getvalue())
+
+
+def read_outcomes(path: Path) -> list[Outcome]:
+    """Read what ``write_outcomes`` wrote."""
+    with path.open(newline="") as file:
+        return [_outcome(line) for line in csv.DictReader(file)]
+
+
+def _outcome(line: dict[str, str]) -> Outcome:
+    pairs = (pair.split(":") for pair in line["curve"].split())
+    return Outcome(
+        racer=line["racer"],
+        space=line["space"],
+        first=line["first"] == "True",
+        seed=int(line["seed"]),
+        budget_seconds=int(line["budget_seconds"]),
+        curve=tuple((float(at), float(value)) for at, value in pairs),
+        trials=int(line["trials"]),
+        epochs=int(line["epochs"]),
+        cpu_seconds=float(line["cpu_seconds"]),
+        peak_memory_mb=int(line["peak_memory_mb"]),
+    )
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Return the Markdown table: medians over the seeds; ``of`` tells how many reached a target."""
+    heads = ["searcher", "space", "first", "seeds"]
+    heads += [f"to {target} s" for target in TARGETS]
+    heads += [f"best at {seconds} s" for seconds in MARKS_SECONDS]
+    heads += ["trials", "epochs", "CPU s", "memory MB"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for group in grouped(outcomes):
+        one = group[0]
+        name = one.racer + (f", {one.budget_seconds} s" if one.budget_seconds > 300 else "")
+        cells = [name, one.space, "given" if one.first else "drawn", str(len(group))]
+        cells += [_reached(group, target) for target in TARGETS]
+        cells += [_best(group, seconds) for seconds in MARKS_SECONDS]
+        cells += [_median(one.trials for one in group), _median(one.epochs for one in group)]
+        cells += [_median(one.cpu_seconds for one in group)]
+        cells += [_median(one.peak_memory_mb for one in group)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def grouped(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
+    """Return the outcomes of each row, in the order in which rows first come."""
+    rows: dict[Any, list[Outcome]] = {}
+    for outcome in outcomes:
+        rows.setdefault(outcome.row, []).append(outcome)
+    return list(rows.values())
+
+
+def _reached(group: list[Outcome], target: float) -> str:
+    median = statistics.median(one.seconds_to(target) for one in group)
+    reached = sum(one.has_reached(target) for one in group)
+    mark = "≥ " if median >= group[0].budget_seconds else ""
+    return f"{mark}{median:.0f} ({reached} of {len(group)})"
+
+
+def _best(group: list[Outcome], seconds: float) -> str:
+    values = [one.best_at(seconds) or 0.0 for one in group]
+    return f"{statistics.median(values):.4f}" if any(values) else "none"
+
+
+def _median(values: Iterable[float]) -> str:
+    return f"{statistics.median(values):.0f}"
+
+
+def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Draw the best so far over time: the median of the seeds and their range, a panel a space."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    groups = [group for group in grouped(outcomes) if group[0].budget_seconds == BUDGET_SECONDS]
+    spaces = list(dict.fromkeys(group[0].space for group in groups))
+    figure, axes = pyplot.subplots(1, len(spaces), figsize=(6 * len(spaces), 4.5), squeeze=False)
+    names = list(dict.fromkeys(group[0].racer for group in groups))
+    for group in groups:
+        one = group[0]
+        axis = axes[0][spaces.index(one.space)]
+        times = list(range(BUDGET_SECONDS + 1))
+        known = [[run.best_at(at) or 0.0 for run in group] for at in times]
+        color = f"C{names.index(one.racer)}"
+        axis.plot(
+            times, [statistics.median(values) for values in known], color=color,
+            linestyle="-" if one.first else ":",
+            label=one.racer + ("" if one.first else ", first drawn"),
+        )  # fmt: skip
+        if one.first:
+            low, high = map(min, known), map(max, known)
+            axis.fill_between(times, list(low), list(high), color=color, alpha=0.12, linewidth=0)
+    for axis, space in zip(axes[0], spaces, strict=True):
+        for target in TARGETS[:2]:
+            axis.axhline(target, color="grey", linewidth=0.5)
+        axis.set(xlabel="seconds from the start of the process", ylim=(0.86, 0.92), title=space)
+        axis.legend(loc="lower right", fontsize="small")
+    axes[0][0].set_ylabel("best validation accuracy so far")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,7 @@ import psutil
 
 from search.data import Data, load_data
 from search.errors import ProblemError, RayLostError, one_line
+from search.forks import fork_server
 from search.plan import Problem
 from search.quiet import silent_errors
 from search.ray_nodes import here
@@ -56,6 +57,9 @@ RAYLET_PID = "RAY_RAYLET_PID"
 # all; this makes it do as it does on Windows and macOS (ray/_private/services.py).
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
+# Those that Ray starts in advance would not be forked.
+NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
+
 CONNECT_SECONDS = 10.0
 LOSSES_WITHOUT_PROGRESS = 2
 # Of the Ray that this process started or joined: its process on this machine.
@@ -71,21 +75,26 @@ def prepare_environment(address: str | None = None) -> None:
             loopback, unless Ray was imported before; a token of this process alone guards them
             from the other users of the machine, and none is left in the user's home.
     """
-    os.environ.update(ENVIRONMENT)
-    if address is None:
-        # Ray keeps the token that it saw first: one for the life of this process.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    _set_environment(address)
     if "ray" in sys.modules:  # what is read when it is imported is settled
         return
-    if address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ |= ON_LOOPBACK
     # A driver whose parent is process 1 (in a container, under nohup) Ray 2.60 takes for the child
     # of a raylet that has ended, and ends it without a word. By this name it looks for ours.
     os.environ[RAYLET_PID] = str(os.getpid())
     import ray  # noqa: F401
 
     del os.environ[RAYLET_PID]  # Ray's own processes must look for their own
+
+
+def _set_environment(address: str | None) -> None:
+    os.environ.update(ENVIRONMENT)
+    if address is not None:
+        return
+    # Ray keeps the token that it saw first: one for the life of this process.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ |= ON_LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,9 @@ def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
     import ray
 
     load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=here())(_load)
+    if "py_executable" in ray.get_runtime_context().runtime_env:
+        # A process that is not forked: it need not wait for TensorFlow.
+        load = load.options(runtime_env={"py_executable": sys.executable})
     return Stored(*load.remote(problem, needs_test=needs_test))
 
 
@@ -196,9 +208,27 @@ class RenewableRay:
 
 
 @contextmanager
-def local_cluster(workers: int) -> Iterator[None]:
-    """Run a Ray of this machine alone, with so many slots of one CPU each."""
+def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
+    """Run a Ray of this machine alone, with so many slots of one CPU each.
+
+    Args:
+        workers: How many.
+        forks: Whether workers are forked with TensorFlow in them; they see no GPU.
+    """
+    # First of all: its import takes longest.
+    _set_environment(None)
+    with (
+        fork_server() if forks else contextlib.nullcontext() as executable,
+        _local_ray(workers, executable),
+    ):
+        yield
+
+
+@contextmanager
+def _local_ray(workers: int, executable: str | None) -> Iterator[None]:
     global _raylet, _is_own
+    if executable is not None:
+        os.environ |= NO_IDLE_WORKERS
     prepare_environment()
     import ray
 
@@ -213,6 +243,7 @@ def local_cluster(workers: int) -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
+                runtime_env={"py_executable": executable} if executable else None,
                 _temp_dir=scratch,
             )
         _raylet, _is_own = _started_raylet(), True
@@ -240,12 +271,15 @@ def _started_raylet() -> psutil.Process | None:
 
 
 @contextmanager
-def cluster(address: str | None, workers: int, code: Sequence[str] = ()) -> Iterator[None]:
+def cluster(
+    address: str | None, workers: int, code: Sequence[str] = (), *, forks: bool = False
+) -> Iterator[None]:
     """Use the Ray that is running in this process, the one at an address, or one of its own.
 
     Args:
         address: Such as ``auto`` or ``10.0.0.1:6379``; None starts a Ray of this machine.
         workers: Slots of that one.
+        forks: Whether workers of that one are forked with TensorFlow in them; they see no GPU.
         code: Packages and modules that Ray brings to every node, so that none runs older ones.
 
     Raises:
@@ -259,7 +293,7 @@ def cluster(address: str | None, workers: int, code: Sequence[str] = ()) -> Iter
         yield
         return
     if address is None:
-        with local_cluster(workers):
+        with local_cluster(workers, forks=forks):
             yield
         return
     try:

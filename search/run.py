@@ -255,7 +255,7 @@ def _run(
 def _ray(plan: Plan, view: View, *, needs_test: bool) -> RenewableRay:
     code = sources(plan.problem.hypermodel, plan.problem.data)
     return RenewableRay(
-        partial(cluster, plan.address, plan.workers, code),
+        partial(cluster, plan.address, plan.workers, code, forks="gpu" not in plan.resources),
         partial(stored_data, plan.problem, needs_test=needs_test),
         say=view.note,
     )
@@ -385,7 +385,9 @@ def _retrained_alone(
     """Retrain where there is no search before it: on this machine, on the data of the run."""
     cores = available_cores()
     alone = RenewableRay(
-        partial(local_cluster, cores), partial(stored_data, problem, needs_test=True), say=view.note
+        partial(local_cluster, cores, forks=True),
+        partial(stored_data, problem, needs_test=True),
+        say=view.note,
     )
     with alone as ray:
         check_data(found.folder, asked, str(fetch(ray.stored.digest)))

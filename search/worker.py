@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search import importer
 from search.errors import ProblemError, one_line
+from search.forks.server import FORKED, QUIET_TENSORFLOW
 from search.laps import Laps
 from search.quiet import silent_errors
 from search.space import Space
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 # Where the time of this process goes.
 LAPS = Laps.since_process_start()
-QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
@@ -34,7 +34,8 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         threads: So many may work on an operation; None: as TensorFlow decides.
         sees_gpus: Whether it may use a GPU, of which it then takes no more than it needs.
     """
-    first_time = "tensorflow" not in sys.modules
+    first_time = not has_tensorflow()
+    os.environ.pop(FORKED, None)
     os.environ.update(QUIET_TENSORFLOW)
     if first_time and not sees_gpus:
         # Hidden before the import: Keras would else choose to compile for one that it may not use.
@@ -56,6 +57,11 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         # What these made lives as long as the process: the collection before a trial leaves it out.
         gc.collect()
         gc.freeze()
+
+
+def has_tensorflow() -> bool:
+    """Tell whether TensorFlow has been set up here, if only by the trial before."""
+    return "tensorflow" in sys.modules and FORKED not in os.environ
 
 
 def start_trial(seed: int) -> None:

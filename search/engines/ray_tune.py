@@ -5,11 +5,10 @@ import json
 import logging
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from types import FrameType
@@ -56,6 +55,7 @@ def search(
     begin: Beginning,
     stopping: Stopping,
     space: Space | None = None,
+    train: Callable[..., None] | None = None,
 ) -> None:
     """Run trials until they are done or the search must stop. Ray is running already.
 
@@ -70,6 +70,7 @@ def search(
         begin: Called with the space once it is known; gives the session that stands already.
         stopping: Says when to end.
         space: The space, where the driver knows it.
+        train: What a process does of a trial; None trains it.
 
     Raises:
         RayLostError: Ray has ended under the search, which can be called again on a new one.
@@ -80,7 +81,7 @@ def search(
     scheduler = _scheduler(plan, only_decides=verdicts is not None)
     # The reference in a list: Ray refuses to put a bare one into its store.
     trainable = tune.with_parameters(
-        _train,
+        train or _train,
         task=task,
         stored=[stored],
         place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
@@ -164,7 +165,7 @@ def _train(
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
     # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
-    worker.LAPS.lap(BETWEEN if "tensorflow" in sys.modules else START)
+    worker.LAPS.lap(BETWEEN if worker.has_tensorflow() else START)
     os.environ |= ENVIRONMENT
     if WARM not in config:
         tune.report({STARTED: json.dumps(asdict(Whereabouts.of_this_process()))})

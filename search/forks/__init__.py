@@ -1,0 +1,57 @@
+"""Workers of this machine are forked of a process that imports TensorFlow while Ray starts.
+
+The import takes longest of all that a worker does before it trains, and a fork shares its memory.
+"""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Threads would not be in a fork: none may be started before it.
+WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+END_SECONDS = 10.0
+
+
+@contextmanager
+def fork_server() -> Iterator[str | None]:
+    """Run the process that workers are forked of; it ends with this one, however that ends.
+
+    Returns:
+        What Ray is to start a worker with, as its ``py_executable``; None on a system where a
+        fork of a process with TensorFlow is not known to be safe. Where the server cannot be
+        reached a worker starts as it would without it.
+    """
+    if sys.platform != "linux":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="forks-", ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(128)
+            server = subprocess.Popen(
+                [sys.executable, HERE / "server.py", str(listener.fileno())],
+                stdin=subprocess.PIPE,  # it ends when this end is closed
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                env=os.environ | WITHOUT_THREADS,
+            )
+        try:
+            # -S and -E: it needs nothing but the standard library, and is there at once.
+            yield shlex.join([sys.executable, "-S", "-E", str(HERE / "start.py"), path])
+        finally:
+            assert server.stdin is not None
+            server.stdin.close()
+            try:
+                server.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:  # it is in an import
+                server.kill()
+                server.wait()

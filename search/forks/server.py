@@ -1,0 +1,72 @@
+"""The process that workers are forked of: ``server.py LISTENING-SOCKET``.
+
+Ray itself is not imported before the fork: what its library holds from then on (Ray 2.60, with
+gRPC inside) does not work in a fork.
+"""
+
+import gc
+import json
+import os
+import random
+import runpy
+import selectors
+import signal
+import socket
+import sys
+
+# Set in a fork, whose TensorFlow is imported and has done nothing yet.
+FORKED = "FMNIST_SEARCH_FORKED"
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+
+def main() -> None:
+    """Import, then fork whenever one is asked for; return in a fork, or when the driver is gone."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
+    # No GPU: what a driver of one starts would not be in a fork.
+    os.environ |= QUIET_TENSORFLOW | {"CUDA_VISIBLE_DEVICES": "-1"}
+    import keras  # noqa: F401
+    import keras_tuner  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # what was imported stays where it is, in memory that forks share
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if sys.stdin in ready:  # closed: nothing is ever written to it
+                return
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            connection.close()
+    listener.close()
+    become_worker(connection)
+
+
+def become_worker(connection: socket.socket) -> None:
+    """Be the process that was asked for: its files, environment, folder and script."""
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    asked = json.loads(connection.makefile("rb").read())
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ |= asked["environment"] | {FORKED: "1"}
+    os.chdir(asked["folder"])
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    sys.argv = asked["words"]
+    sys.path[0] = os.path.dirname(sys.argv[0])
+    connection.sendall(b".")
+    connection.close()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

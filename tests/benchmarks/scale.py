@@ -1,0 +1,263 @@
+"""How far one driver goes: recorded learning curves, replayed by trivial trials on many slots.
+
+Run by ``make scale``. Everything is real but the training: Ray Tune's controller, our scheduler,
+searcher, recorder, journal and tables; a trial sleeps where it would train, and reports the
+recorded epochs of ``curves.csv``. Asserts nothing: it writes ``scale.csv`` and prints the table that
+docs/performance.md shows.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parent
+EPOCHS = 10
+# Seconds after which a case is given up.
+LONGEST_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is replayed.
+
+    Attributes:
+        slots: Trials at once.
+        epoch_seconds: What an epoch of the replay takes.
+        trials: How many there are.
+        algorithm: How configurations are chosen.
+        scheduler: What stops trials early.
+    """
+
+    slots: int
+    epoch_seconds: float
+    trials: int
+    algorithm: str = "tpe"
+    scheduler: str = "asha"
+
+
+# As many reports a second as 1,000 workers give with epochs of 60 s: 16.7.
+LIKE_1000_WORKERS = Case(slots=96, epoch_seconds=5.76, trials=1000)
+CASES = (
+    Case(slots=4, epoch_seconds=0.0, trials=1000, algorithm="random"),
+    Case(slots=4, epoch_seconds=0.0, trials=1000),
+    Case(slots=12, epoch_seconds=0.1, trials=500),
+    Case(slots=12, epoch_seconds=1.0, trials=200),
+    Case(slots=12, epoch_seconds=5.0, trials=60),
+    Case(slots=96, epoch_seconds=1.0, trials=1000),
+    LIKE_1000_WORKERS,
+    Case(slots=4, epoch_seconds=0.0, trials=5000, algorithm="random"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a case took.
+
+    Attributes:
+        slots: Trials at once.
+        epoch_seconds: What an epoch took.
+        trials: Trials that ended.
+        algorithm: How configurations were chosen.
+        reports: Epochs reported.
+        processes: Processes that trained.
+        seconds: From the first report to the last.
+        reports_per_second: Over that time.
+        trials_per_second: Likewise.
+        busy_share: Of the time of all slots, what was spent in epochs, in 0..1.
+        controller_cpu_share: CPU seconds of the driver a second.
+    """
+
+    slots: int
+    epoch_seconds: float
+    trials: int
+    algorithm: str
+    reports: int
+    processes: int
+    seconds: float
+    reports_per_second: float
+    trials_per_second: float
+    busy_share: float
+    controller_cpu_share: float
+
+
+def main() -> None:
+    """Replay every case, each in a process of its own, and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", type=json.loads, help="one case, as JSON: prints its figures")
+    parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    asked = parser.parse_args()
+    if asked.case:
+        print(json.dumps(asdict(replayed(Case(**asked.case)))))
+        return
+    found = []
+    for case in CASES:
+        print(f"{case}", file=sys.stderr, flush=True)
+        found.append(in_a_process(case))
+    print(f"{os.cpu_count()} cores, {platform.platform()}\n\n{table(found)}")
+    (asked.report / "scale.csv").write_text(as_csv(found))
+
+
+def in_a_process(case: Case) -> Measured:
+    """Replay a case in a process of its own."""
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, __file__, "--case", json.dumps(asdict(case))],
+        stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST_SECONDS,
+    )  # fmt: skip
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def curves() -> list[list[dict[str, float]]]:
+    """Return the metrics of each epoch of the recorded trials."""
+    recorded: dict[str, list[dict[str, float]]] = {}
+    with (BENCHMARKS / "curves.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            metrics = {name: float(line[name]) for name in line if name not in ("trial", "epoch")}
+            recorded.setdefault(line["trial"], []).append(metrics)
+    return list(recorded.values())
+
+
+def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None:
+    """Stand for the training of a trial: report recorded epochs, one after the other."""
+    from dataclasses import asdict
+
+    import ray
+    from ray import tune
+
+    from search.engines.asha import END, METRIC, TIME_ATTR, WARM
+    from search.engines.events import READY, REPORT, STARTED
+    from search.ray_nodes import Whereabouts
+
+    if WARM in config:
+        while True:  # until the scheduler stops it, by SystemExit
+            tune.report({WARM: True})
+            time.sleep(0.2)
+    told = ray.get(stored[0])
+    where = Whereabouts.of_this_process()
+    tune.report({STARTED: json.dumps(asdict(where))})
+    tune.report({READY: True})
+    curve = told["curves"][config["trial"] % len(told["curves"])]
+    for epoch, metrics in enumerate(curve[: config["epochs"]], start=1):
+        time.sleep(told["epoch_seconds"])
+        report = {"epoch": epoch, "epoch_seconds": told["epoch_seconds"], "metrics": metrics}
+        tune.report(
+            {
+                REPORT: json.dumps(report),
+                "worker": where.worker,
+                TIME_ATTR: epoch,
+                METRIC: metrics["val_accuracy"],
+            }
+        )
+    tune.report({END: json.dumps({"state": "completed", "error": None, "traceback": None,
+                                  "fatal": None, "result": None})})  # fmt: skip
+    raise SystemExit(0)
+
+
+def replayed(case: Case) -> Measured:
+    """Replay a case in this process."""
+    from search.ray_cluster import local_cluster
+
+    with tempfile.TemporaryDirectory() as scratch, local_cluster(case.slots):
+        import ray
+
+        stored = ray.put({"curves": curves(), "epoch_seconds": case.epoch_seconds})
+        cpu_before = cpu_seconds()
+        run = _search(case, stored, Path(scratch) / "run")
+        cpu = cpu_seconds() - cpu_before
+        epochs = run.epochs.to_pylist()
+        trials = run.trials.num_rows
+    times = sorted(row["at_seconds"] for row in epochs)
+    seconds = times[-1] - times[0] + case.epoch_seconds
+    return Measured(
+        slots=case.slots,
+        epoch_seconds=case.epoch_seconds,
+        trials=trials,
+        algorithm=case.algorithm,
+        reports=len(epochs),
+        processes=len({row["worker"] for row in epochs}),
+        seconds=round(seconds, 1),
+        reports_per_second=round(len(epochs) / seconds, 1),
+        trials_per_second=round(trials / seconds, 1),
+        busy_share=round(len(epochs) * case.epoch_seconds / (case.slots * seconds), 3),
+        controller_cpu_share=round(cpu / seconds, 2),
+    )
+
+
+def _search(case: Case, stored: Any, out: Path) -> Any:
+    from rich.console import Console
+
+    from results.reading import read_run
+    from search.engines import ray_tune
+    from search.folder import new_run
+    from search.history import History, Objective
+    from search.plan import Engine, Plan, Problem, Scheduler
+    from search.recorder import since_now
+    from search.session import Beginning, Session
+    from search.space import Space
+    from search.stopping import TRIALS_DONE, Stopping
+    from search.task import Task
+    from search.views import SilentView
+
+    problem = Problem(
+        hypermodel="fmnist_model.mlp:Wide", data="recorded", data_dir=None, space="wide",
+        objective=Objective("val_accuracy", "max"), epochs=EPOCHS, patience=0, seed=0,
+    )  # fmt: skip
+    plan = Plan(
+        problem=problem, engine=Engine.RAY, algorithm=case.algorithm, trials=case.trials,
+        workers=case.slots, scheduler=Scheduler(case.scheduler), grace_period=2,
+        reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=out,
+    )  # fmt: skip
+    history, clock = History(problem.objective), since_now()
+    space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
+    with new_run(out, print) as run:
+        begin = Beginning(
+            lambda space: Session.open(
+                plan, space, history, SilentView(Console()), run=run, clock=clock
+            )
+        )
+        ray_tune.search(
+            plan, Task.of(problem), stored, begin=begin,
+            stopping=Stopping(plan, history, clock), space=space, train=replay_trial,
+        )  # fmt: skip
+        assert begin.session is not None
+        begin.session.close(TRIALS_DONE)
+    return read_run(out)
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def table(found: list[Measured]) -> str:
+    """Return the Markdown table."""
+    heads = ["slots", "epoch s", "trials", "algorithm", "reports", "processes", "seconds",
+             "reports/s", "trials/s", "busy", "driver CPU"]  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    lines += ["| " + " | ".join(str(value) for value in astuple(one)) + " |" for one in found]
+    return "\n".join(lines)
+
+
+def as_csv(found: list[Measured]) -> str:
+    """Return a line for each case, with a heading."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Measured))
+    writer.writerows(astuple(one) for one in found)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # Threads would not be in a fork: none may be started before it.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-END_SECONDS = 10.0
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def fork_server() -> Iterator[str | None]:
             listener.listen(128)
             server = subprocess.Popen(
                 [sys.executable, HERE / "server.py", str(listener.fileno())],
-                stdin=subprocess.PIPE,  # it ends when this end is closed
+                stdin=subprocess.PIPE,  # closed when this process is killed
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
@@ -48,10 +47,5 @@ def fork_server() -> Iterator[str | None]:
             # -S and -E: it needs nothing but the standard library, and is there at once.
             yield shlex.join([sys.executable, "-S", "-E", str(HERE / "start.py"), path])
         finally:
-            assert server.stdin is not None
-            server.stdin.close()
-            try:
-                server.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:  # it is in an import
-                server.kill()
-                server.wait()
+            server.kill()  # what was forked of it lives on
+            server.communicate()

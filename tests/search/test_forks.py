@@ -1,0 +1,136 @@
+"""Workers forked of a process that has imported TensorFlow."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from search.forks import fork_server
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
+
+# Tells what Ray's own script would find.
+SCRIPT = """
+import json, os, random, signal, sys
+print(json.dumps({
+    "has_tensorflow": "tensorflow" in sys.modules,
+    "parent": os.getppid(),
+    "words": sys.argv,
+    "folder": os.getcwd(),
+    "setting": os.environ.get("SETTING"),
+    "path": sys.path[0],
+    "drawn": random.random(),
+    "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+}))
+print("to the other file", file=sys.stderr)
+"""
+
+
+def started(executable, script, *words, folder):
+    """Start a script as Ray starts a worker; return what it found once it has ended."""
+    return subprocess.run(
+        [*shlex.split(executable), str(script), *words], capture_output=True, text=True, check=True,
+        cwd=folder, env=os.environ | {"SETTING": "of the one who asks"}, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "a folder" / "script.py"
+    path.parent.mkdir()
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(script, tmp_path):
+    with fork_server() as executable:
+        [server] = psutil.Process().children()
+        done = [started(executable, script, "--a", "b c", folder=tmp_path) for _ in range(2)]
+        found = [json.loads(one.stdout) for one in done]
+    for one in found:
+        assert one["has_tensorflow"]
+        assert one["parent"] == server.pid
+        assert one["words"] == [str(script), "--a", "b c"]
+        assert one["folder"] == str(tmp_path)
+        assert one["setting"] == "of the one who asks"
+        assert one["path"] == str(script.parent)
+        assert one["interrupts"]
+    assert found[0]["drawn"] != found[1]["drawn"]
+    assert "to the other file" in done[0].stderr
+    assert not server.is_running()
+
+
+def test_without_the_server_a_worker_starts_by_itself(script, tmp_path):
+    with fork_server() as executable:
+        [server] = psutil.Process().children()
+        server.kill()
+        server.wait(10)
+        found = json.loads(started(executable, script, "--a", folder=tmp_path).stdout)
+    assert not found["has_tensorflow"]
+    assert found["words"] == [str(script), "--a"]
+    assert found["setting"] == "of the one who asks"
+
+
+def test_a_worker_that_waits_while_the_server_dies_starts_by_itself(script, tmp_path):
+    with fork_server() as executable:
+        [server] = psutil.Process().children()
+        server.suspend()  # it has not come as far as answering
+        waiting = subprocess.Popen(
+            [*shlex.split(executable), str(script)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1)
+        server.kill()
+        output, _ = waiting.communicate(timeout=60)
+    assert not json.loads(output)["has_tensorflow"]
+
+
+def test_the_server_ends_with_a_driver_that_is_killed():
+    code = (
+        "import psutil, sys; from search.forks import fork_server\n"
+        "with fork_server():\n"
+        "    print(psutil.Process().children()[0].pid, flush=True); sys.stdin.read()"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    server = psutil.Process(int(driver.stdout.readline()))
+    driver.send_signal(signal.SIGKILL)
+    driver.wait(10)
+    driver.stdout.close()
+    driver.stdin.close()
+    gone, _ = psutil.wait_procs([server], timeout=60)
+    assert gone or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_ray_has_its_workers_forked(commands):
+    code = (
+        "import json\n"
+        "from search.ray_cluster import local_cluster\n"
+        "with local_cluster(1, forks=True):\n"
+        "    import ray\n"
+        "    @ray.remote\n"
+        "    def look():\n"
+        "        import psutil, sys\n"
+        "        from search import worker\n"
+        "        parent = psutil.Process().parent().cmdline()\n"
+        "        was_set_up = worker.has_tensorflow()\n"
+        "        worker.set_up(threads=1, sees_gpus=False)\n"
+        "        import tensorflow as tf\n"
+        "        three = float(tf.reduce_sum(tf.ones(3)))\n"
+        "        threads = tf.config.threading.get_intra_op_parallelism_threads()\n"
+        "        return parent, was_set_up, worker.has_tensorflow(), three, threads\n"
+        "    print(json.dumps(ray.get(look.remote(), timeout=200)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    parent, was_set_up, is_set_up, three, threads = json.loads(done.stdout.splitlines()[-1])
+    assert "server.py" in " ".join(parent)
+    assert (was_set_up, is_set_up, three, threads) == (False, True, 3.0, 1)

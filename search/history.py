@@ -144,6 +144,7 @@ class History:
         self.judged: list[EpochRecord] = []
         self.ended_seconds: float | None = None
         self.end_reason: str | None = None
+        self._next = 0
 
     @classmethod
     def replay(cls, objective: Objective, events: Iterable[Event]) -> "History":
@@ -190,7 +191,9 @@ class History:
     def next_trial(self) -> int:
         """Number of the trial that is to start next."""
         # One of which the journal lost the start leaves a gap, and is trained again.
-        return next(n for n in range(len(self.trials) + 1) if n not in self.trials)
+        while self._next in self.trials:
+            self._next += 1
+        return self._next
 
     def running(self) -> list[TrialRecord]:
         """Return the trials that have started and not ended."""
@@ -200,9 +203,14 @@ class History:
         """Return the trials that there is more of to train."""
         return [trial for trial in self.trials.values() if trial.is_unfinished]
 
-    def ranked(self) -> list[TrialRecord]:
-        """Return the trials that reported a value, best first; of equals the earlier first."""
-        with_value = [trial for trial in self.trials.values() if trial.best is not None]
+    def ranked(self, among: Iterable[int] | None = None) -> list[TrialRecord]:
+        """Return the trials that reported a value, best first; of equals the earlier first.
+
+        Args:
+            among: Numbers of the trials that are asked for; None: all.
+        """
+        asked = (self.trials[number] for number in (self.trials if among is None else among))
+        with_value = [trial for trial in asked if trial.best is not None]
         sign = -1.0 if self.objective.mode == "max" else 1.0
         return sorted(with_value, key=lambda trial: (sign * _finite_best(trial), trial.trial))
 

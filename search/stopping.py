@@ -66,14 +66,17 @@ class Stopping:
 
     def check_failures(self) -> None:
         """End the search when its trials fail so that going on makes no sense."""
-        # In the order in which they ended, as keras-tuner 1.4.8 counts.
+        limit = self._max_consecutive_failed_trials
+        if limit is not None:
+            self._check_last(self._ended(), limit)
+        elif self._history.best is None:
+            self._check_first(self._ended())
+
+    def _ended(self) -> list[TrialRecord]:
+        """Return the trials in the order in which they ended, as keras-tuner 1.4.8 counts."""
         trials = self._history.trials.values()
         ended = [trial for trial in trials if trial.state is not State.RUNNING]
-        ended.sort(key=lambda trial: (trial.ended_seconds or 0.0, trial.trial))
-        if self._max_consecutive_failed_trials is None:
-            self._check_first(ended)
-        else:
-            self._check_last(ended, self._max_consecutive_failed_trials)
+        return sorted(ended, key=lambda trial: (trial.ended_seconds or 0.0, trial.trial))
 
     def _check_first(self, ended: list[TrialRecord]) -> None:
         # One that diverged says nothing of the others.
@@ -81,7 +84,7 @@ class Stopping:
         needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
         if any(trial.trial < needed for trial in self._history.running()):
             return  # one that fails is soon done: the others are waited for
-        if self._history.best is None and len(ended) >= needed and _all_the_same(errors):
+        if len(ended) >= needed and _all_the_same(errors):
             self.fail(
                 AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")
             )

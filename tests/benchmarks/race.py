@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,7 @@ def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> l
     return words
 
 
+@lru_cache
 def first_configuration(space: str) -> dict[str, Any]:
     """Return the builder's defaults."""
     from search.worker import discover

@@ -1,6 +1,7 @@
 """What every peer has in common: the model of a configuration, its training, a record of epochs."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -63,9 +64,10 @@ class Reports(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.monotonic() - self._began
-        self._write(epoch=epoch + 1, epoch_seconds=seconds, metrics=dict(logs or {}))
+        finite = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        self._write(epoch=epoch + 1, epoch_seconds=seconds, metrics=finite)
 
     def _write(self, **fields: Any) -> None:
         line = {"training": self._training, "values": self._values, "at": time.time(), **fields}

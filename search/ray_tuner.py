@@ -227,6 +227,7 @@ class RayTuner(MendedTuner):
                     self._address,
                     available_cores(),
                     sources(getattr(self.hypermodel.build, "__module__", None)),
+                    forks="gpu" not in self._settings.resources,
                 ),
                 partial(_stored, carried),
                 say=view.note,

@@ -20,7 +20,7 @@ WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 @contextmanager
 def fork_server() -> Iterator[str | None]:
-    """Run the process that workers are forked of; it ends with this one, however that ends.
+    """Run the process that workers are forked of; all end with this one, however that ends.
 
     Returns:
         What Ray is to start a worker with, as its ``py_executable``; None on a system where a
@@ -47,5 +47,5 @@ def fork_server() -> Iterator[str | None]:
             # -S and -E: it needs nothing but the standard library, and is there at once.
             yield shlex.join([sys.executable, "-S", "-E", str(HERE / "start.py"), path])
         finally:
-            server.kill()  # what was forked of it lives on
-            server.communicate()
+            server.kill()
+            server.communicate()  # closes the pipe: what was forked ends too

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 
 # Set in a fork, whose TensorFlow is imported and has done nothing yet.
 FORKED = "FMNIST_SEARCH_FORKED"
@@ -49,6 +50,7 @@ def main() -> None:
 
 def become_worker(connection: socket.socket) -> None:
     """Be the process that was asked for: its files, environment, folder and script."""
+    threading.Thread(target=_end_with_the_driver, args=[os.dup(0)], daemon=True).start()
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     asked = json.loads(connection.makefile("rb").read())
     for number, file in enumerate(files):
@@ -66,6 +68,12 @@ def become_worker(connection: socket.socket) -> None:
     connection.sendall(b".")
     connection.close()
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _end_with_the_driver(pipe: int) -> None:
+    # Of Ray's workers (2.60) some stay for ever where a driver or a raylet was killed.
+    os.read(pipe, 1)  # nothing is written to it: it ends when the driver does
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -90,22 +90,25 @@ def test_a_worker_that_waits_while_the_server_dies_starts_by_itself(script, tmp_
     assert not json.loads(output)["has_tensorflow"]
 
 
-def test_the_server_ends_with_a_driver_that_is_killed():
+def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     code = (
-        "import psutil, sys; from search.forks import fork_server\n"
-        "with fork_server():\n"
-        "    print(psutil.Process().children()[0].pid, flush=True); sys.stdin.read()"
+        "import psutil, shlex, subprocess, sys; from search.forks import fork_server\n"
+        "with fork_server() as executable:\n"
+        "    print(psutil.Process().children()[0].pid, flush=True)\n"
+        "    subprocess.run([*shlex.split(executable), sys.argv[1]]); sys.stdin.read()"
     )
     driver = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    server = psutil.Process(int(driver.stdout.readline()))
+        [sys.executable, "-c", code, str(script)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    processes = [psutil.Process(int(driver.stdout.readline())) for _ in range(2)]
     driver.send_signal(signal.SIGKILL)
-    driver.wait(10)
-    driver.stdout.close()
-    driver.stdin.close()
-    gone, _ = psutil.wait_procs([server], timeout=60)
-    assert gone or server.status() == psutil.STATUS_ZOMBIE
+    driver.communicate(timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    # Under a first process that reaps none, what has ended stays on the list.
+    assert all(one.status() == psutil.STATUS_ZOMBIE for one in alive)
 
 
 def test_ray_has_its_workers_forked(commands):

@@ -4,17 +4,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psutil
-
 from results.columns import Decision, State
 from search.history import History
 from search.journal import Event, Journal
+from search.laps import process_start
 from search.space import Values
 
 Listener = Callable[[Event], None]
 Clock = Callable[[], float]
-# From here on by a clock that nobody sets back.
-_STARTED = time.monotonic() - (time.time() - psutil.Process().create_time())
+_STARTED = process_start()
 
 
 def seconds_since_process_start() -> float:

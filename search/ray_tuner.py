@@ -241,8 +241,8 @@ class RayTuner(MendedTuner):
                 "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
             )
             view.note(
-                f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once (their "
-                "processes take about 20 seconds to start)"
+                f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once "
+                "(training begins in 15 to 30 s)"
             )
             self.on_search_begin()
             self._run(

@@ -4,6 +4,9 @@
 # make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
 # make storm   kills the processes of two searches a hundred times, and says what that cost
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone
+# make race    this project beside keras-tuner, Ray Tune and Optuna, on the same seconds
+# make scale   how many workers one driver serves
+# make settings  which settings of ASHA and TPE find more
 # make check   style and types
 
 PYTHON ?= python3
@@ -12,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 OUT ?= runs/wide-$(NOW)
-SEARCH_PLAN ?= --space wide --trials 24 --grace-period 1 --time-budget 300 --retrain-epochs 20
+SEARCH_PLAN ?= --space wide --trials 24 --time-budget 300 --retrain-epochs 20
 
 # The tests get a network of their own, with loopback alone, where the system allows it; when they
 # end, every process in it ends too.
@@ -25,7 +28,8 @@ ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search lab test test-long cluster-test storm check bench benchmark lock clean
+.PHONY: setup data search lab test test-long cluster-test storm check bench race scale settings lock \
+	clean
 
 setup: $(INSTALLED)
 
@@ -88,9 +92,17 @@ check: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# Seconds to the published validation accuracy, for three seeds; asserts nothing.
-benchmark: data
-	@$(BIN)/python tests/benchmarks/time_to_target.py
+# Four hours; a race that was cut short goes on with what is missing. RACE=--show prints the table.
+race: data
+	@$(BIN)/python tests/benchmarks/race.py $(RACE)
+
+# Recorded learning curves, replayed to the real driver on many slots.
+scale: setup
+	@$(BIN)/python tests/benchmarks/scale.py
+
+# Simulated searches: which settings of ASHA and TPE find more.
+settings: setup
+	@$(BIN)/python tests/benchmarks/settings.py
 
 # Needs uv (https://docs.astral.sh/uv); the lock names no index, so that any will do.
 lock:

@@ -82,7 +82,7 @@ class Wide(kt.HyperModel):
 
     def declare_hyperparameters(self, hp: kt.HyperParameters) -> None:
         """Declare what ``fit`` reads, so that it is known before the first model is trained."""
-        hp.Choice("batch_size", list(BATCH_SIZES), default=192)
+        hp.Choice("batch_size", list(BATCH_SIZES), default=128)
         hp.Choice("schedule", ["constant", "cosine"], default="cosine")
 
     def build(self, hp: kt.HyperParameters) -> keras.Sequential:
@@ -94,7 +94,7 @@ class Wide(kt.HyperModel):
             l2 = hp.Float("l2", 1e-6, 1e-3, sampling="log", default=1e-5)
         return build_mlp(
             hidden_layers=hidden_layers,
-            neurons=hp.Int("neurons", 64, 1024, sampling="log", default=320),
+            neurons=hp.Int("neurons", 64, 1024, sampling="log", default=256),
             activation=hp.Choice("activation", ["relu", "tanh"]),
             optimizer=optimizer,
             dropout=hp.Float("dropout", 0.0, 0.5, default=0.05),

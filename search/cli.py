@@ -105,9 +105,7 @@ def run_command(
         str | None,
         typer.Option(help=f"How configurations are chosen: {_choices(Algorithm)}. Default: tpe."),
     ] = None,
-    grace_period: Annotated[
-        int | None, typer.Option(help="ASHA: epochs every trial may train. Default: 2.")
-    ] = None,
+    grace_period: Annotated[int, typer.Option(help="ASHA: epochs every trial may train.")] = 1,
     reduction_factor: Annotated[
         float, typer.Option(help="ASHA: about one trial in so many passes a rung.")
     ] = 3.0,
@@ -214,7 +212,7 @@ def run_command(
             address=address,
             scheduler=chosen_scheduler,
             hung_after_seconds=hung_after,
-            grace_period=min(2, max(epochs, 1)) if grace_period is None else grace_period,
+            grace_period=grace_period,
             reduction_factor=reduction_factor,
             time_budget_seconds=time_budget,
             target=target,

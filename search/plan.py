@@ -46,7 +46,7 @@ class ASHA:
         reduction_factor: About one trial in so many passes a rung; more than 1.
     """
 
-    grace_period: int = 2
+    grace_period: int = 1
     reduction_factor: float = 3.0
 
 

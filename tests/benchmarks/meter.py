@@ -34,7 +34,6 @@ class Meter:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._root = psutil.Process(process.pid)
-        self.started_at = self._root.create_time()
         self._cpu: dict[tuple[int, float], float] = {}
         self._known: dict[int, psutil.Process] = {process.pid: self._root}
         self._peak = 0

@@ -205,20 +205,21 @@ def run_cell(folder: Path, racer: Racer, seed: int) -> None:
     lines = scratch / "epochs.jsonl"
     print(f"{time.strftime('%H:%M:%S')} {out.name}", flush=True)
     with (scratch / "output.txt").open("wb") as output:
+        started_at = time.time()
         process = subprocess.Popen(
             command(racer, seed, out, scratch, lines), stdout=output, stderr=output,
             env=os.environ | {"PYTHONPATH": str(PEERS)},
         )  # fmt: skip
         meter = Meter(process)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(racer.seconds - (time.time() - meter.started_at))
+            process.wait(racer.seconds - (time.time() - started_at))
         use = meter.stop()
         if racer.is_ours:
             process.wait(PATIENCE_SECONDS)
         meter.kill()
         process.wait()
     if not racer.is_ours:
-        keep_run(out, racer, seed, read_lines(lines, scratch), meter.started_at)
+        keep_run(out, racer, seed, read_lines(lines, scratch), started_at)
     elif process.returncode:
         raise SystemExit(f"{out.name} has failed: {scratch / 'output.txt'}")
     write_facts(out, racer, seed, use)

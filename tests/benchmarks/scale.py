@@ -2,7 +2,7 @@
 
 Run by ``make scale``. Everything is real but the training: Ray Tune's controller, our scheduler,
 searcher, recorder, journal and tables; a trial sleeps where it would train, and reports the
-recorded epochs of ``curves.csv``. Asserts nothing: it writes ``scale.csv`` and prints the table that
+recorded epochs of ``curves.jsonl``. Asserts nothing: it writes ``scale.csv`` and prints the table that
 docs/performance.md shows.
 """
 
@@ -120,12 +120,8 @@ def in_a_process(case: Case) -> Measured:
 
 def curves() -> list[list[dict[str, float]]]:
     """Return the metrics of each epoch of the recorded trials."""
-    recorded: dict[str, list[dict[str, float]]] = {}
-    with (BENCHMARKS / "curves.csv").open(newline="") as file:
-        for line in csv.DictReader(file):
-            metrics = {name: float(line[name]) for name in line if name not in ("trial", "epoch")}
-            recorded.setdefault(line["trial"], []).append(metrics)
-    return list(recorded.values())
+    lines = (BENCHMARKS / "curves.jsonl").read_text().splitlines()
+    return [[epoch["metrics"] for epoch in json.loads(line)["epochs"]] for line in lines]
 
 
 def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None:
@@ -215,7 +211,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     )  # fmt: skip
     plan = Plan(
         problem=problem, engine=Engine.RAY, algorithm=case.algorithm, trials=case.trials,
-        workers=case.slots, scheduler=Scheduler(case.scheduler), grace_period=2,
+        workers=case.slots, scheduler=Scheduler(case.scheduler), grace_period=1,
         reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=out,
     )  # fmt: skip
     history, clock = History(problem.objective), since_now()

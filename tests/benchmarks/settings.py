@@ -1,0 +1,268 @@
+"""Which settings of ASHA and TPE find more in the same time: searches replayed on recorded trials.
+
+Run by ``make settings``. ``curves.jsonl`` holds configurations of the ``wide`` space that were
+trained to the end on five splits that the race does not use: twelve drawn at random on each, and
+candidates for the first configuration on all five. Simulated searches with our own scheduler and
+searchers ask a model of them (a Gaussian process) what an epoch of a configuration gives and takes.
+Asserts nothing: it prints the tables of docs/performance.md.
+"""
+
+import argparse
+import heapq
+import json
+import math
+import statistics
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold, cross_val_predict
+
+from results.columns import Decision, State
+from search.engines.asha import Asha, NoStopping
+from search.history import Objective
+from search.searchers import DrawingSearcher, RandomSearcher, TPESearcher
+from search.space import Parameter, Space, Values, fingerprint
+
+BENCHMARKS = Path(__file__).resolve().parent
+OBJECTIVE = Objective("val_accuracy", "max")
+EPOCHS = 10
+SLOTS = 2
+# Between two trials of a slot, as measured: what was left is cleared, a model is built and traced.
+BETWEEN_SECONDS = 0.7
+# Of search, which begins about 15 s after the process.
+MARKS_SECONDS = (45, 165, 285)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A configuration that was trained to its end.
+
+    Attributes:
+        seed: Of the split.
+        values: The configuration.
+        accuracies: Validation accuracy after each epoch.
+        epoch_seconds: Median of an epoch.
+    """
+
+    seed: int
+    values: Values
+    accuracies: tuple[float, ...]
+    epoch_seconds: float
+
+
+def recorded() -> list[Recorded]:
+    """Read the recorded trials."""
+    found = []
+    for line in (BENCHMARKS / "curves.jsonl").read_text().splitlines():
+        trial = json.loads(line)
+        epochs = trial["epochs"]
+        accuracies = [epoch["metrics"]["val_accuracy"] or 0.0 for epoch in epochs]
+        # One that was stopped for its patience stays what it was.
+        accuracies += accuracies[-1:] * (EPOCHS - len(accuracies))
+        seconds = statistics.median(epoch["epoch_seconds"] for epoch in epochs)
+        found.append(Recorded(trial["seed"], trial["values"], tuple(accuracies), seconds))
+    return found
+
+
+class Surrogate:
+    """Foretells what a configuration gives and takes.
+
+    Args:
+        space: Says where a value lies.
+        trials: What it learns from.
+    """
+
+    def __init__(self, space: Space, trials: Sequence[Recorded]) -> None:
+        self._space = space
+        level = _levels(trials)
+        self._inputs = np.array([self._position(one.values) for one in trials])
+        # The last 1 % of accuracy is what is searched for: a logarithm gives it its weight.
+        self._outputs = np.array(
+            [
+                [level[one.seed] - math.log(1.0 - a) for a in one.accuracies]
+                + [math.log(one.epoch_seconds)]
+                for one in trials
+            ]
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # an axis that does not matter
+            self._model = self._new().fit(self._inputs, self._outputs)
+
+    def __call__(self, values: Values) -> tuple[list[float], float]:
+        """Return the accuracies of all epochs and the seconds of one."""
+        *logs, seconds = self._model.predict([self._position(values)])[0]
+        return [1.0 - math.exp(-log) for log in logs], math.exp(seconds)
+
+    def rank_correlation(self) -> float:
+        """Return Spearman's correlation of foretold and found, in ten-fold cross-validation."""
+        from scipy.stats import spearmanr
+
+        folds = KFold(10, shuffle=True, random_state=0)
+        model = self._new().set_params(kernel=self._model.kernel_, optimizer=None)
+        foretold = cross_val_predict(model, self._inputs, self._outputs, cv=folds)
+        return float(spearmanr(foretold[:, EPOCHS - 1], self._outputs[:, EPOCHS - 1]).statistic)
+
+    def _new(self) -> GaussianProcessRegressor:
+        axes = [1.0] * len(self._space.parameters)
+        kernel = ConstantKernel() * Matern(axes, nu=2.5, length_scale_bounds=(0.2, 20))
+        return GaussianProcessRegressor(
+            kernel + WhiteKernel(0.1), normalize_y=True, n_restarts_optimizer=2, random_state=0
+        )
+
+    def _position(self, values: Values) -> list[float]:
+        return [
+            _share(parameter, values[parameter.name]) if parameter.name in values else 0.5
+            for parameter in self._space
+        ]
+
+
+def _share(parameter: Parameter, value: Any) -> float:
+    """Return where a value lies on its axis, in 0..1."""
+    position = float(parameter.position_of(value))
+    return position if parameter.size is None else position / (parameter.size - 1)
+
+
+def _levels(trials: Sequence[Recorded]) -> dict[int, float]:
+    """Return how much harder than the mean each split is, by what was trained on all of them."""
+    gains: dict[str, dict[int, float]] = {}
+    for one in trials:
+        gains.setdefault(fingerprint(one.values), {})[one.seed] = -math.log(1 - one.accuracies[-1])
+    splits = {one.seed for one in trials}
+    common = [gain for gain in gains.values() if set(gain) == splits]
+    means = {seed: statistics.mean(gain[seed] for gain in common) for seed in splits}
+    return {seed: statistics.mean(means.values()) - mean for seed, mean in means.items()}
+
+
+def simulate(
+    scheduler: NoStopping, searcher: DrawingSearcher, surrogate: Callable[..., Any]
+) -> list[tuple[float, float]]:
+    """Search for as long as the last mark; return when the best rose, and to what."""
+    numbers = iter(range(10_000))
+    best: list[tuple[float, float]] = []
+    ends: list[tuple[float, int, int, int, list[float], float]] = []
+
+    def begin(now: float, slot: int) -> None:
+        trial = next(numbers)
+        values = searcher.propose(trial)
+        accuracies, seconds = surrogate(values)
+        heapq.heappush(ends, (now + seconds, slot, trial, 1, accuracies, seconds))
+
+    for slot in range(SLOTS):
+        begin(0.0, slot)
+    while ends[0][0] <= MARKS_SECONDS[-1]:
+        now, slot, trial, epoch, accuracies, seconds = heapq.heappop(ends)
+        value = accuracies[epoch - 1]
+        if not best or value > best[-1][1]:
+            best.append((now, value))
+        decision = scheduler.judge(trial, epoch, value, last_epoch=EPOCHS)
+        told = {"event": "epoch", "trial": trial, "epoch": epoch, "decision": decision}
+        searcher.observe(told | {"metrics": {OBJECTIVE.name: value}})
+        if decision is Decision.CONTINUE and epoch < EPOCHS:
+            heapq.heappush(ends, (now + seconds, slot, trial, epoch + 1, accuracies, seconds))
+            continue
+        if decision is Decision.CONTINUE:
+            score = max(accuracies)
+            ended = {"event": "trial_ended", "trial": trial, "state": State.COMPLETED}
+            searcher.observe(ended | {"score": score})
+        begin(now + BETWEEN_SECONDS, slot)
+    return best
+
+
+def _asha(grace_period: int, reduction_factor: float) -> Asha:
+    return Asha(
+        mode="max", max_epochs=EPOCHS, grace_period=grace_period, reduction_factor=reduction_factor
+    )
+
+
+class StopsAreEnds(TPESearcher):
+    """Is told of a stopped trial as Ray Tune 2.60 tells Optuna: complete, with its early value."""
+
+    def _tell(self, trial: int, state: State, score: float | None) -> None:
+        super()._tell(trial, State.COMPLETED if state is State.STOPPED else state, score)
+
+
+class BlindToRunning(TPESearcher):
+    """Does not know which configurations are being tried."""
+
+    sampler_settings = TPESearcher.sampler_settings | {"constant_liar": False}
+
+
+class EachForItself(TPESearcher):
+    """Takes parameters for independent of each other: Optuna's default."""
+
+    sampler_settings = TPESearcher.sampler_settings | {"multivariate": False, "group": False}
+
+
+class SoonerTPE(TPESearcher):
+    """Draws at random five times, rather than ten, before it uses what it has seen."""
+
+    sampler_settings = TPESearcher.sampler_settings | {"n_startup_trials": 5}
+
+
+class LaterTPE(TPESearcher):
+    """Draws at random twenty times before it uses what it has seen."""
+
+    sampler_settings = TPESearcher.sampler_settings | {"n_startup_trials": 20}
+
+
+SEARCHERS: dict[str, type[TPESearcher]] = {
+    "TPE": TPESearcher,
+    "TPE, a stop told as an end": StopsAreEnds,
+    "TPE, blind to running trials": BlindToRunning,
+    "TPE, each parameter for itself": EachForItself,
+    "TPE, 5 drawn at first": SoonerTPE,
+    "TPE, 20 drawn at first": LaterTPE,
+}
+
+
+def schedulers() -> Iterator[tuple[str, Callable[[], NoStopping]]]:
+    """Return what stops trials early, by name."""
+    yield "none", NoStopping
+    for grace in (1, 2, 3):
+        for factor in (2, 3, 4):
+            yield f"ASHA, {grace} epochs, factor {factor}", lambda g=grace, f=factor: _asha(g, f)
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="simulated searches of each kind")
+    parser.add_argument("--first", action=argparse.BooleanOptionalAction, default=True)
+    asked = parser.parse_args()
+    space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
+    surrogate = Surrogate(space, recorded())
+    print(f"rank correlation of the model, cross-validated: {surrogate.rank_correlation():.2f}\n")
+
+    def searched(new: Callable[..., DrawingSearcher], scheduler: Callable[[], NoStopping]) -> str:
+        found = [
+            simulate(scheduler(), new(space, seed=seed, defaults_first=asked.first), surrogate)
+            for seed in range(asked.seeds)
+        ]
+        return " | ".join(_mark(found, seconds) for seconds in MARKS_SECONDS)
+
+    marks = " | ".join(f"best at {seconds} s" for seconds in MARKS_SECONDS)
+    print(f"| searcher | early stopping | {marks} |\n|{' --- |' * (2 + len(MARKS_SECONDS))}")
+    for name, scheduler in schedulers():
+        print(f"| random | {name} | {searched(RandomSearcher, scheduler)} |", flush=True)
+    tpe = lambda kind: lambda *a, **k: kind(*a, objective=OBJECTIVE, **k)  # noqa: E731
+    for name, kind in SEARCHERS.items():
+        for grace in (1, 2):
+            row = searched(tpe(kind), lambda g=grace: _asha(g, 3))
+            print(f"| {name} | ASHA, {grace} epochs, factor 3 | {row} |", flush=True)
+
+
+def _mark(found: list[list[tuple[float, float]]], seconds: float) -> str:
+    best = [max((value for at, value in one if at <= seconds), default=0.0) for one in found]
+    error = statistics.stdev(best) / math.sqrt(len(best))
+    return f"{statistics.mean(best):.4f} ± {error:.4f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -141,8 +141,6 @@ class TPESearcher(DrawingSearcher):
 
     # Chosen by measurement: docs/performance.md.
     sampler_settings: ClassVar[dict[str, Any]] = {
-        "multivariate": True,
-        "group": True,
         "constant_liar": True,
     }
 
@@ -152,11 +150,15 @@ class TPESearcher(DrawingSearcher):
         super().__init__(space, seed=seed, defaults_first=defaults_first)
         import optuna
 
+        from search.study_memory import ThinnedStorage
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         direction = "maximize" if objective.mode == "max" else "minimize"
         self._optuna = optuna
         self._objective = objective
-        self._study = optuna.create_study(direction=direction)
+        self._study = optuna.create_study(
+            direction=direction, storage=ThinnedStorage(objective.mode)
+        )
         self._asked: dict[int, optuna.trial.Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 

@@ -33,7 +33,6 @@ from search.space import Parameter, Space, Values, fingerprint
 BENCHMARKS = Path(__file__).resolve().parent
 OBJECTIVE = Objective("val_accuracy", "max")
 EPOCHS = 10
-SLOTS = 2
 # Between two trials of a slot, as measured: what was left is cleared, a model is built and traced.
 BETWEEN_SECONDS = 0.7
 # Of search, which begins about 15 s after the process.
@@ -141,7 +140,10 @@ def _levels(trials: Sequence[Recorded]) -> dict[int, float]:
 
 
 def simulate(
-    scheduler: NoStopping, searcher: DrawingSearcher, surrogate: Callable[..., Any]
+    scheduler: NoStopping,
+    searcher: DrawingSearcher,
+    surrogate: Callable[..., Any],
+    slots: int,
 ) -> list[tuple[float, float]]:
     """Search for as long as the last mark; return when the best rose, and to what."""
     numbers = iter(range(10_000))
@@ -154,7 +156,7 @@ def simulate(
         accuracies, seconds = surrogate(values)
         heapq.heappush(ends, (now + seconds, slot, trial, 1, accuracies, seconds))
 
-    for slot in range(SLOTS):
+    for slot in range(slots):
         begin(0.0, slot)
     while ends[0][0] <= MARKS_SECONDS[-1]:
         now, slot, trial, epoch, accuracies, seconds = heapq.heappop(ends)
@@ -194,10 +196,10 @@ class BlindToRunning(TPESearcher):
     sampler_settings = TPESearcher.sampler_settings | {"constant_liar": False}
 
 
-class EachForItself(TPESearcher):
-    """Takes parameters for independent of each other: Optuna's default."""
+class Together(TPESearcher):
+    """Takes into account which values go well together."""
 
-    sampler_settings = TPESearcher.sampler_settings | {"multivariate": False, "group": False}
+    sampler_settings = TPESearcher.sampler_settings | {"multivariate": True, "group": True}
 
 
 class SoonerTPE(TPESearcher):
@@ -216,7 +218,7 @@ SEARCHERS: dict[str, type[TPESearcher]] = {
     "TPE": TPESearcher,
     "TPE, a stop told as an end": StopsAreEnds,
     "TPE, blind to running trials": BlindToRunning,
-    "TPE, each parameter for itself": EachForItself,
+    "TPE, multivariate and grouped": Together,
     "TPE, 5 drawn at first": SoonerTPE,
     "TPE, 20 drawn at first": LaterTPE,
 }
@@ -234,6 +236,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="simulated searches of each kind")
+    parser.add_argument("--slots", type=int, default=2, help="trials at once")
     parser.add_argument("--first", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
     space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
@@ -242,7 +245,12 @@ def main() -> None:
 
     def searched(new: Callable[..., DrawingSearcher], scheduler: Callable[[], NoStopping]) -> str:
         found = [
-            simulate(scheduler(), new(space, seed=seed, defaults_first=asked.first), surrogate)
+            simulate(
+                scheduler(),
+                new(space, seed=seed, defaults_first=asked.first),
+                surrogate,
+                asked.slots,
+            )
             for seed in range(asked.seeds)
         ]
         return " | ".join(_mark(found, seconds) for seconds in MARKS_SECONDS)

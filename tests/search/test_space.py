@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
-from search import mirror, worker
+from search import mirror, study_memory, worker
 from search.errors import ProblemError
 from search.history import Objective
 from search.searchers import RandomSearcher, TPESearcher
@@ -217,6 +217,24 @@ def test_tpe_learns_where_the_good_values_are():
         told(searcher, trial, abs(values[-1] - 0.2), state="completed")
     # Uniform draws would come within 0.2 in 40 % of the cases: 24 or more of 30 with p < 1e-5.
     assert sum(abs(x - 0.2) < 0.2 for x in values[30:]) >= 24
+
+
+def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
+    space = Space((Parameter("x", Kind.FLOAT, 0.9, low=0.0, high=1.0),))
+    searcher = TPESearcher(space, seed=1, objective=Objective("v", "max"))
+    looked_at = []
+    for trial in range(study_memory.MOST + study_memory.NEWEST):
+        searcher.propose(trial)
+        looked_at.append(len(searcher._study.get_trials(deepcopy=False)))
+        # The best come early, and all but these are stopped.
+        if trial < 30:
+            told(searcher, trial, 1.0 - trial / 100, state="completed")
+        else:
+            told(searcher, trial, 0.1, decision="stop", state="stopped by ASHA")
+    assert max(looked_at) == study_memory.MOST + 1  # and the one that runs
+    numbers = {trial.number for trial in searcher._study.get_trials(deepcopy=False)}
+    assert numbers >= set(range(30))
+    assert max(numbers) == trial
 
 
 def test_fingerprints_tell_values_apart_by_type():

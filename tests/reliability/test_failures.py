@@ -75,7 +75,7 @@ def misfortunes(commands, tmp_path_factory, limited_memory):
     process = start(
         commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
         "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
-        "--scheduler", "none", "--hung-after", 15, "--retrain-epochs", "none", "--out", "run",
+        "--scheduler", "none", "--hung-after", 30, "--retrain-epochs", "none", "--out", "run",
         STORMY_CGROUP=str(limited_memory),
     )  # fmt: skip
     return folder / "run", *finish(process)
@@ -99,7 +99,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 15 s: its process \(\S+:\d+\) was ended", hung["error"])
+    assert re.fullmatch(r"no epoch in 30 s: its process \(\S+:\d+\) was ended", hung["error"])
     assert hung["epochs"] == 1
 
 

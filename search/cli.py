@@ -182,6 +182,8 @@ def run_command(
         wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
     if chosen_engine is Engine.KERAS_TUNER:
         address = None  # it runs on this machine, also where RAY_ADDRESS names a cluster
+    if not defaults_first and chosen_engine is Engine.KERAS_TUNER:
+        wrong.append("--no-defaults-first is for --engine ray: keras-tuner draws its first.")
     if warm_start is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--warm-start {warm_start!r} is for --engine ray: its searchers learn.")
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)

@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=json.loads, help="one case, as JSON: prints its figures")
     parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
+    if asked.show:
+        print(table(from_csv((asked.report / "scale.csv").read_text())))
+        return
     if asked.case:
         print(json.dumps(asdict(replayed(Case(**asked.case)))))
         return
@@ -103,7 +108,7 @@ def main() -> None:
     for case in CASES:
         print(f"{case}", file=sys.stderr, flush=True)
         found.append(in_a_process(case))
-    print(f"{os.cpu_count()} cores, {platform.platform()}\n\n{table(found)}")
+    print(f"{os.cpu_count()} cores, {platform.platform()}\n\n{table(map(astuple, found))}")
     (asked.report / "scale.csv").write_text(as_csv(found))
 
 
@@ -237,12 +242,12 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def table(found: list[Measured]) -> str:
+def table(rows: Iterable[Iterable[Any]]) -> str:
     """Return the Markdown table."""
     heads = ["slots", "epoch s", "trials", "algorithm", "reports", "processes", "seconds",
              "reports/s", "trials/s", "busy", "driver CPU"]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join(str(value) for value in astuple(one)) + " |" for one in found]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -253,6 +258,11 @@ def as_csv(found: list[Measured]) -> str:
     writer.writerow(field.name for field in fields(Measured))
     writer.writerows(astuple(one) for one in found)
     return text.getvalue()
+
+
+def from_csv(text: str) -> list[list[str]]:
+    """Return the lines of what ``as_csv`` wrote, the heading left out."""
+    return list(csv.reader(io.StringIO(text)))[1:]
 
 
 if __name__ == "__main__":

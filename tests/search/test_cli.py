@@ -44,6 +44,10 @@ def answered(commands, tmp_path, *arguments):
             ["run", "--engine", "keras-tuner", "--warm-start", "nowhere"],
             ["--warm-start 'nowhere' is for --engine ray", "'nowhere' is no earlier search"],
         ),
+        (
+            ["run", "--engine", "keras-tuner", "--no-defaults-first"],
+            ["--no-defaults-first is for --engine ray"],
+        ),
         (["import", "nowhere"], ["'nowhere' is no earlier search: expected a keras-tuner project"]),
         (["import", "nowhere", "--direction", "up"], ["--direction 'up': expected max or min."]),
         (["import", "nowhere", "--objective", "quality"], ["Say so by --direction max"]),

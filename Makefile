@@ -98,7 +98,7 @@ race: data
 
 # Recorded learning curves, replayed to the real driver on many slots.
 scale: setup
-	@$(BIN)/python tests/benchmarks/scale.py
+	@$(BIN)/python tests/benchmarks/scale.py $(SCALE)
 
 # Simulated searches: which settings of ASHA and TPE find more.
 settings: setup

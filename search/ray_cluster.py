@@ -19,7 +19,7 @@ import psutil
 
 from search.data import Data, load_data
 from search.errors import ProblemError, RayLostError, one_line
-from search.forks import fork_server
+from search.forks import SOCKETS_FOLDER, fork_server
 from search.plan import Problem
 from search.quiet import silent_errors
 from search.ray_nodes import here
@@ -215,9 +215,9 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
         workers: How many.
         forks: Whether workers are forked with TensorFlow in them; they see no GPU.
     """
-    # First of all: its import takes longest.
     _set_environment(None)
     with (
+        # Before Ray is imported: its own import takes longest.
         fork_server() if forks else contextlib.nullcontext() as executable,
         _local_ray(workers, executable),
     ):
@@ -232,8 +232,7 @@ def _local_ray(workers: int, executable: str | None) -> Iterator[None]:
     prepare_environment()
     import ray
 
-    # Short: the path of a socket in it may have 107 characters at most.
-    scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
     try:
         # Without a route to anywhere Ray warns that it guesses its address.
         with silent_errors():
@@ -286,15 +285,16 @@ def cluster(
         ProblemError: There is no Ray at the address, or it cannot be joined.
     """
     global _raylet
+    is_here = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if address is None and not is_here:
+        with local_cluster(workers, forks=forks):
+            yield
+        return
     prepare_environment(address)
     import ray
 
-    if ray.is_initialized():
+    if is_here:
         yield
-        return
-    if address is None:
-        with local_cluster(workers, forks=forks):
-            yield
         return
     try:
         _check_reachable(address)

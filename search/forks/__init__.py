@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# The path of a socket may have 107 characters at most.
+SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
 # Threads would not be in a fork: none may be started before it.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -30,13 +32,15 @@ def fork_server() -> Iterator[str | None]:
     if sys.platform != "linux":
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="forks-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="forks-", dir=SOCKETS_FOLDER, ignore_cleanup_errors=True
+    ) as folder:
         path = os.path.join(folder, "socket")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(128)
             server = subprocess.Popen(
-                [sys.executable, HERE / "server.py", str(listener.fileno())],
+                [sys.executable, HERE / "server.py", str(listener.fileno()), folder],
                 stdin=subprocess.PIPE,  # closed when this process is killed
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

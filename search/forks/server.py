@@ -1,27 +1,36 @@
-"""The process that workers are forked of: ``server.py LISTENING-SOCKET``.
+"""The process that workers are forked of: ``server.py LISTENING-SOCKET FOLDER``.
 
 Ray itself is not imported before the fork: what its library holds from then on (Ray 2.60, with
 gRPC inside) does not work in a fork.
 """
 
+import contextlib
 import gc
 import json
 import os
 import random
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 # Set in a fork, whose TensorFlow is imported and has done nothing yet.
 FORKED = "FMNIST_SEARCH_FORKED"
+# jemalloc's own: it is told of a fork and starts it anew.
+FORKED_SAFELY = ("jemalloc_bg_thd",)
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def main() -> None:
-    """Import, then fork whenever one is asked for; return in a fork, or when the driver is gone."""
+    """Import, then fork whenever one is asked for, until the driver is gone.
+
+    Returns in a fork too, once that has been the worker it was asked to be. A server that finds
+    threads of others in itself ends: a worker then starts by itself.
+    """
     listener = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
@@ -31,6 +40,8 @@ def main() -> None:
     import keras_tuner  # noqa: F401
     import tensorflow  # noqa: F401
 
+    if _has_threads():
+        return
     gc.collect()
     gc.freeze()  # what was imported stays where it is, in memory that forks share
     with selectors.DefaultSelector() as selector:
@@ -39,6 +50,7 @@ def main() -> None:
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
             if sys.stdin in ready:  # closed: nothing is ever written to it
+                shutil.rmtree(sys.argv[2], ignore_errors=True)  # a killed driver leaves it
                 return
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -58,6 +70,11 @@ def become_worker(connection: socket.socket) -> None:
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # As Ray starts a worker: Ctrl-C at a terminal does not reach it, the system ends it first.
+    os.setpgrp()
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(asked["oom_score_adj"])
     os.environ.clear()
     os.environ |= asked["environment"] | {FORKED: "1"}
     os.chdir(asked["folder"])
@@ -68,6 +85,13 @@ def become_worker(connection: socket.socket) -> None:
     connection.sendall(b".")
     connection.close()
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _has_threads() -> bool:
+    """Tell whether there are threads that a fork would lack and wait for."""
+    names = [Path(f"/proc/self/task/{one}/comm") for one in os.listdir("/proc/self/task")]
+    others = [one for one in names if one.read_text().strip() not in FORKED_SAFELY]
+    return len(others) > 1  # the first is this one
 
 
 def _end_with_the_driver(pipe: int) -> None:

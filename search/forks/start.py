@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -16,7 +17,15 @@ def main() -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(path)
             socket.send_fds(server, [b"."], [0, 1, 2])
-            asked = {"words": words, "environment": dict(os.environ), "folder": os.getcwd()}
+            with open("/proc/self/oom_score_adj") as file:
+                oom_score_adj = file.read()
+            asked = {
+                "words": words,
+                "environment": dict(os.environ),
+                "folder": os.getcwd(),
+                "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+                "oom_score_adj": oom_score_adj,
+            }
             server.sendall(json.dumps(asked).encode())
             server.shutdown(socket.SHUT_WR)
             is_taken = server.recv(1) != b""

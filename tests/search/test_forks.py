@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -26,6 +27,9 @@ print(json.dumps({
     "path": sys.path[0],
     "drawn": random.random(),
     "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+    "is_group_of_its_own": os.getpgrp() == os.getpid(),
+    "oom_score_adj": int(open("/proc/self/oom_score_adj").read()),
 }))
 print("to the other file", file=sys.stderr)
 """
@@ -36,7 +40,14 @@ def started(executable, script, *words, folder):
     return subprocess.run(
         [*shlex.split(executable), str(script), *words], capture_output=True, text=True, check=True,
         cwd=folder, env=os.environ | {"SETTING": "of the one who asks"}, timeout=120,
+        preexec_fn=as_ray_does,
     )  # fmt: skip
+
+
+def as_ray_does():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 @pytest.fixture
@@ -60,6 +71,9 @@ def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(scr
         assert one["setting"] == "of the one who asks"
         assert one["path"] == str(script.parent)
         assert one["interrupts"]
+        assert one["blocked"] == [signal.SIGINT]
+        assert one["is_group_of_its_own"]
+        assert one["oom_score_adj"] == 1000
     assert found[0]["drawn"] != found[1]["drawn"]
     assert "to the other file" in done[0].stderr
     assert not server.is_running()
@@ -74,6 +88,18 @@ def test_without_the_server_a_worker_starts_by_itself(script, tmp_path):
     assert not found["has_tensorflow"]
     assert found["words"] == [str(script), "--a"]
     assert found["setting"] == "of the one who asks"
+
+
+def test_a_server_with_threads_in_it_forks_none(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "keras_tuner.py").write_text(
+        "import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()"
+    )
+    with fork_server() as executable:
+        [server] = psutil.Process().children()
+        found = json.loads(started(executable, script, folder=tmp_path).stdout)
+        server.wait(60)
+    assert not found["has_tensorflow"]
 
 
 def test_a_worker_that_waits_while_the_server_dies_starts_by_itself(script, tmp_path):
@@ -97,18 +123,22 @@ def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
         "import psutil, shlex, subprocess, sys; from search.forks import fork_server\n"
         "with fork_server() as executable:\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
+        "    print(shlex.split(executable)[-1], flush=True)\n"
         "    subprocess.run([*shlex.split(executable), sys.argv[1]]); sys.stdin.read()"
     )
     driver = subprocess.Popen(
         [sys.executable, "-c", code, str(script)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    processes = [psutil.Process(int(driver.stdout.readline())) for _ in range(2)]
+    server, path, worker = (driver.stdout.readline().strip() for _ in range(3))
+    processes = [psutil.Process(int(one)) for one in (server, worker)]
+    assert Path(path).exists()
     driver.send_signal(signal.SIGKILL)
     driver.communicate(timeout=60)
     _, alive = psutil.wait_procs(processes, timeout=60)
     # Under a first process that reaps none, what has ended stays on the list.
     assert all(one.status() == psutil.STATUS_ZOMBIE for one in alive)
+    assert not Path(path).parent.exists()
 
 
 def test_ray_has_its_workers_forked(commands):

@@ -221,20 +221,27 @@ def test_tpe_learns_where_the_good_values_are():
 
 def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
     space = Space((Parameter("x", Kind.FLOAT, 0.9, low=0.0, high=1.0),))
-    searcher = TPESearcher(space, seed=1, objective=Objective("v", "max"))
+    searcher, replayed = (
+        TPESearcher(space, seed=1, objective=Objective("v", "max")) for _ in range(2)
+    )
+    last = study_memory.MOST + study_memory.NEWEST
     looked_at = []
-    for trial in range(study_memory.MOST + study_memory.NEWEST):
-        searcher.propose(trial)
-        looked_at.append(len(searcher._study.get_trials(deepcopy=False)))
-        # The best come early, and all but these are stopped.
-        if trial < 30:
-            told(searcher, trial, 1.0 - trial / 100, state="completed")
-        else:
-            told(searcher, trial, 0.1, decision="stop", state="stopped by ASHA")
-    assert max(looked_at) == study_memory.MOST + 1  # and the one that runs
-    numbers = {trial.number for trial in searcher._study.get_trials(deepcopy=False)}
-    assert numbers >= set(range(30))
-    assert max(numbers) == trial
+    for trial in range(last + 1):
+        values = searcher.propose(trial)
+        replayed.adopt(trial, values)
+        looked_at.append(shown(searcher))
+        for one in (searcher, replayed):
+            if trial < 30:  # the best come early, and all but these are stopped
+                told(one, trial, 1.0 - trial / 100, state="completed")
+            else:
+                told(one, trial, 0.1, decision="stop", state="stopped by ASHA")
+    assert max(len(numbers) for numbers in looked_at) == study_memory.MOST + 1  # one runs
+    assert shown(searcher) >= {*range(30), last}
+    assert shown(searcher) == shown(replayed)
+
+
+def shown(searcher):
+    return {trial.number for trial in searcher._study.get_trials(deepcopy=False)}
 
 
 def test_fingerprints_tell_values_apart_by_type():

@@ -285,17 +285,17 @@ def cluster(
         ProblemError: There is no Ray at the address, or it cannot be joined.
     """
     global _raylet
-    is_here = "ray" in sys.modules and sys.modules["ray"].is_initialized()
-    if address is None and not is_here:
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        prepare_environment(address)
+        yield
+        return
+    if address is None:
         with local_cluster(workers, forks=forks):
             yield
         return
     prepare_environment(address)
     import ray
 
-    if is_here:
-        yield
-        return
     try:
         _check_reachable(address)
         with silent_errors():

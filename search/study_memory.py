@@ -37,16 +37,16 @@ class ThinnedStorage(InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Take in a trial, which may have ended in an earlier search."""
-        number = super().create_new_trial(study_id, template_trial)
+        trial_id: int = super().create_new_trial(study_id, template_trial)
         if template_trial is not None:
-            self._note(number, template_trial.state)
-        return number
+            self._note(trial_id, template_trial.state)
+        return trial_id
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """Take in how a trial ended."""
-        is_set = super().set_trial_state_values(trial_id, state, values)
+        is_set: bool = super().set_trial_state_values(trial_id, state, values)
         self._note(trial_id, state)
         return is_set
 

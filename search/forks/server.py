@@ -73,8 +73,8 @@ def become_worker(connection: socket.socket) -> None:
     # As Ray starts a worker: Ctrl-C at a terminal does not reach it, the system ends it first.
     os.setpgrp()
     signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(asked["oom_score_adj"])
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as badness:
+        badness.write(asked["oom_score_adj"])
     os.environ.clear()
     os.environ |= asked["environment"] | {FORKED: "1"}
     os.chdir(asked["folder"])

@@ -42,7 +42,7 @@ class Meter:
         self._thread.start()
 
     def stop(self) -> Use:
-        """Look no more, and return what was used."""
+        """Look no more, and return what was used so far."""
         self._is_over.set()
         self._thread.join()
         return Use(round(sum(self._cpu.values()), 1), self._peak)

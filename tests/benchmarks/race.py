@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +42,8 @@ from search.space import Space
 BENCHMARKS = Path(__file__).resolve().parent
 PEERS = BENCHMARKS / "peers"
 COMMAND = Path(sys.executable).parent / "fmnist-search"
-TARGETS = (0.9007, 0.9055, 0.9120)
+# The last three are published; the first is what most searchers reach.
+TARGETS = (0.8900, 0.9007, 0.9055, 0.9120)
 MARKS_SECONDS = (60, 180, 300)
 BUDGET_SECONDS = 300
 LONG_SECONDS = 600
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
     if asked.show:
-        print(table(read_outcomes(asked.report / "race.csv")))
+        print(tables(read_outcomes(asked.report / "race.csv")))
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
     for racer, seed in cells(asked.only, asked.seeds):
@@ -178,7 +179,7 @@ def main() -> None:
     asked.report.mkdir(exist_ok=True)
     write_outcomes(asked.report / "race.csv", outcomes)
     draw(asked.report / "race.svg", outcomes)
-    print(table(outcomes))
+    print(tables(outcomes))
 
 
 def cells(only: list[str] | None, seeds: list[int] | None) -> Iterator[tuple[Racer, int]]:
@@ -204,24 +205,28 @@ def run_cell(folder: Path, racer: Racer, seed: int) -> None:
     scratch.mkdir()
     lines = scratch / "epochs.jsonl"
     print(f"{time.strftime('%H:%M:%S')} {out.name}", flush=True)
+    words = command(racer, seed, out, scratch, lines)
     with (scratch / "output.txt").open("wb") as output:
         started_at = time.time()
         process = subprocess.Popen(
-            command(racer, seed, out, scratch, lines), stdout=output, stderr=output,
-            env=os.environ | {"PYTHONPATH": str(PEERS)},
-        )  # fmt: skip
+            words, stdout=output, stderr=output, env=os.environ | {"PYTHONPATH": str(PEERS)}
+        )
         meter = Meter(process)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(racer.seconds - (time.time() - started_at))
-        use = meter.stop()
-        if racer.is_ours:
-            process.wait(PATIENCE_SECONDS)
-        meter.kill()
-        process.wait()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(racer.seconds - (time.time() - started_at))
+            use = meter.stop()
+            # A peer is ended here: one that has ended before has failed.
+            has_failed = not racer.is_ours and process.poll() is not None
+            if racer.is_ours:
+                has_failed = process.wait(PATIENCE_SECONDS) != 0
+        finally:
+            meter.kill()
+            process.wait()
+    if has_failed:
+        raise SystemExit(f"{out.name} has failed: {scratch / 'output.txt'}")
     if not racer.is_ours:
         keep_run(out, racer, seed, read_lines(lines, scratch), started_at)
-    elif process.returncode:
-        raise SystemExit(f"{out.name} has failed: {scratch / 'output.txt'}")
     write_facts(out, racer, seed, use)
     shutil.rmtree(scratch)
 
@@ -394,8 +399,17 @@ def _outcome(line: dict[str, str]) -> Outcome:
     )
 
 
+def tables(outcomes: Sequence[Outcome]) -> str:
+    """Return both Markdown tables: on the seeds that all searchers have, and on all where more."""
+    groups = grouped(one for one in outcomes if one.budget_seconds == BUDGET_SECONDS)
+    common = set.intersection(*({one.seed for one in group} for group in groups))
+    of_all = [one for one in outcomes if one.seed in common]
+    more = [one for group in groups if len(group) > len(common) for one in group]
+    return "\n\n".join(table(some) for some in (of_all, more) if some)
+
+
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Return the Markdown table: medians over the seeds; ``of`` tells how many reached a target."""
+    """Return a Markdown table: medians over the seeds; ``of`` tells how many reached a target."""
     heads = ["searcher", "space", "first", "seeds"]
     heads += [f"to {target} s" for target in TARGETS]
     heads += [f"best at {seconds} s" for seconds in MARKS_SECONDS]
@@ -403,7 +417,9 @@ def table(outcomes: Iterable[Outcome]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for group in grouped(outcomes):
         one = group[0]
-        name = one.racer + (f", {one.budget_seconds} s" if one.budget_seconds > 300 else "")
+        name = one.racer + (
+            f", {one.budget_seconds} s" if one.budget_seconds > BUDGET_SECONDS else ""
+        )
         cells = [name, one.space, "given" if one.first else "drawn", str(len(group))]
         cells += [_reached(group, target) for target in TARGETS]
         cells += [_best(group, seconds) for seconds in MARKS_SECONDS]
@@ -423,7 +439,8 @@ def grouped(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
 
 
 def _reached(group: list[Outcome], target: float) -> str:
-    median = statistics.median(one.seconds_to(target) for one in group)
+    # The higher of two middle ones: a mean of a time and a budget is neither.
+    median = statistics.median_high(one.seconds_to(target) for one in group)
     reached = sum(one.has_reached(target) for one in group)
     mark = "≥ " if median >= group[0].budget_seconds else ""
     return f"{mark}{median:.0f} ({reached} of {len(group)})"
@@ -464,7 +481,7 @@ def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
             low, high = map(min, known), map(max, known)
             axis.fill_between(times, list(low), list(high), color=color, alpha=0.12, linewidth=0)
     for axis, space in zip(axes[0], spaces, strict=True):
-        for target in TARGETS[:2]:
+        for target in TARGETS[1:3]:
             axis.axhline(target, color="grey", linewidth=0.5)
         axis.set(xlabel="seconds from the start of the process", ylim=(0.86, 0.92), title=space)
         axis.legend(loc="lower right", fontsize="small")

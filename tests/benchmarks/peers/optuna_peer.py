@@ -7,6 +7,7 @@ Algorithms" (TPE goes with Hyperband), Optuna 5.0.
 import argparse
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 
 import optuna
@@ -71,6 +72,7 @@ def search(asked: argparse.Namespace, process: int) -> None:
                 raise optuna.TrialPruned
 
     def objective(trial):
+        keras.backend.clear_session()
         values = suggested(trial, asked.space)
         model = model_of(asked.space, values)
         train(asked.space, model, values, splits, [Reports(asked.out, values), Pruning(trial)])
@@ -109,11 +111,16 @@ def main() -> None:
     if asked.first:
         study.enqueue_trial(asked.first)
     processes = [
-        multiprocessing.get_context("spawn").Process(target=search, args=(asked, number))
+        multiprocessing.get_context("spawn").Process(
+            target=search, args=(asked, number), daemon=True
+        )
         for number in range(os.cpu_count() or 1)
     ]
     for process in processes:
         process.start()
+    multiprocessing.connection.wait([process.sentinel for process in processes])
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a process has failed")  # the others end with this one
     for process in processes:
         process.join()
 

@@ -82,7 +82,7 @@ class Wide(kt.HyperModel):
 
     def declare_hyperparameters(self, hp: kt.HyperParameters) -> None:
         """Declare what ``fit`` reads, so that it is known before the first model is trained."""
-        hp.Choice("batch_size", list(BATCH_SIZES), default=128)
+        hp.Choice("batch_size", list(BATCH_SIZES), default=96)
         hp.Choice("schedule", ["constant", "cosine"], default="cosine")
 
     def build(self, hp: kt.HyperParameters) -> keras.Sequential:
@@ -94,10 +94,10 @@ class Wide(kt.HyperModel):
             l2 = hp.Float("l2", 1e-6, 1e-3, sampling="log", default=1e-5)
         return build_mlp(
             hidden_layers=hidden_layers,
-            neurons=hp.Int("neurons", 64, 1024, sampling="log", default=256),
+            neurons=hp.Int("neurons", 64, 1024, sampling="log", default=192),
             activation=hp.Choice("activation", ["relu", "tanh"]),
             optimizer=optimizer,
-            dropout=hp.Float("dropout", 0.0, 0.5, default=0.05),
+            dropout=hp.Float("dropout", 0.0, 0.5, default=0.1),
             l2=l2 if penalized else 0.0,
         )
 

@@ -87,7 +87,7 @@ def run_command(
         int | None,
         typer.Option(help=f"Most trials. Default {DEFAULT_TRIALS}; no limit with --time-budget."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 10,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 30,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -112,7 +112,7 @@ def run_command(
     patience: Annotated[
         int,
         typer.Option(help="A trial ends after so many epochs without a better val_loss; 0: never."),
-    ] = 5,
+    ] = 10,
     objective: Annotated[str, typer.Option(help="Metric to search by.")] = "val_accuracy",
     direction: Annotated[
         str | None, typer.Option(help="max or min, where the objective's name does not tell.")

@@ -237,6 +237,7 @@ def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> l
         drawn = [] if racer.with_first else ["--no-defaults-first"]
         return [
             str(COMMAND), "run", "--space", racer.space, "--seed", str(seed), *drawn,
+            "--epochs", str(EPOCHS), "--patience", str(PATIENCE[racer.space]),
             "--time-budget", str(racer.seconds), "--retrain-epochs", "none", "--out", str(out),
         ]  # fmt: skip
     script, *settings = racer.words
@@ -282,7 +283,7 @@ def keep_run(
             space=racer.space,
             objective=Objective("val_accuracy", "max"),
             epochs=EPOCHS,
-            patience=PATIENCE,
+            patience=PATIENCE[racer.space],
             seed=seed,
         ),
         engine=Engine.KERAS_TUNER,

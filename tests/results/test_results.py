@@ -91,7 +91,7 @@ def test_show_lists_every_trial_and_how_it_ended(commands, real_run):
     assert len(lines) == 1 + 6
     assert any("stopped by ASHA" in line for line in lines)
     trials = json.loads(results(commands, "show", real_run[0], "--format", "json").stdout)
-    assert trials[0]["hyperparameters"]["batch_size"] == 128
+    assert trials[0]["hyperparameters"]["batch_size"] == 96
 
 
 def test_plot_draws_the_confusion_matrix(commands, real_run, tmp_path):

@@ -29,7 +29,7 @@ def answered(commands, tmp_path, *arguments):
             [
                 "--trials 0: expected 1 or more.",
                 "--workers 0: expected 1 or more.",
-                "--grace-period 99 is above --epochs 10: expected at most as many.",
+                "--grace-period 99 is above --epochs 30: expected at most as many.",
             ],
         ),
         (["run", "--tuner", "random"], ["--tuner 'random' is for --engine keras-tuner"]),

@@ -64,7 +64,7 @@ def main() -> None:
         validation_data=splits.validation,
         epochs=EPOCHS,
         verbose=0,
-        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE)],
+        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE["published"])],
     )
 
 

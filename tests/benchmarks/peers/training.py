@@ -34,7 +34,10 @@ def train(
         "validation_data": splits.validation,
         "epochs": EPOCHS,
         "verbose": 0,
-        "callbacks": [keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE), *callbacks],
+        "callbacks": [
+            keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE[space]),
+            *callbacks,
+        ],
     }
     if space == "published":
         model.fit(*splits.train, batch_size=BATCH_SIZE, **arguments)

@@ -2,8 +2,9 @@
 
 Run by ``make race``. Each cell of the race, a searcher with a seed, is a process that is given the
 same data and the same seconds; then a run folder is kept of it, which ``fmnist-results`` reads like
-any other. A race that was ended goes on with the cells that are missing. Asserts nothing: it writes
-``race.csv`` and ``race.svg`` and prints the table that docs/performance.md shows.
+any other. A race that was ended goes on with the cells that are missing; where the run folders are
+gone, ``--also race.csv`` takes the cells that a former sitting wrote there. Asserts nothing: it
+writes ``race.csv`` and ``race.svg`` and prints the tables that docs/performance.md shows.
 """
 
 import argparse
@@ -52,6 +53,11 @@ PATIENCE_SECONDS = 120
 FACTS = "race.json"
 
 
+# Searcher, space, whether the first configuration is given, seconds.
+Row = tuple[str, str, bool, int]
+Cell = tuple[Row, int]
+
+
 @dataclass(frozen=True)
 class Racer:
     """A program with its settings.
@@ -73,6 +79,11 @@ class Racer:
     with_first: bool = True
     seeds: int = 3
     seconds: int = BUDGET_SECONDS
+
+    @property
+    def row(self) -> Row:
+        """What its cells share."""
+        return self.name, self.space, self.with_first, self.seconds
 
     @property
     def slug(self) -> str:
@@ -128,6 +139,8 @@ class Outcome:
         epochs: Epochs trained.
         cpu_seconds: Of all its processes.
         peak_memory_mb: Of all its processes, what they share counted once.
+        machine: Its cores and system.
+        date: When it ran, as ``YYYY-MM-DD``.
     """
 
     racer: str
@@ -140,11 +153,18 @@ class Outcome:
     epochs: int
     cpu_seconds: float
     peak_memory_mb: int
+    machine: str
+    date: str
 
     @property
-    def row(self) -> tuple[str, str, bool, int]:
+    def row(self) -> Row:
         """What outcomes that differ in the seed alone share."""
         return self.racer, self.space, self.first, self.budget_seconds
+
+    @property
+    def cell(self) -> Cell:
+        """Which cell of the race it is of."""
+        return self.row, self.seed
 
     def seconds_to(self, target: float) -> float:
         """Return when the target was reached; the budget where it was not."""
@@ -166,16 +186,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="slugs of racers")
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds; default: all that are asked")
     parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    parser.add_argument("--also", type=Path, help="race.csv of cells that are not run again")
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
     if asked.show:
         print(tables(read_outcomes(asked.report / "race.csv")))
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
+    before = {one.cell: one for one in read_outcomes(asked.also)} if asked.also else {}
     for racer, seed in cells(asked.only, asked.seeds):
-        if not (run_folder(asked.folder, racer, seed) / FACTS).exists():
+        has_run = (run_folder(asked.folder, racer, seed) / FACTS).exists()
+        if not has_run and (racer.row, seed) not in before:
             run_cell(asked.folder, racer, seed)
-    outcomes = list(collected(asked.folder))
+    now = {one.cell: one for one in collected(asked.folder)}
+    known = before | now
+    outcomes = [known[cell] for cell in _in_order() if cell in known]
     asked.report.mkdir(exist_ok=True)
     write_outcomes(asked.report / "race.csv", outcomes)
     draw(asked.report / "race.svg", outcomes)
@@ -189,6 +214,10 @@ def cells(only: list[str] | None, seeds: list[int] | None) -> Iterator[tuple[Rac
             is_asked = (not only or racer.slug in only) and (not seeds or seed in seeds)
             if seed < racer.seeds and is_asked:
                 yield racer, seed
+
+
+def _in_order() -> Iterator[Cell]:
+    return ((racer.row, seed) for racer, seed in cells(None, None))
 
 
 def run_folder(folder: Path, racer: Racer, seed: int) -> Path:
@@ -338,10 +367,17 @@ def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
         "budget_seconds": racer.seconds,
         "cpu_seconds": use.cpu_seconds,
         "peak_memory_mb": use.peak_memory_bytes // 1024**2,
-        "machine": f"{os.cpu_count()} cores, {platform.platform()}",
+        "machine": _machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
     write_json(out / FACTS, facts)
+
+
+def _machine() -> str:
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}"
 
 
 def collected(folder: Path) -> Iterator[Outcome]:
@@ -397,6 +433,8 @@ def _outcome(line: dict[str, str]) -> Outcome:
         epochs=int(line["epochs"]),
         cpu_seconds=float(line["cpu_seconds"]),
         peak_memory_mb=int(line["peak_memory_mb"]),
+        machine=line["machine"],
+        date=line["date"],
     )
 
 

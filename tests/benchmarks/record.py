@@ -1,0 +1,98 @@
+"""Trains configurations of the ``wide`` space to their end, on splits that the race does not use.
+
+Run by hand, for an hour; goes on with what is missing, and writes ``curves.jsonl`` anew, which
+``make settings`` and ``make scale`` read. Random configurations, and the candidates for the first
+one (``candidates.py``), are trained by this project itself, without early stopping.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from candidates import CANDIDATES
+
+from results import columns
+from results.reading import read_run
+
+BENCHMARKS = Path(__file__).resolve().parent
+CURVES = BENCHMARKS / "curves.jsonl"
+COMMAND = Path(sys.executable).parent / "fmnist-search"
+SPLITS = (101, 102, 103, 104, 105)
+RANDOM_EPOCHS = 10
+KINDS = {
+    "candidates": [
+        "--hypermodel", "candidates:Candidates", "--data", "fmnist_model.data:load_data",
+        "--trials", str(len(CANDIDATES)), "--epochs", "30",
+    ],
+    "random": ["--space", "wide", "--trials", "12", "--epochs", str(RANDOM_EPOCHS)],
+}  # fmt: skip
+
+
+def main() -> None:
+    """Record what is missing and add it to the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--folder", type=Path, default=Path("runs/recorded"))
+    asked = parser.parse_args()
+    known = {_key(line): line for line in map(json.loads, CURVES.read_text().splitlines())}
+    for seed in SPLITS:
+        out = asked.folder / f"{asked.kind}-{seed}"
+        if not (out / "trials.parquet").exists():
+            record(asked.kind, seed, out)
+        known |= {_key(line): line for line in trained(out, seed)}
+    written = CURVES.with_suffix(".new")
+    written.write_text("".join(f"{json.dumps(line, sort_keys=True)}\n" for line in known.values()))
+    written.replace(CURVES)
+
+
+def record(kind: str, seed: int, out: Path) -> None:
+    """Train every configuration of a kind on a split."""
+    print(out, flush=True)
+    words = [
+        str(COMMAND), "run", *KINDS[kind], "--algorithm", "random", "--scheduler", "none",
+        "--patience", "0", "--seed", str(seed), "--retrain-epochs", "none", "--out", str(out),
+    ]  # fmt: skip
+    subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(BENCHMARKS)})
+
+
+def trained(out: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Return a line for each trial that was trained to its end."""
+    run = read_run(out)
+    rows = run.epochs.to_pylist()
+    for trial in run.trials.to_pylist():
+        values = _behind(columns.HP_PREFIX, trial)
+        candidate = CANDIDATES.get(values.get("candidate", ""))
+        of_epochs = candidate.epochs if candidate else RANDOM_EPOCHS
+        epochs = [
+            {
+                "epoch_seconds": round(row[columns.EPOCH_SECONDS], 3),
+                "metrics": {
+                    name: round(value, 5)
+                    for name, value in _behind(columns.METRIC_PREFIX, row).items()
+                    if name != "learning_rate"
+                },
+            }
+            for row in rows
+            if row[columns.TRIAL] == trial[columns.TRIAL]
+        ]
+        if len(epochs) == of_epochs:
+            values = candidate.values if candidate else values
+            yield {"seed": seed, "of_epochs": of_epochs, "values": values, "epochs": epochs}
+
+
+def _behind(prefix: str, row: dict[str, Any]) -> dict[str, Any]:
+    found = ((name.removeprefix(prefix), name, value) for name, value in row.items())
+    return {short: value for short, name, value in found if short != name and value is not None}
+
+
+def _key(line: dict[str, Any]) -> str:
+    return json.dumps([line["seed"], line["of_epochs"], line["values"]], sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -439,12 +440,17 @@ def _outcome(line: dict[str, str]) -> Outcome:
 
 
 def tables(outcomes: Sequence[Outcome]) -> str:
-    """Return both Markdown tables: on the seeds that all searchers have, and on all where more."""
+    """Return both Markdown tables, and where and when the cells were run.
+
+    One is on the seeds that all searchers have, the other on all where there are more.
+    """
     groups = grouped(one for one in outcomes if one.budget_seconds == BUDGET_SECONDS)
     common = set.intersection(*({one.seed for one in group} for group in groups))
     of_all = [one for one in outcomes if one.seed in common]
     more = [one for group in groups if len(group) > len(common) for one in group]
-    return "\n\n".join(table(some) for some in (of_all, more) if some)
+    sittings = Counter(f"{one.machine}, {one.date}" for one in outcomes)
+    where = "; ".join(f"{count} cells: {sitting}" for sitting, count in sittings.items())
+    return "\n\n".join([where, *(table(some) for some in (of_all, more) if some)])
 
 
 def table(outcomes: Iterable[Outcome]) -> str:

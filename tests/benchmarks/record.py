@@ -23,13 +23,15 @@ BENCHMARKS = Path(__file__).resolve().parent
 CURVES = BENCHMARKS / "curves.jsonl"
 COMMAND = Path(sys.executable).parent / "fmnist-search"
 SPLITS = (101, 102, 103, 104, 105)
-RANDOM_EPOCHS = 10
+RANDOM_EPOCHS = 30
 KINDS = {
     "candidates": [
         "--hypermodel", "candidates:Candidates", "--data", "fmnist_model.data:load_data",
         "--trials", str(len(CANDIDATES)), "--epochs", "30",
     ],
-    "random": ["--space", "wide", "--trials", "12", "--epochs", str(RANDOM_EPOCHS)],
+    "random": [
+        "--space", "wide", "--trials", "12", "--epochs", str(RANDOM_EPOCHS), "--no-defaults-first",
+    ],
 }  # fmt: skip
 
 

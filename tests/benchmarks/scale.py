@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).resolve().parent
-EPOCHS = 10
+EPOCHS = 30
 # Seconds after which a case is given up.
 LONGEST_SECONDS = 900
 

@@ -29,15 +29,14 @@ def train(
     splits: Splits,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
-    """Fit a model as its configuration says, with the published early stopping."""
+    """Fit a model as its configuration says, with the early stopping of its space."""
+    patience = PATIENCE[space]
+    early = [keras.callbacks.EarlyStopping("val_loss", patience=patience)] if patience else []
     arguments = {
         "validation_data": splits.validation,
         "epochs": EPOCHS,
         "verbose": 0,
-        "callbacks": [
-            keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE[space]),
-            *callbacks,
-        ],
+        "callbacks": [*early, *callbacks],
     }
     if space == "published":
         model.fit(*splits.train, batch_size=BATCH_SIZE, **arguments)

@@ -6,7 +6,7 @@
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone
 # make race    this project beside keras-tuner, Ray Tune and Optuna, on the same seconds
 # make scale   how many workers one driver serves
-# make settings  which settings of ASHA and TPE find more
+# make settings  which settings of a search find more
 # make check   style and types
 
 PYTHON ?= python3
@@ -100,9 +100,9 @@ race: data
 scale: setup
 	@$(BIN)/python tests/benchmarks/scale.py $(SCALE)
 
-# Simulated searches: which settings of ASHA and TPE find more.
-settings: setup
-	@$(BIN)/python tests/benchmarks/settings.py
+# Two and a half hours: searches with one setting changed, in turn. SETTINGS=--show prints the tables.
+settings: data
+	@$(BIN)/python tests/benchmarks/settings.py $(SETTINGS)
 
 # Needs uv (https://docs.astral.sh/uv); the lock names no index, so that any will do.
 lock:

@@ -14,12 +14,12 @@ import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from record import SPLITS
+from record import CANDIDATES, SPLITS
 
 from results import columns
 from results.columns import State
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/settings"))
     parser.add_argument("--only", nargs="*", choices=VARIANTS, help="variants beside the default")
     parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    parser.add_argument("--also", type=Path, help="settings.csv of searches not run again")
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     parser.add_argument("--as", dest="variant", choices=VARIANTS, help=argparse.SUPPRESS)
     asked, words = parser.parse_known_args()
@@ -114,14 +115,15 @@ def main() -> None:
         search(VARIANTS[asked.variant], words)
     if not asked.show:
         wanted = [name for name in VARIANTS if not asked.only or name in (DEFAULT, *asked.only)]
-        found = [one for name, seed in _in_turn(wanted) for one in run(asked.folder, name, seed)]
-        write(asked.report / "settings.csv", found)
-    print(first_configurations(recorded()), end="\n\n")
+        known = {(one.variant, one.seed): one for one in read(asked.also)} if asked.also else {}
+        for seed in SPLITS:
+            for name in wanted:
+                if (name, seed) not in known:
+                    known[name, seed] = run(asked.folder, name, seed)
+        write(asked.report / "settings.csv", list(known.values()))
+    trials = recorded()
+    print(first_configurations(trials), patiences(trials), sep="\n\n", end="\n\n")
     print(table(read(asked.report / "settings.csv")))
-
-
-def _in_turn(variants: Sequence[str]) -> Iterator[tuple[str, int]]:
-    return ((variant, seed) for seed in SPLITS for variant in variants)
 
 
 def search(variant: Variant, words: Sequence[str]) -> None:
@@ -133,7 +135,7 @@ def search(variant: Variant, words: Sequence[str]) -> None:
     command()
 
 
-def run(folder: Path, variant: str, seed: int) -> Iterator[Found]:
+def run(folder: Path, variant: str, seed: int) -> Found:
     """Search, or read what was searched."""
     out = folder / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
     if not (out / columns.TRIALS_FILE).exists():
@@ -147,14 +149,18 @@ def run(folder: Path, variant: str, seed: int) -> Iterator[Found]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    read = read_run(out)
-    rows = read.epochs.to_pylist()
+    searched = read_run(out)
+    rows = searched.epochs.to_pylist()
     values = [(row[columns.AT_SECONDS], row[columns.OBJECTIVE] or 0.0) for row in rows]
     best = [
         max((value for at, value in values if at <= mark), default=0.0) for mark in MARKS_SECONDS
     ]
-    yield Found(
-        variant, seed, tuple(round(value, 5) for value in best), read.trials.num_rows, len(rows)
+    return Found(
+        variant=variant,
+        seed=seed,
+        best=tuple(round(value, 5) for value in best),
+        trials=searched.trials.num_rows,
+        epochs=len(rows),
     )
 
 
@@ -218,6 +224,7 @@ class Recorded:
         seed: Of the split.
         values: The configuration.
         accuracies: Validation accuracy after each epoch.
+        losses: Validation loss after each epoch.
         epoch_seconds: Median of an epoch.
         epochs: What it was given, and where its schedule ended.
     """
@@ -225,6 +232,7 @@ class Recorded:
     seed: int
     values: Values
     accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
     epoch_seconds: float
     epochs: int
 
@@ -238,6 +246,15 @@ class Recorded:
         """The best validation accuracy of all epochs."""
         return max(self.accuracies)
 
+    def under(self, patience: int) -> tuple[float, int]:
+        """Return the best, and the epochs trained, under a patience with the validation loss."""
+        best, last = math.inf, 0
+        for epoch, loss in enumerate(self.losses):
+            best, last = (loss, epoch) if loss < best else (best, last)
+            if patience and epoch - last >= patience:
+                return max(self.accuracies[: epoch + 1]), epoch + 1
+        return self.best, len(self.losses)
+
     def epochs_to(self, target: float) -> int | None:
         """Return after how many epochs the target was reached; None if never."""
         reached = (at for at, value in enumerate(self.accuracies, start=1) if value >= target)
@@ -249,10 +266,18 @@ def recorded() -> list[Recorded]:
     found = []
     for line in (BENCHMARKS / "curves.jsonl").read_text().splitlines():
         trial = json.loads(line)
-        accuracies = [epoch["metrics"]["val_accuracy"] or 0.0 for epoch in trial["epochs"]]
-        seconds = statistics.median(epoch["epoch_seconds"] for epoch in trial["epochs"])
+        metrics = [epoch["metrics"] for epoch in trial["epochs"]]
         found.append(
-            Recorded(trial["seed"], trial["values"], tuple(accuracies), seconds, trial["of_epochs"])
+            Recorded(
+                seed=trial["seed"],
+                values=trial["values"],
+                accuracies=tuple(one["val_accuracy"] for one in metrics),
+                losses=tuple(one.get("val_loss", math.inf) for one in metrics),
+                epoch_seconds=statistics.median(
+                    epoch["epoch_seconds"] for epoch in trial["epochs"]
+                ),
+                epochs=trial["of_epochs"],
+            )
         )
     return found
 
@@ -276,6 +301,26 @@ def first_configurations(trials: Sequence[Recorded]) -> str:
             " ".join(str(one.epochs_to(target) or "-") for one in group) for target in TARGETS
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def patiences(trials: Sequence[Recorded]) -> str:
+    """Return the table of what patience costs the trials of most epochs, and what it saves."""
+    longest = [one for one in trials if one.epochs == max(one.epochs for one in trials)]
+    candidates = [
+        one for one in longest if one.values in [each.values for each in CANDIDATES.values()]
+    ]
+    groups = {
+        "candidates": candidates,
+        "random": [one for one in longest if one not in candidates],
+    }
+    lines = ["| trials | patience | mean of the best | epochs |", "|" + " --- |" * 4]
+    for name, group in groups.items():
+        for patience in (5, 10, 15, 0):
+            best, epochs = zip(*(one.under(patience) for one in group), strict=True)
+            told = str(patience or "none")
+            means = f"{statistics.mean(best):.4f} | {statistics.mean(epochs):.1f}"
+            lines.append(f"| {len(group)} {name} | {told} | {means} |")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import optuna
 import pytest
 
+from search.cli import app
 from search.errors import UsageError
 from search.history import Objective
 from search.plan import infer_objective
@@ -99,6 +100,18 @@ def test_a_study_is_imported_and_compared(commands, tmp_path):
     refused = answered(commands, tmp_path, "retrain", "runs/old")
     assert refused.returncode == 2
     assert "does not name its builder" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "patience"), [([], 5), (["--space", "wide"], 0), (["--patience", "3"], 3)]
+)
+def test_the_published_space_alone_has_a_patience_by_itself(monkeypatch, tmp_path, words, patience):
+    def run(plan, view):
+        raise UsageError(str(plan.problem.patience))
+
+    monkeypatch.setattr("search.cli.run", run)
+    with pytest.raises(UsageError, match=f"^{patience}$"):
+        app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
 
 
 def test_debug_shows_the_traceback(commands, tmp_path):

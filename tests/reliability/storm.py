@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -327,9 +326,9 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
     chance = random.Random(weather.seed)
     watch.began_seconds = time.monotonic()
     driver = _start(weather, "run", run, folder)
-    for victim in cycle(VICTIMS):
-        if len(survived.kills) == weather.kills:
-            break
+    while len(survived.kills) < weather.kills:
+        # In turn: one who has ended by himself is looked for again.
+        victim = VICTIMS[len(survived.kills) % len(VICTIMS)]
         # Some drivers are hit while they start, where nothing has moved yet.
         waits = not (victim == "driver" and chance.random() < 0.3)
         if waits:

@@ -242,7 +242,7 @@ class RayTuner(MendedTuner):
             )
             view.note(
                 f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once "
-                "(training begins in 15 to 30 s)"
+                "(training begins in 10 to 30 s)"
             )
             self.on_search_begin()
             self._run(

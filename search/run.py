@@ -185,7 +185,7 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
         view.note(str(warning))
     where = f"joining the Ray cluster at {plan.address}" if plan.address else "starting"
     at_once = "" if plan.elastic else f"; trials at once: {plan.workers}"
-    view.note(f"{where}{at_once} (training begins in 15 to 30 s)")
+    view.note(f"{where}{at_once} (training begins in 10 to 30 s)")
 
 
 def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:

@@ -9,7 +9,6 @@ one thread, in turn, several rounds; the median round counts, and ratios are of 
 import argparse
 import itertools
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from meter import machine
 
 SAMPLES, BATCH_SIZE, LAYERS, NEURONS, DROPOUT = 54_000, 32, 6, 239, 0.0262
 OPTIMIZERS = ("sgd", "adam", "rmsprop", "nadam")
@@ -35,7 +36,7 @@ def main() -> None:
     if asked.only_fit:
         print(json.dumps(_timed({FIT: _fit()}, asked.rounds)[FIT]))
         return
-    print(f"{_processor()}, {os.cpu_count()} cores, {platform.platform()}; {asked.rounds} rounds\n")
+    print(f"{machine()}, {platform.platform()}; {asked.rounds} rounds\n")
     rounds = _timed(_rows(asked.only), asked.rounds)
     rounds["fit, nadam, dropout, all cores"] = _on_all_cores(asked.rounds)
     print("| epoch of 1,688 steps, one thread | seconds | of the floor | faster than fit |")
@@ -168,13 +169,6 @@ def _on_all_cores(rounds: int) -> list[float]:
     command = [sys.executable, __file__, "--only-fit", "--rounds", str(rounds)]
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(said.splitlines()[-1])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(": ")[2]
-    return platform.machine()
 
 
 if __name__ == "__main__":

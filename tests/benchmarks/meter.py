@@ -1,11 +1,14 @@
-"""What a program and all its processes use: CPU seconds and memory, looked at while they run."""
+"""What benchmarks share: what a program and all its processes use, and the machine in words."""
 
 import contextlib
+import os
+import platform
 import signal
 import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -79,3 +82,20 @@ class Meter:
             except psutil.AccessDenied:
                 continue
         self._peak = max(self._peak, memory)
+
+
+def machine() -> str:
+    """Return the machine in words: its cores and their kind."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    kinds = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {kinds[0] if kinds else platform.machine()}"
+
+
+def measured(path: Path) -> Path:
+    """Return the file that a benchmark wrote; end where there is none yet."""
+    if not path.exists():
+        raise SystemExit(
+            f"{path} is not there: nothing has been measured yet, run it without --show."
+        )
+    return path

@@ -13,7 +13,6 @@ import csv
 import io
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -26,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meter import Meter, Use
+from meter import Meter, Use, machine, measured
 from peers.rules import EPOCHS, PATIENCE
 
 from results import columns
@@ -191,7 +190,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
     if asked.show:
-        print(tables(read_outcomes(asked.report / "race.csv")))
+        print(tables(read_outcomes(measured(asked.report / "race.csv"))))
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
     before = {one.cell: one for one in read_outcomes(asked.also)} if asked.also else {}
@@ -368,17 +367,10 @@ def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
         "budget_seconds": racer.seconds,
         "cpu_seconds": use.cpu_seconds,
         "peak_memory_mb": use.peak_memory_bytes // 1024**2,
-        "machine": _machine(),
+        "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
     write_json(out / FACTS, facts)
-
-
-def _machine() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}"
 
 
 def collected(folder: Path) -> Iterator[Outcome]:

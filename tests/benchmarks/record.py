@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
 
 
 _LONG = [(192, 96, 0.1), (256, 128, 0.1), (320, 192, 0.05), (384, 128, 0.2)]
-_SHORT = [(192, 96, 0.1), (384, 128, 0.2)]  # the others are in curves.jsonl already
+_SHORT = [(192, 96, 0.1), (384, 128, 0.2)]
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
@@ -111,9 +111,9 @@ def trained(out: Path, seed: int) -> Iterator[dict[str, Any]]:
         of_epochs = candidate.epochs if candidate else RANDOM_EPOCHS
         epochs = [
             {
-                "epoch_seconds": round(row[columns.EPOCH_SECONDS], 3),
+                "epoch_seconds": round(row[columns.EPOCH_SECONDS], 2),
                 "metrics": {
-                    name: round(value, 5)
+                    name: round(value, 4)
                     for name, value in _behind(columns.METRIC_PREFIX, row).items()
                     if name != "learning_rate"
                 },

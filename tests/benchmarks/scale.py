@@ -11,8 +11,6 @@ import contextlib
 import csv
 import io
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from meter import machine, measured
 
 BENCHMARKS = Path(__file__).resolve().parent
 EPOCHS = 30
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
     if asked.show:
-        print(table(from_csv((asked.report / "scale.csv").read_text())))
+        print(table(from_csv(measured(asked.report / "scale.csv").read_text())))
         return
     if asked.case:
         print(json.dumps(asdict(replayed(Case(**asked.case)))))
@@ -121,7 +121,7 @@ def main() -> None:
         print(f"{case}", file=sys.stderr, flush=True)
         with contextlib.suppress(subprocess.TimeoutExpired):
             found.append(in_a_process(case))
-    print(f"{os.cpu_count()} cores, {platform.platform()}\n\n{table(map(astuple, found))}")
+    print(f"{machine()}\n\n{table(map(astuple, found))}")
     (asked.report / "scale.csv").write_text(as_csv(found))
 
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from meter import measured
 from record import CANDIDATES, SPLITS
 
 from results import columns
@@ -123,7 +124,7 @@ def main() -> None:
         write(asked.report / "settings.csv", list(known.values()))
     trials = recorded()
     print(first_configurations(trials), patiences(trials), sep="\n\n", end="\n\n")
-    print(table(read(asked.report / "settings.csv")))
+    print(table(read(measured(asked.report / "settings.csv"))))
 
 
 def search(variant: Variant, words: Sequence[str]) -> None:

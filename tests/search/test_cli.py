@@ -79,7 +79,7 @@ def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
     try:
         done = answered(commands, tmp_path, "run", "--out", str(disk / "run"))
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)
     assert done.returncode == 2
     assert "1 MB are free there, a run needs 500 MB or more" in done.stderr
 

@@ -4,7 +4,7 @@
 # make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
 # make storm   kills the processes of two searches a hundred times, and says what that cost
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone
-# make race    this project beside keras-tuner, Ray Tune and Optuna, on the same seconds
+# make race    this project beside keras-tuner, Ray Tune and Optuna, each with the same time budget
 # make scale   how many workers one driver serves
 # make settings  which settings of a search find more
 # make check   style and types
@@ -92,15 +92,18 @@ check: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# Four hours; a race that was cut short goes on with what is missing. RACE=--show prints the table.
+# These three go on with what is missing where they were cut short, and print tables of your machine
+# (again with RACE=--show). RACE="--show --report docs" prints those of docs/performance.md.
+
+# Five hours.
 race: data
 	@$(BIN)/python tests/benchmarks/race.py $(RACE)
 
-# Recorded learning curves, replayed to the real driver on many slots.
+# Recorded learning curves, replayed to the real driver on many slots; half an hour.
 scale: setup
 	@$(BIN)/python tests/benchmarks/scale.py $(SCALE)
 
-# Two and a half hours: searches with one setting changed, in turn. SETTINGS=--show prints the tables.
+# Searches with one setting changed, in turn; two and a half hours.
 settings: data
 	@$(BIN)/python tests/benchmarks/settings.py $(SETTINGS)
 

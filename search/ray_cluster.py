@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import psutil
 
 from search.data import Data, load_data
 from search.errors import ProblemError, RayLostError, one_line
-from search.forks import SOCKETS_FOLDER, fork_server
+from search.forks import SOCKETS_FOLDER, asks_for_forks, fork_server
 from search.plan import Problem
 from search.quiet import silent_errors
 from search.ray_nodes import here
@@ -121,9 +122,9 @@ def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
     import ray
 
     load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=here())(_load)
-    if "py_executable" in ray.get_runtime_context().runtime_env:
+    if asks_for_forks(ray.get_runtime_context().runtime_env.get("py_executable", "")):
         # A process that is not forked: it need not wait for TensorFlow.
-        load = load.options(runtime_env={"py_executable": sys.executable})
+        load = load.options(runtime_env={"py_executable": shlex.quote(sys.executable)})
     return Stored(*load.remote(problem, needs_test=needs_test))
 
 

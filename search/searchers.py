@@ -5,7 +5,6 @@ and nothing else, so a journal played back to it teaches it what the search taug
 """
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
@@ -139,10 +138,8 @@ class TPESearcher(DrawingSearcher):
     ``optuna.samplers.TPESampler``, Optuna 5.0.
     """
 
-    # The rest as Optuna has it; what else was tried: docs/performance.md.
-    sampler_settings: ClassVar[dict[str, Any]] = {
-        "constant_liar": True,
-    }
+    # Beside Optuna's own; what was tried: docs/performance.md.
+    sampler_settings: ClassVar[dict[str, Any]] = {"constant_liar": True}
 
     def __init__(
         self, space: Space, *, seed: int, objective: Objective, defaults_first: bool = True
@@ -214,11 +211,7 @@ class TPESearcher(DrawingSearcher):
     def _draw(self, trial: int, collision: int) -> Values:
         # Sampler state follows from (seed, trial), not from how many asks came before.
         seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = self._optuna.samplers.TPESampler(
-                seed=seed, **self.sampler_settings
-            )
+        self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
         asked = self._asked[trial] = self._study.ask()
         return fill(self.space, lambda parameter: _suggest(asked, parameter))
 

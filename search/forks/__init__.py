@@ -14,10 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
+START = HERE / "start.py"
 # The path of a socket may have 107 characters at most.
 SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
-# Threads would not be in a fork: none may be started before it.
+# Threads would not be in a fork: none may be started before it. TensorFlow has a setting of its own
+# for those of a trial; NumPy's stay at one.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def asks_for_forks(py_executable: str) -> bool:
+    """Tell whether a ``py_executable`` is that of a fork server, and not one of the user's."""
+    return str(START) in shlex.split(py_executable)
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def fork_server() -> Iterator[str | None]:
             )
         try:
             # -S and -E: it needs nothing but the standard library, and is there at once.
-            yield shlex.join([sys.executable, "-S", "-E", str(HERE / "start.py"), path])
+            yield shlex.join([sys.executable, "-S", "-E", str(START), path])
         finally:
             server.kill()
             server.communicate()  # closes the pipe: what was forked ends too

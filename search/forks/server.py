@@ -62,6 +62,7 @@ def main() -> None:
 
 def become_worker(connection: socket.socket) -> None:
     """Be the process that was asked for: its files, environment, folder and script."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # for the thread's whole life
     threading.Thread(target=_end_with_the_driver, args=[os.dup(0)], daemon=True).start()
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     asked = json.loads(connection.makefile("rb").read())

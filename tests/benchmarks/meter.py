@@ -90,12 +90,3 @@ def machine() -> str:
     lines = known.read_text().splitlines() if known.exists() else []
     kinds = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} cores, {kinds[0] if kinds else platform.machine()}"
-
-
-def measured(path: Path) -> Path:
-    """Return the file that a benchmark wrote; end where there is none yet."""
-    if not path.exists():
-        raise SystemExit(
-            f"{path} is not there: nothing has been measured yet, run it without --show."
-        )
-    return path

@@ -2,15 +2,13 @@
 
 Run by ``make race``. Each cell of the race, a searcher with a seed, is a process that is given the
 same data and the same seconds; then a run folder is kept of it, which ``fmnist-results`` reads like
-any other. A race that was ended goes on with the cells that are missing; where the run folders are
-gone, ``--also race.csv`` takes the cells that a former sitting wrote there. Asserts nothing: it
-writes ``race.csv`` and ``race.svg`` and prints the tables that docs/performance.md shows.
+any other, and a line of ``race.csv``. A race that was ended goes on with the cells that are missing.
+Asserts nothing: it draws ``race.svg`` and prints tables, which docs/performance.md shows
+(``--show --report docs``).
 """
 
 import argparse
 import contextlib
-import csv
-import io
 import json
 import os
 import shutil
@@ -20,12 +18,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meter import Meter, Use, machine, measured
+from meter import Meter, Use, machine
+from outcome import markdown, measured, read_lines, write_lines
 from peers.rules import EPOCHS, PATIENCE
 
 from results import columns
@@ -39,6 +38,7 @@ from search.plan import Engine, Plan, Problem
 from search.recorder import Recorder
 from search.session import write_outcome
 from search.space import Space
+from search.stopping import TIME_BUDGET_SPENT
 
 BENCHMARKS = Path(__file__).resolve().parent
 PEERS = BENCHMARKS / "peers"
@@ -49,8 +49,9 @@ MARKS_SECONDS = (60, 180, 300)
 BUDGET_SECONDS = 300
 LONG_SECONDS = 600
 # Ours ends by itself; it is given time to write its tables.
-PATIENCE_SECONDS = 120
+CLOSING_SECONDS = 120
 FACTS = "race.json"
+OURS_ALONE = ("scheduler", "grace_period", "reduction_factor")
 
 
 # Searcher, space, whether the first configuration is given, seconds.
@@ -67,7 +68,8 @@ class Racer:
         space: The space that it searches.
         words: The command, seed, seconds and files apart.
         is_ours: Whether it is this project.
-        with_first: Whether it is given the builder's defaults as its first configuration.
+        with_first: Whether it is given the builder's defaults as its first configuration. As
+            keras-tuner has no setting for one, it is trained before its search begins.
         seeds: How many seeds it is run with.
         seconds: Its budget, from the start of its process.
     """
@@ -115,6 +117,8 @@ def _racers() -> tuple[Racer, ...]:
         Racer("fmnist-search", "wide", (), is_ours=True, seeds=5),
         Racer("Ray Tune ASHA", "published", ray, with_first=False),
         Racer("fmnist-search", "published", (), is_ours=True, with_first=False),
+        *(replace(racer, with_first=False) for racer in of_keras_tuner),
+        Racer("Optuna Hyperband", "published", optuna, with_first=False),
         Racer("Ray Tune ASHA", "wide", ray, with_first=False),
         Racer("fmnist-search", "wide", (), is_ours=True, with_first=False),
         Racer("fmnist-search", "wide", (), is_ours=True, seeds=1, seconds=LONG_SECONDS),
@@ -139,7 +143,7 @@ class Outcome:
         epochs: Epochs trained.
         cpu_seconds: Of all its processes.
         peak_memory_mb: Of all its processes, what they share counted once.
-        machine: Its cores and system.
+        machine: Its cores and their kind.
         date: When it ran, as ``YYYY-MM-DD``.
     """
 
@@ -180,31 +184,35 @@ class Outcome:
 
 
 def main() -> None:
-    """Run the cells that are missing, in turn; then write the table and the plot."""
+    """Run the cells that are missing, in turn; then draw the plot and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/race"))
-    parser.add_argument("--only", nargs="*", help="slugs of racers")
+    parser.add_argument("--only", nargs="*", choices=[racer.slug for racer in RACERS])
     parser.add_argument("--seeds", type=int, nargs="*", help="seeds; default: all that are asked")
-    parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
-    parser.add_argument("--also", type=Path, help="race.csv of cells that are not run again")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("runs/race"),
+        help="folder of race.csv, whose cells are not run again",
+    )
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
-    if asked.show:
-        print(tables(read_outcomes(measured(asked.report / "race.csv"))))
-        return
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    before = {one.cell: one for one in read_outcomes(asked.also)} if asked.also else {}
-    for racer, seed in cells(asked.only, asked.seeds):
-        has_run = (run_folder(asked.folder, racer, seed) / FACTS).exists()
-        if not has_run and (racer.row, seed) not in before:
-            run_cell(asked.folder, racer, seed)
-    now = {one.cell: one for one in collected(asked.folder)}
-    known = before | now
-    outcomes = [known[cell] for cell in _in_order() if cell in known]
-    asked.report.mkdir(exist_ok=True)
-    write_outcomes(asked.report / "race.csv", outcomes)
-    draw(asked.report / "race.svg", outcomes)
-    print(tables(outcomes))
+    report = asked.report / "race.csv"
+    if not asked.show:
+        run_missing(asked.folder, report, list(cells(asked.only, asked.seeds)))
+        draw(asked.report / "race.svg", read_outcomes(report))
+    print(tables(read_outcomes(measured(report))))
+
+
+def run_missing(folder: Path, report: Path, asked: list[tuple[Racer, int]]) -> None:
+    """Run the cells that neither the report nor the folder of runs holds; keep each as it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {one.cell: one for one in (*read_outcomes(report), *collected(folder))}
+    for racer, seed in asked:
+        if (racer.row, seed) not in known:
+            run_cell(folder, racer, seed)
+            known[racer.row, seed] = outcome(run_folder(folder, racer, seed))
+        write_outcomes(report, [known[cell] for cell in _in_order() if cell in known])
 
 
 def cells(only: list[str] | None, seeds: list[int] | None) -> Iterator[tuple[Racer, int]]:
@@ -248,14 +256,14 @@ def run_cell(folder: Path, racer: Racer, seed: int) -> None:
             # A peer is ended here: one that has ended before has failed.
             has_failed = not racer.is_ours and process.poll() is not None
             if racer.is_ours:
-                has_failed = process.wait(PATIENCE_SECONDS) != 0
+                has_failed = process.wait(CLOSING_SECONDS) != 0
         finally:
             meter.kill()
             process.wait()
     if has_failed:
         raise SystemExit(f"{out.name} has failed: {scratch / 'output.txt'}")
     if not racer.is_ours:
-        keep_run(out, racer, seed, read_lines(lines, scratch), started_at)
+        keep_run(out, racer, seed, words, reported(lines, scratch), started_at)
     write_facts(out, racer, seed, use)
     shutil.rmtree(scratch)
 
@@ -282,13 +290,13 @@ def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> l
 @lru_cache
 def first_configuration(space: str) -> dict[str, Any]:
     """Return the builder's defaults."""
+    from search.cli import SHIPPED_SPACES
     from search.worker import discover
 
-    reference = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}[space]
-    return dict(discover(reference).defaults())
+    return dict(discover(SHIPPED_SPACES[space]).defaults())
 
 
-def read_lines(lines: Path, scratch: Path) -> list[dict[str, Any]]:
+def reported(lines: Path, scratch: Path) -> list[dict[str, Any]]:
     """Return what a peer reported, in the order of time; a torn last line is left out."""
     if not lines.exists():
         raise SystemExit(f"a peer has reported nothing: {scratch / 'output.txt'}")
@@ -300,7 +308,12 @@ def read_lines(lines: Path, scratch: Path) -> list[dict[str, Any]]:
 
 
 def keep_run(
-    out: Path, racer: Racer, seed: int, lines: Iterable[dict[str, Any]], started_at: float
+    out: Path,
+    racer: Racer,
+    seed: int,
+    words: list[str],
+    lines: Iterable[dict[str, Any]],
+    started_at: float,
 ) -> None:
     """Make a run folder of what a peer reported."""
     clock = Replayed()
@@ -328,7 +341,10 @@ def keep_run(
     )
     with new_run(out, print) as run:
         asked = describe(plan, Space(()))
+        asked["command"] = words
         asked["plan"] |= {"engine": racer.name.split(" ")[0], "algorithm": racer.name}
+        for setting in OURS_ALONE:  # a peer's are in its script
+            del asked["plan"][setting]
         write_json(run.folder.run_file, asked)
         journal = Journal(run.folder.journal_file)
         recorder = Recorder(journal, History(plan.problem.objective), clock=clock)
@@ -343,7 +359,7 @@ def keep_run(
             report = {name: line[name] for name in ("epoch", "epoch_seconds", "metrics")}
             recorder.epoch(number, report, decision=Decision.CONTINUE, worker=line["training"])
         clock.seconds = racer.seconds
-        recorder.search_ended("time budget")
+        recorder.search_ended(TIME_BUDGET_SPENT)
         journal.close()
         write_outcome(run.folder, recorder.history)
 
@@ -378,10 +394,13 @@ def collected(folder: Path) -> Iterator[Outcome]:
     for racer, seed in cells(None, None):
         path = run_folder(folder, racer, seed)
         if (path / FACTS).exists():
-            facts = json.loads((path / FACTS).read_text())
-            names = {field.name for field in fields(Outcome)}
-            known = {name: value for name, value in facts.items() if name in names}
-            yield Outcome(**known, **_curve(read_run(path), racer.seconds))
+            yield outcome(path)
+
+
+def outcome(path: Path) -> Outcome:
+    """Read a cell that has been run."""
+    facts = json.loads((path / FACTS).read_text())
+    return Outcome(**facts, **_curve(read_run(path), facts["budget_seconds"]))
 
 
 def _curve(run: Run, seconds: float) -> dict[str, Any]:
@@ -396,21 +415,16 @@ def _curve(run: Run, seconds: float) -> dict[str, Any]:
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
     """Write a line for each cell."""
-    text = io.StringIO()
-    names = [field.name for field in fields(Outcome)]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for outcome in outcomes:
-        values = {name: getattr(outcome, name) for name in names}
-        values["curve"] = " ".join(f"{at}:{value}" for at, value in outcome.curve)
-        writer.writerow(values.values())
-    path.write_text(text.getvalue())
+    lines = []
+    for one in outcomes:
+        curve = " ".join(f"{at}:{value}" for at, value in one.curve)
+        lines.append(asdict(one) | {"curve": curve})
+    write_lines(path, lines)
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """Read what ``write_outcomes`` wrote."""
-    with path.open(newline="") as file:
-        return [_outcome(line) for line in csv.DictReader(file)]
+    """Read what ``write_outcomes`` wrote; nothing where there is no file yet."""
+    return [_outcome(line) for line in read_lines(path)]
 
 
 def _outcome(line: dict[str, str]) -> Outcome:
@@ -437,7 +451,8 @@ def tables(outcomes: Sequence[Outcome]) -> str:
     One is on the seeds that all searchers have, the other on all where there are more.
     """
     groups = grouped(one for one in outcomes if one.budget_seconds == BUDGET_SECONDS)
-    common = set.intersection(*({one.seed for one in group} for group in groups))
+    seeds = [{one.seed for one in group} for group in groups]
+    common = set.intersection(*seeds) if seeds else {one.seed for one in outcomes}
     of_all = [one for one in outcomes if one.seed in common]
     more = [one for group in groups if len(group) > len(common) for one in group]
     sittings = Counter(f"{one.machine}, {one.date}" for one in outcomes)
@@ -451,7 +466,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
     heads += [f"to {target} s" for target in TARGETS]
     heads += [f"best at {seconds} s" for seconds in MARKS_SECONDS]
     heads += ["trials", "epochs", "CPU s", "memory MB"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    rows = []
     for group in grouped(outcomes):
         one = group[0]
         name = one.racer + (
@@ -463,8 +478,8 @@ def table(outcomes: Iterable[Outcome]) -> str:
         cells += [_median(one.trials for one in group), _median(one.epochs for one in group)]
         cells += [_median(one.cpu_seconds for one in group)]
         cells += [_median(one.peak_memory_mb for one in group)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(heads, rows)
 
 
 def grouped(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
@@ -484,8 +499,9 @@ def _reached(group: list[Outcome], target: float) -> str:
 
 
 def _best(group: list[Outcome], seconds: float) -> str:
-    values = [one.best_at(seconds) or 0.0 for one in group]
-    return f"{statistics.median(values):.4f}" if any(values) else "none"
+    # The lower of two middle ones: a mean of a value and none is neither.
+    median = statistics.median_low(one.best_at(seconds) or 0.0 for one in group)
+    return f"{median:.4f}" if median else "none"
 
 
 def _median(values: Iterable[float]) -> str:

@@ -6,8 +6,10 @@ one (``candidates.py``), are trained by this project itself, without early stopp
 """
 
 import argparse
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from results import columns
-from results.reading import read_run
+from results.reading import RunError, read_run
+from search.stopping import TRIALS_DONE
 
 BENCHMARKS = Path(__file__).resolve().parent
 CURVES = BENCHMARKS / "curves.jsonl"
@@ -83,12 +86,20 @@ def main() -> None:
     known = {_key(line): line for line in map(json.loads, CURVES.read_text().splitlines())}
     for seed in SPLITS:
         out = asked.folder / f"{asked.kind}-{seed}"
-        if not (out / "trials.parquet").exists():
+        if not is_whole(out):
+            shutil.rmtree(out, ignore_errors=True)  # of a sitting that was ended in it
             record(asked.kind, seed, out)
         known |= {_key(line): line for line in trained(out, seed)}
     written = CURVES.with_suffix(".new")
     written.write_text("".join(f"{json.dumps(line, sort_keys=True)}\n" for line in known.values()))
     written.replace(CURVES)
+
+
+def is_whole(out: Path) -> bool:
+    """Tell whether every configuration has been trained."""
+    with contextlib.suppress(RunError):
+        return read_run(out).ended == TRIALS_DONE
+    return False
 
 
 def record(kind: str, seed: int, out: Path) -> None:

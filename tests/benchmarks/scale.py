@@ -2,26 +2,28 @@
 
 Run by ``make scale``. Everything is real but the training: Ray Tune's controller, our scheduler,
 searcher, recorder, journal and tables; a trial sleeps where it would train, and reports the
-recorded epochs of ``curves.jsonl``. Asserts nothing: it writes ``scale.csv`` and prints the table that
-docs/performance.md shows.
+recorded epochs of ``curves.jsonl``. Asserts nothing: it writes ``scale.csv`` and prints its table, which
+docs/performance.md shows (``--show --report docs``).
 """
 
 import argparse
 import contextlib
-import csv
-import io
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from meter import machine, measured
+import psutil
+from meter import machine
+from outcome import markdown, measured, read_lines, write_lines
+
+from results import columns
 
 BENCHMARKS = Path(__file__).resolve().parent
 EPOCHS = 30
@@ -72,21 +74,24 @@ CASES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What a case took.
+    """What a case took; of one that was given up, its first six fields alone.
 
     Attributes:
         slots: Trials at once.
         epoch_seconds: What an epoch took.
         epochs: Most epochs of a trial.
-        trials: Trials that ended.
+        trials: How many there were.
         algorithm: How configurations were chosen.
+        scheduler: What stopped trials early.
         reports: Epochs reported.
         processes: Processes that trained.
-        seconds: From the first report to the last.
-        reports_per_second: Over that time.
-        trials_per_second: Likewise.
+        seconds: From the beginning of the search to its last report.
+        all_at_work_seconds: Until every process had reported.
+        reports_per_second: From then until the last trial began; of all the time, where the
+            last trial had begun before. So the two that follow.
+        trials_per_second: Trials that ended.
         busy_share: Of the time of all slots, what was spent in epochs, in 0..1.
-        driver_cpu_seconds: Of the whole search, its start and its tables included.
+        driver_cpu_seconds: From the beginning of the search until its tables were written.
     """
 
     slots: int
@@ -94,44 +99,54 @@ class Measured:
     epochs: int
     trials: int
     algorithm: str
-    reports: int
-    processes: int
-    seconds: float
-    reports_per_second: float
-    trials_per_second: float
-    busy_share: float
-    driver_cpu_seconds: float
+    scheduler: str
+    reports: int | None = None
+    processes: int | None = None
+    seconds: float | None = None
+    all_at_work_seconds: float | None = None
+    reports_per_second: float | None = None
+    trials_per_second: float | None = None
+    busy_share: float | None = None
+    driver_cpu_seconds: float | None = None
 
 
 def main() -> None:
     """Replay every case, each in a process of its own, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=json.loads, help="one case, as JSON: prints its figures")
-    parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
+    parser.add_argument(
+        "--report", type=Path, default=Path("runs/scale"), help="folder of scale.csv"
+    )
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
-    if asked.show:
-        print(table(from_csv(measured(asked.report / "scale.csv").read_text())))
-        return
+    report = asked.report / "scale.csv"
     if asked.case:
         print(json.dumps(asdict(replayed(Case(**asked.case)))))
         return
-    found = []
-    for case in CASES:
-        print(f"{case}", file=sys.stderr, flush=True)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+    if not asked.show:
+        found: list[Measured] = []
+        for case in CASES:
+            print(f"{case}", file=sys.stderr, flush=True)
             found.append(in_a_process(case))
-    print(f"{machine()}\n\n{table(map(astuple, found))}")
-    (asked.report / "scale.csv").write_text(as_csv(found))
+            write_lines(report, [asdict(one) for one in found])
+        print(f"{machine()}\n")
+    print(table(read_lines(measured(report))))
 
 
 def in_a_process(case: Case) -> Measured:
     """Replay a case in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--case", json.dumps(asdict(case))],
-        stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST_SECONDS,
-    )  # fmt: skip
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    words = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said, _ = process.communicate(timeout=LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            return Measured(**asdict(case))
+    if process.returncode != 0:
+        raise SystemExit(f"{case} has failed")
+    return Measured(**json.loads(said.splitlines()[-1]))
 
 
 def curves() -> list[list[dict[str, float]]]:
@@ -148,14 +163,10 @@ def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None
     import ray
     from ray import tune
 
-    from search.engines.asha import END, METRIC, TIME_ATTR, WARM
+    from search.engines.asha import END, METRIC, TIME_ATTR
     from search.engines.events import READY, REPORT, STARTED
     from search.ray_nodes import Whereabouts
 
-    if WARM in config:
-        while True:  # until the scheduler stops it, by SystemExit
-            tune.report({WARM: True})
-            time.sleep(0.2)
     told = ray.get(stored[0])
     where = Whereabouts.of_this_process()
     tune.report({STARTED: json.dumps(asdict(where))})
@@ -189,23 +200,45 @@ def replayed(case: Case) -> Measured:
         run = _search(case, stored, Path(scratch) / "run")
         cpu = cpu_seconds() - cpu_before
         epochs = run.epochs.to_pylist()
-        trials = run.trials.num_rows
-    times = sorted(row["at_seconds"] for row in epochs)
-    seconds = times[-1] - times[0] + case.epoch_seconds
     return Measured(
-        slots=case.slots,
-        epoch_seconds=case.epoch_seconds,
-        epochs=case.epochs,
-        trials=trials,
-        algorithm=case.algorithm,
+        **asdict(case),
         reports=len(epochs),
-        processes=len({row["worker"] for row in epochs}),
-        seconds=round(seconds, 1),
-        reports_per_second=round(len(epochs) / seconds, 1),
-        trials_per_second=round(trials / seconds, 1),
-        busy_share=round(len(epochs) * case.epoch_seconds / (case.slots * seconds), 3),
+        processes=len({row[columns.WORKER] for row in epochs}),
+        seconds=max(row[columns.AT_SECONDS] for row in epochs),
         driver_cpu_seconds=round(cpu, 1),
+        **_steady(case, epochs),
     )
+
+
+def _steady(case: Case, epochs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the rates while every process works and there are trials left."""
+    first_of_process = _ends(epochs, columns.WORKER, min)
+    begun = [at - case.epoch_seconds for at in _ends(epochs, columns.TRIAL, min)]
+    all_at_work, last_begun = max(first_of_process), max(begun)
+    whole = (
+        min(first_of_process) - case.epoch_seconds,
+        max(row[columns.AT_SECONDS] for row in epochs),
+    )
+    since, until = (all_at_work, last_begun) if all_at_work < last_begun else whole
+    reports = sum(since < row[columns.AT_SECONDS] <= until for row in epochs)
+    trials = sum(since < at <= until for at in _ends(epochs, columns.TRIAL, max))
+    seconds = until - since
+    return {
+        "all_at_work_seconds": all_at_work,
+        "reports_per_second": round(reports / seconds, 1),
+        "trials_per_second": round(trials / seconds, 1),
+        "busy_share": round(reports * case.epoch_seconds / (case.slots * seconds), 3),
+    }
+
+
+def _ends(
+    epochs: Sequence[dict[str, Any]], column: str, end: Callable[[list[float]], float]
+) -> list[float]:
+    """Return when each worker, or trial, reported first, or last."""
+    times: dict[Any, list[float]] = {}
+    for row in epochs:
+        times.setdefault(row[column], []).append(row[columns.AT_SECONDS])
+    return [end(group) for group in times.values()]
 
 
 def _search(case: Case, stored: Any, out: Path) -> Any:
@@ -255,27 +288,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def table(rows: Iterable[Iterable[Any]]) -> str:
+def table(lines: Iterable[dict[str, str]]) -> str:
     """Return the Markdown table."""
-    heads = ["slots", "epoch s", "epochs ≤", "trials", "algorithm", "reports", "processes", "seconds",
-             "reports/s", "trials/s", "busy", "driver CPU s"]  # fmt: skip
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def as_csv(found: list[Measured]) -> str:
-    """Return a line for each case, with a heading."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Measured))
-    writer.writerows(astuple(one) for one in found)
-    return text.getvalue()
-
-
-def from_csv(text: str) -> list[list[str]]:
-    """Return the lines of what ``as_csv`` wrote, the heading left out."""
-    return list(csv.reader(io.StringIO(text)))[1:]
+    heads = ["slots", "epoch s", "epochs ≤", "trials", "algorithm", "stopping", "reports", "processes",
+             "seconds", "all at work s", "reports/s", "trials/s", "busy", "driver CPU s"]  # fmt: skip
+    given_up = f"over {LONGEST_SECONDS}"
+    rows = ([value or given_up for value in line.values()] for line in lines)
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,42 @@
 """Which settings find more in the same time: searches side by side, on splits the race does not use.
 
 Run by ``make settings``; goes on with what is missing. A variant is this project with one setting
-changed. All variants of a split share its first trial to the bit, so that what they differ in is
-what the search found after it. Asserts nothing: it writes ``settings.csv`` and prints the tables of
-docs/performance.md; the one of first configurations is read from ``curves.jsonl``
-(``record.py``).
+changed. All variants of a split share its first trial to the bit (but "20 epochs", whose schedule
+is another), so that what they differ in is what the search found after it. Asserts nothing: it writes
+``settings.csv`` and prints tables, which docs/performance.md shows (``--show --report docs``); those of
+first configurations and patience are read from ``curves.jsonl`` (``record.py``).
 """
 
 import argparse
-import csv
+import contextlib
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from meter import measured
+from outcome import markdown, measured, read_lines, write_lines
 from record import CANDIDATES, SPLITS
 
 from results import columns
 from results.columns import State
-from results.reading import read_run
+from results.reading import RunError, read_run
 from search.searchers import TPESearcher
 from search.space import Values, fingerprint
+from search.stopping import TIME_BUDGET_SPENT
 
 BENCHMARKS = Path(__file__).resolve().parent
 TARGETS = (0.9007, 0.9055)
 SECONDS = 180
 MARKS_SECONDS = (60, 120, 180)
 DEFAULT = "as it is"
+# First word of the process that one variant searches in.
+SEARCH = "search-as"
 
 
 def _as_it_is() -> None:
@@ -107,46 +111,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/settings"))
     parser.add_argument("--only", nargs="*", choices=VARIANTS, help="variants beside the default")
-    parser.add_argument("--report", type=Path, default=Path("docs"), help="folder of the outcome")
-    parser.add_argument("--also", type=Path, help="settings.csv of searches not run again")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("runs/settings"),
+        help="folder of settings.csv, whose searches are not run again",
+    )
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
-    parser.add_argument("--as", dest="variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    asked, words = parser.parse_known_args()
-    if asked.variant:
-        search(VARIANTS[asked.variant], words)
+    asked = parser.parse_args()
+    report = asked.report / "settings.csv"
     if not asked.show:
-        wanted = [name for name in VARIANTS if not asked.only or name in (DEFAULT, *asked.only)]
-        known = {(one.variant, one.seed): one for one in read(asked.also)} if asked.also else {}
-        for seed in SPLITS:
-            for name in wanted:
-                if (name, seed) not in known:
-                    known[name, seed] = run(asked.folder, name, seed)
-        write(asked.report / "settings.csv", list(known.values()))
+        run_missing(asked.folder, report, asked.only or list(VARIANTS))
     trials = recorded()
     print(first_configurations(trials), patiences(trials), sep="\n\n", end="\n\n")
-    print(table(read(measured(asked.report / "settings.csv"))))
+    print(table(read(measured(report))))
 
 
-def search(variant: Variant, words: Sequence[str]) -> None:
+def run_missing(folder: Path, report: Path, asked: Sequence[str]) -> None:
+    """Run the searches that neither the report nor the folder holds; keep each as it ends."""
+    known = {(one.variant, one.seed): one for one in read(report)}
+    order = [(name, seed) for name in VARIANTS for seed in SPLITS]
+    for seed in SPLITS:
+        for name in dict.fromkeys([DEFAULT, *asked]):
+            if (name, seed) not in known:
+                known[name, seed] = run(folder, name, seed)
+                write(report, [known[one] for one in order if one in known])
+
+
+def search(variant: str, words: Sequence[str]) -> None:
     """Be the command with something changed in it."""
     from search.cli import main as command
 
-    variant.change()
-    sys.argv = ["fmnist-search", "run", *words, *variant.options]
+    VARIANTS[variant].change()
+    sys.argv = ["fmnist-search", "run", *words, *VARIANTS[variant].options]
     command()
 
 
 def run(folder: Path, variant: str, seed: int) -> Found:
     """Search, or read what was searched."""
     out = folder / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-    if not (out / columns.TRIALS_FILE).exists():
+    if not is_whole(out):
+        shutil.rmtree(out, ignore_errors=True)  # of a sitting that was ended in it
         print(out, file=sys.stderr, flush=True)
         words = [
             "--space", "wide", "--seed", str(seed), "--time-budget", str(SECONDS),
             "--retrain-epochs", "none", "--out", str(out),
         ]  # fmt: skip
         subprocess.run(
-            [sys.executable, __file__, "--as", variant, *words],
+            [sys.executable, __file__, SEARCH, variant, *words],
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -165,29 +177,30 @@ def run(folder: Path, variant: str, seed: int) -> Found:
     )
 
 
+def is_whole(out: Path) -> bool:
+    """Tell whether a search has run to the end of its time."""
+    with contextlib.suppress(RunError):
+        return read_run(out).ended == TIME_BUDGET_SPENT
+    return False
+
+
 def write(path: Path, found: Sequence[Found]) -> None:
     """Write a line for each search."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Found))
-        for one in found:
-            row = asdict(one) | {"best": " ".join(map(str, one.best))}
-            writer.writerow(row.values())
+    write_lines(path, [asdict(one) | {"best": " ".join(map(str, one.best))} for one in found])
 
 
 def read(path: Path) -> list[Found]:
-    """Read what ``write`` wrote."""
-    with path.open(newline="") as file:
-        return [
-            Found(
-                variant=line["variant"],
-                seed=int(line["seed"]),
-                best=tuple(map(float, line["best"].split())),
-                trials=int(line["trials"]),
-                epochs=int(line["epochs"]),
-            )
-            for line in csv.DictReader(file)
-        ]
+    """Read what ``write`` wrote; nothing where there is no file yet."""
+    return [
+        Found(
+            variant=line["variant"],
+            seed=int(line["seed"]),
+            best=tuple(map(float, line["best"].split())),
+            trials=int(line["trials"]),
+            epochs=int(line["epochs"]),
+        )
+        for line in read_lines(path)
+    ]
 
 
 def table(found: Sequence[Found]) -> str:
@@ -195,7 +208,7 @@ def table(found: Sequence[Found]) -> str:
     default = {one.seed: one for one in found if one.variant == DEFAULT}
     heads = ["setting", "splits", *(f"best at {mark} s" for mark in MARKS_SECONDS)]
     heads += [f"gained at {MARKS_SECONDS[-1]} s", "trials", "epochs"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    rows = []
     for variant in dict.fromkeys(one.variant for one in found):
         group = [one for one in found if one.variant == variant]
         gains = [one.best[-1] - default[one.seed].best[-1] for one in group]
@@ -206,8 +219,8 @@ def table(found: Sequence[Found]) -> str:
         cells.append("" if variant == DEFAULT else f"{statistics.mean(gains):+.4f}{_error(gains)}")
         cells += [f"{statistics.median(one.trials for one in group):.0f}"]
         cells += [f"{statistics.median(one.epochs for one in group):.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(heads, rows)
 
 
 def _error(values: Sequence[float]) -> str:
@@ -292,7 +305,7 @@ def first_configurations(trials: Sequence[Recorded]) -> str:
     common.sort(key=lambda group: -statistics.mean(one.best for one in group))
     heads = ["configuration", "epochs", "mean of the best", "by split", "s an epoch"]
     heads += [f"epochs to {target}" for target in TARGETS]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    rows = []
     for group in common:
         mean = statistics.mean(one.best for one in group)
         seconds = statistics.median(one.epoch_seconds for one in group)
@@ -301,8 +314,8 @@ def first_configurations(trials: Sequence[Recorded]) -> str:
         cells += [
             " ".join(str(one.epochs_to(target) or "-") for one in group) for target in TARGETS
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(heads, rows)
 
 
 def patiences(trials: Sequence[Recorded]) -> str:
@@ -315,14 +328,14 @@ def patiences(trials: Sequence[Recorded]) -> str:
         "candidates": candidates,
         "random": [one for one in longest if one not in candidates],
     }
-    lines = ["| trials | patience | mean of the best | epochs |", "|" + " --- |" * 4]
+    rows = []
     for name, group in groups.items():
         for patience in (5, 10, 15, 0):
             best, epochs = zip(*(one.under(patience) for one in group), strict=True)
             told = str(patience or "none")
-            means = f"{statistics.mean(best):.4f} | {statistics.mean(epochs):.1f}"
-            lines.append(f"| {len(group)} {name} | {told} | {means} |")
-    return "\n".join(lines)
+            means = f"{statistics.mean(best):.4f}", f"{statistics.mean(epochs):.1f}"
+            rows.append([f"{len(group)} {name}", told, *means])
+    return markdown(["trials", "patience", "mean of the best", "epochs"], rows)
 
 
 def _named(values: Values) -> str:
@@ -334,4 +347,7 @@ def _named(values: Values) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [SEARCH]:
+        search(sys.argv[2], sys.argv[3:])
+    else:
+        main()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from search.forks import fork_server
+from search.forks import asks_for_forks, fork_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
 
@@ -77,6 +77,9 @@ def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(scr
     assert found[0]["drawn"] != found[1]["drawn"]
     assert "to the other file" in done[0].stderr
     assert not server.is_running()
+    assert asks_for_forks(executable)
+    assert not asks_for_forks("uv run --with 'my package'")
+    assert not asks_for_forks("")
 
 
 def test_without_the_server_a_worker_starts_by_itself(script, tmp_path):
@@ -120,7 +123,7 @@ def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     code = (
-        "import psutil, shlex, subprocess, sys; from search.forks import fork_server\n"
+        "import psutil, shlex, subprocess, sys; from search.forks import asks_for_forks, fork_server\n"
         "with fork_server() as executable:\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    print(shlex.split(executable)[-1], flush=True)\n"

@@ -1,6 +1,7 @@
 """A search by plain Ray Tune with ASHA: a function trainable and Ray's own callback for Keras.
 
-Source: the ASHA and Keras examples of https://docs.ray.io/en/latest/tune, Ray 2.60.
+Source: https://docs.ray.io/en/latest/tune, "Using Keras & TensorFlow with Tune" and "Tune
+Trial Schedulers", Ray 2.60.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def trainable(config, splits, space, out):
     from ray.tune.integration.keras import TuneReportCheckpointCallback
     from training import Reports, model_of, train
 
-    report = TuneReportCheckpointCallback(metrics=["val_accuracy"])
+    # No checkpoints, as in Ray's example: ASHA needs none.
+    report = TuneReportCheckpointCallback(checkpoint_on=[], metrics=["val_accuracy"])
     train(space, model_of(space, config), config, splits, [Reports(out, config), report])
 
 

@@ -1,4 +1,4 @@
-"""The rules of the race, the same for all. Imports nothing: no peer pays for what it does not use."""
+"""The rules of the race, the same for all. Imports nothing, so that no peer waits for it."""
 
 EPOCHS = 30
 # By space: as in the published work; none (0) where it costs accuracy under a cosine schedule.

@@ -39,6 +39,14 @@ class NoStopping(FIFOScheduler):
         """Accept what Tune passes on: it is what the constructor was given."""
         return True
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Leave it to Tune, which begins trials in their order.
+
+        A chosen trial whose own process is just starting would be given that of a trial that has
+        ended, and its own be thrown away (Ray 2.60): where trials are shorter than the start of a
+        process, few processes would ever come up.
+        """
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         """Decide on an epoch, and end a trial that says that it has ended."""
         if TIME_ATTR in result:

@@ -58,7 +58,7 @@ class Suggestions(NotPickled, RaySearcher):
     def suggest(self, trial_id: str) -> Any:
         """Return the config of a Ray trial, None to be asked again, or that there is no more."""
         if self._events.session is None:
-            return self._warm_worker()
+            return self._warm_worker(trial_id)
         if len(self._running) >= self._room():
             return None
         config = self._unfinished() or self._new()
@@ -75,11 +75,12 @@ class Suggestions(NotPickled, RaySearcher):
             self._slots = slots(self._plan.resources)
         return self._slots
 
-    def _warm_worker(self) -> dict[str, Any] | None:
+    def _warm_worker(self, trial_id: str) -> dict[str, Any] | None:
         discovers = self._events.take_discovery()
         if self._to_warm == 0 and not discovers:
             return None
         self._to_warm = max(0, self._to_warm - 1)
+        self._running.add(trial_id)  # what is new waits for its process
         return {WARM: True, SPACE: discovers}
 
     def _unfinished(self) -> dict[str, Any] | None:

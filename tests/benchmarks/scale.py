@@ -221,13 +221,18 @@ def _steady(case: Case, epochs: Sequence[dict[str, Any]]) -> dict[str, float]:
     )
     since, until = (all_at_work, last_begun) if all_at_work < last_begun else whole
     reports = sum(since < row[columns.AT_SECONDS] <= until for row in epochs)
+    within = [
+        min(row[columns.AT_SECONDS], until)
+        - max(row[columns.AT_SECONDS] - case.epoch_seconds, since)
+        for row in epochs
+    ]
     trials = sum(since < at <= until for at in _ends(epochs, columns.TRIAL, max))
     seconds = until - since
     return {
         "all_at_work_seconds": all_at_work,
         "reports_per_second": round(reports / seconds, 1),
         "trials_per_second": round(trials / seconds, 1),
-        "busy_share": round(reports * case.epoch_seconds / (case.slots * seconds), 3),
+        "busy_share": round(sum(max(0.0, one) for one in within) / (case.slots * seconds), 3),
     }
 
 

@@ -1,0 +1,22 @@
+"""A process that starts is used, however short the trials of the others are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
+
+
+def test_trials_shorter_than_the_start_of_a_process_leave_no_slot_unused():
+    """With Tune's own choice of the trial to run, one process of four ever came up."""
+    case = {"slots": 4, "epoch_seconds": 0.0, "trials": 600, "algorithm": "random"}
+    done = subprocess.run(
+        [sys.executable, SCALE, "--case", json.dumps(case)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["processes"] == 4
+    assert found["reports"] >= 600

@@ -204,7 +204,7 @@ def replayed(case: Case) -> Measured:
         **asdict(case),
         reports=len(epochs),
         processes=len({row[columns.WORKER] for row in epochs}),
-        seconds=max(row[columns.AT_SECONDS] for row in epochs),
+        seconds=round(max(row[columns.AT_SECONDS] for row in epochs), 1),
         driver_cpu_seconds=round(cpu, 1),
         **_steady(case, epochs),
     )
@@ -229,7 +229,7 @@ def _steady(case: Case, epochs: Sequence[dict[str, Any]]) -> dict[str, float]:
     trials = sum(since < at <= until for at in _ends(epochs, columns.TRIAL, max))
     seconds = until - since
     return {
-        "all_at_work_seconds": all_at_work,
+        "all_at_work_seconds": round(all_at_work, 1),
         "reports_per_second": round(reports / seconds, 1),
         "trials_per_second": round(trials / seconds, 1),
         "busy_share": round(sum(max(0.0, one) for one in within) / (case.slots * seconds), 3),

@@ -92,8 +92,8 @@ check: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# These three go on with what is missing where they were cut short, and print tables of your machine
-# (again with RACE=--show). RACE="--show --report docs" prints those of docs/performance.md.
+# These three print tables of your machine (again with RACE=--show); RACE="--show --report docs" prints
+# those of docs/performance.md. The race and the settings go on with what is missing.
 
 # Five hours.
 race: data

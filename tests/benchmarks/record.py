@@ -86,7 +86,7 @@ def main() -> None:
     known = {_key(line): line for line in map(json.loads, CURVES.read_text().splitlines())}
     for seed in SPLITS:
         out = asked.folder / f"{asked.kind}-{seed}"
-        if not is_whole(out):
+        if not has_ended(out, TRIALS_DONE):
             shutil.rmtree(out, ignore_errors=True)  # of a sitting that was ended in it
             record(asked.kind, seed, out)
         known |= {_key(line): line for line in trained(out, seed)}
@@ -95,10 +95,10 @@ def main() -> None:
     written.replace(CURVES)
 
 
-def is_whole(out: Path) -> bool:
-    """Tell whether every configuration has been trained."""
+def has_ended(out: Path, reason: str) -> bool:
+    """Tell whether a search has run to its proper end; one that was cut off has not."""
     with contextlib.suppress(RunError):
-        return read_run(out).ended == TRIALS_DONE
+        return read_run(out).ended == reason
     return False
 
 

@@ -8,7 +8,6 @@ first configurations and patience are read from ``curves.jsonl`` (``record.py``)
 """
 
 import argparse
-import contextlib
 import json
 import math
 import shutil
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from outcome import markdown, measured, read_lines, write_lines
-from record import CANDIDATES, SPLITS
+from record import CANDIDATES, SPLITS, has_ended
 
 from results import columns
 from results.columns import State
-from results.reading import RunError, read_run
+from results.reading import read_run
 from search.searchers import TPESearcher
 from search.space import Values, fingerprint
 from search.stopping import TIME_BUDGET_SPENT
@@ -150,7 +149,7 @@ def search(variant: str, words: Sequence[str]) -> None:
 def run(folder: Path, variant: str, seed: int) -> Found:
     """Search, or read what was searched."""
     out = folder / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-    if not is_whole(out):
+    if not has_ended(out, TIME_BUDGET_SPENT):
         shutil.rmtree(out, ignore_errors=True)  # of a sitting that was ended in it
         print(out, file=sys.stderr, flush=True)
         words = [
@@ -175,13 +174,6 @@ def run(folder: Path, variant: str, seed: int) -> Found:
         trials=searched.trials.num_rows,
         epochs=len(rows),
     )
-
-
-def is_whole(out: Path) -> bool:
-    """Tell whether a search has run to the end of its time."""
-    with contextlib.suppress(RunError):
-        return read_run(out).ended == TIME_BUDGET_SPENT
-    return False
 
 
 def write(path: Path, found: Sequence[Found]) -> None:

@@ -456,7 +456,8 @@ def tables(outcomes: Sequence[Outcome]) -> str:
     of_all = [one for one in outcomes if one.seed in common]
     more = [one for group in groups if len(group) > len(common) for one in group]
     sittings = Counter(f"{one.machine}, {one.date}" for one in outcomes)
-    where = "; ".join(f"{count} cells on {sitting}" for sitting, count in sittings.items())
+    total = len(list(_in_order()))
+    where = "; ".join(f"{sitting}: {count} of {total} cells" for sitting, count in sittings.items())
     return "\n\n".join([where, *(table(some) for some in (of_all, more) if some)])
 
 

@@ -93,7 +93,7 @@ bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
 # These three print tables of your machine (again with RACE=--show); RACE="--show --report docs" prints
-# those of docs/performance.md. The race and the settings go on with what is missing.
+# those of docs/. The race and the settings go on with what is missing.
 
 # Five hours.
 race: data

@@ -40,7 +40,7 @@ from search.views import View, make_view
 
 # The problem that ships with the project, by name: nothing of it is imported here.
 SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}
-# Without a better val_loss; elsewhere none, which costs no accuracy: docs/performance.md.
+# Without a better val_loss; elsewhere none, which costs no accuracy: docs/settings.md.
 PUBLISHED_PATIENCE = 5
 SHIPPED_DATA = "fmnist_model.data:load_data"
 DEFAULT_TRIALS = 20

@@ -1,9 +1,13 @@
 """What benchmarks share: the file that a benchmark keeps its outcome in, and Markdown tables."""
 
 import csv
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from meter import machine
 
 
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -31,6 +35,17 @@ def measured(path: Path) -> Path:
             f"{path} is not there: nothing has been measured yet, run it without --show."
         )
     return path
+
+
+def sitting() -> dict[str, str]:
+    """Return what each line says of where and when it was measured."""
+    return {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
+
+
+def sittings(lines: Iterable[Mapping[str, Any]], what: str) -> str:
+    """Return where and when lines were measured, in words."""
+    counts = Counter(f"{line['machine']}, {line['date']}" for line in lines)
+    return "; ".join(f"{count} {what} on {where}" for where, count in counts.items())
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

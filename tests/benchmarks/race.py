@@ -21,8 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meter import Meter, Use, machine
-from outcome import measured
+from meter import Meter, Use
+from outcome import measured, sitting
 from peers.rules import EPOCHS, PATIENCE
 from standings import (
     BUDGET_SECONDS,
@@ -329,8 +329,7 @@ def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
         "budget_seconds": racer.seconds,
         "cpu_seconds": use.cpu_seconds,
         "peak_memory_mb": use.peak_memory_bytes // 1024**2,
-        "machine": machine(),
-        "date": time.strftime("%Y-%m-%d"),
+        **sitting(),
     }
     write_json(out / FACTS, facts)
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from meter import machine
-from outcome import markdown, measured, read_lines, write_lines
+from outcome import markdown, measured, read_lines, sitting, sittings, write_lines
 
 from results import columns
 
@@ -74,7 +73,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What a case took; of one that was given up, its first six fields alone.
+    """What a case took; of one that was given up, what it took is None.
 
     Attributes:
         slots: Trials at once.
@@ -92,6 +91,8 @@ class Measured:
         trials_per_second: Trials that ended.
         busy_share: Of the time of all slots, what was spent in epochs, in 0..1.
         driver_cpu_seconds: From the beginning of the search until its tables were written.
+        machine: Its cores and their kind.
+        date: When it was measured, as ``YYYY-MM-DD``.
     """
 
     slots: int
@@ -108,6 +109,8 @@ class Measured:
     trials_per_second: float | None = None
     busy_share: float | None = None
     driver_cpu_seconds: float | None = None
+    machine: str = ""
+    date: str = ""
 
 
 def main() -> None:
@@ -129,8 +132,8 @@ def main() -> None:
             print(f"{case}", file=sys.stderr, flush=True)
             found.append(in_a_process(case))
             write_lines(report, [asdict(one) for one in found])
-        print(f"{machine()}\n")
-    print(table(read_lines(measured(report))))
+    lines = list(read_lines(measured(report)))
+    print(sittings(lines, "cases"), table(lines), sep="\n\n")
 
 
 def in_a_process(case: Case) -> Measured:
@@ -143,7 +146,7 @@ def in_a_process(case: Case) -> Measured:
             for one in (*psutil.Process(process.pid).children(recursive=True), process):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
-            return Measured(**asdict(case))
+            return Measured(**asdict(case), **sitting())
     if process.returncode != 0:
         raise SystemExit(f"{case} has failed")
     return Measured(**json.loads(said.splitlines()[-1]))
@@ -207,6 +210,7 @@ def replayed(case: Case) -> Measured:
         seconds=round(max(row[columns.AT_SECONDS] for row in epochs), 1),
         driver_cpu_seconds=round(cpu, 1),
         **_steady(case, epochs),
+        **sitting(),
     )
 
 
@@ -298,7 +302,7 @@ def table(lines: Iterable[dict[str, str]]) -> str:
     heads = ["slots", "epoch s", "epochs ≤", "trials", "algorithm", "stopping", "reports", "processes",
              "seconds", "all at work s", "reports/s", "trials/s", "busy", "driver CPU s"]  # fmt: skip
     given_up = f"over {LONGEST_SECONDS}"
-    rows = ([value or given_up for value in line.values()] for line in lines)
+    rows = ([value or given_up for value in list(line.values())[: len(heads)]] for line in lines)
     return markdown(heads, rows)
 
 

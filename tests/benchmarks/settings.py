@@ -3,7 +3,7 @@
 Run by ``make settings``; goes on with what is missing. A variant is this project with one setting
 changed. All variants of a split share its first trial to the bit (but "20 epochs", whose schedule
 is another), so that what they differ in is what the search found after it. Asserts nothing: it writes
-``settings.csv`` and prints tables, which docs/performance.md shows (``--show --report docs``); those of
+``settings.csv`` and prints tables, which docs/settings.md shows (``--show --report docs``); those of
 first configurations and patience are read from ``curves.jsonl`` (``record.py``).
 """
 
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from outcome import markdown, measured, read_lines, write_lines
+from outcome import markdown, measured, read_lines, sitting, sittings, write_lines
 from record import CANDIDATES, SPLITS, has_ended
 
 from results import columns
@@ -96,6 +96,8 @@ class Found:
         best: Best validation accuracy known at each mark, in the order of ``MARKS_SECONDS``.
         trials: Trainings begun.
         epochs: Epochs trained.
+        machine: Its cores and their kind.
+        date: When its line was written, as ``YYYY-MM-DD``.
     """
 
     variant: str
@@ -103,6 +105,8 @@ class Found:
     best: tuple[float, ...]
     trials: int
     epochs: int
+    machine: str
+    date: str
 
 
 def main() -> None:
@@ -123,7 +127,8 @@ def main() -> None:
         run_missing(asked.folder, report, asked.only or list(VARIANTS))
     trials = recorded()
     print(first_configurations(trials), patiences(trials), sep="\n\n", end="\n\n")
-    print(table(read(measured(report))))
+    found = read(measured(report))
+    print(sittings(map(asdict, found), "searches"), table(found), sep="\n\n")
 
 
 def run_missing(folder: Path, report: Path, asked: Sequence[str]) -> None:
@@ -173,6 +178,7 @@ def run(folder: Path, variant: str, seed: int) -> Found:
         best=tuple(round(value, 5) for value in best),
         trials=searched.trials.num_rows,
         epochs=len(rows),
+        **sitting(),
     )
 
 
@@ -190,6 +196,8 @@ def read(path: Path) -> list[Found]:
             best=tuple(map(float, line["best"].split())),
             trials=int(line["trials"]),
             epochs=int(line["epochs"]),
+            machine=line["machine"],
+            date=line["date"],
         )
         for line in read_lines(path)
     ]

@@ -1,13 +1,12 @@
 """What came of a race: a line of a file for each cell, tables of medians, its goals and its plot."""
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from outcome import markdown, read_lines, write_lines
+from outcome import markdown, read_lines, sittings, write_lines
 
 # 0.9007 and 0.9055 are published; most searchers reach the first, the last is a goal of our own.
 TARGETS = (0.8900, 0.9007, 0.9055, 0.9120)
@@ -161,8 +160,7 @@ def tables(outcomes: Sequence[Outcome], total: int) -> str:
     common = set.intersection(*seeds) if seeds else {one.seed for one in outcomes}
     of_all = [one for one in outcomes if one.seed in common]
     more = [one for group in groups if len(group) > len(common) for one in group]
-    sittings = Counter(f"{one.machine}, {one.date}" for one in outcomes)
-    where = "; ".join(f"{sitting}: {count} of {total} cells" for sitting, count in sittings.items())
+    where = f"{sittings(map(asdict, outcomes), 'cells')}; of {total}"
     return "\n\n".join([where, *(table(some) for some in (of_all, more) if some)])
 
 

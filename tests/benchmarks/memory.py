@@ -35,7 +35,7 @@ def main() -> None:
     objective = Objective("val_accuracy", "max")
     task = Task(hypermodel=hypermodel, objective=objective, epochs=1, patience=0, seed=0)
     searcher = RandomSearcher(worker.discover(hypermodel.reference), seed=0)
-    print("| trials | resident MB |")
+    print("| trials | resident MiB |")
     print("| --- | --- |")
     for trial in range(asked.trials):
         run_trial(
@@ -48,7 +48,7 @@ def main() -> None:
         )
         if (trial + 1) % 20 == 0:
             resident = psutil.Process().memory_info().rss
-            print(f"| {trial + 1} | {resident / 1e6:.0f} |", flush=True)
+            print(f"| {trial + 1} | {resident / 2**20:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ class Racer:
 
 def _racers() -> tuple[Racer, ...]:
     ray, optuna = ("ray_tune_peer.py",), ("optuna_peer.py",)
+    reusing = (*ray, "--reuse-actors")
     tuners = {
         "Hyperband": "hyperband",
         "BayesianOptimization": "bayesian",
@@ -115,6 +116,8 @@ def _racers() -> tuple[Racer, ...]:
         Racer("Ray Tune ASHA", "wide", ray),
         Racer("Optuna Hyperband", "wide", optuna),
         Racer("fmnist-search", "wide", (), is_ours=True, seeds=5),
+        Racer("Ray Tune ASHA reuse_actors", "published", reusing),
+        Racer("Ray Tune ASHA reuse_actors", "wide", reusing),
         Racer("Ray Tune ASHA", "published", ray, with_first=False),
         Racer("fmnist-search", "published", (), is_ours=True, with_first=False),
         *(replace(racer, with_first=False) for racer in of_keras_tuner),
@@ -328,7 +331,7 @@ def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
         "seed": seed,
         "budget_seconds": racer.seconds,
         "cpu_seconds": use.cpu_seconds,
-        "peak_memory_mb": use.peak_memory_bytes // 1024**2,
+        "peak_memory_mib": use.peak_memory_bytes // 2**20,
         **sitting(),
     }
     write_json(out / FACTS, facts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from outcome import markdown, read_lines, sittings, write_lines
 
-# 0.9007 and 0.9055 are published; most searchers reach the first, the last is a goal of our own.
+# 0.9007 and 0.9055 are published, 0.9120 is a goal of our own; 0.89 is within reach of most.
 TARGETS = (0.8900, 0.9007, 0.9055, 0.9120)
 MARKS_SECONDS = (60, 180, 300)
 BUDGET_SECONDS = 300
@@ -32,7 +32,7 @@ class Outcome:
         trials: Trainings begun.
         epochs: Epochs trained.
         cpu_seconds: Of all its processes.
-        peak_memory_mb: Of all its processes, what they share counted once.
+        peak_memory_mib: Of all its processes, what they share counted once.
         machine: Its cores and their kind.
         date: When it ran, as ``YYYY-MM-DD``.
     """
@@ -46,7 +46,7 @@ class Outcome:
     trials: int
     epochs: int
     cpu_seconds: float
-    peak_memory_mb: int
+    peak_memory_mib: int
     machine: str
     date: str
 
@@ -103,18 +103,22 @@ def _of_keras_tuner(*, first: bool) -> tuple[Row, ...]:
 
 def _goals() -> Iterator[Goal]:
     published, wide = _row("fmnist-search", "published"), _row("fmnist-search", "wide")
+    for ray in ("Ray Tune ASHA", "Ray Tune ASHA reuse_actors"):
+        for ours in (published, wide):
+            theirs = (_row(ray, ours[1]),)
+            yield from _shares(f"{ray}, both on `{ours[1]}`", ours, theirs, 1 / 3)
     given, drawn = _of_keras_tuner(first=True), _of_keras_tuner(first=False)
-    shares = (
-        ("Ray Tune, both on `published`", published, (_row("Ray Tune ASHA", "published"),), 1 / 3),
-        ("Ray Tune, both on `wide`", wide, (_row("Ray Tune ASHA", "wide"),), 1 / 3),
-        ("fastest keras-tuner, both on `published`", published, given, 1 / 5),
-        ("fastest keras-tuner, each as it ships", wide, drawn, 1 / 10),
+    yield from _shares("fastest keras-tuner, both on `published`", published, given, 1 / 5)
+    yield from _shares(
+        "fastest keras-tuner on `published`, drawn; ours on `wide`", wide, drawn, 0.1
     )
-    for name, ours, theirs, most in shares:
-        for target in (0.9007, 0.9055):
-            yield Goal(name, target, ours, theirs, most)
     for target, seconds in ((0.9007, 30), (0.9055, 60), (0.9120, 180)):
         yield Goal("a number of seconds, on `wide`", target, wide, (), seconds)
+
+
+def _shares(name: str, ours: Row, theirs: tuple[Row, ...], most: float) -> Iterator[Goal]:
+    for target in (0.9007, 0.9055):
+        yield Goal(name, target, ours, theirs, most)
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
@@ -143,7 +147,7 @@ def _outcome(line: dict[str, str]) -> Outcome:
         trials=int(line["trials"]),
         epochs=int(line["epochs"]),
         cpu_seconds=float(line["cpu_seconds"]),
-        peak_memory_mb=int(line["peak_memory_mb"]),
+        peak_memory_mib=int(line["peak_memory_mib"]),
         machine=line["machine"],
         date=line["date"],
     )
@@ -177,10 +181,9 @@ def _standing(goal: Goal, groups: Mapping[Row, list[Outcome]]) -> list[str]:
     seeds = set.intersection(*({one.seed for one in side} for side in sides))
     if not seeds:
         return [goal.name, str(goal.target), "0", "", "", asked, "not run", ""]
-    ours, *theirs = (
-        statistics.median_high(one.seconds_to(goal.target) for one in side if one.seed in seeds)
-        for side in sides
-    )
+    times = [[one.seconds_to(goal.target) for one in side if one.seed in seeds] for side in sides]
+    # Of two middle ones the one that is not to our advantage.
+    ours, theirs = statistics.median_high(times[0]), list(map(statistics.median_low, times[1:]))
     fastest = min(theirs, default=1.0)
     measured = f"{ours / fastest:.2f}" if theirs else f"{ours:.0f} s"
     if ours >= BUDGET_SECONDS:
@@ -204,7 +207,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
     heads = ["searcher", "space", "first", "seeds"]
     heads += [f"to {target} s" for target in TARGETS]
     heads += [f"best at {seconds} s" for seconds in MARKS_SECONDS]
-    heads += ["trials", "epochs", "CPU s", "memory MB"]
+    heads += ["trials", "epochs", "CPU s", "memory MiB"]
     rows = []
     for group in grouped(outcomes):
         one = group[0]
@@ -216,7 +219,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
         cells += [_best(group, seconds) for seconds in MARKS_SECONDS]
         cells += [_median(one.trials for one in group), _median(one.epochs for one in group)]
         cells += [_median(one.cpu_seconds for one in group)]
-        cells += [_median(one.peak_memory_mb for one in group)]
+        cells += [_median(one.peak_memory_mib for one in group)]
         rows.append(cells)
     return markdown(heads, rows)
 

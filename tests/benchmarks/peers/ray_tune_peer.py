@@ -1,7 +1,7 @@
 """A search by plain Ray Tune with ASHA: a function trainable and Ray's own callback for Keras.
 
-Source: https://docs.ray.io/en/latest/tune, "Using Keras & TensorFlow with Tune" and "Tune
-Trial Schedulers", Ray 2.60.
+Source: https://docs.ray.io/en/latest/tune, "Using Keras & TensorFlow with Tune", "Tune Trial
+Schedulers" and "ray.tune.TuneConfig", Ray 2.60.
 """
 
 import argparse
@@ -48,9 +48,11 @@ def trainable(config, splits, space, out):
     # One CPU a trial: without this, two trials would have two threads each on two cores.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    import keras
     from ray.tune.integration.keras import TuneReportCheckpointCallback
     from training import Reports, model_of, train
 
+    keras.backend.clear_session()  # of the trial before, where processes are reused
     # No checkpoints, as in Ray's example: ASHA needs none.
     report = TuneReportCheckpointCallback(checkpoint_on=[], metrics=["val_accuracy"])
     train(space, model_of(space, config), config, splits, [Reports(out, config), report])
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--first", type=json.loads, help="configuration, as JSON")
+    parser.add_argument("--reuse-actors", action="store_true", help="one process for many trials")
     asked = parser.parse_args()
     tuner = tune.Tuner(
         tune.with_resources(
@@ -86,6 +89,7 @@ def main() -> None:
             ),
             num_samples=-1,
             time_budget_s=asked.seconds,
+            reuse_actors=asked.reuse_actors,
         ),
         run_config=tune.RunConfig(storage_path=os.path.abspath(asked.folder), name="ray-tune"),
     )

@@ -40,8 +40,8 @@ from search.views import View, make_view
 
 # The problem that ships with the project, by name: nothing of it is imported here.
 SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}
-# Without a better val_loss; elsewhere none, which costs no accuracy: docs/settings.md.
-PUBLISHED_PATIENCE = 5
+# Without a better val_loss; elsewhere none, which on ``wide`` costs no accuracy: docs/settings.md.
+PUBLISHED_PATIENCE_EPOCHS = 5
 SHIPPED_DATA = "fmnist_model.data:load_data"
 DEFAULT_TRIALS = 20
 INTERRUPTED_STATUS = 130
@@ -115,7 +115,7 @@ def run_command(
         int | None,
         typer.Option(
             help="A trial ends after so many epochs without a better val_loss; 0: never. Default: "
-            f"{PUBLISHED_PATIENCE} for published, as in the published work, 0 otherwise."
+            f"{PUBLISHED_PATIENCE_EPOCHS} for published, as in the published work, 0 otherwise."
         ),
     ] = None,
     objective: Annotated[str, typer.Option(help="Metric to search by.")] = "val_accuracy",
@@ -514,7 +514,7 @@ def _trials(trials: int | None, budget: float | None, engine: Engine, tuner: Tun
 
 
 def _patience(reference: str) -> int:
-    return PUBLISHED_PATIENCE if reference == SHIPPED_SPACES["published"] else 0
+    return PUBLISHED_PATIENCE_EPOCHS if reference == SHIPPED_SPACES["published"] else 0
 
 
 def _workers(workers: int | None, engine: Engine) -> int:

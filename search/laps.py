@@ -23,8 +23,8 @@ REPORT = "report"
 def process_start() -> float:
     """Return when this process began, by the monotonic clock, which nobody sets back.
 
-    On Linux to a hundredth of a second; psutil 7, used elsewhere, rounds the machine's start to
-    a second and counts from there.
+    On Linux to a hundredth of a second, where psutil 7 would count from the machine's start
+    rounded to a second (``psutil._pslinux``).
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

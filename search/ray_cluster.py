@@ -57,6 +57,8 @@ RAYLET_PID = "RAY_RAYLET_PID"
 # Ray 2.60 takes this machine's address in the network for its own on Linux, and then listens on
 # all; this makes it do as it does on Windows and macOS (ray/_private/services.py).
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Under ``uv run`` Ray 2.60 would start each worker by uv, whatever it is told to start it by.
+NOT_BY_UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 # Those that Ray starts in advance would not be forked.
 NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
@@ -76,26 +78,20 @@ def prepare_environment(address: str | None = None) -> None:
             loopback, unless Ray was imported before; a token of this process alone guards them
             from the other users of the machine, and none is left in the user's home.
     """
-    _set_environment(address)
+    os.environ.update(ENVIRONMENT)
+    if address is None:
+        # Ray keeps the token that it saw first: one for the life of this process.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     if "ray" in sys.modules:  # what is read when it is imported is settled
         return
+    if address is None:
+        os.environ |= ON_LOOPBACK | NOT_BY_UV | {"RAY_AUTH_MODE": "token"}
     # A driver whose parent is process 1 (in a container, under nohup) Ray 2.60 takes for the child
     # of a raylet that has ended, and ends it without a word. By this name it looks for ours.
     os.environ[RAYLET_PID] = str(os.getpid())
     import ray  # noqa: F401
 
     del os.environ[RAYLET_PID]  # Ray's own processes must look for their own
-
-
-def _set_environment(address: str | None) -> None:
-    os.environ.update(ENVIRONMENT)
-    if address is not None:
-        return
-    # Ray keeps the token that it saw first: one for the life of this process.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    if "ray" not in sys.modules:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ |= ON_LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -214,9 +210,8 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
 
     Args:
         workers: How many.
-        forks: Whether workers are forked with TensorFlow in them; they see no GPU.
+        forks: Whether workers are forked with TensorFlow in them, where that is safe.
     """
-    _set_environment(None)
     with (
         # Before Ray is imported: its own import takes longest.
         fork_server() if forks else contextlib.nullcontext() as executable,
@@ -279,7 +274,7 @@ def cluster(
     Args:
         address: Such as ``auto`` or ``10.0.0.1:6379``; None starts a Ray of this machine.
         workers: Slots of that one.
-        forks: Whether workers of that one are forked with TensorFlow in them; they see no GPU.
+        forks: Whether workers of that one are forked with TensorFlow in them, where that is safe.
         code: Packages and modules that Ray brings to every node, so that none runs older ones.
 
     Raises:

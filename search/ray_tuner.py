@@ -240,10 +240,8 @@ class RayTuner(MendedTuner):
             stopping = (
                 "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
             )
-            view.note(
-                f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once "
-                "(training begins in 10 to 30 s)"
-            )
+            soon = "" if plan.address else " (training begins in 10 to 30 s)"
+            view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
             self.on_search_begin()
             self._run(
                 plan,

@@ -183,9 +183,11 @@ def recorded(plan: Plan, engine: EngineSearch, begin: Beginning, stopping: Stopp
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     for warning in warnings:
         view.note(str(warning))
-    where = f"joining the Ray cluster at {plan.address}" if plan.address else "starting"
     at_once = "" if plan.elastic else f"; trials at once: {plan.workers}"
-    view.note(f"{where}{at_once} (training begins in 10 to 30 s)")
+    if plan.address:
+        view.note(f"joining the Ray cluster at {plan.address}{at_once}")
+    else:
+        view.note(f"starting{at_once} (training begins in 10 to 30 s)")
 
 
 def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:

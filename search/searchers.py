@@ -138,7 +138,7 @@ class TPESearcher(DrawingSearcher):
     ``optuna.samplers.TPESampler``, Optuna 5.0.
     """
 
-    # Beside Optuna's own; what was tried: docs/settings.md.
+    # Optuna's default, said because much hangs on it. What else was tried: docs/settings.md.
     sampler_settings: ClassVar[dict[str, Any]] = {"constant_liar": True}
 
     def __init__(

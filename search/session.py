@@ -88,7 +88,7 @@ class Session:
             view.note(note)
         recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
         kept = plan.kept_weights
-        recorder.listen(_Tidier(folder, history, kept))
+        recorder.listen(Tidier(folder, history, kept))
         if former is None:
             recorder.search_started(run=asked)
         else:
@@ -214,7 +214,7 @@ def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> Non
     view.note(f"resumed; trials that have ended: {ended}; that go on: {', '.join(left) or 'none'}")
 
 
-class _Tidier:
+class Tidier:
     """Removes an ended trial's state, and the weights of those that are not among the best.
 
     Args:

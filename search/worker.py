@@ -34,11 +34,12 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         threads: So many may work on an operation; None: as TensorFlow decides.
         sees_gpus: Whether it may use a GPU, of which it then takes no more than it needs.
     """
-    first_time = not has_tensorflow()
+    first_time = not is_set_up()
     os.environ.pop(FORKED, None)
     os.environ.update(QUIET_TENSORFLOW)
     if first_time and not sees_gpus:
-        # Hidden before the import: Keras would else choose to compile for one that it may not use.
+        # Before the import, which in a fork was done without a GPU: Keras would else choose to
+        # compile for one that it may not use.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # TensorFlow 2.21 writes about GPUs whatever its log level.
     with silent_errors() if first_time else contextlib.nullcontext():
@@ -59,8 +60,8 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         gc.freeze()
 
 
-def has_tensorflow() -> bool:
-    """Tell whether TensorFlow has been set up here, if only by the trial before."""
+def is_set_up() -> bool:
+    """Tell whether this process has set TensorFlow up; a fork was born with it and has not yet."""
     return "tensorflow" in sys.modules and FORKED not in os.environ
 
 

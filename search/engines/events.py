@@ -279,8 +279,8 @@ class Events(NotPickled, tune.Callback):
             if now - sign.seen_at > allowed and sign.where is not None:
                 assert self.session is not None
                 error = f"no epoch in {allowed:g} s: its process ({sign.where.worker}) was ended"
-                self.session.recorder.trial_ended(number, State.HUNG, error=error)
                 ray_nodes.end_process(sign.where)
+                self.session.recorder.trial_ended(number, State.HUNG, error=error)
                 self._stopping.check_failures()
 
     def _running_numbers(self) -> list[int]:

@@ -106,8 +106,7 @@ def search(
                 search_alg=Suggestions(events, plan, epochs=task.epochs),
                 scheduler=scheduler,
                 num_samples=-1,  # the suggestions end by themselves
-                # Trials stand ready when the waiting processes are let go: they are reused then.
-                max_concurrent_trials=MOST_TRIALS if plan.elastic else 2 * plan.workers,
+                max_concurrent_trials=MOST_TRIALS,  # the suggestions limit themselves
                 reuse_actors=plan.reuse_workers,
             ),
             run_config=tune.RunConfig(
@@ -165,7 +164,7 @@ def _train(
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
     # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
-    worker.LAPS.lap(BETWEEN if worker.has_tensorflow() else START)
+    worker.LAPS.lap(BETWEEN if worker.is_set_up() else START)
     os.environ |= ENVIRONMENT
     if WARM not in config:
         tune.report({STARTED: json.dumps(asdict(Whereabouts.of_this_process()))})

@@ -15,11 +15,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 START = HERE / "start.py"
-# The path of a socket may have 107 characters at most.
+# The path of a socket may have 107 characters at most: unix(7).
 SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
 # Threads would not be in a fork: none may be started before it. TensorFlow has a setting of its own
 # for those of a trial; NumPy's stay at one.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# Devices of the drivers of NVIDIA's and AMD's, on Linux and under WSL.
+GPUS = ("nvidia[0-9]*", "kfd", "dxg")
 
 
 def asks_for_forks(py_executable: str) -> bool:
@@ -31,12 +33,15 @@ def asks_for_forks(py_executable: str) -> bool:
 def fork_server() -> Iterator[str | None]:
     """Run the process that workers are forked of; all end with this one, however that ends.
 
-    Returns:
+    A server that still imports looks for the end of this process when that is done.
+
+    Yields:
         What Ray is to start a worker with, as its ``py_executable``; None on a system where a
-        fork of a process with TensorFlow is not known to be safe. Where the server cannot be
-        reached a worker starts as it would without it.
+        fork of a process with TensorFlow is not known to be safe, and on one with a GPU, for
+        which TensorFlow looks when it is imported. Where the server cannot be reached a worker
+        starts as it would without it.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _has_gpu():
         yield None
         return
     with tempfile.TemporaryDirectory(
@@ -55,8 +60,12 @@ def fork_server() -> Iterator[str | None]:
                 env=os.environ | WITHOUT_THREADS,
             )
         try:
-            # -S and -E: it needs nothing but the standard library, and is there at once.
-            yield shlex.join([sys.executable, "-S", "-E", str(START), path])
+            # -S: it needs nothing but the standard library, and is there at once.
+            yield shlex.join([sys.executable, "-S", str(START), path])
         finally:
             server.kill()
             server.communicate()  # closes the pipe: what was forked ends too
+
+
+def _has_gpu() -> bool:
+    return any(True for pattern in GPUS for _ in Path("/dev").glob(pattern))

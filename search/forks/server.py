@@ -20,7 +20,8 @@ from pathlib import Path
 
 # Set in a fork, whose TensorFlow is imported and has done nothing yet.
 FORKED = "FMNIST_SEARCH_FORKED"
-# jemalloc's own: it is told of a fork and starts it anew.
+# jemalloc's own, in libraries that bring it (pyarrow): jemalloc has handlers for a fork (its
+# ``pthread_atfork``) and starts the thread anew.
 FORKED_SAFELY = ("jemalloc_bg_thd",)
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
@@ -34,13 +35,14 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
-    # No GPU: what a driver of one starts would not be in a fork.
+    # No GPU is looked for: what a driver of one starts would not be in a fork.
     os.environ |= QUIET_TENSORFLOW | {"CUDA_VISIBLE_DEVICES": "-1"}
     import keras  # noqa: F401
     import keras_tuner  # noqa: F401
     import tensorflow  # noqa: F401
 
     if _has_threads():
+        shutil.rmtree(sys.argv[2], ignore_errors=True)  # nobody will be answered
         return
     gc.collect()
     gc.freeze()  # what was imported stays where it is, in memory that forks share
@@ -90,8 +92,8 @@ def become_worker(connection: socket.socket) -> None:
 
 def _has_threads() -> bool:
     """Tell whether there are threads that a fork would lack and wait for."""
-    names = [Path(f"/proc/self/task/{one}/comm") for one in os.listdir("/proc/self/task")]
-    others = [one for one in names if one.read_text().strip() not in FORKED_SAFELY]
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    others = [name for name in names if name not in FORKED_SAFELY]
     return len(others) > 1  # the first is this one
 
 

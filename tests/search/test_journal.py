@@ -12,6 +12,7 @@ from search.errors import RunFolderError
 from search.folder import RunFolder, beside, replace_folder, write_json
 from search.history import History, Objective
 from search.recorder import Recorder
+from search.session import Tidier
 from search.tables import write_tables
 
 
@@ -64,6 +65,36 @@ def test_the_journal_replayed_is_the_history_that_was_recorded(recorder):
     states = [trial.state for trial in replayed.trials.values()]
     assert states == [State.COMPLETED, State.STOPPED, State.INTERRUPTED]
     assert replayed.end_reason == "time budget spent"
+
+
+def test_the_best_and_the_unfinished_trials_keep_their_weights(recorder, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    recorder.listen(Tidier(folder, recorder.history, kept=2))
+
+    def train(trial, value):
+        recorder.trial_started(trial, {"units": trial})
+        folder.best_weights_file(trial).write_bytes(b"weights")
+        recorder.epoch(trial, report(1, value), decision=Decision.CONTINUE, worker="w")
+
+    def with_weights():
+        return {trial for trial in range(9) if folder.best_weights_file(trial).exists()}
+
+    for trial, value in enumerate([0.5, 0.9, 0.4, 0.8, 0.7, 0.95, 0.6]):
+        train(trial, value)
+    for trial in (2, 0, 3, 1, 6, 5):
+        recorder.trial_ended(trial, State.COMPLETED)
+    assert with_weights() == {1, 5, 4}
+    train(4, 0.1)  # again, after its process died
+    recorder.trial_ended(4, State.STOPPED)
+    assert with_weights() == {1, 5}
+    train(7, 0.99)
+    recorder.trial_ended(7, State.INTERRUPTED)  # it may go on
+    train(8, 0.3)
+    # As a search that goes on begins: with all trials that there are.
+    recorder.listen(Tidier(folder, recorder.history, kept=1))
+    recorder.trial_ended(8, State.COMPLETED)
+    assert with_weights() == {7}
 
 
 @given(st.data())

@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from search.errors import ProblemError, one_line
 
@@ -103,8 +105,8 @@ def oom_kills() -> int:
 class OutOfMemory:
     """Tells whether a process that ended was ended by its system for want of memory.
 
-    The system counts such ends and names nobody: the first process of a node that is found ended
-    after the count has grown is taken for the one.
+    The system counts such ends and names nobody: a process of a node that is found ended after the
+    count has grown is taken for the one, where no other trial's process there has ended too.
     """
 
     def __init__(self) -> None:
@@ -114,12 +116,18 @@ class OutOfMemory:
         """Take in what a node had counted when a trial began there."""
         self._counted.setdefault(where.node, where.oom_kills)
 
-    def ended(self, where: Whereabouts) -> bool:
-        """Tell whether it was a trial's process that has been counted."""
+    def ended(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
+        """Tell whether it was a trial's process that has been counted.
+
+        Args:
+            where: Where the trial was that has ended.
+            others: Where those are that are not known to have ended.
+        """
         counted = _on_node(where, oom_kills) or 0
         has_grown = counted > max(self._counted[where.node], where.oom_kills)
         self._counted[where.node] = max(counted, self._counted[where.node])
-        return has_grown
+        beside = [other.pid for other in others if other.node == where.node]
+        return has_grown and bool(_on_node(where, _all_live, beside))
 
 
 def end_process(where: Whereabouts) -> None:
@@ -130,6 +138,13 @@ def end_process(where: Whereabouts) -> None:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _all_live(pids: Iterable[int]) -> bool:
+    try:
+        return all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _on_node(where: Whereabouts, function: Callable[..., Result], *arguments: Any) -> Result | None:

@@ -241,7 +241,7 @@ class Events(NotPickled, tune.Callback):
         # A process that ended while it was made has given none.
         sign = self._signs.get(number)
         where = sign.where if sign else None
-        if where is not None and self._out_of_memory.ended(where):
+        if where is not None and self._out_of_memory.ended(where, self._others(number)):
             self._end_out_of_memory(number, "the system ended its process for want of memory")
             return
         is_node_up = where is None or ray_nodes.is_node_up(where)
@@ -254,6 +254,11 @@ class Events(NotPickled, tune.Callback):
         error = f"its process ended {DEADLY} times without coming further: {reason}"
         recorder.trial_ended(number, State.LOST, error=error)
         self._stopping.check_failures()
+
+    def _others(self, number: int) -> list[ray_nodes.Whereabouts]:
+        """Return where the trials are that run beside one."""
+        signs = (self._signs[other] for other in self._running_numbers() if other != number)
+        return [sign.where for sign in signs if sign.where is not None]
 
     def _end_out_of_memory(self, number: int, error: str) -> None:
         assert self.session is not None

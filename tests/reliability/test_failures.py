@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import storm as storms
 
-from search import journal
+from search import journal, ray_nodes
 from search.errors import RunFolderError, UsageError
 from search.folder import held
 from search.journal import read
@@ -118,7 +118,46 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
     [eater] = fates(run, "eats")
     assert eater["state"] == "out of memory"
     assert eater["error"] == "the system ended its process for want of memory"
-    assert eater["attempt"] == 1  # it would eat again
+    # It would eat again, and is begun again only where another process ended at the same moment.
+    assert eater["attempt"] <= 2
+
+
+def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_ended(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ray_nodes, "_on_node", lambda where, function, *given: function(*given))
+    monkeypatch.setattr(ray_nodes, "VMSTAT", tmp_path / "vmstat")
+    out_of_memory = ray_nodes.OutOfMemory()
+
+    def count(ends):
+        ray_nodes.VMSTAT.write_text(f"nr_free_pages 7\noom_kill {ends}\n")
+
+    def trial():
+        process = subprocess.Popen(["sleep", "1000"])
+        where = ray_nodes.Whereabouts("w", "node", process.pid, ray_nodes.oom_kills())
+        out_of_memory.know(where)
+        return process, where
+
+    count(3)
+    one, two, three = trial(), trial(), trial()
+    one[0].kill()
+    one[0].wait()
+    assert not out_of_memory.ended(one[1], [two[1], three[1]])
+    count(4)
+    two[0].kill()
+    three[0].kill()
+    two[0].wait()
+    assert not out_of_memory.ended(two[1], [three[1]])
+    three[0].wait()
+    assert not out_of_memory.ended(three[1], [])
+    four, five = trial(), trial()
+    count(5)
+    four[0].kill()
+    four[0].wait()
+    assert out_of_memory.ended(four[1], [five[1]])
+    five[0].kill()
+    five[0].wait()
+    assert not out_of_memory.ended(five[1], [])
 
 
 @pytest.mark.long

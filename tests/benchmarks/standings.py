@@ -185,7 +185,7 @@ def _standing(goal: Goal, groups: Mapping[Row, list[Outcome]]) -> list[str]:
     # Of two middle ones the one that is not to our advantage.
     ours, theirs = statistics.median_high(times[0]), list(map(statistics.median_low, times[1:]))
     fastest = min(theirs, default=1.0)
-    measured = f"{ours / fastest:.2f}" if theirs else f"{ours:.0f} s"
+    measured = f"{ours / fastest:.3f}" if theirs else f"{ours:.0f} s"
     if ours >= BUDGET_SECONDS:
         measured = "not reached"
     elif theirs and fastest >= BUDGET_SECONDS:

@@ -255,6 +255,7 @@ def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = path.name  # the same file of the same outcomes
     from matplotlib import pyplot
 
     groups = [group for group in grouped(outcomes) if group[0].budget_seconds == BUDGET_SECONDS]

@@ -32,6 +32,7 @@ from standings import (
     draw,
     goals,
     read_outcomes,
+    summary,
     tables,
     write_outcomes,
 )
@@ -144,12 +145,16 @@ def main() -> None:
         help="folder of race.csv, whose cells are not run again",
     )
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
+    parser.add_argument("--short", action="store_true", help="print the table of README.md alone")
     asked = parser.parse_args()
     report = asked.report / "race.csv"
     if not asked.show:
         run_missing(asked.folder, report, list(cells(asked.only, asked.seeds)))
         draw(asked.report / "race.svg", read_outcomes(report))
     outcomes = read_outcomes(measured(report))
+    if asked.short:
+        print(summary(outcomes))
+        return
     print(tables(outcomes, len(list(cells(None, None)))), goals(outcomes), sep="\n\n")
 
 

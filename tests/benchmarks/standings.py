@@ -168,6 +168,19 @@ def tables(outcomes: Sequence[Outcome], total: int) -> str:
     return "\n\n".join([where, *(table(some) for some in (of_all, more) if some)])
 
 
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """Return the Markdown table of README.md: the first configuration given, the best at the top."""
+    of_all = [one for one in outcomes if one.first and one.budget_seconds == BUDGET_SECONDS]
+    groups = sorted(grouped(of_all), key=lambda group: _best(group, BUDGET_SECONDS), reverse=True)
+    heads = ["searcher", "space", "s to 0.9007", "s to 0.9055", "best at 300 s"]
+    rows = (
+        [group[0].racer, f"`{group[0].space}`", *(_reached(group, target) for target in TARGETS[1:3]),
+         _best(group, BUDGET_SECONDS)]
+        for group in groups
+    )  # fmt: skip
+    return markdown(heads, rows)
+
+
 def goals(outcomes: Iterable[Outcome]) -> str:
     """Return a Markdown table of the goals, each on the seeds that both sides have run."""
     groups = {group[0].row: group for group in grouped(outcomes)}
@@ -205,7 +218,7 @@ def _seconds(median: float) -> str:
 def table(outcomes: Iterable[Outcome]) -> str:
     """Return a Markdown table: medians over the seeds; ``of`` tells how many reached a target."""
     heads = ["searcher", "space", "first", "seeds"]
-    heads += [f"to {target} s" for target in TARGETS]
+    heads += [f"s to {target}" for target in TARGETS]
     heads += [f"best at {seconds} s" for seconds in MARKS_SECONDS]
     heads += ["trials", "epochs", "CPU s", "memory MiB"]
     rows = []

@@ -1,4 +1,4 @@
-"""The tables of docs/ are those that the benchmarks print of what they have measured."""
+"""The tables of README.md and docs/ are those that the benchmarks print of what they have measured."""
 
 import subprocess
 import sys
@@ -8,27 +8,30 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 PERFORMANCE = (HOME / "docs" / "performance.md").read_text()
+README = (HOME / "README.md").read_text()
 SETTINGS = (HOME / "docs" / "settings.md").read_text()
-SECTIONS = {part.splitlines()[0]: part for part in PERFORMANCE.split("\n## ")}
+
+
+def section(page: str, heading: str) -> str:
+    [found] = [part for part in page.split("\n## ") if part.startswith(f"{heading}\n")]
+    return found
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "text"),
+    ("command", "text"),
     [
-        ("settings", SETTINGS),
-        ("race", SECTIONS["The race"]),
-        ("scale", SECTIONS["How many workers one driver serves"]),
+        ("settings.py", SETTINGS),
+        ("race.py", section(PERFORMANCE, "The race")),
+        ("race.py --short", section(README, "How fast it is")),
+        ("scale.py", section(PERFORMANCE, "How many workers one driver serves")),
     ],
-    ids=["settings", "race", "scale"],
+    ids=["settings", "race", "summary", "scale"],
 )
-def test_the_page_shows_what_was_measured(benchmark, text):
-    script = HOME / "tests" / "benchmarks" / f"{benchmark}.py"
-    shown = subprocess.run(
-        [sys.executable, script, "--show", "--report", HOME / "docs"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_the_page_shows_what_was_measured(command, text):
+    script, *options = command.split()
+    words = [sys.executable, HOME / "tests" / "benchmarks" / script, *options]
+    words += ["--show", "--report", HOME / "docs"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True)
     assert rows(text) == rows(shown.stdout)
     assert len(rows(text)) > 5
 

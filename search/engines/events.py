@@ -238,8 +238,8 @@ class Events(NotPickled, tune.Callback):
         record = recorder.history.trials[number]
         if not record.is_unfinished:
             return  # ended by us
-        # A process that ended while it was made has given none.
-        sign = self._signs.get(number)
+        # A process that ended while it was made has given none of where it was.
+        sign = self._signs.pop(number, None)
         where = sign.where if sign else None
         if where is not None and self._out_of_memory.ended(where, self._others(number)):
             self._end_out_of_memory(number, "the system ended its process for want of memory")

@@ -264,7 +264,10 @@ def _median(values: Iterable[float]) -> str:
 
 
 def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
-    """Draw the best so far over time: the median of the seeds and their range, a panel a space."""
+    """Draw the best so far over time: the median of the seeds and their range.
+
+    A panel for each space, above with the first configuration given, below with it drawn.
+    """
     import matplotlib
 
     matplotlib.use("svg")
@@ -273,27 +276,30 @@ def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
 
     groups = [group for group in grouped(outcomes) if group[0].budget_seconds == BUDGET_SECONDS]
     spaces = list(dict.fromkeys(group[0].space for group in groups))
-    figure, axes = pyplot.subplots(1, len(spaces), figsize=(6 * len(spaces), 4.5), squeeze=False)
     names = list(dict.fromkeys(group[0].racer for group in groups))
+    figure, axes = pyplot.subplots(
+        2, len(spaces), figsize=(6 * len(spaces), 8), sharex=True, sharey=True, squeeze=False
+    )
+    lines = {}
     for group in groups:
         one = group[0]
-        axis = axes[0][spaces.index(one.space)]
+        axis = axes[0 if one.first else 1][spaces.index(one.space)]
         times = list(range(BUDGET_SECONDS + 1))
         known = [[run.best_at(at) or 0.0 for run in group] for at in times]
         color = f"C{names.index(one.racer)}"
-        axis.plot(
-            times, [statistics.median(values) for values in known], color=color,
-            linestyle="-" if one.first else ":",
-            label=one.racer + ("" if one.first else ", first drawn"),
-        )  # fmt: skip
-        if one.first:
-            low, high = map(min, known), map(max, known)
-            axis.fill_between(times, list(low), list(high), color=color, alpha=0.12, linewidth=0)
-    for axis, space in zip(axes[0], spaces, strict=True):
-        for target in TARGETS[1:3]:
-            axis.axhline(target, color="grey", linewidth=0.5)
-        axis.set(xlabel="seconds from the start of the process", ylim=(0.86, 0.92), title=space)
-        axis.legend(loc="lower right", fontsize="small")
-    axes[0][0].set_ylabel("best validation accuracy so far")
-    figure.tight_layout()
+        [lines[one.racer]] = axis.plot(
+            times, [statistics.median(values) for values in known], color=color
+        )
+        low, high = map(min, known), map(max, known)
+        axis.fill_between(times, list(low), list(high), color=color, alpha=0.12, linewidth=0)
+    for row, first in zip(axes, ("given", "drawn"), strict=True):
+        row[0].set_ylabel("best validation accuracy so far")
+        for axis, space in zip(row, spaces, strict=True):
+            for target in TARGETS[1:3]:
+                axis.axhline(target, color="grey", linewidth=0.5)
+            axis.set(ylim=(0.86, 0.92), title=f"{space}, first configuration {first}")
+    for axis in axes[1]:
+        axis.set_xlabel("seconds from the start of the process")
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.legend(lines.values(), lines.keys(), loc="lower center", ncols=4)
     figure.savefig(path, metadata={"Date": None})

@@ -17,6 +17,8 @@ MODEL_FILE = "model.keras"
 HISTORY_FILE = "history.parquet"
 EVALUATION_FILE = "evaluation.json"
 CONFUSION_FILE = "confusion_matrix.png"
+MISTAKES_FILE = "mistakes.parquet"
+REPORT_FILE = "report.html"
 
 # In the metadata of both tables: of which journal they tell, and which of its lines are damaged.
 JOURNAL_CRC = "journal_crc"
@@ -52,6 +54,17 @@ LAP_PREFIX = "lap:"
 
 # Column of history.parquet: how many epochs the retraining of this row was asked for.
 PLANNED_EPOCHS = "planned_epochs"
+
+# Columns of mistakes.parquet. Pixels are bytes, row by row; the last four are None of no picture.
+POSITION = "position"
+TRUE_CLASS = "true_class"
+PREDICTED_CLASS = "predicted_class"
+CONFIDENCE = "confidence"
+TRUE_PROBABILITY = "true_probability"
+PIXELS = "pixels"
+HEIGHT = "height"
+WIDTH = "width"
+CHANNELS = "channels"
 
 
 class State(StrEnum):

@@ -120,12 +120,8 @@ def hyperparameters(space: Space, values: Mapping[str, Scalar] | None = None) ->
 
     ``mirror`` gives the space back, and keras-tuner takes the values as its own.
     """
-    return kt.HyperParameters.from_config(
-        {
-            "space": [_unmirrored(parameter) for parameter in space],
-            "values": dict(space.defaults() if values is None else values),
-        }
-    )
+    configuration = space.defaults() if values is None else values
+    return kt.HyperParameters.from_config(space.to_keras_tuner(configuration))
 
 
 def mirror(parameters: Iterable[Any]) -> Space:
@@ -167,37 +163,6 @@ def _mirror_one(hp: Any) -> Parameter:
         f"Cannot mirror hyperparameter {hp.name!r} of kind {kind!r}: known are Int, Float, "
         "Choice, Boolean and Fixed. Declare it as one of these."
     )
-
-
-def _unmirrored(parameter: Parameter) -> dict[str, Any]:
-    """Return the config that keras-tuner keeps of a parameter."""
-    config: dict[str, Any] = {
-        "name": parameter.name,
-        "conditions": [
-            {"class_name": "Parent", "config": {"name": c.parent, "values": list(c.values)}}
-            for c in parameter.conditions
-        ],
-    }
-    match parameter.kind:
-        case Kind.FIXED:
-            config |= {"value": parameter.choices[0]}
-        case Kind.BOOLEAN:
-            config |= {"default": parameter.default}
-        case Kind.CHOICE:
-            config |= {
-                "default": parameter.default,
-                "values": list(parameter.choices),
-                "ordered": parameter.ordered,
-            }
-        case Kind.INT | Kind.FLOAT:
-            config |= {
-                "default": parameter.default,
-                "min_value": parameter.low,
-                "max_value": parameter.high,
-                "step": parameter.step,
-                "sampling": parameter.sampling,
-            }
-    return {"class_name": str(parameter.kind), "config": config}
 
 
 def _article(noun: str) -> str:

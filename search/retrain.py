@@ -11,7 +11,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from search.task import Task
 
 if TYPE_CHECKING:
     import ray
+
+    from search.scores import Evaluated
 
 # Called after each epoch with the epochs done by each retraining, by its planned epochs.
 Progress = Callable[[Mapping[int, int]], None]
@@ -110,9 +112,12 @@ def retrain(
         (fresh / columns.MODEL_FILE).write_bytes(chosen.model)
         _write_history(fresh / columns.HISTORY_FILE, trained)
         evaluate = ray.remote(num_cpus=cpus, **on_this_node)(_evaluate)
-        scores = ray.get(evaluate.remote(problem, stored, values, chosen.model))
+        evaluated = ray.get(evaluate.remote(problem, stored, values, chosen.model))
+        if evaluated.mistakes:
+            mistakes = pa.Table.from_pylist(evaluated.mistakes)
+            pq.write_table(mistakes, fresh / columns.MISTAKES_FILE)
         asked = {"trial": trial, "values": values, "retrain_epochs": plans}
-        evaluation = _evaluation(problem, chosen, scores) | asked
+        evaluation = _evaluation(problem, chosen, evaluated.scores) | asked
         write_json(fresh / columns.EVALUATION_FILE, evaluation)
         replace_folder(fresh, folder.final)
         folder.forget_retrainings()
@@ -243,7 +248,7 @@ def _train(
         return Retrained(epochs, told.rows, path.read_bytes())
 
 
-def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> dict[str, Any]:
+def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":
     """Evaluate the chosen model's file on the test split: the only place that reads it."""
     worker.set_up(threads=1)
     from search import mirror
@@ -258,7 +263,8 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
         path = Path(scratch) / columns.MODEL_FILE
         path.write_bytes(model_bytes)
         model.load_weights(path)
-    return worker.plain(evaluate(model, *data.test, class_names=data.class_names))
+    found = evaluate(model, *data.test, class_names=data.class_names)
+    return replace(found, scores=worker.plain(found.scores))
 
 
 def _evaluation(problem: Problem, chosen: Retrained, scores: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,29 @@
 """The numbers of a final model: Keras's own, and scikit-learn's where it is a classifier."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from search.mistakes import most_confident
 
 if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a model does on the test split.
+
+    Attributes:
+        scores: JSON values by name.
+        mistakes: Rows of ``mistakes.parquet``; empty where the model is no classifier.
+    """
+
+    scores: dict[str, Any]
+    mistakes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def evaluate(
@@ -16,7 +32,7 @@ def evaluate(
     targets: np.ndarray,
     *,
     class_names: tuple[str, ...] | None,
-) -> dict[str, Any]:
+) -> Evaluated:
     """Evaluate a model on the test split.
 
     Args:
@@ -27,18 +43,19 @@ def evaluate(
 
     Returns:
         ``test_<metric>`` of every compiled metric; for a classifier also the scores of
-        ``classification_scores``. JSON values.
+        ``classification_scores``, and its most confident mistakes.
     """
     metrics = model.evaluate(inputs, targets, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
     scores: dict[str, Any] = {f"test_{name}": float(value) for name, value in metrics.items()}
     if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
-        return scores
+        return Evaluated(scores)
     outputs = np.asarray(model.predict(inputs, batch_size=BATCH_SIZE, verbose=0))
     if outputs.ndim != 2 or outputs.shape[1] < 2:
-        return scores
-    return scores | classification_scores(
+        return Evaluated(scores)
+    scores |= classification_scores(
         targets, outputs.argmax(axis=1), classes=outputs.shape[1], class_names=class_names
     )
+    return Evaluated(scores, most_confident(inputs, targets, outputs, class_names))
 
 
 def classification_scores(

@@ -121,6 +121,36 @@ class Parameter:
             return min(max(self._fraction(number), 0.0), math.nextafter(1.0, 0.0))
         return min(max(self._index(number), 0), size - 1)
 
+    def to_keras_tuner(self) -> dict[str, Any]:
+        """Return what keras-tuner keeps of the parameter: JSON values."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "conditions": [
+                {"class_name": "Parent", "config": {"name": c.parent, "values": list(c.values)}}
+                for c in self.conditions
+            ],
+        }
+        match self.kind:
+            case Kind.FIXED:
+                config |= {"value": self.choices[0]}
+            case Kind.BOOLEAN:
+                config |= {"default": self.default}
+            case Kind.CHOICE:
+                config |= {
+                    "default": self.default,
+                    "values": list(self.choices),
+                    "ordered": self.ordered,
+                }
+            case Kind.INT | Kind.FLOAT:
+                config |= {
+                    "default": self.default,
+                    "min_value": self.low,
+                    "max_value": self.high,
+                    "step": self.step,
+                    "sampling": self.sampling,
+                }
+        return {"class_name": str(self.kind), "config": config}
+
     def _index(self, value: float) -> int:
         assert self.step is not None
         # 1e-8: a value that stands on the grid must not fall below it by rounding.
@@ -201,6 +231,14 @@ class Space:
     def to_json(self) -> list[dict[str, Any]]:
         """Return the space as JSON values, for run.json and between processes."""
         return [asdict(parameter) for parameter in self.parameters]
+
+    def to_keras_tuner(self, values: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Return the space and a configuration as ``HyperParameters.from_config`` takes them.
+
+        JSON values, made without keras-tuner.
+        """
+        space = [parameter.to_keras_tuner() for parameter in self.parameters]
+        return {"space": space, "values": dict(values)}
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> "Space":

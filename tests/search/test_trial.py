@@ -11,6 +11,7 @@ from search.data import load_data
 from search.errors import ProblemError, TrainingError
 from search.folder import RunFolder
 from search.history import Objective, has_diverged
+from search.mistakes import most_confident
 from search.plan import Problem
 from search.retrain import Retrained, choose
 from search.scores import classification_scores, evaluate
@@ -214,10 +215,29 @@ def test_scores_agree_with_a_hand_counted_table():
     }  # fmt: skip
 
 
+def test_the_surest_mistakes_come_first_with_their_pictures():
+    pictures = np.zeros((4, 2, 2, 1), "float32")
+    pictures[1, 0, 1] = 0.5
+    pictures[3, 1, 1] = 1.0
+    labels = np.array([0, 1, 1, 2])
+    outputs = np.array([[0.9, 0.1, 0], [0.6, 0.3, 0.1], [0, 1, 0], [0.2, 0.8, 0.0]])
+    first, second = most_confident(pictures, labels, outputs, ("red", "green", "blue"))
+    assert (first["position"], first["true_class"], first["predicted_class"]) == (3, "blue", "green")
+    assert (first["confidence"], first["true_probability"]) == (0.8, 0.0)
+    assert (first["height"], first["width"], first["channels"]) == (2, 2, 1)
+    assert list(first["pixels"]) == [0, 0, 0, 255]
+    assert (second["position"], list(second["pixels"])) == (1, [0, 128, 0, 0])
+
+
+def test_a_mistake_on_what_is_no_picture_has_no_pixels():
+    [one] = most_confident(np.ones((1, 4)), np.array([1]), np.array([[0.7, 0.3]]), None)
+    assert (one["true_class"], one["predicted_class"], one["pixels"]) == ("1", "0", None)
+
+
 def test_a_regression_is_scored_by_kerass_own_metrics():
     inputs, targets = problems.regression_data()[2]
     model = problems.regression(keras_tuner_values({"rate": 0.1}))
-    assert set(evaluate(model, inputs, targets, class_names=None)) == {"test_loss"}
+    assert set(evaluate(model, inputs, targets, class_names=None).scores) == {"test_loss"}
 
 
 def test_the_number_of_epochs_is_chosen_on_the_last_epochs_value():

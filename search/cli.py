@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from results import columns
 from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
+from search.export import Part, export_run
 from search.history import Objective
 from search.imported import import_run
 from search.plan import (
@@ -25,6 +26,7 @@ from search.plan import (
     HUNG_AFTER_SECONDS,
     Algorithm,
     Engine,
+    Log,
     Plan,
     Problem,
     Scheduler,
@@ -68,6 +70,12 @@ Address = Annotated[
 
 def _choices(choices: type[StrEnum]) -> str:
     return ", ".join(choices)
+
+
+LogOption = Annotated[
+    str | None,
+    typer.Option(help=f"Write each trial's scalars and values for: {_choices(Log)}."),
+]
 
 
 @app.callback()
@@ -166,6 +174,7 @@ def run_command(
     hung_after: Annotated[
         float, typer.Option(help="Seconds without an epoch after which a trial is ended.")
     ] = HUNG_AFTER_SECONDS,
+    log: LogOption = None,
     address: Address = None,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
@@ -179,6 +188,7 @@ def run_command(
     chosen_algorithm = _chosen(Algorithm, "--algorithm", algorithm or Algorithm.TPE, wrong)
     chosen_scheduler = _chosen(Scheduler, "--scheduler", scheduler, wrong)
     chosen_tuner = _chosen(Tuner, "--tuner", tuner or Tuner.HYPERBAND, wrong)
+    chosen_log = None if log is None else _chosen(Log, "--log", log, wrong)
     if tuner is not None and chosen_engine is Engine.RAY:
         wrong.append(
             f"--tuner {tuner!r} is for --engine keras-tuner: add that, or use --algorithm."
@@ -229,6 +239,7 @@ def run_command(
             reuse_workers=reuse_workers,
             checkpoint_seconds=checkpoint_seconds,
             defaults_first=defaults_first,
+            log=chosen_log,
         )
         check(plan)
     except UsageError as error:
@@ -318,11 +329,13 @@ def resume_command(
     retrain_epochs: Annotated[
         str | None, typer.Option(help="Epochs at which the best is retrained, or none.")
     ] = None,
+    log: LogOption = None,
     address: Address = None,
 ) -> None:
     """Go on with a run that was cut off, or extend a finished one."""
     wrong: list[str] = []
     planned = None if retrain_epochs is None else _epochs(retrain_epochs, wrong)
+    chosen_log = None if log is None else _chosen(Log, "--log", log, wrong)
     if wrong:
         raise UsageError("\n".join(wrong))
     changes = Changes(
@@ -332,6 +345,7 @@ def resume_command(
         time_budget_seconds=time_budget,
         target=target,
         retrain_epochs=planned,
+        log=chosen_log,
         address=address,
     )
     view = make_view(Console())
@@ -419,6 +433,23 @@ def import_command(
         f"to learn from it: fmnist-search run --warm-start {shown}, or in a script "
         f"RayTuner(..., warm_start={shown!r})"
     )
+
+
+@app.command("export")
+def export_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="Folder to make; one that holds files is refused.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only this; may be given several times: {_choices(Part)}."),
+    ] = None,
+) -> None:
+    """Write what other tools take of a run: best, keras-tuner config, Optuna study, final model."""
+    wrong: list[str] = []
+    parts = [_chosen(Part, "--only", name, wrong) for name in only or ()]
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    export_run(run_folder, out, make_view(Console()), only=parts)
 
 
 def main() -> NoReturn:

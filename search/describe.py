@@ -15,7 +15,7 @@ from search.errors import RunFolderError, one_line
 from search.folder import RunFolder, read_json
 from search.history import Objective
 from search.journal import Event
-from search.plan import Engine, Plan, Problem, Scheduler, Tuner
+from search.plan import Engine, Log, Plan, Problem, Scheduler, Tuner
 from search.space import Space
 
 RECORDED_VERSIONS = ("tensorflow", "keras", "keras-tuner", "ray", "optuna", "numpy")
@@ -93,6 +93,7 @@ def described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
         row = dict(asked["plan"])
         row.pop("algorithm_name", None)
         tuner = row["tuner"]
+        log = row.get("log")  # earlier versions knew none
         return Plan(
             **row
             | {
@@ -102,6 +103,7 @@ def described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
                 "algorithm": row["algorithm"],
                 "scheduler": Scheduler(row["scheduler"]),
                 "retrain_epochs": tuple(row["retrain_epochs"]),
+                "log": None if log is None else Log(log),
                 "out": folder.path,
             }
         )

@@ -37,6 +37,12 @@ class Scheduler(StrEnum):
     NONE = "none"
 
 
+class Log(StrEnum):
+    """What shows a search beside its tables."""
+
+    TENSORBOARD = "tensorboard"
+
+
 @dataclass(frozen=True)
 class ASHA:
     """Settings of asynchronous successive halving.
@@ -115,6 +121,7 @@ class Plan:
         hung_after_seconds: A trial that reports no epoch for so long is ended; None: none is.
         defaults_first: Whether the first trial gets the defaults that the builder declares.
         kept_weights: So many of the best trials keep their weights; None: all do.
+        log: What else is written of the search while it runs; None: nothing.
         out: The run folder to make.
     """
 
@@ -141,6 +148,7 @@ class Plan:
     hung_after_seconds: float | None = HUNG_AFTER_SECONDS
     defaults_first: bool = True
     kept_weights: int | None = 10
+    log: Log | None = None
 
     @property
     def resources(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from search.errors import UsageError
 from search.folder import RunFolder
 from search.history import History, TrialRecord
 from search.journal import Event, read
-from search.plan import Engine, Plan, available_cores
+from search.plan import Engine, Log, Plan, available_cores
 from search.searchers import Searcher
 from search.space import ORACLE_VALUES, Space, Values
 
@@ -28,6 +28,7 @@ class Changes:
         time_budget_seconds: Seconds of search in all, those of before included.
         target: The search ends when the objective has reached this.
         retrain_epochs: Numbers of epochs at which the best is retrained.
+        log: What else is written of the search.
         address: The Ray cluster that is joined now, whatever it was before; None: none is.
     """
 
@@ -37,6 +38,7 @@ class Changes:
     time_budget_seconds: float | None = None
     target: float | None = None
     retrain_epochs: tuple[int, ...] | None = None
+    log: Log | None = None
     address: str | None = None
 
     def applied(self, plan: Plan) -> Plan:

@@ -22,7 +22,7 @@ from search.ray_nodes import cores_here, nodes_up, slots
 from search.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.resume import Changes, Former, read_former
 from search.retrain import retrain
-from search.session import Beginning, Session, check_data, write_outcome
+from search.session import Beginning, Session, check_data, make_log, write_outcome
 from search.space import Space
 from search.stopping import (
     INTERRUPTED,
@@ -325,6 +325,7 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
         Recorder(journal, history, clock=lambda: former.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder, history)
+    _log_without_search(plan, former, view)
     reason = history.end_reason or TRIALS_DONE
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
@@ -334,6 +335,17 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
     return _finished(found, plan, view) or _retrained_alone(
         plan.problem, found, plan.retrain_epochs, view, asked=former.asked
     )
+
+
+def _log_without_search(plan: Plan, former: Former, view: View) -> None:
+    """Write the log of a run whose search has ended, and record that it has one from now on."""
+    log = make_log(plan, former.folder, former.history, view, former)
+    if log is None:
+        return
+    if plan.log != former.plan.log:
+        known = former.asked["plan"] | {"log": plan.log}
+        write_json(former.folder.run_file, former.asked | {"plan": known})
+    log.write_all()
 
 
 def _finished(found: Outcome, plan: Plan, view: View) -> Outcome | None:

@@ -1,9 +1,11 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
+import os
+import shlex
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.columns import State
 from search.describe import describe
@@ -19,6 +21,9 @@ from search.searchers import RandomSearcher, Searcher, TPESearcher
 from search.space import Space
 from search.tables import write_tables
 from search.views import View
+
+if TYPE_CHECKING:
+    from search.tensorboard import TensorBoardLog
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,9 @@ class Session:
         recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
         kept = plan.kept_weights
         recorder.listen(Tidier(folder, history, kept))
+        log = make_log(plan, folder, history, view, former)
+        if log is not None:
+            recorder.listen(log)
         if former is None:
             recorder.search_started(run=asked)
         else:
@@ -161,6 +169,19 @@ def make_searcher(plan: Plan, space: Space) -> Searcher:
         objective = plan.problem.objective
         return TPESearcher(space, seed=seed, objective=objective, defaults_first=first)
     return RandomSearcher(space, seed=seed, defaults_first=first)
+
+
+def make_log(
+    plan: Plan, folder: RunFolder, history: History, view: View, former: Former | None
+) -> "TensorBoardLog | None":
+    """Return the log that a plan asks for, if it does, and say how it is looked at."""
+    if plan.log is None:
+        return None
+    from search.tensorboard import TensorBoardLog
+
+    log = TensorBoardLog(folder, history, view.note, before=former.events if former else ())
+    view.note(f"log: tensorboard --logdir {shlex.quote(os.path.relpath(log.path))}")
+    return log
 
 
 def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View) -> None:

@@ -1,22 +1,18 @@
-"""What a person sees while a search runs: a live view, or plain lines where there is no screen."""
+"""What a person sees while a search runs: the live view, or lines where there is no screen."""
 
-import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from results.columns import State
 from search.history import History, TrialRecord
 from search.journal import Event
 from search.plan import Plan
 from search.recorder import Clock
+from search.screen import SEPARATOR
 from search.space import Values
 
-REFRESH_SECONDS = 0.5
 # Without a screen, a line for so many epochs of retraining.
 LINE_EVERY_EPOCHS = 10
 
@@ -69,13 +65,17 @@ class PlainView:
 
     def _tell_of_a_trial(self, event: Event) -> None:
         """Say how a trial ended, or that it lost its process."""
+        when = f"{event['at_seconds']:7.1f} s  "
         if event["event"] == "trial_ended":
-            line = _one_line(self._trial(event), self._plan.problem.objective.name)
+            trial = self._history.trials[event["trial"]]
+            line = when + _end_of(trial, self._plan.problem.objective.name)
+            self.note(self._with_values(line, trial) if trial.best else line)
         elif event["event"] == "worker_lost" and event["by_trial"]:
-            line = f"trial {event['trial']}: its process is lost ({event['error']}), it goes on"
-        else:
-            return
-        self.note(f"{event['at_seconds']:7.1f} s  {line}")
+            lost = f"its process is lost ({event['error']}), it goes on"
+            self.note(f"{when}trial {event['trial']}: {lost}")
+
+    def _with_values(self, line: str, trial: TrialRecord) -> str:
+        return f"{line}  {configuration(trial)}"
 
     def tick(self) -> None:
         return None
@@ -84,11 +84,8 @@ class PlainView:
         return None
 
     def progress(self, done: Mapping[int, int]) -> None:
-        if sum(done.values()) % LINE_EVERY_EPOCHS == 0 or _all_done(done):
-            self.note(_retraining(done))
-
-    def _trial(self, event: Event) -> TrialRecord:
-        return self._history.trials[event["trial"]]
+        if sum(done.values()) % LINE_EVERY_EPOCHS == 0 or all_done(done):
+            self.note(retraining(done))
 
 
 class SilentView(PlainView):
@@ -98,50 +95,13 @@ class SilentView(PlainView):
         return None
 
 
-class LiveView(PlainView):
-    """A table of the running trials and a line on the whole, redrawn in place."""
-
-    def begin(self, plan: Plan, history: History, clock: Clock) -> None:
-        super().begin(plan, history, clock)
-        self._drawn_at = 0.0
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
-        self.tick()
-
-    def tell(self, event: Event) -> None:
-        self._tell_of_a_trial(event)
-
-    def tick(self) -> None:
-        now = time.monotonic()
-        if now - self._drawn_at >= REFRESH_SECONDS:
-            self._drawn_at = now
-            self._live.update(self._drawing(), refresh=True)
-
-    def end(self) -> None:
-        self._live.stop()
-
-    def progress(self, done: Mapping[int, int]) -> None:
-        self._console.print(_retraining(done), end="\n" if _all_done(done) else "\r")
-
-    def _drawing(self) -> Group:
-        name = self._plan.problem.objective.name
-        table = Table("trial", "epoch", name, "best", "configuration", box=None, pad_edge=False)
-        for trial in self._history.running():
-            newest = trial.epochs[-1] if trial.epochs else None
-            table.add_row(
-                str(trial.trial),
-                f"{newest.epoch if newest else 0}/{self._plan.problem.epochs}",
-                _number(newest.objective if newest else None),
-                _number(trial.best_value),
-                Text(configuration(trial), overflow="ellipsis", no_wrap=True),
-            )
-        line = summary(self._plan, self._history, self._clock())
-        return Group(table, Text(line, style="bold"))
-
-
 def make_view(console: Console) -> View:
     """Return the view that fits the console."""
-    return LiveView(console) if console.is_terminal else PlainView(console)
+    if not console.is_terminal:
+        return PlainView(console)
+    from search.live_view import LiveView  # which is a PlainView, so it imports this module
+
+    return LiveView(console)
 
 
 def summary(plan: Plan, history: History, seconds: float) -> str:
@@ -153,11 +113,11 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
     parts = [
         f"{seconds:.0f} s",
         f"trials{of}: {running} running, {finished} finished, {stopped} stopped by ASHA",
-        f"best {_number(history.best_value)}",
+        f"best {history.objective.name} {number(history.best_value)}",
         f"{_epochs_per_second(history, seconds):.2f} epochs/s",
     ]
     left = seconds_left(plan, history, seconds)
-    return " · ".join([*parts, f"about {left:.0f} s left"] if left is not None else parts)
+    return SEPARATOR.join([*parts, f"about {left:.0f} s left"] if left is not None else parts)
 
 
 def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
@@ -197,21 +157,23 @@ def words(values: Values) -> str:
     )
 
 
-def _retraining(done: Mapping[int, int]) -> str:
+def retraining(done: Mapping[int, int]) -> str:
+    """Say how far the retrainings are: epochs done, by epochs planned."""
     return "retraining: epoch " + ", ".join(f"{epoch} of {plan}" for plan, epoch in done.items())
 
 
-def _all_done(done: Mapping[int, int]) -> bool:
+def all_done(done: Mapping[int, int]) -> bool:
+    """Tell whether the retrainings are done."""
     return all(epoch == plan for plan, epoch in done.items())
 
 
-def _one_line(trial: TrialRecord, objective: str) -> str:
+def _end_of(trial: TrialRecord, objective: str) -> str:
     line = f"trial {trial.trial} {trial.state} after {len(trial.epochs)} epochs"
     if trial.best:
         line += f", best {objective} {trial.best.objective:.4f}"
     if trial.error:
         line += f": {trial.error.splitlines()[0]}"
-    return f"{line}  {configuration(trial)}" if trial.best else line
+    return line
 
 
 def _epochs_per_second(history: History, seconds: float) -> float:
@@ -221,5 +183,6 @@ def _epochs_per_second(history: History, seconds: float) -> float:
     return history.epochs_trained / max(seconds - first, 1e-9)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a value of the objective as it is shown; a dash where there is none."""
     return "-" if value is None else f"{value:.4f}"

@@ -25,6 +25,7 @@ DEAR_FIXTURES = (
     "keras_tuner_runs",
     "misfortunes",
     "hosts",
+    "chromium",
 )
 
 # The console commands of this environment, as a user runs them.

@@ -1,0 +1,36 @@
+"""What the tests of a page share: one browser, and pages opened in it."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+# For the modules beside this file, whose tests are not a package.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A running browser, one for all tests of a module; what needs one is skipped without.
+
+    Not for the session: while it runs, no other test of the process could run asyncio.
+    """
+    from browser import BrowserError, find
+    from page import started
+
+    try:
+        program = find()
+    except BrowserError as error:
+        pytest.skip(f"no browser to be had: {error}")
+    with started(program, tmp_path_factory.mktemp("home")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(chromium):
+    """Open a page: ``show(path, device=PHONE, color_scheme="dark")`` returns a ``ShownPage``."""
+    from page import shown
+
+    with ExitStack() as pages:
+        yield lambda path, **options: pages.enter_context(shown(chromium, path, **options))

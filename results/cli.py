@@ -5,22 +5,22 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from results import compare, pictures, show, timing
+from results import columns, compare, pictures, seeds, show, timing
+from results.follow import JsonTeller, follow_run
 from results.published import DATA, published_rows
 from results.reading import CUT_OFF, Run, RunError, read_run, row_of
 from results.refresh import refresh
-from results.rows import Row, ranked
-
-# A pipe or a file has no width: wide enough for one line a row.
-PLAIN_WIDTH = 240
+from results.report import is_report, write_report
+from results.rows import Condition, Order, Row, nearest, ranked
+from results.story import Story
 
 app = typer.Typer(
     help="Compare runs and look into them.",
@@ -29,6 +29,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+OutputFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help=f"One of {', '.join(compare.Format)}. Default: by the ending of --out, or table.",
+    ),
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the table as a new file.")
+]
+T = TypeVar("T")
+
+# What a shell reports of a program that Ctrl-C has ended.
+INTERRUPTED_STATUS = 130
+# Of a search that was followed, and whose driver is gone.
+CUT_OFF_STATUS = 1
 
 
 class _UsageError(Exception):
@@ -45,42 +61,84 @@ def _options(
 @app.command("compare")
 def compare_command(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Folders of runs.")
+        list[Path] | None,
+        # What cannot be read is named and left out, where typer would refuse all.
+        typer.Argument(metavar="[RUN]...", help="Folders of runs.", readable=False),
     ] = None,
-    output: Annotated[
-        str, typer.Option("--format", help=f"One of {', '.join(compare.Format)}.")
-    ] = "table",
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[-]FIELD", help="Sort by a field, -FIELD: the largest first. Default: ranked."
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Keep the rows of that value; FIELD!=VALUE: the others. Repeatable: all hold.",
+        ),
+    ] = None,
+    output: OutputFormat = None,
+    out: OutputFile = None,
     published: Annotated[bool, typer.Option(help="Show the published reference rows too.")] = True,
 ) -> None:
     """Print a table of runs, the best first, with the published reference rows."""
-    if output not in list(compare.Format):
-        known = ", ".join(compare.Format)
-        raise _UsageError(f"--format {output!r}: expected one of {known}.{_nearest(output)}")
-    rows, left_out = _rows(runs or [])
-    for message in left_out:
-        print(f"left out: {message}", file=sys.stderr)
-    if runs and not rows:
-        raise RunError("None of the folders is a run with results.")
+    orders, problems = _parsed("--sort", Order.parse, [] if sort is None else [sort])
+    conditions, others = _parsed("--where", Condition.parse, where or [])
+    chosen = _format(output, out, [*problems, *others])
+    found = _all_that_can_be_read(runs, _read_results) if runs else []
+    rows = [row_of(run) for run in found]
     has_peers = not rows or any(row.data == DATA for row in rows)
-    shown = ranked([*rows, *(published_rows() if published and has_peers else [])])
-    match compare.Format(output):
-        case compare.Format.JSON:
-            print(compare.as_json(shown))
-        case compare.Format.CSV:
-            print(compare.as_csv(shown))
-        case compare.Format.MARKDOWN:
-            print(compare.as_markdown(shown))
-        case compare.Format.TABLE:
-            _console().print(compare.as_table(shown))
+    rows += published_rows() if published and has_peers else []
+    kept = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    if rows and not kept:
+        print(f"--where leaves none of {len(rows)} rows", file=sys.stderr)
+    _put(orders[0].sort(kept) if orders else ranked(kept), chosen, out)
+
+
+@app.command("seeds")
+def seeds_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
+    ],
+    against: Annotated[
+        str, typer.Option(help="What the others are held against: the best group, or the first.")
+    ] = "best",
+    output: OutputFormat = None,
+    out: OutputFile = None,
+) -> None:
+    """Compare groups of runs that differ in the seed alone, paired by seed.
+
+    Of each group the mean of its best values, and how far it is from the best group's on the
+    seeds that both have, each with a 95 % bootstrap interval; a tie where that contains zero.
+    """
+    known = list(seeds.Against)
+    problems = [] if against in known else [_unknown("--against", against, known)]
+    chosen = _format(output, out, problems)
+    found = _all_that_can_be_read(runs, _read_usable)
+    standings, notes = seeds.compared(found, seeds.Against(against))
+    for note in notes:
+        print(note, file=sys.stderr)
+    _put(standings, chosen, out, seeds.Standing, seeds.shown_columns(standings))
 
 
 @app.command("show")
 def show_command(
     run: Folder,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Then tell what happens until the search ends (status 0) or is cut off (1); as "
+            "json: each event of the journal, one a line. Ctrl-C ends it (130).",
+        ),
+    ] = False,
 ) -> None:
     """List the trials of a run and how each ended."""
     _check_table_or_json(output)
+    if follow:
+        raise typer.Exit(_followed(run, output))
     found = _read(run)
     if output == "json":
         print(json.dumps(show.trial_rows(found), indent=2))
@@ -106,16 +164,50 @@ def timing_command(
     _console().print(timing.table(found))
 
 
+@app.command("report")
+def report_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. Default: report.html in the run; of several, in this folder."
+        ),
+    ] = None,
+) -> None:
+    """Write a report of runs as one HTML file that opens without a network."""
+    found = _all_that_can_be_read(runs)
+    default = found[0].path if len(found) == 1 else Path()
+    target = out or default / columns.REPORT_FILE
+    if target.is_dir():
+        raise _UsageError(f"--out {str(target)!r} is a folder: name the file to write.")
+    if target.is_file() and not is_report(target):
+        raise _UsageError(f"--out {str(target)!r} exists and is no report: name another file.")
+    print(os.path.relpath(write_report(found, target)))
+
+
 @app.command("plot")
 def plot_command(
     run: Folder,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures. Default: final/ of the run.")
+        Path | None,
+        typer.Option(help="Folder for the pictures. Default: pictures/ and final/ of the run."),
     ] = None,
 ) -> None:
-    """Draw the final model's confusion matrix as a PNG file."""
-    target = out / "confusion_matrix.png" if out else None
-    print(os.path.relpath(pictures.draw_confusion_matrix(_read(run), target)))
+    """Draw the charts of the report as PNG files; all but one by Chrome or Chromium."""
+    found = _read(run)
+    if found.evaluation:
+        target = out / columns.CONFUSION_FILE if out else None
+        print(os.path.relpath(pictures.draw_confusion_matrix(found, target)))
+    try:
+        pictures.draw_charts(found, out, tell=lambda path: print(os.path.relpath(path), flush=True))
+    except pictures.NoBrowserError:
+        print(
+            "the other charts need Chrome or Chromium: install one, or name it in BROWSER_PATH. "
+            "`fmnist-results report` needs none.",
+            file=sys.stderr,
+        )
 
 
 def main() -> NoReturn:
@@ -135,21 +227,130 @@ def main() -> NoReturn:
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
 
-def _rows(paths: Sequence[Path]) -> tuple[list[Row], list[str]]:
-    rows, left_out = [], []
-    for path in paths:
-        try:
-            rows.append(row_of(_read(path)))
-        except RunError as error:
-            left_out.append(str(error))
-    return rows, left_out
-
-
 def _read(path: Path) -> Run:
-    note = refresh(path)
-    if note is not None:
-        print(f"{path}: {note}", file=sys.stderr)
-    return read_run(path)
+    try:
+        note = refresh(path)
+        if note is not None:
+            print(f"{path}: {note}", file=sys.stderr)
+        return read_run(path)
+    except OSError as error:
+        raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def _read_results(path: Path) -> Run:
+    """Read a run that has something to compare."""
+    run = _read(path)
+    if row_of(run).best is None:
+        raise RunError(
+            f"{str(path)!r} holds no results: none of its {run.trials.num_rows} trials has a "
+            f"{run.objective} (its search: {run.ended})."
+        )
+    return run
+
+
+def _read_usable(path: Path) -> Run:
+    """Read a run that can stand for its seed."""
+    run = _read_results(path)
+    seeds.check_usable(run)
+    return run
+
+
+def _all_that_can_be_read(paths: Sequence[Path], read: Callable[[Path], Run] = _read) -> list[Run]:
+    """Read the runs, each once; name and leave out what is none."""
+    found = []
+    for path in {os.path.realpath(path): path for path in paths}.values():
+        try:
+            found.append(read(path))
+        except RunError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not found:
+        raise RunError("None of the folders is a run with results that can be used.")
+    return found
+
+
+def _parsed(
+    option: str, parse: Callable[[str], T], texts: Sequence[str]
+) -> tuple[list[T], list[str]]:
+    """Return what texts of an option mean, and what is wrong with those that mean nothing."""
+    meant, problems = [], []
+    for text in texts:
+        try:
+            meant.append(parse(text))
+        except ValueError as error:
+            problems.append(f"{option} {text!r}: {error}")
+    return meant, problems
+
+
+def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> compare.Format:
+    """Return the format of a table.
+
+    Args:
+        output: As it was asked for; None: what the ending of the file says.
+        out: The file, or None for the screen.
+        problems: With what else was asked.
+
+    Raises:
+        _UsageError: What was asked cannot be done; all problems are told.
+    """
+    by_ending = compare.ENDINGS.get(out.suffix.lower()) if out else None
+    chosen = output or by_ending or compare.Format.TABLE
+    found = [*problems, *_problems(chosen, out)]
+    if found:
+        raise _UsageError("\n".join(found))
+    return compare.Format(chosen)
+
+
+def _problems(output: str, out: Path | None) -> Iterator[str]:
+    known = list(compare.Format)
+    if output not in known:
+        yield _unknown("--format", output, known)
+    if output == compare.Format.PARQUET and out is None:
+        yield "--format parquet is no text for a screen: name its file with --out FILE."
+    if out is not None and out.exists():
+        yield f"--out {str(out)!r} exists already: name another file, or remove it first."
+    elif out is not None and not out.parent.is_dir():
+        yield f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first."
+
+
+def _unknown(option: str, value: str, known: Sequence[str]) -> str:
+    return f"{option} {value!r}: expected one of {', '.join(known)}.{nearest(value, known)}"
+
+
+def _put(
+    rows: Sequence[Any],
+    output: compare.Format,
+    out: Path | None,
+    kind: type = Row,
+    columns: Sequence[compare.Column] | None = None,
+) -> None:
+    """Print a table, or write its file and print where that is."""
+    if out is not None:
+        compare.write(out, compare.content(rows, output, kind, columns))
+        print(os.path.relpath(out))
+    elif output is compare.Format.TABLE:
+        _console().print(compare.as_table(rows, columns))
+    else:
+        print(compare.content(rows, output, kind, columns).decode(), end="")
+
+
+def _followed(run: Path, output: str) -> int:
+    """Follow a run to its end and return the status of that."""
+    teller = JsonTeller() if output == "json" else Story(run, lambda: _table_shown(run))
+    try:
+        return CUT_OFF_STATUS if follow_run(run, teller) == CUT_OFF else 0
+    except KeyboardInterrupt:  # how a person ends it: not worth a word
+        return INTERRUPTED_STATUS
+
+
+def _table_shown(run: Path) -> Run | None:
+    try:
+        found = _read(run)
+    except RunError as error:
+        print(f"no table yet: {error}", file=sys.stderr)
+        return None
+    _console().print(show.trials_table(found))
+    sys.stdout.flush()  # into a pipe too, before what follows is waited for
+    return found
 
 
 def _check_table_or_json(output: str) -> None:
@@ -158,14 +359,7 @@ def _check_table_or_json(output: str) -> None:
 
 
 def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-
-
-def _nearest(value: str) -> str:
-    import difflib
-
-    matches = difflib.get_close_matches(value, [str(one) for one in compare.Format], n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    return Console() if sys.stdout.isatty() else Console(width=compare.PLAIN_WIDTH)
 
 
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:

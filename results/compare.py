@@ -3,14 +3,23 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.rows import Row
+from results.rows import Row, kind_of
+
+# A pipe or a file has no width: wide enough for one line a row.
+PLAIN_WIDTH = 240
 
 
 class Format(StrEnum):
@@ -20,10 +29,24 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+    PARQUET = "parquet"
 
+
+# What the ending of a file says of its format.
+ENDINGS = {
+    ".json": Format.JSON,
+    ".csv": Format.CSV,
+    ".md": Format.MARKDOWN,
+    ".parquet": Format.PARQUET,
+}
+TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+# Columns of words, to the left; numbers are to the right.
+WORDS = frozenset(
+    ("run", "data", "ended", "engine", "space", "algorithm", "group", "metric", "tie")
+)
 
 # Heading and text of each column on screen, in order.
-Column = tuple[str, Callable[[Row], str]]
+Column = tuple[str, Callable[[Any], str]]
 
 
 def _share(value: float | None) -> str:
@@ -53,44 +76,89 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def as_json(rows: Sequence[Row]) -> str:
+def as_json(rows: Sequence[Any]) -> str:
     """Return a JSON list of objects, with every field of the rows."""
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return comma-separated values with a heading, with every field of the rows."""
+def as_csv(rows: Sequence[Any], kind: type = Row) -> str:
+    """Return comma-separated values with a heading, with every field of the rows.
+
+    Args:
+        rows: Of one kind.
+        kind: Their dataclass, which has the fields where there are no rows.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue().rstrip("\n")
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_parquet(rows: Sequence[Any], kind: type = Row) -> bytes:
+    """Return a parquet file, with every field of the rows in its own type; none is left out."""
+    names = [field.name for field in fields(kind)]
+    schema = pa.schema([(name, TYPES[kind_of(kind, name)]) for name in names])
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), file)
+    return bytes(file.getvalue())
+
+
+def as_markdown(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> str:
     """Return a Markdown table of what is shown on screen."""
-    columns = shown_columns(rows)
+    columns = shown_columns(rows) if columns is None else columns
     lines = [
         "| " + " | ".join(heading for heading, _ in columns) + " |",
         "|" + " --- |" * len(columns),
     ]
-    lines += ["| " + " | ".join(text(row) for _, text in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(_in_cell(text(row)) for _, text in columns) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def as_table(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> Table:
     """Return a table for the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = shown_columns(rows)
+    columns = shown_columns(rows) if columns is None else columns
     for heading, _ in columns:
-        is_text = heading in ("run", "data", "ended", "engine", "space", "algorithm")
+        is_text = heading in WORDS
         table.add_column(
             heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
         )
     for row in rows:
-        style = "dim" if row.engine == "published" else None
+        style = "dim" if isinstance(row, Row) and row.engine == "published" else None
         table.add_row(*(Text(text(row)) for _, text in columns), style=style)
     return table
+
+
+def content(
+    rows: Sequence[Any],
+    output: Format,
+    kind: type = Row,
+    columns: Sequence[Column] | None = None,
+) -> bytes:
+    """Return what a file of a format holds."""
+    match output:
+        case Format.PARQUET:
+            return as_parquet(rows, kind)
+        case Format.JSON:
+            text = as_json(rows)
+        case Format.CSV:
+            text = as_csv(rows, kind)
+        case Format.MARKDOWN:
+            text = as_markdown(rows, columns)
+        case Format.TABLE:
+            text = _plain(as_table(rows, columns))
+    return f"{text}\n".encode()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then rename it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def shown_columns(rows: Sequence[Row]) -> list[Column]:
@@ -108,3 +176,14 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
     if len({row.data for row in rows}) > 1:
         columns.insert(1, ("data", lambda row: row.data or ""))
     return [column for column in columns if not rows or any(column[1](row) for row in rows)]
+
+
+def _in_cell(text: str) -> str:
+    # A folder may be named so, and would begin a cell of its own.
+    return text.replace("|", "\\|")
+
+
+def _plain(table: Table) -> str:
+    file = io.StringIO()
+    Console(file=file, width=PLAIN_WIDTH, color_system=None).print(table)
+    return file.getvalue().rstrip("\n")

@@ -1,13 +1,90 @@
-"""Pictures of a run, as PNG files, from its numbers."""
+"""Pictures of a run, as PNG files: the report's charts, and what needs no browser."""
 
+import asyncio
+import contextlib
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from results import columns
+from results.charts import Chart, charts_of
+from results.charts.style import on_paper
 from results.reading import Run, RunError
+
+# In the folder of a run; the confusion matrix stands in its final/.
+PICTURES_DIR = "pictures"
+WIDTH_PIXELS = 1000
+# So many pixels of the file are one of the page.
+SCALE = 2
+
+
+class NoBrowserError(Exception):
+    """The charts are drawn by Chrome or Chromium, and neither was found."""
+
+
+def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], None]) -> None:
+    """Draw the report's charts, all but the confusion matrix.
+
+    Args:
+        run: A run.
+        folder: Where the files are made, each named as its chart. Default: ``pictures/`` of it.
+        tell: Told of each file, when it is whole.
+
+    Raises:
+        NoBrowserError: There is no browser to draw them.
+        RunError: They could not be written.
+    """
+    shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
+    draw(shown, folder or run.path / PICTURES_DIR, tell=tell)
+
+
+def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
+    """Draw charts as files of a folder; as ``draw_charts``."""
+    from kaleido.errors import ChromeNotFoundError
+
+    try:
+        asyncio.run(_draw(shown, folder, tell))
+    except ChromeNotFoundError as error:
+        raise NoBrowserError(str(error)) from error
+
+
+async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], None]) -> None:
+    """Draw charts by one browser."""
+    import kaleido
+
+    # Without mathjax, which it would fetch from the internet.
+    offline = kaleido.PageGenerator(mathjax=False)
+    async with kaleido.Kaleido(page_generator=offline) as browser:
+        for chart in shown:
+            path = folder / f"{chart.name}.png"
+            size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
+            with _fresh(path) as fresh:
+                await browser.write_fig(on_paper(chart), path=fresh, opts=size | {"format": "png"})
+            tell(path)
+
+
+@contextlib.contextmanager
+def _fresh(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of ``path`` when the block ends well.
+
+    Raises:
+        RunError: It could not be written.
+    """
+    fresh = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield fresh
+        fresh.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror}): name another folder with --out."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
 
 
 def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
@@ -30,11 +107,8 @@ def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
             f"or is no classifier. `fmnist-search retrain {run.path}` does it."
         )
     path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure = confusion_figure(evaluation)
-    fresh = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(fresh, dpi=120, format="png")
-    fresh.replace(path)
+    with _fresh(path) as fresh:
+        confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
     return path
 
 

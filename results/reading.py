@@ -2,15 +2,15 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results import columns
-from results.rows import Row
+from results.rows import FIELDS, Row
 
 # Why a search ended: it has not; or its driver was killed.
 RUNNING, CUT_OFF = "running", "cut off"
@@ -62,7 +62,7 @@ def read_run(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        RunError: It is no run, the run is unfinished, or a file is damaged.
+        RunError: It is no run, it is another program's, or a file is missing or damaged.
     """
     if not path.is_dir():
         raise RunError(
@@ -71,12 +71,14 @@ def read_run(path: Path) -> Run:
     run_file = path / columns.RUN_FILE
     if not run_file.is_file():
         raise RunError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
+    asked = _json(run_file)
+    _check_asked(path, asked)
     evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
     run = Run(
         path=path,
-        asked=_json(run_file),
-        trials=_table(path / columns.TRIALS_FILE),
-        epochs=_table(path / columns.EPOCHS_FILE),
+        asked=asked,
+        trials=read_table(path / columns.TRIALS_FILE),
+        epochs=read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
         ended=_ended(path / columns.JOURNAL_FILE),
     )
@@ -134,7 +136,12 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _table(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
+    """Read a parquet file of a run.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
     try:
         # memory_map=False and one file: no dataset discovery in a folder that a user hands over.
         return pq.ParquetFile(path).read()
@@ -168,11 +175,37 @@ def _is_driven(lock: Path) -> bool:
         return False
 
 
+def _check_asked(path: Path, asked: dict[str, Any]) -> None:
+    try:
+        names = [str(asked["plan"]["problem"]["objective"][name]) for name in ("name", "mode")]
+    except (LookupError, TypeError):
+        names = []
+    if not names:
+        raise RunError(
+            f"{str(path)!r} is not a run of this program: its {columns.RUN_FILE} says nothing of a "
+            "search and its objective."
+        )
+
+
 def _check(run: Run) -> None:
     try:
-        row_of(run)
+        values = asdict(row_of(run))
     except (KeyError, TypeError) as error:
+        lack = f"lacks {error}" if isinstance(error, KeyError) else f"has another form ({error})"
         raise RunError(
-            f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table lacks "
-            f"{error}."
+            f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table {lack}."
         ) from error
+    wrong = [f"{name} {values[name]!r}" for name in FIELDS if not _fits(name, values[name])]
+    if wrong:
+        raise RunError(
+            f"{str(run.path)!r} is damaged, or not a run of this program: {columns.RUN_FILE}, "
+            f"{columns.EVALUATION_FILE} or a table gives {', '.join(wrong)}."
+        )
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Tell whether a field of a row holds what it should."""
+    hint = get_type_hints(Row)[name]
+    # JSON writes a whole number without a point.
+    kinds = hint | int if float in get_args(hint) else hint
+    return isinstance(value, kinds) and not isinstance(value, bool)

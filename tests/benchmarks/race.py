@@ -31,6 +31,7 @@ from standings import (
     Row,
     draw,
     goals,
+    paired,
     read_outcomes,
     summary,
     tables,
@@ -155,7 +156,8 @@ def main() -> None:
     if asked.short:
         print(summary(outcomes))
         return
-    print(tables(outcomes, len(list(cells(None, None)))), goals(outcomes), sep="\n\n")
+    of_all = tables(outcomes, len(list(cells(None, None))))
+    print(of_all, goals(outcomes), paired(outcomes), sep="\n\n")
 
 
 def run_missing(folder: Path, report: Path, asked: list[tuple[Racer, int]]) -> None:

@@ -1,0 +1,46 @@
+"""The charts of a run, as Plotly figures with their texts: for the report and for PNG files."""
+
+from collections.abc import Sequence
+
+from results.charts.axes import axes_of
+from results.charts.chart import COLORS, Chart
+from results.charts.final import confusion_matrix, per_class, retrained
+from results.charts.importance import importance_chart
+from results.charts.progress import best_over_epochs, best_over_time, learning_curves
+from results.charts.space import parallel_coordinates, slices
+from results.charts.timeline import timeline
+from results.reading import Run
+
+__all__ = [
+    "COLORS",
+    "Chart",
+    "axes_of",
+    "best_over_epochs",
+    "best_over_time",
+    "charts_of",
+    "confusion_matrix",
+    "importance_chart",
+    "learning_curves",
+    "parallel_coordinates",
+    "per_class",
+    "retrained",
+    "slices",
+    "timeline",
+]
+
+
+def charts_of(run: Run) -> Sequence[Chart]:
+    """Return every chart that can be drawn of a run."""
+    found = [
+        best_over_time([run]),
+        best_over_epochs([run]),
+        learning_curves(run),
+        importance_chart(run),
+        parallel_coordinates(run),
+        *slices(run),
+        timeline(run),
+        *retrained(run),
+        confusion_matrix(run),
+        per_class(run),
+    ]
+    return [chart for chart in found if chart is not None]

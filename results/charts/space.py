@@ -1,0 +1,171 @@
+"""Where in the space the good configurations are; inactive hyperparameters are shown as such."""
+
+import math
+from typing import Any
+
+from results import columns
+from results.charts.axes import Axis, axes_of
+from results.charts.chart import STATE_COLORS, Chart, laid_out
+from results.columns import State
+from results.reading import Run
+
+# What an inactive hyperparameter is called on its axis.
+INACTIVE = "inactive"
+# Lines take the colour of their objective from the better part, where good and best differ.
+COLORED_FROM_QUANTILE = 0.25
+# From the worse to the better; each stands out on white and on black.
+COLORSCALE = [[0.0, "#8a8f98"], [0.6, "#2f8fd0"], [1.0, "#e08a00"]]
+# Ticks of a logarithmic axis.
+STEPS = (1, 2, 5)
+
+
+def parallel_coordinates(run: Run) -> Chart | None:
+    """Draw each trial as a line through all axes; None where no trial has a value."""
+    import plotly.graph_objects as go
+
+    objectives = run.trials[columns.BEST_OBJECTIVE].to_pylist()
+    shown = [place for place, value in enumerate(objectives) if value is not None]
+    if not shown:
+        return None
+    # The worst first, so that the best lie on top.
+    shown.sort(key=lambda place: objectives[place], reverse=run.mode == "min")
+    values = [objectives[place] for place in shown]
+    dimensions = [_dimension(axis, shown) for axis in axes_of(run)]
+    worst, best = values[int(COLORED_FROM_QUANTILE * (len(values) - 1))], values[-1]
+    dimensions.append(_of_objective(run, values, worst))
+    figure = go.Figure(
+        go.Parcoords(
+            dimensions=dimensions,
+            line={
+                "color": values, "colorscale": COLORSCALE, "cmin": min(worst, best),
+                "cmax": max(worst, best), "reversescale": run.mode == "min",
+                "showscale": True, "colorbar": {"title": {"text": run.objective}, "thickness": 12},
+            },
+            labelangle=-20,
+        )
+    )  # fmt: skip
+    laid_out(figure, height=480)
+    figure.update_layout(margin={"l": 60, "r": 30, "t": 80, "b": 30})
+    text = (
+        f"{len(shown)} trials; a line is a configuration, its colour the best {run.objective}. A "
+        f"hyperparameter that a configuration does not use stands at “{INACTIVE}”. Drag along an "
+        "axis to single out a part of it."
+    )
+    return Chart("parallel-coordinates", "Parallel coordinates", text, figure, is_wide=True)
+
+
+def slices(run: Run) -> list[Chart]:
+    """Draw the best of each trial over each hyperparameter, where that is active."""
+    return [_slice(run, axis) for axis in axes_of(run)]
+
+
+def _slice(run: Run, axis: Axis) -> Chart:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    trials = run.trials.to_pylist()
+    for state in dict.fromkeys(row[columns.STATE] for row in trials):
+        points = [
+            (value, row[columns.BEST_OBJECTIVE], row[columns.TRIAL])
+            for value, row in zip(axis.values, trials, strict=True)
+            if value is not None and row[columns.STATE] == state
+        ]
+        x, y, numbers = zip(*points, strict=True) if points else ((), (), ())
+        figure.add_scatter(
+            x=[_shown(axis, value) for value in x], y=y, customdata=numbers, mode="markers",
+            name=state, marker={"color": STATE_COLORS[State(state)], "size": 6, "opacity": 0.75},
+            hovertemplate="trial %{customdata}: %{x}, %{y:.4f}<extra></extra>",
+        )  # fmt: skip
+    laid_out(figure, y=run.objective, height=240)
+    figure.update_layout(showlegend=False)
+    figure.update_yaxes(range=_range(run))
+    if axis.choices is not None:
+        order = [_shown(axis, choice) for choice in axis.choices]
+        figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
+    elif axis.is_log:
+        figure.update_xaxes(type="log", dtick=1, exponentformat="e")
+    active, number = len(axis.active), len(axis.values)
+    where = f"active in {active} of {number} trials" if active < number else f"{number} trials"
+    return Chart(f"slice-{axis.name}", axis.name, f"{where[0].upper()}{where[1:]}.", figure)
+
+
+def _shown(axis: Axis, value: Any) -> Any:
+    return str(value) if axis.choices is not None else value
+
+
+def _range(run: Run) -> list[float] | None:
+    """Return a range that the worst tenth of the trials does not stretch."""
+    found = [value for value in run.trials[columns.BEST_OBJECTIVE].to_pylist() if value is not None]
+    if not found:
+        return None
+    found.sort(reverse=run.mode == "min")
+    ends = sorted((found[len(found) // 10], found[-1]))
+    margin = 0.1 * (ends[1] - ends[0]) or 0.01
+    return [ends[0] - margin, ends[1] + margin]
+
+
+def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
+    """Return an axis of the parallel coordinates, with a place below it for what is inactive."""
+    places = [axis.position(value) for value in axis.active]
+    low, high = min(places), max(places)
+    if axis.choices is not None:
+        low, high = 0.0, float(len(axis.choices) - 1)
+    gap = (high - low or 1.0) * 0.18
+    below = low - gap
+    values = [axis.values[place] for place in shown]
+    ticks = _ticks(axis, low, high)
+    has_inactive = len(axis.active) < len(axis.values)
+    if has_inactive:
+        ticks = [(below, INACTIVE), *ticks]
+    return {
+        "label": axis.name,
+        "values": [below if value is None else axis.position(value) for value in values],
+        "range": [below if has_inactive else low, high if high > low else low + gap],
+        "tickvals": [place for place, _ in ticks],
+        "ticktext": [text for _, text in ticks],
+    }
+
+
+def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]:
+    """Return the axis of the objective; the worse part, which would stretch it, stands at its end.
+
+    Args:
+        run: Whose objective.
+        values: The best of each trial, the worst first.
+        worst: The value from which on they are told apart.
+    """
+    sign, better, end = ("≤", max, 0) if run.mode == "max" else ("≥", min, -1)
+    low, high = sorted((worst, values[-1]))
+    marks = _round_numbers(low, high)
+    texts = [f"{mark:g}" for mark in marks]
+    marks.insert(end % (len(marks) + 1), worst)
+    texts.insert(end % (len(texts) + 1), f"{sign} {worst:.3g}")
+    return {
+        "label": run.objective,
+        "values": [better(value, worst) for value in values],
+        "range": [low, high if high > low else low + abs(low) + 1.0],
+        "tickvals": marks,
+        "ticktext": texts,
+    }
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Return some four round numbers within a range, the lower first."""
+    span = high - low
+    if span <= 0.0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(step * power for step in (*STEPS, 10) if span / (step * power) <= 5)
+    first = math.ceil(low / step)
+    return [round(place * step, 12) for place in range(first, math.floor(high / step) + 1)]
+
+
+def _ticks(axis: Axis, low: float, high: float) -> list[tuple[float, str]]:
+    if axis.choices is not None:
+        return [(float(place), str(choice)) for place, choice in enumerate(axis.choices)]
+    if axis.is_log:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        marks = [step * 10.0**power for power in powers for step in STEPS]
+        inside = [mark for mark in marks if low <= math.log10(mark) <= high]
+        return [(math.log10(mark), f"{mark:g}") for mark in inside] or [(low, f"{10**low:.3g}")]
+    return [(mark, f"{mark:g}") for mark in _round_numbers(low, high)]

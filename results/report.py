@@ -1,0 +1,258 @@
+"""The report: one HTML file of one run or several, which opens without a network.
+
+What it shows is made by ``results.charts``; here it is put into a page. The charts take the
+colours of text and background from the page, light or dark; each says in words, and most in a
+table, what it shows.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from results import charts, columns, compare
+from results.charts import Chart
+from results.charts.chart import number
+from results.charts.style import TEXT, template
+from results.mistakes import Mistake, mistakes_of
+from results.published import DATA, published_rows
+from results.reading import Run, RunError, best_trial, row_of
+from results.rows import Row, ranked
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE = "report.html.jinja"
+# Near the head of the page: by it a report is known.
+GENERATOR = "fmnist-results report"
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+}
+# These published rows are drawn beside the curves; the others stand in the table.
+DRAWN_ROWS = ("published: best of the search",)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one run.
+
+    Attributes:
+        run: The run.
+        number: Its place in the page, from 1.
+        facts: What is to be known first: name and value.
+        command: The command that made it, as typed.
+        settings: What was asked, and with what it ran.
+        charts: By part of the page.
+        slices: A small chart for each hyperparameter.
+        scores: The final model's scores: name and value; empty where nothing was retrained.
+        mistakes: The most confident ones.
+        trials: Every trial, headings first.
+    """
+
+    run: Run
+    number: int
+    facts: list[tuple[str, str]]
+    command: str
+    settings: list[tuple[str, str]]
+    charts: dict[str, list[Chart]]
+    slices: list[Chart]
+    scores: list[tuple[str, str]]
+    mistakes: list[Mistake]
+    trials: list[list[str]]
+
+
+def write_report(runs: Sequence[Run], out: Path) -> Path:
+    """Write the report of runs.
+
+    Args:
+        runs: One or more; the first says which objective is drawn.
+        out: The file to write; one that stands there is replaced, when the new one is whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: It cannot be written, or a file of a run is damaged.
+    """
+    text = page(runs)
+    fresh = out.with_name(f".{os.getpid()}-{out.name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(out)
+    except OSError as error:
+        raise RunError(
+            f"{out} cannot be written ({error.strerror}): name another place with --out."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+    return out
+
+
+def is_report(path: Path) -> bool:
+    """Tell whether a file is a report, which a newer one may take the place of."""
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return the report as HTML."""
+    import jinja2
+    import plotly.offline
+
+    peers = [run for run in runs if _is_peer(run, runs[0])]
+    published = published_rows() if row_of(runs[0]).data == DATA else []
+    drawn = [row for row in published if row.name in DRAWN_ROWS]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(PAGE).render(
+        title=" and ".join(run.name for run in runs[:3]) + (" and others" if runs[3:] else ""),
+        sections=[_section(run, place) for place, run in enumerate(runs, start=1)],
+        comparison=_comparison(runs, published),
+        progress=[
+            charts.best_over_time(peers, drawn),
+            charts.best_over_epochs(peers, drawn),
+        ],
+        objective=runs[0].objective,
+        not_drawn=[run.name for run in runs if run not in peers],
+        templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
+        config=json.dumps(CONFIG),
+        plotly=plotly.offline.get_plotlyjs(),
+        figure_json=_figure_json,
+        generator=GENERATOR,
+    )
+
+
+def _is_peer(run: Run, first: Run) -> bool:
+    of_both = [(row_of(one).data, one.objective, one.mode) for one in (run, first)]
+    return of_both[0] == of_both[1]
+
+
+def _section(run: Run, place: int) -> Section:
+    asked = run.asked
+    return Section(
+        run=run,
+        number=place,
+        facts=_facts(run),
+        command=shlex.join(asked.get("command", [])),
+        settings=_settings(asked),
+        charts={
+            "curves": [charts.learning_curves(run)],
+            "space": _drawn(charts.importance_chart(run), charts.parallel_coordinates(run)),
+            "workers": _drawn(charts.timeline(run)),
+            "final": _drawn(
+                *charts.retrained(run), charts.confusion_matrix(run), charts.per_class(run)
+            ),
+        },
+        slices=charts.slices(run),
+        scores=_scores(run),
+        mistakes=mistakes_of(run),
+        trials=_trials(run),
+    )
+
+
+def _drawn(*found: Chart | None) -> list[Chart]:
+    return [chart for chart in found if chart is not None]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    row, best = row_of(run), best_trial(run)
+    facts = [("ended", run.ended)]
+    if best:
+        facts += [
+            (f"best {run.objective}", number(best[columns.BEST_OBJECTIVE])),
+            ("found", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
+            ("after", f"{best[columns.BEST_SECONDS]:.0f} s"),
+        ]
+    if row.test_accuracy is not None:
+        facts.append(("test accuracy", number(row.test_accuracy)))
+    facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
+    if row.wall_seconds is not None:
+        facts.append(("search took", f"{row.wall_seconds:.0f} s"))
+    return facts
+
+
+def _settings(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    plan, problem = asked["plan"], asked["plan"]["problem"]
+    settings = [
+        ("model", problem["hypermodel"]), ("data", problem["data"]), ("space", problem["space"]),
+        ("searched by", plan.get("tuner") or plan["algorithm"]), ("engine", plan["engine"]),
+        ("stopped by", plan.get("scheduler")), ("workers", plan["workers"]),
+        ("seed", problem["seed"]), ("started", _when(asked.get("started_at"))),
+        ("machine", _machine(asked.get("machine") or {})),
+        ("versions", ", ".join(f"{k} {v}" for k, v in (asked.get("versions") or {}).items())),
+    ]  # fmt: skip
+    return [(name, str(value)) for name, value in settings if value not in (None, "")]
+
+
+def _when(stamp: Any) -> str | None:
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M UTC")
+    except (TypeError, ValueError):
+        return None
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    if not machine:
+        return ""
+    memory = (machine.get("memory_bytes") or 0) / 1024**3
+    return f"{machine.get('cores')} cores, {memory:.0f} GiB, {machine.get('system')}"
+
+
+def _scores(run: Run) -> list[tuple[str, str]]:
+    evaluation = run.evaluation or {}
+    names = {
+        "epochs": "retrained for, epochs", "validation_accuracy": "validation accuracy",
+        "test_accuracy": "test accuracy", "test_loss": "test loss",
+        "precision_macro": "precision, mean of the classes",
+        "recall_macro": "recall, mean of the classes",
+    }  # fmt: skip
+    found = ((name, evaluation.get(key)) for key, name in names.items())
+    return [
+        (name, number(value) if isinstance(value, float) else str(value))
+        for name, value in found
+        if value is not None
+    ]
+
+
+def _trials(run: Run) -> list[list[str]]:
+    """Return a table of all trials; of hyperparameters those that any trial used."""
+    names = [axis.name for axis in charts.axes_of(run)]
+    heads = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
+    rows = [[*heads, "error"]]
+    for row in run.trials.to_pylist():
+        values = [row[columns.HP_PREFIX + name] for name in names]
+        error = (row[columns.ERROR] or "").partition("\n")[0]
+        rows.append(
+            [
+                str(row[columns.TRIAL]), row[columns.STATE], str(row[columns.EPOCHS]),
+                number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
+                f"{row[columns.TRAIN_SECONDS]:.1f}", *map(_text, values), error,
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _comparison(runs: Sequence[Run], published: Sequence[Row]) -> list[list[str]]:
+    rows = ranked([*map(row_of, runs), *published])
+    shown = compare.shown_columns(rows)
+    return [[heading for heading, _ in shown], *([text(row) for _, text in shown] for row in rows)]
+
+
+def _figure_json(chart: Chart) -> str:
+    """Return a figure for a script element: it holds no ``<``, which could end the element."""
+    found: str = chart.figure.to_json()
+    return found.replace("<", "\\u003c")

@@ -1,0 +1,54 @@
+const dark = matchMedia("(prefers-color-scheme: dark)");
+// A finger scrolls the page; with a mouse a part of a chart can be drawn large.
+const hasMouse = matchMedia("(hover: hover)").matches;
+
+function draw(place) {
+  const figure = JSON.parse(document.getElementById(place.dataset.chart).textContent);
+  const template = TEMPLATES[dark.matches ? "dark" : "light"];
+  const layout = { ...figure.layout, template, dragmode: hasMouse && "zoom" };
+  return Plotly.react(place, figure.data, layout, { ...CONFIG, displayModeBar: hasMouse && "hover" });
+}
+
+// One after the other, with a breath in between: the page can be read while the rest is drawn.
+async function drawAll() {
+  delete document.body.dataset.drawn;
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    await draw(place);
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  document.body.dataset.drawn = dark.matches ? "dark" : "light";
+}
+
+function makeSortable(table) {
+  table.querySelectorAll("thead th").forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => sortBy(table, head, column));
+  });
+}
+
+function sortBy(table, head, column) {
+  const descending = head.getAttribute("aria-sort") === "ascending";
+  table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const body = table.tBodies[0];
+  const rows = [...body.rows].sort((a, b) => compare(a, b, column) * (descending ? -1 : 1));
+  // What is missing comes last, either way.
+  const missing = (row) => row.cells[column].textContent === "";
+  body.replaceChildren(...rows.filter((row) => !missing(row)), ...rows.filter(missing));
+}
+
+function compare(a, b, column) {
+  const [left, right] = [a, b].map((row) => row.cells[column].textContent);
+  return isNumber(left, right) ? left - right : left.localeCompare(right);
+}
+
+function isNumber(...texts) {
+  return texts.every((text) => text !== "" && !Number.isNaN(Number(text)));
+}
+
+document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
+dark.addEventListener("change", drawAll);
+drawAll();

@@ -1,0 +1,62 @@
+"""Takes the pictures of docs/: of a run's report, and of its learning curves.
+
+Run by ``make screenshots``; what they show is told in docs/report.md and README.md.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from browser import find
+from page import DESKTOP, PHONE, shown, started
+
+from results.charts import learning_curves
+from results.columns import REPORT_FILE
+from results.pictures import draw
+from results.reading import read_run
+
+DRAWN = "body[data-drawn]"
+# Name, device, colours, and the heading from which on it is taken; None: from the top.
+SHOTS = (
+    ("report-desktop", DESKTOP, "light", None),
+    ("report-dark", DESKTOP, "dark", "Importance of the hyperparameters"),
+    ("report-final", DESKTOP, "light", "Confusion matrix"),
+    ("report-phone", PHONE, "light", None),
+)
+
+
+def main() -> None:
+    """Take them all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    asked = parser.parse_args()
+    program = find()
+    os.environ["BROWSER_PATH"] = str(program)
+    draw([learning_curves(read_run(asked.run))], asked.folder, tell=print)
+    with tempfile.TemporaryDirectory() as home, started(program, Path(home)) as browser:
+        for name, device, scheme, heading in SHOTS:
+            target = asked.folder / f"{name}.png"
+            with shown(
+                browser, asked.run / REPORT_FILE, device=device, color_scheme=scheme
+            ) as opened:
+                take(opened.page, heading, target)
+            print(target)
+
+
+def take(window, heading, target) -> None:
+    """Take what a window shows, from a heading on."""
+    window.wait_for_selector(DRAWN)
+    if heading:
+        place = window.get_by_role("heading", name=heading).first
+        place.evaluate("place => place.scrollIntoView()")
+    window.screenshot(path=target, animations="disabled")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The report in a real browser: drawn whole, without a complaint, asking for nothing."""
+
+import re
+import subprocess
+
+import made_up
+import pytest
+from page import DESKTOP, PHONE
+
+from results.reading import read_run
+from results.report import page, write_report
+
+# The page says so of itself.
+DRAWN = "body[data-drawn]"
+DRAWING_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "a <b>run</b>"
+    return made_up.retrained(made_up.made_up_run(path, trials=40))
+
+
+@pytest.fixture(scope="module")
+def report(run_folder):
+    return write_report([read_run(run_folder)], run_folder / "report.html")
+
+
+def wait(shown_page):
+    shown_page.page.wait_for_selector(DRAWN, timeout=DRAWING_MS)
+    return shown_page.page
+
+
+def sizes(window):
+    """Return width and height of what is drawn of each chart, by its name."""
+    return window.eval_on_selector_all(
+        "[data-chart]",
+        "places => places.map(place => [place.dataset.chart, "
+        "...(box => [box.width, box.height])(place.querySelector('.main-svg').getBoundingClientRect())])",
+    )
+
+
+def test_every_chart_is_drawn_without_a_complaint_and_without_a_request(show, report):
+    one = show(report)
+    window = wait(one)
+    drawn = sizes(window)
+    assert len(drawn) == 2 + 3 + len(made_up.SPACE) + 1 + 4
+    assert all(width > 200 and height > 100 for _, width, height in drawn)
+    assert "WebGL is not supported" not in window.inner_text("body")
+    assert window.locator(".mistakes img").count() == 5
+    widths = window.eval_on_selector_all(
+        ".mistakes img", "pictures => pictures.map(picture => picture.naturalWidth)"
+    )
+    assert widths == [8] * 5
+    assert one.complaints == []
+    assert one.requests == []
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_rule_of_accessibility_is_broken_and_nothing_is_cut_off(show, report, device):
+    one = show(report, device=device)
+    window = wait(one)
+    assert one.violations() == []
+    width = device["viewport"]["width"]
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_charts_take_the_colours_of_a_dark_page(show, report):
+    ink = "getComputedStyle(document.querySelector('.xtick text')).fill"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    found = {}
+    for scheme in ("light", "dark"):
+        one = show(report, color_scheme=scheme)
+        window = wait(one)
+        found[scheme] = window.evaluate(paper), window.evaluate(ink)
+        if scheme == "dark":
+            assert one.violations() == []
+    assert found["light"] == ("rgb(255, 255, 255)", "rgb(28, 33, 38)")
+    assert found["dark"] == ("rgb(20, 24, 28)", "rgb(230, 232, 234)")
+
+
+def test_the_page_follows_when_the_reader_turns_to_dark(show, report):
+    one = show(report)
+    window = wait(one)
+    window.emulate_media(color_scheme="dark")
+    window.wait_for_selector("body[data-drawn=dark]", timeout=DRAWING_MS)
+    ink = window.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
+    assert ink == "rgb(230, 232, 234)"
+
+
+def test_it_is_read_and_sorted_by_the_keyboard_alone(show, report):
+    one = show(report)
+    window = wait(one)
+    window.keyboard.press("Tab")
+    assert window.evaluate("document.activeElement.textContent") == "Skip to the report"
+    summary = window.locator("summary", has_text="All trials").first
+    summary.focus()
+    window.keyboard.press("Enter")
+    best = window.locator("table[data-sortable] th button", has_text="best val_accuracy")
+    best.focus()
+    window.keyboard.press("Enter")
+    window.keyboard.press("Enter")
+    cells = window.locator("table[data-sortable] tbody tr td:nth-child(4)").all_inner_texts()
+    values = [float(cell) for cell in cells if cell]
+    assert values == sorted(values, reverse=True)
+    # Two trials have no value: one failed, one diverged.
+    assert cells[-2:] == ["", ""]
+    assert window.locator("th[aria-sort=descending]").inner_text().startswith("best")
+
+
+def test_names_and_errors_are_text_and_nothing_else(run_folder):
+    html = page([read_run(run_folder)])
+    assert "<b>run</b>" not in html
+    assert "<b>made up</b>" not in html
+    assert "&lt;b&gt;made up&lt;/b&gt;" in html
+    assert html.count("<script") == html.count("</script>")
+
+
+def test_the_page_says_the_command_and_every_trial(run_folder):
+    run = read_run(run_folder)
+    html = page([run])
+    assert "fmnist-search run --hypermodel stormy:Steady" in html
+    body = html.partition("data-sortable")[2].partition("</table>")[0]
+    assert body.count("<tr>") == run.trials.num_rows + 1
+
+
+def test_several_runs_stand_side_by_side(run_folder, tmp_path, show):
+    other = made_up.made_up_run(tmp_path / "another", trials=12, seed=2)
+    target = write_report([read_run(run_folder), read_run(other)], tmp_path / "report.html")
+    one = show(target)
+    window = wait(one)
+    rows = window.locator("#comparison tbody tr").all_inner_texts()
+    assert len(rows) == 2
+    lines = window.locator("[data-chart=all-best-over-time] .legendtext").all_inner_texts()
+    assert lines == ["a run", "another"]
+    assert window.locator("section[id^=run-]").count() == 2
+    assert one.complaints == []
+
+
+def test_a_run_without_trials_has_a_report(tmp_path, show):
+    empty = made_up.made_up_run(tmp_path / "empty", trials=0)
+    one = show(write_report([read_run(empty)], tmp_path / "report.html"))
+    window = wait(one)
+    assert "No epoch gave a value." in window.inner_text("main")
+    assert "Nothing was retrained" in window.inner_text("main")
+    assert one.complaints == []
+
+
+def command(commands, *arguments, cwd):
+    words = [commands / "fmnist-results", "report", *arguments]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+
+
+def test_the_command_writes_it_into_the_run_and_names_what_is_no_run(
+    commands, run_folder, tmp_path
+):
+    done = command(commands, run_folder, tmp_path / "nothing", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search("left out: .*nothing", done.stderr)
+    assert (run_folder / "report.html").stat().st_size > 1e6
+
+
+def test_a_report_that_cannot_be_written_is_one_line(commands, run_folder, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    done = command(commands, run_folder, "--out", blocked / "report.html", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "--out" in done.stderr
+    assert blocked.read_text() == "mine"
+
+
+@pytest.mark.long
+def test_a_thousand_trials_are_drawn(show, tmp_path):
+    many = made_up.retrained(made_up.made_up_run(tmp_path / "many", trials=1000, workers=16))
+    one = show(write_report([read_run(many)], tmp_path / "report.html"))
+    window = wait(one)
+    assert all(width > 200 for _, width, _ in sizes(window))
+    assert window.locator("[data-chart=run-1-timeline] .point").count() == 999
+    assert one.complaints == []
+    assert one.requests == []

@@ -1,4 +1,5 @@
 # make search  installs, gets the data, searches, prints the table
+# make report  the report of a real search, as a page for a browser; RUN=runs/a of another
 # make test    installs, gets the data, runs the tests
 # make test-long  the tests that take longest, which make test leaves out
 # make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
@@ -28,8 +29,8 @@ ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search lab test test-long cluster-test storm check bench race scale settings lock \
-	clean
+.PHONY: setup data search report screenshots lab browser test test-long cluster-test storm check bench race scale settings \
+	lock clean
 
 setup: $(INSTALLED)
 
@@ -49,14 +50,34 @@ data: setup
 search: data
 	@$(BIN)/fmnist-search run $(SEARCH_PLAN) --out $(OUT)
 	@$(BIN)/fmnist-results plot $(OUT)
+	@$(BIN)/fmnist-results report $(OUT)
 	@$(BIN)/fmnist-results compare $(dir $(OUT))*
+
+# A report of a real search, which is made where there is none.
+RUN ?= runs/report
+REPORT_PLAN ?= --space wide --trials 40 --retrain-epochs 20,50,100
+
+$(RUN)/final/evaluation.json:
+	@$(BIN)/fmnist-search run $(REPORT_PLAN) --out $(RUN)
+
+report: data
+	@$(MAKE) --no-print-directory $(RUN)/final/evaluation.json
+	@$(BIN)/fmnist-results report $(RUN)
+
+# The pictures of docs/, of that report.
+screenshots: report browser
+	@$(BIN)/python tests/results/screenshots.py $(RUN) docs
 
 # The programs of the lab, sshd and rsync: fetched, not installed. Where they cannot be had, its
 # tests are skipped, and say so.
 lab: setup
 	@$(BIN)/python tests/cluster/tools.py || true
 
-test: data lab
+# A browser that opens a report: fetched like the programs of the lab, and skipped without like them.
+browser: setup
+	@$(BIN)/python tests/results/browser.py || true
+
+test: data lab browser
 	@if $(ISOLATED) true 2>/dev/null; then \
 		$(ISOLATED) $(PYTEST) $(TESTS); \
 	else \

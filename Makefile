@@ -2,6 +2,7 @@
 # make report  the report of a real search, as a page for a browser; RUN=runs/a of another
 # make test    installs, gets the data, runs the tests
 # make test-long  the tests that take longest, which make test leaves out
+# make browser  fetches the browser that opens a report in the tests, where the machine has none
 # make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
 # make storm   kills the processes of two searches a hundred times, and says what that cost
 # make bench   times an epoch: fit, the fast epoch, the matrix products alone

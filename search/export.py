@@ -20,6 +20,7 @@ from search.history import EpochRecord, History
 from search.journal import Event, read
 from search.model_card import model_card
 from search.plan import Problem
+from search.session import best_record
 from search.space import Space
 from search.study import moments, write_study
 from search.views import View
@@ -177,17 +178,7 @@ def _made_whole(out: Path) -> Iterator[Path]:
 
 def _write_best(run: Searched, out: Path) -> dict[str, str]:
     best, objective = run.best, run.history.objective.name
-    write_json(
-        out / columns.BEST_FILE,
-        {
-            "trial": best.trial,
-            "epoch": best.epoch,
-            "objective": objective,
-            "value": best.objective,
-            "at_seconds": best.at_seconds,
-            "values": run.history.trials[best.trial].values,
-        },
-    )
+    write_json(out / columns.BEST_FILE, best_record(run.history, best))
     return {
         columns.BEST_FILE: f"the best hyperparameters (trial {best.trial}, epoch {best.epoch}, "
         f"{objective} {best.objective:.4f})"

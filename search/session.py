@@ -12,7 +12,7 @@ from search.describe import describe
 from search.earlier import Earlier, fitted
 from search.errors import RunFolderError
 from search.folder import Held, RunFolder, write_json
-from search.history import History
+from search.history import EpochRecord, History
 from search.journal import Event, Journal, parse
 from search.plan import Algorithm, Engine, Plan
 from search.recorder import Clock, Listener, Recorder, seconds_since_process_start
@@ -147,19 +147,20 @@ def write_outcome(folder: RunFolder, history: History) -> None:
         journal_crc=zlib.crc32(content),
         damaged_lines=parse(content, folder.journal_file).damaged_lines,
     )
-    best = history.best
-    if best is not None:
-        write_json(
-            folder.best_file,
-            {
-                "trial": best.trial,
-                "epoch": best.epoch,
-                "objective": history.objective.name,
-                "value": best.objective,
-                "at_seconds": best.at_seconds,
-                "values": history.trials[best.trial].values,
-            },
-        )
+    if history.best is not None:
+        write_json(folder.best_file, best_record(history, history.best))
+
+
+def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
+    """Return what best.json says of the best epoch, as JSON values."""
+    return {
+        "trial": best.trial,
+        "epoch": best.epoch,
+        "objective": history.objective.name,
+        "value": best.objective,
+        "at_seconds": best.at_seconds,
+        "values": history.trials[best.trial].values,
+    }
 
 
 def make_searcher(plan: Plan, space: Space) -> Searcher:

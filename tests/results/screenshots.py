@@ -24,7 +24,7 @@ DRAWN = "body[data-drawn]"
 # Name, device, colours, and the heading from which on it is taken; None: from the top.
 SHOTS = (
     ("report-desktop", DESKTOP, "light", None),
-    ("report-dark", DESKTOP, "dark", "Importance of the hyperparameters"),
+    ("report-dark", DESKTOP, "dark", "Parallel coordinates"),
     ("report-final", DESKTOP, "light", "Confusion matrix"),
     ("report-phone", PHONE, "light", None),
 )

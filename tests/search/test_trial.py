@@ -222,7 +222,11 @@ def test_the_surest_mistakes_come_first_with_their_pictures():
     labels = np.array([0, 1, 1, 2])
     outputs = np.array([[0.9, 0.1, 0], [0.6, 0.3, 0.1], [0, 1, 0], [0.2, 0.8, 0.0]])
     first, second = most_confident(pictures, labels, outputs, ("red", "green", "blue"))
-    assert (first["position"], first["true_class"], first["predicted_class"]) == (3, "blue", "green")
+    assert (first["position"], first["true_class"], first["predicted_class"]) == (
+        3,
+        "blue",
+        "green",
+    )
     assert (first["confidence"], first["true_probability"]) == (0.8, 0.0)
     assert (first["height"], first["width"], first["channels"]) == (2, 2, 1)
     assert list(first["pixels"]) == [0, 0, 0, 255]

@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from results import columns, compare, pictures, seeds, show, timing
+from results.files import beside
 from results.follow import JsonTeller, follow_run
 from results.published import DATA, published_rows
 from results.reading import CUT_OFF, Run, RunError, read_run, row_of
@@ -325,7 +326,8 @@ def _put(
 ) -> None:
     """Print a table, or write its file and print where that is."""
     if out is not None:
-        compare.write(out, compare.content(rows, output, kind, columns))
+        with beside(out) as fresh:
+            fresh.write_bytes(compare.content(rows, output, kind, columns))
         print(os.path.relpath(out))
     elif output is compare.Format.TABLE:
         _console().print(compare.as_table(rows, columns))

@@ -3,11 +3,9 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -149,16 +147,6 @@ def content(
         case Format.TABLE:
             text = _plain(as_table(rows, columns))
     return f"{text}\n".encode()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def shown_columns(rows: Sequence[Row]) -> list[Column]:

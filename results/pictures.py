@@ -1,9 +1,8 @@
 """Pictures of a run, as PNG files: the report's charts, and what needs no browser."""
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from results import columns
 from results.charts import Chart, charts_of
 from results.charts.style import on_paper
+from results.files import beside
 from results.reading import Run, RunError
 
 # In the folder of a run; the confusion matrix stands in its final/.
@@ -19,6 +19,12 @@ PICTURES_DIR = "pictures"
 WIDTH_PIXELS = 1000
 # So many pixels of the file are one of the page.
 SCALE = 2
+# Names the browser where several are installed, or one is where nobody looks.
+BROWSER_VARIABLE = "BROWSER_PATH"
+# A browser calls its makers, which no picture asked for: nobody is behind this proxy.
+NOBODY = "127.0.0.1:9"
+# To draw one chart.
+LONGEST_SECONDS = 60.0
 
 
 class NoBrowserError(Exception):
@@ -43,48 +49,44 @@ def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], 
 
 def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
     """Draw charts as files of a folder; as ``draw_charts``."""
-    from kaleido.errors import ChromeNotFoundError
+    from kaleido import errors
 
     try:
         asyncio.run(_draw(shown, folder, tell))
-    except ChromeNotFoundError as error:
+    except errors.ChromeNotFoundError as error:
         raise NoBrowserError(str(error)) from error
+    except (
+        errors.BrowserFailedError,
+        errors.BrowserClosedError,
+        errors.KaleidoError,
+        errors.JavascriptError,
+        TimeoutError,
+        asyncio.CancelledError,  # of a browser that was ended
+    ) as error:
+        raise RunError(
+            f"the browser did not draw ({type(error).__name__}): name another in "
+            f"{BROWSER_VARIABLE}. `fmnist-results report` needs none."
+        ) from error
 
 
 async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], None]) -> None:
     """Draw charts by one browser."""
     import kaleido
 
-    # Without mathjax, which it would fetch from the internet.
-    offline = kaleido.PageGenerator(mathjax=False)
-    async with kaleido.Kaleido(page_generator=offline) as browser:
+    async with kaleido.Kaleido(
+        path=os.environ.get(BROWSER_VARIABLE) or None,
+        mathjax=False,  # it would be fetched from the internet
+        proxy_server=NOBODY,
+        timeout=LONGEST_SECONDS,
+    ) as browser:
         for chart in shown:
             path = folder / f"{chart.name}.png"
             size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
-            with _fresh(path) as fresh:
-                await browser.write_fig(on_paper(chart), path=fresh, opts=size | {"format": "png"})
+            with beside(path) as fresh:
+                await browser.write_fig(
+                    on_paper(chart), path=fresh, opts=size | {"format": "png"}, cancel_on_error=True
+                )
             tell(path)
-
-
-@contextlib.contextmanager
-def _fresh(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` when the block ends well.
-
-    Raises:
-        RunError: It could not be written.
-    """
-    fresh = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield fresh
-        fresh.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror}): name another folder with --out."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
 
 
 def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
@@ -107,7 +109,7 @@ def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
             f"or is no classifier. `fmnist-search retrain {run.path}` does it."
         )
     path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
-    with _fresh(path) as fresh:
+    with beside(path) as fresh:
         confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
     return path
 

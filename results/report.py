@@ -5,9 +5,7 @@ colours of text and background from the page, light or dark; each says in words,
 table, what it shows.
 """
 
-import contextlib
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +17,10 @@ from results import charts, columns, compare
 from results.charts import Chart
 from results.charts.chart import number
 from results.charts.style import TEXT, template
+from results.files import beside
 from results.mistakes import Mistake, mistakes_of
 from results.published import DATA, published_rows
-from results.reading import Run, RunError, best_trial, row_of
+from results.reading import Run, best_trial, row_of
 from results.rows import Row, ranked
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -80,18 +79,8 @@ def write_report(runs: Sequence[Run], out: Path) -> Path:
         RunError: It cannot be written, or a file of a run is damaged.
     """
     text = page(runs)
-    fresh = out.with_name(f".{os.getpid()}-{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with beside(out) as fresh:
         fresh.write_text(text, encoding="utf-8")
-        fresh.replace(out)
-    except OSError as error:
-        raise RunError(
-            f"{out} cannot be written ({error.strerror}): name another place with --out."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
     return out
 
 

@@ -1,6 +1,7 @@
-"""Takes the pictures of docs/: of a run's report, and of its learning curves.
+"""Takes the pictures of docs/: of a run's report, and of its learning curves; and its table.
 
-Run by ``make screenshots``; what they show is told in docs/report.md and README.md.
+Run by ``make screenshots``; what they show is told in docs/report.md and README.md, whose table is
+that of ``report.csv``.
 """
 
 import argparse
@@ -15,11 +16,15 @@ if __name__ == "__main__":
 from browser import find
 from page import DESKTOP, PHONE, shown, started
 
+from results import compare
 from results.charts import learning_curves
 from results.columns import REPORT_FILE
 from results.pictures import draw
-from results.reading import read_run
+from results.published import published_rows
+from results.reading import read_run, row_of
+from results.rows import ranked
 
+TABLE = "report.csv"
 DRAWN = "body[data-drawn]"
 # Name, device, colours, and the heading from which on it is taken; None: from the top.
 SHOTS = (
@@ -36,9 +41,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args()
+    run = read_run(asked.run)
+    rows = ranked([row_of(run), *published_rows()])
+    (asked.folder / TABLE).write_bytes(compare.content(rows, compare.Format.CSV))
+    print(compare.content(rows, compare.Format.MARKDOWN).decode())
     program = find()
     os.environ["BROWSER_PATH"] = str(program)
-    draw([learning_curves(read_run(asked.run))], asked.folder, tell=print)
+    draw([learning_curves(run)], asked.folder, tell=print)
     with tempfile.TemporaryDirectory() as home, started(program, Path(home)) as browser:
         for name, device, scheme, heading in SHOTS:
             target = asked.folder / f"{name}.png"

@@ -59,4 +59,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(commands, run_folder, tmp_p
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "name another folder with --out" in line
+    assert "name another place with --out" in line
+
+
+def test_a_program_that_is_no_browser_is_one_line(commands, run_folder, tmp_path):
+    done = plot(commands, run_folder, "--out", tmp_path, browser="/bin/false")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the browser did not draw")
+    assert "BROWSER_PATH" in done.stderr

@@ -5,6 +5,7 @@ colours of text and background from the page, light or dark; each says in words,
 table, what it shows.
 """
 
+import contextlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -13,14 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from results import charts, columns, compare
+from results import charts, columns, compare, seeds
 from results.charts import Chart
 from results.charts.chart import number
 from results.charts.style import TEXT, template
 from results.files import beside
 from results.mistakes import Mistake, mistakes_of
 from results.published import DATA, published_rows
-from results.reading import Run, best_trial, row_of
+from results.reading import Run, RunError, best_trial, row_of
 from results.rows import Row, ranked
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -109,6 +110,8 @@ def page(runs: Sequence[Run]) -> str:
             charts.best_over_time(peers, drawn),
             charts.best_over_epochs(peers, drawn),
         ],
+        over_seeds=_over_seeds(runs),
+        has_published=bool(published),
         objective=runs[0].objective,
         not_drawn=[run.name for run in runs if run not in peers],
         templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
@@ -239,6 +242,21 @@ def _comparison(runs: Sequence[Run], published: Sequence[Row]) -> list[list[str]
     rows = ranked([*map(row_of, runs), *published])
     shown = compare.shown_columns(rows)
     return [[heading for heading, _ in shown], *([text(row) for _, text in shown] for row in rows)]
+
+
+def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
+    """Return the table over seeds and what is to be said of it; empty where no group has two."""
+    usable = []
+    for run in runs:
+        with contextlib.suppress(RunError):
+            seeds.check_usable(run)
+            usable.append(run)
+    standings, notes = seeds.compared(usable, seeds.Against.BEST)
+    if not any(row.seeds > 1 for row in standings):
+        return [], []
+    shown = seeds.shown_columns(standings)
+    heads = [heading for heading, _ in shown]
+    return [heads, *([text(row) for _, text in shown] for row in standings)], notes
 
 
 def _figure_json(chart: Chart) -> str:

@@ -1,5 +1,6 @@
 """What a chart is, and the colours that all share."""
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,11 @@ def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEI
     )
     for update, title in ((figure.update_xaxes, x), (figure.update_yaxes, y)):
         update(title={"text": title, "standoff": 12}, automargin=True)
+
+
+def plain(text: object) -> str:
+    """Return text that Plotly shows as it is, where it would take ``<b>`` for bold."""
+    return html.escape(str(text), quote=False)
 
 
 def number(value: float | None) -> str:

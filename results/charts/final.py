@@ -3,7 +3,7 @@
 from typing import Any
 
 from results import columns
-from results.charts.chart import COLORS, Chart, laid_out, number
+from results.charts.chart import COLORS, Chart, laid_out, number, plain
 from results.reading import Run, read_table
 
 LOSS = "loss"
@@ -68,10 +68,11 @@ def confusion_matrix(run: Run) -> Chart | None:
         return None
     matrix = evaluation["confusion_matrix"]
     names = [one["name"] for one in evaluation["per_class"]]
+    shown = [plain(name) for name in names]
     shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
     figure = go.Figure(
         go.Heatmap(
-            z=shares, x=names, y=names, text=matrix, texttemplate="%{text}", colorscale="Blues",
+            z=shares, x=shown, y=shown, text=matrix, texttemplate="%{text}", colorscale="Blues",
             zmin=0.0, zmax=1.0, showscale=False,
             hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.1%})<extra></extra>",
         )
@@ -97,7 +98,7 @@ def per_class(run: Run) -> Chart | None:
     if not classes:
         return None
     figure = go.Figure()
-    names = [one["name"] for one in classes]
+    names = [plain(one["name"]) for one in classes]
     for score, color in (("precision", COLORS[0]), ("recall", COLORS[1])):
         figure.add_bar(
             x=names, y=[one[score] for one in classes], name=score, marker={"color": color},

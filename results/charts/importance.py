@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from results import columns
 from results.charts.axes import Axis, axes_of
-from results.charts.chart import COLORS, Chart, laid_out
+from results.charts.chart import COLORS, Chart, laid_out, plain
 from results.reading import Run
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def importance_chart(run: Run) -> Chart | None:
     found = importances(run)
     if not found:
         return None
-    names, shares = list(found)[::-1], list(found.values())[::-1]
+    names, shares = [plain(name) for name in found][::-1], list(found.values())[::-1]
     figure = go.Figure(
         go.Bar(
             x=shares, y=names, orientation="h", marker={"color": COLORS[0]},

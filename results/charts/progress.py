@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Any
 
 from results import columns
-from results.charts.chart import COLORS, STATE_COLORS, Chart, laid_out, number
+from results.charts.chart import COLORS, STATE_COLORS, Chart, laid_out, number, plain
 from results.columns import State
 from results.reading import Run
 from results.rows import Row
@@ -42,7 +42,7 @@ def _best_so_far(
         over_time = name == "best-over-time"
         x = [row[columns.AT_SECONDS] if over_time else row["nth"] for row in reports]
         figure.add_scatter(
-            x=x, y=best, name=run.name, mode="lines", line={"shape": "hv", "color": color}
+            x=x, y=best, name=plain(run.name), mode="lines", line={"shape": "hv", "color": color}
         )
         reached = x[best.index(best[-1])]
         unit = f"{reached:.0f} s" if over_time else f"{reached} epochs"
@@ -52,7 +52,7 @@ def _best_so_far(
     for row in published:
         figure.add_hline(
             y=row.best, line={"dash": "dot", "width": 1, "color": "#8a8f98"},
-            annotation={"text": f"{row.name} {number(row.best)}", "font": {"size": 10}},
+            annotation={"text": plain(f"{row.name} {number(row.best)}"), "font": {"size": 10}},
             annotation_position="bottom right",
         )  # fmt: skip
     objective = runs[0].objective

@@ -5,7 +5,7 @@ from typing import Any
 
 from results import columns
 from results.charts.axes import Axis, axes_of
-from results.charts.chart import STATE_COLORS, Chart, laid_out
+from results.charts.chart import STATE_COLORS, Chart, laid_out, plain
 from results.columns import State
 from results.reading import Run
 
@@ -90,7 +90,7 @@ def _slice(run: Run, axis: Axis) -> Chart:
 
 
 def _shown(axis: Axis, value: Any) -> Any:
-    return str(value) if axis.choices is not None else value
+    return plain(value) if axis.choices is not None else value
 
 
 def _range(run: Run) -> list[float] | None:
@@ -118,11 +118,11 @@ def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
     if has_inactive:
         ticks = [(below, INACTIVE), *ticks]
     return {
-        "label": axis.name,
+        "label": plain(axis.name),
         "values": [below if value is None else axis.position(value) for value in values],
         "range": [below if has_inactive else low, high if high > low else low + gap],
         "tickvals": [place for place, _ in ticks],
-        "ticktext": [text for _, text in ticks],
+        "ticktext": [plain(text) for _, text in ticks],
     }
 
 
@@ -141,7 +141,7 @@ def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]
     marks.insert(end % (len(marks) + 1), worst)
     texts.insert(end % (len(texts) + 1), f"{sign} {worst:.3g}")
     return {
-        "label": run.objective,
+        "label": plain(run.objective),
         "values": [better(value, worst) for value in values],
         "range": [low, high if high > low else low + abs(low) + 1.0],
         "tickvals": marks,

@@ -201,6 +201,9 @@ def plot_command(
     if found.evaluation:
         target = out / columns.CONFUSION_FILE if out else None
         print(os.path.relpath(pictures.draw_confusion_matrix(found, target)))
+    mistakes = pictures.draw_mistakes(found, out / pictures.MISTAKES_PICTURE if out else None)
+    if mistakes:
+        print(os.path.relpath(mistakes))
     try:
         pictures.draw_charts(found, out, tell=lambda path: print(os.path.relpath(path), flush=True))
     except pictures.NoBrowserError:

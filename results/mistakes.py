@@ -20,14 +20,25 @@ class Mistake:
         true: Name of its class.
         predicted: What the model took it for.
         confidence: The probability that the model gave that, in 0..1.
-        picture: A ``data:`` URL of it as PNG; None where it is no picture.
+        pixels: Its picture, ``uint8`` of shape (height, width, 3); None where it is none.
     """
 
     position: int
     true: str
     predicted: str
     confidence: float
-    picture: str | None
+    pixels: np.ndarray | None
+
+    @property
+    def picture(self) -> str | None:
+        """A ``data:`` URL of the picture as PNG; None where there is none."""
+        if self.pixels is None:
+            return None
+        from matplotlib.image import imsave
+
+        png = io.BytesIO()
+        imsave(png, self.pixels, format="png")
+        return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")
 
 
 def mistakes_of(run: Run) -> list[Mistake]:
@@ -53,16 +64,12 @@ def _mistake(row: dict[str, Any]) -> Mistake:
         true=row[columns.TRUE_CLASS],
         predicted=row[columns.PREDICTED_CLASS],
         confidence=row[columns.CONFIDENCE],
-        picture=None if row[columns.PIXELS] is None else _data_url(row),
+        pixels=None if row[columns.PIXELS] is None else _pixels(row),
     )
 
 
-def _data_url(row: dict[str, Any]) -> str:
-    from matplotlib.image import imsave
-
+def _pixels(row: dict[str, Any]) -> np.ndarray:
     shape = row[columns.HEIGHT], row[columns.WIDTH], row[columns.CHANNELS]
     pixels = np.frombuffer(row[columns.PIXELS], np.uint8).reshape(shape)
-    png = io.BytesIO()
     # One channel is grey: three equal ones.
-    imsave(png, np.repeat(pixels, 3 // shape[2], axis=2), format="png")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")
+    return np.repeat(pixels, 3 // shape[2], axis=2)

@@ -12,11 +12,14 @@ from results import columns
 from results.charts import Chart, charts_of
 from results.charts.style import on_paper
 from results.files import beside
+from results.mistakes import mistakes_of
 from results.reading import Run, RunError
 
 # In the folder of a run; the confusion matrix stands in its final/.
 PICTURES_DIR = "pictures"
 WIDTH_PIXELS = 1000
+MISTAKES_PICTURE = "mistakes.png"
+MISTAKES_A_ROW = 6
 # So many pixels of the file are one of the page.
 SCALE = 2
 # Names the browser where several are installed, or one is where nobody looks.
@@ -111,6 +114,39 @@ def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
     path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
     with beside(path) as fresh:
         confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
+    return path
+
+
+def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
+    """Draw the most confident mistakes of the final model, with their classes.
+
+    Args:
+        run: A run.
+        out: File to write. Default: ``pictures/mistakes.png`` of the run.
+
+    Returns:
+        The file; None where the run kept no pictures of mistakes.
+
+    Raises:
+        RunError: It could not be written, or the file of the mistakes is damaged.
+    """
+    from matplotlib.figure import Figure
+
+    found = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
+    if not found:
+        return None
+    rows = -(-len(found) // MISTAKES_A_ROW)
+    figure = Figure(figsize=(1.5 * MISTAKES_A_ROW, 2.1 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, MISTAKES_A_ROW, squeeze=False).flat)
+    for axes in grid:
+        axes.axis("off")
+    for axes, mistake in zip(grid, found, strict=False):
+        axes.imshow(mistake.pixels)
+        said = f"{mistake.true}\ntaken for {mistake.predicted}\nat {mistake.confidence:.4f}"
+        axes.set_title(said, fontsize=8, parse_math=False)
+    path = out or run.path / PICTURES_DIR / MISTAKES_PICTURE
+    with beside(path) as fresh:
+        figure.savefig(fresh, dpi=120, format="png")
     return path
 
 

@@ -34,11 +34,11 @@ def test_every_chart_is_drawn_as_a_picture(commands, run_folder, tmp_path):
     done = plot(commands, run_folder, "--out", tmp_path, browser=browser)
     assert (done.returncode, done.stderr) == (0, "")
     names = {chart.name.replace("-matrix", "_matrix") for chart in charts_of(read_run(run_folder))}
-    assert {path.stem for path in tmp_path.iterdir()} == names
+    assert {path.stem for path in tmp_path.iterdir()} == names | {"mistakes"}
     for path in tmp_path.iterdir():
         picture = matplotlib.image.imread(path)
         assert picture.std() > 0.02, path
-        if path.stem != "confusion_matrix":
+        if path.stem not in ("confusion_matrix", "mistakes"):
             assert picture.shape[1] == 2 * WIDTH_PIXELS
 
 
@@ -49,7 +49,8 @@ def test_without_a_browser_the_confusion_matrix_is_drawn_and_the_rest_named(
     assert done.returncode == 0
     [line] = done.stderr.splitlines()
     assert "need Chrome or Chromium" in line
-    assert [path.name for path in tmp_path.iterdir()] == ["confusion_matrix.png"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["confusion_matrix.png", "mistakes.png"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(commands, run_folder, tmp_path):

@@ -183,7 +183,7 @@ def report_command(
     target = out or default / columns.REPORT_FILE
     if target.is_dir():
         raise _UsageError(f"--out {str(target)!r} is a folder: name the file to write.")
-    if target.is_file() and not is_report(target):
+    if target.exists() and not (target.is_file() and is_report(target)):
         raise _UsageError(f"--out {str(target)!r} exists and is no report: name another file.")
     print(os.path.relpath(write_report(found, target)))
 
@@ -197,8 +197,13 @@ def plot_command(
     ] = None,
 ) -> None:
     """Draw the charts of the report as PNG files; all but one by Chrome or Chromium."""
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise _UsageError(
+            f"--out {str(out)!r} exists already: expected a new or an empty folder, so that no "
+            "picture is lost."
+        )
     found = _read(run)
-    if found.evaluation:
+    if "confusion_matrix" in (found.evaluation or {}):
         target = out / columns.CONFUSION_FILE if out else None
         print(os.path.relpath(pictures.draw_confusion_matrix(found, target)))
     mistakes = pictures.draw_mistakes(found, out / pictures.MISTAKES_PICTURE if out else None)
@@ -212,6 +217,7 @@ def plot_command(
             "`fmnist-results report` needs none.",
             file=sys.stderr,
         )
+        raise typer.Exit(1) from None
 
 
 def main() -> NoReturn:

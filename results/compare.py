@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.rows import Row, kind_of
+from results.rows import Row, kind_of, number
 
 # A pipe or a file has no width: wide enough for one line a row.
 PLAIN_WIDTH = 240
@@ -47,21 +47,17 @@ WORDS = frozenset(
 Column = tuple[str, Callable[[Any], str]]
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
 def _whole(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
 COLUMNS: tuple[Column, ...] = (
     ("run", lambda row: row.name),
-    ("best", lambda row: _share(row.best)),
+    ("best", lambda row: number(row.best)),
     ("after s", lambda row: _whole(row.reached_seconds)),
-    ("test acc.", lambda row: _share(row.test_accuracy)),
-    ("precision", lambda row: _share(row.precision_macro)),
-    ("recall", lambda row: _share(row.recall_macro)),
+    ("test acc.", lambda row: number(row.test_accuracy)),
+    ("precision", lambda row: number(row.precision_macro)),
+    ("recall", lambda row: number(row.recall_macro)),
     ("final epochs", lambda row: _whole(row.final_epochs)),
     ("ended", lambda row: row.ended or ""),
     ("trials", lambda row: _whole(row.trials)),

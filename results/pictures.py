@@ -10,6 +10,7 @@ import numpy as np
 
 from results import columns
 from results.charts import Chart, charts_of
+from results.charts.final import MOST_CLASSES
 from results.charts.style import on_paper
 from results.files import beside
 from results.mistakes import mistakes_of
@@ -52,6 +53,7 @@ def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], 
 
 def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
     """Draw charts as files of a folder; as ``draw_charts``."""
+    from choreographer.channels import ChannelClosedError
     from kaleido import errors
 
     try:
@@ -64,6 +66,7 @@ def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) 
         errors.KaleidoError,
         errors.JavascriptError,
         TimeoutError,
+        ChannelClosedError,
         asyncio.CancelledError,  # of a browser that was ended
     ) as error:
         raise RunError(
@@ -83,12 +86,11 @@ async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], Non
         timeout=LONGEST_SECONDS,
     ) as browser:
         for chart in shown:
-            path = folder / f"{chart.name}.png"
             size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
+            png = await browser.calc_fig(on_paper(chart), opts=size | {"format": "png"})
+            path = folder / f"{chart.name}.png"
             with beside(path) as fresh:
-                await browser.write_fig(
-                    on_paper(chart), path=fresh, opts=size | {"format": "png"}, cancel_on_error=True
-                )
+                fresh.write_bytes(png)
             tell(path)
 
 
@@ -158,15 +160,17 @@ def confusion_figure(evaluation: dict[str, Any]) -> Any:
     names = [entry["name"] for entry in evaluation["per_class"]]
     # Coloured by the share of the true class, so that classes of any size can be read.
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.6 * len(names)
+    has_numbers = len(names) <= MOST_CLASSES
+    side = 2.5 + 0.6 * min(len(names), MOST_CLASSES)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (true, predicted), count in np.ndenumerate(matrix):
+    for (true, predicted), count in np.ndenumerate(matrix) if has_numbers else ():
         colour = "white" if shares[true, predicted] > 0.5 else "black"
         axes.text(predicted, true, str(count), ha="center", va="center", color=colour, size=9)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    if has_numbers:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"Confusion matrix, test accuracy {evaluation['test_accuracy']:.4f}")

@@ -5,29 +5,29 @@ colours of text and background from the page, light or dark; each says in words,
 table, what it shows.
 """
 
-import contextlib
 import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from results import charts, columns, compare, seeds
 from results.charts import Chart
-from results.charts.chart import number
 from results.charts.style import TEXT, template
+from results.columns import State
 from results.files import beside
 from results.mistakes import Mistake, mistakes_of
-from results.published import DATA, published_rows
+from results.published import published_rows
 from results.reading import Run, RunError, best_trial, row_of
-from results.rows import Row, ranked
+from results.rows import Row, number, ranked
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"
 # Near the head of the page: by it a report is known.
-GENERATOR = "fmnist-results report"
+GENERATOR = '<meta name="generator" content="fmnist-results report">'
 CONFIG = {
     "responsive": True,
     "displaylogo": False,
@@ -43,26 +43,34 @@ class Section:
 
     Attributes:
         run: The run.
+        name: What it is called in the page.
         number: Its place in the page, from 1.
         facts: What is to be known first: name and value.
         command: The command that made it, as typed.
         settings: What was asked, and with what it ran.
         charts: By part of the page.
         slices: A small chart for each hyperparameter.
+        states: How its trials ended, and the colour of each in the slices.
         scores: The final model's scores: name and value; empty where nothing was retrained.
         mistakes: The most confident ones.
+        lacks_mistakes: Whether there were mistakes that were not kept.
+        can_be_retrained: Whether the run names what to retrain.
         trials: Every trial, headings first.
     """
 
     run: Run
+    name: str
     number: int
     facts: list[tuple[str, str]]
     command: str
     settings: list[tuple[str, str]]
     charts: dict[str, list[Chart]]
     slices: list[Chart]
+    states: list[tuple[str, str]]
     scores: list[tuple[str, str]]
     mistakes: list[Mistake]
+    lacks_mistakes: bool
+    can_be_retrained: bool
     trials: list[list[str]]
 
 
@@ -81,7 +89,8 @@ def write_report(runs: Sequence[Run], out: Path) -> Path:
     """
     text = page(runs)
     with beside(out) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+        # The name of a folder need not be UTF-8.
+        fresh.write_bytes(text.encode("utf-8", errors="replace"))
     return out
 
 
@@ -96,47 +105,69 @@ def page(runs: Sequence[Run]) -> str:
     import jinja2
     import plotly.offline
 
-    peers = [run for run in runs if _is_peer(run, runs[0])]
-    published = published_rows() if row_of(runs[0]).data == DATA else []
-    drawn = [row for row in published if row.name in DRAWN_ROWS]
+    names = _names(runs)
+    peers = [place for place, run in enumerate(runs) if _peers(run) == _peers(runs[0])]
+    published = [row for row in published_rows() if _is_like(row, runs[0])]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template(PAGE).render(
-        title=" and ".join(run.name for run in runs[:3]) + (" and others" if runs[3:] else ""),
-        sections=[_section(run, place) for place, run in enumerate(runs, start=1)],
-        comparison=_comparison(runs, published),
-        progress=[
-            charts.best_over_time(peers, drawn),
-            charts.best_over_epochs(peers, drawn),
-        ],
+    text: str = environment.get_template(PAGE).render(
+        title=" and ".join(names[:3]) + (" and others" if names[3:] else ""),
+        sections=[_section(run, names[place], place + 1) for place, run in enumerate(runs)],
+        comparison=_comparison(runs, names, published),
         over_seeds=_over_seeds(runs),
         has_published=bool(published),
+        progress=_progress(
+            [runs[place] for place in peers], [names[place] for place in peers], published
+        ),
         objective=runs[0].objective,
-        not_drawn=[run.name for run in runs if run not in peers],
+        not_drawn=[name for place, name in enumerate(names) if place not in peers],
         templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
         config=json.dumps(CONFIG),
         plotly=plotly.offline.get_plotlyjs(),
         figure_json=_figure_json,
         generator=GENERATOR,
     )
+    return text
 
 
-def _is_peer(run: Run, first: Run) -> bool:
-    of_both = [(row_of(one).data, one.objective, one.mode) for one in (run, first)]
-    return of_both[0] == of_both[1]
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Return what the runs are called: by their folders, and those above where names repeat."""
+    count = Counter(run.name for run in runs)
+    return [
+        run.name if count[run.name] == 1 else "/".join(run.path.resolve().parts[-2:])
+        for run in runs
+    ]
 
 
-def _section(run: Run, place: int) -> Section:
+def _peers(run: Run) -> tuple[str | None, str, str]:
+    return row_of(run).data, run.objective, run.mode
+
+
+def _is_like(row: Row, run: Run) -> bool:
+    return (row.data, row.objective, row.mode) == _peers(run)
+
+
+def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
+    drawn = [row for row in published if row.name in DRAWN_ROWS]
+    return _drawn(
+        charts.best_over_time(runs, drawn, names), charts.best_over_epochs(runs, drawn, names)
+    )
+
+
+def _section(run: Run, name: str, place: int) -> Section:
     asked = run.asked
+    matrix = (run.evaluation or {}).get("confusion_matrix")
+    mistakes = mistakes_of(run)
     return Section(
         run=run,
+        name=name,
         number=place,
         facts=_facts(run),
-        command=shlex.join(asked.get("command", [])),
+        command=shlex.join(asked.get("command") or []),
         settings=_settings(asked),
         charts={
-            "curves": [charts.learning_curves(run)],
+            "curves": _drawn(charts.learning_curves(run)),
             "space": _drawn(charts.importance_chart(run), charts.parallel_coordinates(run)),
             "workers": _drawn(charts.timeline(run)),
             "final": _drawn(
@@ -144,10 +175,18 @@ def _section(run: Run, place: int) -> Section:
             ),
         },
         slices=charts.slices(run),
+        states=_states(run),
         scores=_scores(run),
-        mistakes=mistakes_of(run),
+        mistakes=mistakes,
+        lacks_mistakes=bool(not mistakes and matrix and charts.confused(matrix)),
+        can_be_retrained=bool(asked["plan"]["problem"].get("hypermodel")),
         trials=_trials(run),
     )
+
+
+def _states(run: Run) -> list[tuple[str, str]]:
+    found = dict.fromkeys(run.trials[columns.STATE].to_pylist())
+    return [(state, charts.STATE_COLORS[State(state)]) for state in found]
 
 
 def _drawn(*found: Chart | None) -> list[Chart]:
@@ -173,11 +212,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 def _settings(asked: dict[str, Any]) -> list[tuple[str, str]]:
     plan, problem = asked["plan"], asked["plan"]["problem"]
+    is_ray = plan.get("engine") == "ray"
     settings = [
-        ("model", problem["hypermodel"]), ("data", problem["data"]), ("space", problem["space"]),
-        ("searched by", plan.get("tuner") or plan["algorithm"]), ("engine", plan["engine"]),
-        ("stopped by", plan.get("scheduler")), ("workers", plan["workers"]),
-        ("seed", problem["seed"]), ("started", _when(asked.get("started_at"))),
+        ("model", problem.get("hypermodel")), ("data", problem.get("data")),
+        ("space", problem.get("space")), ("engine", plan.get("engine")),
+        ("searched by", plan.get("tuner") or plan.get("algorithm")),
+        ("stopped by", plan.get("scheduler") if is_ray else None),
+        ("workers", plan.get("workers")), ("seed", problem.get("seed")),
+        ("started", _when(asked.get("started_at"))),
         ("machine", _machine(asked.get("machine") or {})),
         ("versions", ", ".join(f"{k} {v}" for k, v in (asked.get("versions") or {}).items())),
     ]  # fmt: skip
@@ -199,14 +241,16 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _scores(run: Run) -> list[tuple[str, str]]:
+    """Return the numbers of evaluation.json, those of the test split first."""
     evaluation = run.evaluation or {}
-    names = {
-        "epochs": "retrained for, epochs", "validation_accuracy": "validation accuracy",
-        "test_accuracy": "test accuracy", "test_loss": "test loss",
+    tested = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
+    others = {
         "precision_macro": "precision, mean of the classes",
         "recall_macro": "recall, mean of the classes",
+        "validation_accuracy": "validation accuracy", "validation_loss": "validation loss",
+        "epochs": "retrained for, epochs", "objective": "epochs chosen by",
     }  # fmt: skip
-    found = ((name, evaluation.get(key)) for key, name in names.items())
+    found = ((name, evaluation.get(key)) for key, name in (tested | others).items())
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in found
@@ -238,25 +282,31 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _comparison(runs: Sequence[Run], published: Sequence[Row]) -> list[list[str]]:
-    rows = ranked([*map(row_of, runs), *published])
+def _comparison(
+    runs: Sequence[Run], names: Sequence[str], published: Sequence[Row]
+) -> list[list[str]]:
+    named = [replace(row_of(run), name=name) for run, name in zip(runs, names, strict=True)]
+    rows = ranked([*named, *published])
     shown = compare.shown_columns(rows)
     return [[heading for heading, _ in shown], *([text(row) for _, text in shown] for row in rows)]
 
 
 def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
     """Return the table over seeds and what is to be said of it; empty where no group has two."""
-    usable = []
+    usable, notes = [], []
     for run in runs:
-        with contextlib.suppress(RunError):
+        try:
             seeds.check_usable(run)
             usable.append(run)
-    standings, notes = seeds.compared(usable, seeds.Against.BEST)
+        except RunError as error:
+            notes.append(f"left out: {error}")
+    standings, said = seeds.compared(usable, seeds.Against.BEST)
     if not any(row.seeds > 1 for row in standings):
         return [], []
     shown = seeds.shown_columns(standings)
     heads = [heading for heading, _ in shown]
-    return [heads, *([text(row) for _, text in shown] for row in standings)], notes
+    rows = [heads, *([text(row) for _, text in shown] for row in standings)]
+    return rows, [*said, *notes]
 
 
 def _figure_json(chart: Chart) -> str:

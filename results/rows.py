@@ -138,6 +138,14 @@ def nearest(value: str, known: Iterable[str]) -> str:
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
+def number(value: float | None) -> str:
+    """Return a value of an objective as text: an accuracy with four digits, a tiny loss too."""
+    if value is None:
+        return ""
+    is_usual = value == 0 or 1e-3 <= abs(value) < 1e4
+    return f"{value:.4f}" if is_usual else f"{value:.4g}"
+
+
 def ranked(rows: Iterable[Row]) -> list[Row]:
     """Sort rows: by data and objective, then the better first; a row without a value comes last."""
     return sorted(rows, key=_rank)

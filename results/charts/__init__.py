@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from results.charts.axes import axes_of
-from results.charts.chart import COLORS, Chart
-from results.charts.final import confusion_matrix, per_class, retrained
+from results.charts.chart import COLORS, STATE_COLORS, Chart
+from results.charts.final import confused, confusion_matrix, per_class, retrained
 from results.charts.importance import importance_chart
 from results.charts.progress import best_over_epochs, best_over_time, learning_curves
 from results.charts.space import parallel_coordinates, slices
@@ -13,11 +13,13 @@ from results.reading import Run
 
 __all__ = [
     "COLORS",
+    "STATE_COLORS",
     "Chart",
     "axes_of",
     "best_over_epochs",
     "best_over_time",
     "charts_of",
+    "confused",
     "confusion_matrix",
     "importance_chart",
     "learning_curves",

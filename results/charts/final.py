@@ -3,10 +3,14 @@
 from typing import Any
 
 from results import columns
-from results.charts.chart import COLORS, Chart, laid_out, number, plain
+from results.charts.chart import COLORS, Cells, Chart, counted, laid_out, plain
 from results.reading import Run, read_table
+from results.rows import number
 
 LOSS = "loss"
+# Of more classes the matrix is drawn without its numbers, and no larger; as a table its largest.
+MOST_CLASSES = 60
+MOST_PAIRS = 50
 
 
 def retrained(run: Run) -> list[Chart]:
@@ -30,16 +34,17 @@ def _retrained(rows: list[dict[str, Any]], metric: str, mode: str) -> Chart:
     figure, texts = go.Figure(), []
     table = [["retrained for", f"train {metric}", f"validation {metric}", "best validation", "at"]]
     plans = sorted({row[columns.PLANNED_EPOCHS] for row in rows})
-    for plan, color in zip(plans, COLORS, strict=False):
+    for place, plan in enumerate(plans):
         of_plan = [row for row in rows if row[columns.PLANNED_EPOCHS] == plan]
         epochs = [row[columns.EPOCH] for row in of_plan]
         for kind, prefix, dash in (("train", "", "dot"), ("validation", "val_", "solid")):
             figure.add_scatter(
                 x=epochs, y=[row.get(columns.METRIC_PREFIX + prefix + metric) for row in of_plan],
-                name=f"{plan} epochs, {kind}", mode="lines", line={"color": color, "dash": dash},
+                name=f"{counted(plan, 'epoch')}, {kind}", mode="lines",
+                line={"color": COLORS[place % len(COLORS)], "dash": dash},
             )  # fmt: skip
         table.append(_last_and_best(of_plan, metric, mode))
-        texts.append(f"{plan} epochs: train {table[-1][1]}, validation {table[-1][2]}")
+        texts.append(f"{table[-1][0]}: train {table[-1][1]}, validation {table[-1][2]}")
     laid_out(figure, x="epoch", y=metric, height=420)
     text = f"At the last epoch. {'; '.join(texts)}. Where train and validation part, it overfits."
     return Chart(f"retrained-{metric}", f"Retrained: {metric}", text, figure, table)
@@ -48,10 +53,11 @@ def _retrained(rows: list[dict[str, Any]], metric: str, mode: str) -> Chart:
 def _last_and_best(rows: list[dict[str, Any]], metric: str, mode: str) -> list[str]:
     train, validation = columns.METRIC_PREFIX + metric, f"{columns.METRIC_PREFIX}val_{metric}"
     known = [row for row in rows if row.get(validation) is not None]
-    best = (max if mode == "max" else min)(known, key=lambda row: row[validation], default={})
+    better = max if mode == "max" else min
+    best = better(known, key=lambda row: row[validation], default={})
     last = rows[-1]
     return [
-        f"{last[columns.PLANNED_EPOCHS]} epochs",
+        counted(last[columns.PLANNED_EPOCHS], "epoch"),
         number(last.get(train)),
         number(last.get(validation)),
         number(best.get(validation)),
@@ -68,26 +74,54 @@ def confusion_matrix(run: Run) -> Chart | None:
         return None
     matrix = evaluation["confusion_matrix"]
     names = [one["name"] for one in evaluation["per_class"]]
+    has_numbers = len(names) <= MOST_CLASSES
     shown = [plain(name) for name in names]
-    shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
     figure = go.Figure(
         go.Heatmap(
-            z=shares, x=shown, y=shown, text=matrix, texttemplate="%{text}", colorscale="Blues",
+            z=[[count / max(sum(row), 1) for count in row] for row in matrix], x=shown, y=shown,
+            text=matrix, texttemplate="%{text}" if has_numbers else None, colorscale="Blues",
             zmin=0.0, zmax=1.0, showscale=False,
             hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.1%})<extra></extra>",
         )
     )  # fmt: skip
-    laid_out(figure, x="predicted", y="true", height=220 + 34 * len(names))
+    laid_out(figure, x="predicted", y="true", height=220 + 34 * min(len(names), MOST_CLASSES // 2))
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(tickangle=-45, type="category")
-    count, true, predicted = _most_confused(matrix)
-    text = (
-        f"Test accuracy {number(evaluation['test_accuracy'])}. Most often confused: {names[true]} "
-        f"taken for {names[predicted]}, {count} times."
-    )
-    heads = ["true, predicted →", *names]
-    rows = [heads, *([name, *map(str, row)] for name, row in zip(names, matrix, strict=True))]
+    pairs = confused(matrix)
+    text = f"Test accuracy {number(evaluation['test_accuracy'])}."
+    if pairs:
+        count, true, predicted = pairs[0]
+        text += f" Most often confused: {names[true]} taken for {names[predicted]}, "
+        text += f"{counted(count, 'time')}."
+    rows = _whole(matrix, names) if has_numbers else _largest(pairs, names)
     return Chart("confusion-matrix", "Confusion matrix", text, figure, rows, is_wide=True)
+
+
+def confused(matrix: list[list[int]]) -> list[tuple[int, int, int]]:
+    """Return how often, which true class and what it was taken for, the most often first."""
+    found = [
+        (count, true, predicted)
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if true != predicted and count
+    ]
+    return sorted(found, key=lambda one: (-one[0], one[1:]))
+
+
+def _whole(matrix: list[list[int]], names: list[str]) -> Cells:
+    heads = ["true, predicted →", *names]
+    return [heads, *([name, *map(str, row)] for name, row in zip(names, matrix, strict=True))]
+
+
+def _largest(pairs: list[tuple[int, int, int]], names: list[str]) -> Cells:
+    heads = ["true", "taken for", "times"]
+    return [
+        heads,
+        *(
+            [names[true], names[predicted], str(count)]
+            for count, true, predicted in pairs[:MOST_PAIRS]
+        ),
+    ]
 
 
 def per_class(run: Run) -> Chart | None:
@@ -99,36 +133,30 @@ def per_class(run: Run) -> Chart | None:
         return None
     figure = go.Figure()
     names = [plain(one["name"]) for one in classes]
-    for score, color in (("precision", COLORS[0]), ("recall", COLORS[1])):
-        figure.add_bar(
-            x=names, y=[one[score] for one in classes], name=score, marker={"color": color},
+    for score, color, symbol in (
+        ("precision", COLORS[0], "circle"),
+        ("recall", COLORS[1], "diamond"),
+    ):
+        # Points, as an axis that does not begin at 0 would make bars lie.
+        figure.add_scatter(
+            x=names, y=[one[score] for one in classes], name=score, mode="markers",
+            marker={"color": color, "size": 11, "symbol": symbol},
             hovertemplate=f"%{{x}}: {score} %{{y:.4f}}<extra></extra>",
         )  # fmt: skip
     laid_out(figure, y="share")
-    lowest = min(one[score] for one in classes for score in ("precision", "recall"))
-    figure.update_yaxes(range=[max(0.0, lowest - 0.1), 1.0])
     figure.update_xaxes(type="category")
     weakest = min(classes, key=lambda one: one["f1"])
     text = (
-        f"Hardest: {weakest['name']}, precision {number(weakest['precision'])}, recall "
-        f"{number(weakest['recall'])}. Bars begin above 0."
+        f"Hardest, by the mean of both (F1): {weakest['name']}, precision "
+        f"{number(weakest['precision'])}, recall {number(weakest['recall'])}."
     )
-    heads = ["class", "precision", "recall", "F1", "pictures"]
-    rows = [
-        [
-            one["name"],
-            *(number(one[key]) for key in ("precision", "recall", "f1")),
-            str(one["support"]),
-        ]
-        for one in classes
+    rows = [["class", "precision", "recall", "F1", "samples"], *map(_scores, classes)]
+    return Chart("per-class", "Precision and recall of each class", text, figure, rows)
+
+
+def _scores(one: dict[str, Any]) -> list[str]:
+    return [
+        one["name"],
+        *(number(one[key]) for key in ("precision", "recall", "f1")),
+        str(one["support"]),
     ]
-    return Chart("per-class", "Precision and recall of each class", text, figure, [heads, *rows])
-
-
-def _most_confused(matrix: list[list[int]]) -> tuple[int, int, int]:
-    return max(
-        (count, true, predicted)
-        for true, row in enumerate(matrix)
-        for predicted, count in enumerate(row)
-        if true != predicted
-    )

@@ -1,126 +1,224 @@
 """How a search came to its best, and how its trials learnt."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from results import columns
-from results.charts.chart import COLORS, STATE_COLORS, Chart, laid_out, number, plain
+from results.charts.chart import (
+    COLORS,
+    DASHES,
+    STATE_COLORS,
+    Chart,
+    counted,
+    laid_out,
+    padded,
+    plain,
+    without_worst_tenth,
+)
 from results.columns import State
 from results.reading import Run
-from results.rows import Row
+from results.rows import Row, number
 
-# More curves than this are drawn thinner.
+# Of more curves than this each is drawn thinner, and lets others be seen through it.
 MANY_TRIALS = 100
+GREY = "#8a8f98"
 
 
-def best_over_time(runs: Sequence[Run], published: Sequence[Row] = ()) -> Chart:
+class Step(NamedTuple):
+    """A value of the objective that counted, and when it was known.
+
+    Attributes:
+        at_seconds: Since the start of the process.
+        nth: Epochs trained by then by all trials.
+        value: The objective.
+    """
+
+    at_seconds: float
+    nth: int
+    value: float
+
+
+def best_over_time(
+    runs: Sequence[Run], published: Sequence[Row] = (), names: Sequence[str] = ()
+) -> Chart | None:
     """Draw the best so far over the seconds since each process began."""
-    return _best_so_far(
-        runs, published, "best-over-time", "Best so far over time", "seconds since the start"
+    figure, texts = _best_so_far(
+        runs, published, names, lambda step: step.at_seconds, lambda at: f"{at:.0f} s"
     )
+    if not texts:
+        return None
+    laid_out(figure, x="seconds since the start", y=f"best {runs[0].objective}")
+    text = f"Best {runs[0].objective}. {'; '.join(texts)}."
+    return Chart("best-over-time", "Best so far over time", text, figure)
 
 
-def best_over_epochs(runs: Sequence[Run], published: Sequence[Row] = ()) -> Chart:
+def best_over_epochs(
+    runs: Sequence[Run], published: Sequence[Row] = (), names: Sequence[str] = ()
+) -> Chart | None:
     """Draw the best so far over the epochs trained by all trials."""
-    return _best_so_far(
-        runs, published, "best-over-epochs", "Best so far over epochs trained", "epochs trained"
+    figure, texts = _best_so_far(
+        runs, published, names, lambda step: step.nth, lambda at: counted(int(at), "epoch")
     )
+    if not texts:
+        return None
+    laid_out(figure, x="epochs trained", y=f"best {runs[0].objective}")
+    text = f"Best {runs[0].objective}. {'; '.join(texts)}."
+    return Chart("best-over-epochs", "Best so far over epochs trained", text, figure)
 
 
 def _best_so_far(
-    runs: Sequence[Run], published: Sequence[Row], name: str, title: str, axis: str
-) -> Chart:
+    runs: Sequence[Run],
+    published: Sequence[Row],
+    names: Sequence[str],
+    where: Callable[[Step], float],
+    told: Callable[[float], str],
+) -> tuple[Any, list[str]]:
+    """Return a figure with a line for each run, and what there is to say of each."""
     import plotly.graph_objects as go
 
     figure, texts = go.Figure(), []
-    for run, color in zip(runs, _colors(len(runs)), strict=True):
-        reports = reported(run)
-        if not reports:
+    drawn: list[list[float]] = []
+    for place, run in enumerate(runs):
+        found = steps(run)
+        if not found:
             continue
-        best = list(accumulate((row[columns.OBJECTIVE] for row in reports), _better(run.mode)))
-        over_time = name == "best-over-time"
-        x = [row[columns.AT_SECONDS] if over_time else row["nth"] for row in reports]
+        name = names[place] if names else run.name
+        best = list(accumulate((step.value for step in found), _better(run.mode)))
+        line = {
+            "shape": "hv", "color": COLORS[place % len(COLORS)],
+            "dash": DASHES[place // len(COLORS) % len(DASHES)],
+        }  # fmt: skip
+        x = [where(step) for step in found]
         figure.add_scatter(
-            x=x, y=best, name=plain(run.name), mode="lines", line={"shape": "hv", "color": color}
+            x=x, y=best, name=plain(name), mode="lines", line=line, showlegend=len(runs) > 1
         )
-        reached = x[best.index(best[-1])]
-        unit = f"{reached:.0f} s" if over_time else f"{reached} epochs"
-        texts.append(f"{run.name}: {number(best[-1])} after {unit}")
-    if len(runs) > 1:
-        figure.update_traces(showlegend=True)
+        texts.append(f"{name}: {number(best[-1])} after {told(x[best.index(best[-1])])}")
+        drawn.append(best)
+    _draw_published(figure, published)
+    figure.update_yaxes(range=_later_part(drawn, published))
+    return figure, texts
+
+
+def _draw_published(figure: Any, published: Sequence[Row]) -> None:
     for row in published:
         figure.add_hline(
-            y=row.best, line={"dash": "dot", "width": 1, "color": "#8a8f98"},
+            y=row.best, line={"dash": "dot", "width": 1, "color": GREY},
             annotation={"text": plain(f"{row.name} {number(row.best)}"), "font": {"size": 10}},
             annotation_position="bottom right",
         )  # fmt: skip
-    objective = runs[0].objective
-    laid_out(figure, x=axis, y=f"best {objective}")
-    figure.update_yaxes(range=_upper_part(runs, published))
-    text = f"Best {objective}. {'; '.join(texts)}." if texts else "No epoch gave a value."
-    return Chart(name, title, text, figure)
 
 
-def learning_curves(run: Run) -> Chart:
+def learning_curves(run: Run) -> Chart | None:
     """Draw the objective of every trial over its epochs, by how it ended, with ASHA's rungs."""
     import plotly.graph_objects as go
 
+    reports = reported(run)
+    if not reports:
+        return None
     figure = go.Figure()
-    states = dict(_column(run.trials, columns.TRIAL, columns.STATE))
-    epochs: dict[int, list[dict[str, Any]]] = {}
-    for row in run.epochs.to_pylist():
-        epochs.setdefault(row[columns.TRIAL], []).append(row)
-    width = 1.0 if len(epochs) > MANY_TRIALS else 1.6
+    states = dict(_pairs(run.trials, columns.TRIAL, columns.STATE))
+    curves: dict[int, list[dict[str, Any]]] = {}
+    for row in reports:
+        curves.setdefault(row[columns.TRIAL], []).append(row)
+    is_many = len(curves) > MANY_TRIALS
     present = [state for state in State if state in states.values()]
     for state in sorted(present, key=lambda one: one is not State.STOPPED):
-        x, y, texts = _one_line([rows for trial, rows in epochs.items() if states[trial] == state])
+        x, y, texts = _one_line([rows for trial, rows in curves.items() if states[trial] == state])
         figure.add_scatter(
             x=x, y=y, text=texts, name=str(state), mode="lines+markers", connectgaps=False,
-            line={"color": STATE_COLORS[state], "width": width}, marker={"size": 3},
-            hovertemplate="%{text}, epoch %{x}: %{y:.4f}<extra></extra>", showlegend=True,
+            line={"color": STATE_COLORS[state], "width": 1.0 if is_many else 1.6},
+            marker={"size": 3}, opacity=0.5 if is_many else 1.0, showlegend=True,
+            hovertemplate="%{text}, epoch %{x}: %{y}<extra></extra>",
         )  # fmt: skip
     found = rungs(run)
+    _draw_rungs(figure, found)
+    laid_out(figure, x="epoch", y=run.objective, height=460)
+    ends = without_worst_tenth([row[columns.OBJECTIVE] for row in reports], run.mode)
+    figure.update_yaxes(range=padded(*ends, 0.05) if ends else None)
+    return Chart(
+        "learning-curves", "Learning curves of all trials", _ends_told(states, found), figure
+    )
+
+
+def _ends_told(states: dict[int, str], found: Sequence[int]) -> str:
+    counts = [(list(states.values()).count(state), state) for state in State]
+    text = f"{counted(len(states), 'trial')}: "
+    text += ", ".join(f"{count} {state}" for count, state in counts if count) + "."
+    if found:
+        text += f" ASHA decides after epoch {', '.join(map(str, found))}."
+    return text
+
+
+def _draw_rungs(figure: Any, found: Sequence[int]) -> None:
     for rung in found:
         figure.add_vline(
-            x=rung, line={"dash": "dash", "width": 1, "color": "#8a8f98"},
-            annotation={"text": f"rung {rung:g}", "font": {"size": 10}},
+            x=rung, line={"dash": "dash", "width": 1, "color": GREY},
+            annotation={"text": f"rung {rung}", "font": {"size": 10}},
             annotation_position="bottom right",
         )  # fmt: skip
-    laid_out(figure, x="epoch", y=run.objective, height=460)
-    figure.update_yaxes(range=_curves_range(run))
-    counts = ", ".join(f"{list(states.values()).count(state)} {state}" for state in present)
-    text = f"{len(states)} trials: {counts}."
-    if found:
-        text += " ASHA decides after epoch " + ", ".join(f"{rung:g}" for rung in found) + "."
-    return Chart("learning-curves", "Learning curves of all trials", text, figure)
 
 
 def reported(run: Run) -> list[dict[str, Any]]:
-    """Return the epochs that gave a value, in the order in which they were reported.
+    """Return the epochs that gave a value, as reported; of repeated trainings the first alone.
 
     Each has its place among all epochs trained, from 1, as ``nth``.
     """
     rows = sorted(run.epochs.to_pylist(), key=lambda row: row[columns.AT_SECONDS])
-    counted = [row | {"nth": nth} for nth, row in enumerate(rows, start=1)]
-    return [row for row in counted if row[columns.OBJECTIVE] is not None]
+    placed = [row | {"nth": nth} for nth, row in enumerate(rows, start=1)]
+    return [
+        row
+        for row in placed
+        if row[columns.OBJECTIVE] is not None and not row.get(columns.EXECUTION)
+    ]
 
 
-def rungs(run: Run) -> list[float]:
-    """Return the epochs at which ASHA decided; none where nothing stopped trials early.
+def steps(run: Run) -> list[Step]:
+    """Return the values that counted, in their order.
+
+    A trial counts with each of its epochs; where its score is another, which its ``fit`` returned
+    or the mean of several trainings, it counts with that, at its end.
+    """
+    reports = reported(run)
+    of_trials: dict[int, list[float]] = {}
+    for row in reports:
+        of_trials.setdefault(row[columns.TRIAL], []).append(row[columns.OBJECTIVE])
+    trials = {row[columns.TRIAL]: row for row in run.trials.to_pylist()}
+    by_epochs = {
+        trial
+        for trial, values in of_trials.items()
+        if trials[trial][columns.BEST_OBJECTIVE] in values
+    }
+    found = [
+        Step(row[columns.AT_SECONDS], row["nth"], row[columns.OBJECTIVE])
+        for row in reports
+        if row[columns.TRIAL] in by_epochs
+    ]
+    told = sorted(run.epochs[columns.AT_SECONDS].to_pylist())
+    for trial, row in trials.items():
+        if trial not in by_epochs and row[columns.BEST_OBJECTIVE] is not None:
+            at = row[columns.ENDED_SECONDS] or row[columns.BEST_SECONDS] or 0.0
+            nth = sum(one <= at for one in told)
+            found.append(Step(at, nth, row[columns.BEST_OBJECTIVE]))
+    return sorted(found)
+
+
+def rungs(run: Run) -> list[int]:
+    """Return the epochs after which ASHA decided; none where nothing stopped trials early.
 
     Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020; a trial
-    at its last epoch ends by itself.
+    at its last epoch ends by itself, and one is judged at its first epoch at or past a rung.
     """
     plan = run.asked["plan"]
-    if plan.get("scheduler") != "asha" or plan["engine"] != "ray":
+    most, factor = plan["problem"].get("epochs"), plan.get("reduction_factor")
+    if plan.get("scheduler") != "asha" or plan["engine"] != "ray" or not (most and factor):
         return []
-    most, factor = plan["problem"]["epochs"], plan["reduction_factor"]
     found, rung = [], float(plan["grace_period"])
-    while most and rung < most:
-        found.append(rung)
+    while rung < most:
+        found.append(math.ceil(rung))
         rung *= factor
-    return found
+    return [rung for rung in dict.fromkeys(found) if rung < most]
 
 
 def _one_line(trials: list[list[dict[str, Any]]]) -> tuple[list[Any], list[Any], list[str]]:
@@ -135,43 +233,18 @@ def _one_line(trials: list[list[dict[str, Any]]]) -> tuple[list[Any], list[Any],
     return x, y, texts
 
 
-def _curves_range(run: Run) -> list[float] | None:
-    """Return a range that the worst tenth of the values, mostly first epochs, does not stretch."""
-    values = sorted(row[columns.OBJECTIVE] for row in reported(run))
-    if not values:
+def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> list[float] | None:
+    """Return the range in which searches differ: from what a tenth of the reports had given."""
+    if not drawn:
         return None
-    low, high = values[0], values[-1]
-    if run.mode == "max":
-        low = values[len(values) // 10]
-    else:
-        high = values[-1 - len(values) // 10]
-    margin = 0.05 * (high - low) or 0.01
-    return [low - margin, high + margin]
+    values = [best[len(best) // 10] for best in drawn] + [best[-1] for best in drawn]
+    values += [row.best for row in published if row.best is not None]
+    return padded(min(values), max(values), 0.06)
 
 
-def _upper_part(runs: Sequence[Run], published: Sequence[Row]) -> list[float] | None:
-    """Return the range in which searches differ: from their medians to the best of all."""
-    ends = [row.best for row in published if row.best is not None]
-    middles: list[float] = []
-    for run in runs:
-        values = [row[columns.OBJECTIVE] for row in reported(run)]
-        best = list(accumulate(values, _better(run.mode)))
-        ends += best[-1:]
-        middles += best[: len(best) // 10 + 1][-1:]
-    if not middles:
-        return None
-    low, high = min(*middles, *ends), max(*middles, *ends)
-    margin = 0.06 * (high - low) or 0.01
-    return [low - margin, high + margin]
-
-
-def _better(mode: str) -> Any:
+def _better(mode: str) -> Callable[[float, float], float]:
     return max if mode == "max" else min
 
 
-def _colors(count: int) -> list[str]:
-    return [COLORS[place % len(COLORS)] for place in range(count)]
-
-
-def _column(table: Any, *names: str) -> list[tuple[Any, ...]]:
+def _pairs(table: Any, *names: str) -> list[tuple[Any, ...]]:
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))

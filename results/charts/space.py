@@ -1,16 +1,28 @@
 """Where in the space the good configurations are; inactive hyperparameters are shown as such."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from results import columns
 from results.charts.axes import Axis, axes_of
-from results.charts.chart import STATE_COLORS, Chart, laid_out, plain
+from results.charts.chart import (
+    STATE_COLORS,
+    Chart,
+    counted,
+    laid_out,
+    padded,
+    plain,
+    slug,
+    without_worst_tenth,
+)
 from results.columns import State
 from results.reading import Run
 
 # What an inactive hyperparameter is called on its axis.
 INACTIVE = "inactive"
+# Plotly draws 60 axes and leaves out what comes after; the last is the objective's.
+MOST_AXES = 59
 # Lines take the colour of their objective from the better part, where good and best differ.
 COLORED_FROM_QUANTILE = 0.25
 # From the worse to the better; each stands out on white and on black.
@@ -20,46 +32,54 @@ STEPS = (1, 2, 5)
 
 
 def parallel_coordinates(run: Run) -> Chart | None:
-    """Draw each trial as a line through all axes; None where no trial has a value."""
+    """Draw each trial as a line through all axes; None where there is none to draw."""
     import plotly.graph_objects as go
 
     objectives = run.trials[columns.BEST_OBJECTIVE].to_pylist()
     shown = [place for place, value in enumerate(objectives) if value is not None]
-    if not shown:
+    axes = axes_of(run)
+    if not shown or not axes:
         return None
     # The worst first, so that the best lie on top.
     shown.sort(key=lambda place: objectives[place], reverse=run.mode == "min")
     values = [objectives[place] for place in shown]
-    dimensions = [_dimension(axis, shown) for axis in axes_of(run)]
     worst, best = values[int(COLORED_FROM_QUANTILE * (len(values) - 1))], values[-1]
-    dimensions.append(_of_objective(run, values, worst))
+    dimensions = [_dimension(axis, shown) for axis in axes[:MOST_AXES]]
     figure = go.Figure(
         go.Parcoords(
-            dimensions=dimensions,
+            dimensions=[*dimensions, _of_objective(run, values, worst)],
             line={
                 "color": values, "colorscale": COLORSCALE, "cmin": min(worst, best),
-                "cmax": max(worst, best), "reversescale": run.mode == "min",
-                "showscale": True, "colorbar": {"title": {"text": run.objective}, "thickness": 12},
+                "cmax": max(worst, best), "reversescale": run.mode == "min", "showscale": True,
+                "colorbar": {"title": {"text": plain(run.objective)}, "thickness": 12},
             },
             labelangle=-20,
         )
     )  # fmt: skip
     laid_out(figure, height=480)
     figure.update_layout(margin={"l": 60, "r": 30, "t": 80, "b": 30})
-    text = (
-        f"{len(shown)} trials; a line is a configuration, its colour the best {run.objective}. A "
-        f"hyperparameter that a configuration does not use stands at “{INACTIVE}”. Drag along an "
-        "axis to single out a part of it."
-    )
+    text = _told(run, len(shown), axes)
     return Chart("parallel-coordinates", "Parallel coordinates", text, figure, is_wide=True)
+
+
+def _told(run: Run, lines: int, axes: Sequence[Axis]) -> str:
+    text = f"{counted(lines, 'trial')}; a line is a configuration, its colour the best "
+    text += f"{run.objective}."
+    if any(len(axis.active) < len(axis.values) for axis in axes):
+        text += f" A hyperparameter that a configuration does not use stands at “{INACTIVE}”."
+    if len(axes) > MOST_AXES:
+        text += f" Of {len(axes)} hyperparameters the first {MOST_AXES} are drawn."
+    return f"{text} Drag along an axis to single out a part of it."
 
 
 def slices(run: Run) -> list[Chart]:
     """Draw the best of each trial over each hyperparameter, where that is active."""
-    return [_slice(run, axis) for axis in axes_of(run)]
+    if all(value is None for value in run.trials[columns.BEST_OBJECTIVE].to_pylist()):
+        return []
+    return [_slice(run, axis, place) for place, axis in enumerate(axes_of(run), start=1)]
 
 
-def _slice(run: Run, axis: Axis) -> Chart:
+def _slice(run: Run, axis: Axis, place: int) -> Chart:
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -74,34 +94,32 @@ def _slice(run: Run, axis: Axis) -> Chart:
         figure.add_scatter(
             x=[_shown(axis, value) for value in x], y=y, customdata=numbers, mode="markers",
             name=state, marker={"color": STATE_COLORS[State(state)], "size": 6, "opacity": 0.75},
-            hovertemplate="trial %{customdata}: %{x}, %{y:.4f}<extra></extra>",
+            hovertemplate="trial %{customdata}: %{x}, %{y}<extra></extra>",
         )  # fmt: skip
     laid_out(figure, y=run.objective, height=240)
     figure.update_layout(showlegend=False)
-    figure.update_yaxes(range=_range(run))
+    values = [
+        value for value in run.trials[columns.BEST_OBJECTIVE].to_pylist() if value is not None
+    ]
+    ends = without_worst_tenth(values, run.mode)
+    figure.update_yaxes(range=padded(*ends, 0.1) if ends else None)
+    _scale(figure, axis)
+    active, number = len(axis.active), len(axis.values)
+    where = f"Active in {active} of {counted(number, 'trial')}"
+    text = f"{where if active < number else counted(number, 'trial')}."
+    return Chart(f"slice-{place:02}-{slug(axis.name)}", axis.name, text, figure)
+
+
+def _scale(figure: Any, axis: Axis) -> None:
     if axis.choices is not None:
         order = [_shown(axis, choice) for choice in axis.choices]
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
     elif axis.is_log:
         figure.update_xaxes(type="log", dtick=1, exponentformat="e")
-    active, number = len(axis.active), len(axis.values)
-    where = f"active in {active} of {number} trials" if active < number else f"{number} trials"
-    return Chart(f"slice-{axis.name}", axis.name, f"{where[0].upper()}{where[1:]}.", figure)
 
 
 def _shown(axis: Axis, value: Any) -> Any:
     return plain(value) if axis.choices is not None else value
-
-
-def _range(run: Run) -> list[float] | None:
-    """Return a range that the worst tenth of the trials does not stretch."""
-    found = [value for value in run.trials[columns.BEST_OBJECTIVE].to_pylist() if value is not None]
-    if not found:
-        return None
-    found.sort(reverse=run.mode == "min")
-    ends = sorted((found[len(found) // 10], found[-1]))
-    margin = 0.1 * (ends[1] - ends[0]) or 0.01
-    return [ends[0] - margin, ends[1] + margin]
 
 
 def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
@@ -134,18 +152,17 @@ def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]
         values: The best of each trial, the worst first.
         worst: The value from which on they are told apart.
     """
-    sign, better, end = ("≤", max, 0) if run.mode == "max" else ("≥", min, -1)
+    is_max = run.mode == "max"
     low, high = sorted((worst, values[-1]))
-    marks = _round_numbers(low, high)
-    texts = [f"{mark:g}" for mark in marks]
-    marks.insert(end % (len(marks) + 1), worst)
-    texts.insert(end % (len(texts) + 1), f"{sign} {worst:.3g}")
+    marks = [mark for mark in _round_numbers(low, high) if mark != worst]
+    ticks = [(mark, f"{mark:g}") for mark in marks]
+    ticks.insert(0 if is_max else len(ticks), (worst, f"{'≤' if is_max else '≥'} {worst:.3g}"))
     return {
         "label": plain(run.objective),
-        "values": [better(value, worst) for value in values],
+        "values": [max(value, worst) if is_max else min(value, worst) for value in values],
         "range": [low, high if high > low else low + abs(low) + 1.0],
-        "tickvals": marks,
-        "ticktext": texts,
+        "tickvals": [place for place, _ in ticks],
+        "ticktext": [text for _, text in ticks],
     }
 
 

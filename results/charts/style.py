@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from results.charts.chart import COLORS, Chart
+from results.charts.chart import COLORS, Chart, plain
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,10 +36,11 @@ def on_paper(chart: Chart) -> "go.Figure":
 
     figure = go.Figure(chart.figure)
     top = (figure.layout.margin.t or 0) + TITLE_PIXELS
+    place = {"x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"}
     figure.update_layout(
         template=template("light"),
         paper_bgcolor="#ffffff",
-        title={"text": chart.title, "x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"},
+        title={"text": plain(chart.title), **place},
         margin={"t": top},
     )
     return figure

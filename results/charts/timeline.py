@@ -5,13 +5,16 @@ from itertools import pairwise
 from typing import Any
 
 from results import columns
-from results.charts.chart import STATE_COLORS, Chart, laid_out, number
+from results.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
 from results.columns import State
 from results.reading import Run
+from results.rows import number
 
 # What of a report was not waiting: the epoch, and what the trial needed before its first one.
 BUSY_LAPS = ("reset", "build", "compile", "train", "validate", "keep")
 MOST_PIXELS = 1600
+# So many rows have room for their names.
+MOST_LABELS = 80
 
 
 @dataclass
@@ -64,24 +67,28 @@ def timeline(run: Run) -> Chart | None:
         return None
     workers = list(dict.fromkeys(stay.worker for stay in found))
     figure = go.Figure()
+    nth = {id(stay): place for place, stay in enumerate(found)}
     for state in dict.fromkeys(stay.state for stay in found):
         shown = [stay for stay in found if stay.state == state]
         figure.add_bar(
             orientation="h", name=state, showlegend=True,
-            y=[stay.worker for stay in shown],
+            y=[plain(stay.worker) for stay in shown],
             base=[stay.began_seconds for stay in shown],
             x=[stay.ended_seconds - stay.began_seconds for stay in shown],
             text=[_words(stay) for stay in shown], textposition="none",
             hovertemplate="%{text}<extra></extra>",
             marker={
-                "color": STATE_COLORS[State(state)], "line": {"width": 0.5, "color": "#ffffff"},
+                # Neighbours are told apart without a line, which would hide what is short.
+                "color": STATE_COLORS[State(state)], "line": {"width": 0},
+                "opacity": [1.0 - 0.35 * (nth[id(stay)] // len(workers) % 2) for stay in shown],
             },
         )  # fmt: skip
     laid_out(figure, x="seconds since the start", height=min(MOST_PIXELS, 150 + 34 * len(workers)))
     figure.update_layout(barmode="overlay", bargap=0.25)
     figure.update_yaxes(
-        categoryorder="array", categoryarray=workers[::-1], type="category", tickmode="linear"
-    )
+        categoryorder="array", categoryarray=[plain(one) for one in workers[::-1]],
+        type="category", tickmode="linear" if len(workers) <= MOST_LABELS else "auto",
+    )  # fmt: skip
     return Chart("timeline", "What each worker did", _summary(found, workers), figure)
 
 
@@ -89,12 +96,15 @@ def _summary(found: list[Stay], workers: list[str]) -> str:
     of_workers = [[stay for stay in found if stay.worker == worker] for worker in workers]
     gaps = [gap for of_worker in of_workers for gap in _gaps(of_worker)]
     began = min(stay.began_seconds for stay in found)
-    ended = max(stay.ended_seconds for stay in found)
     busy = sum(stay.ended_seconds - stay.began_seconds for stay in found)
-    share = busy / (len(workers) * (ended - began) or 1.0)
-    text = f"{len(workers)} processes; the first began to train after {began:.0f} s"
-    if len(workers) > 1:
-        text += f"; from then to the end they were at work for {min(share, 1.0):.0%} of the time"
+    there = sum(
+        max(stay.ended_seconds for stay in of_worker) - of_worker[0].began_seconds
+        for of_worker in of_workers
+    )
+    processes = "1 process" if len(workers) == 1 else f"{len(workers)} processes"
+    text = f"{processes}; the first began to train "
+    text += f"after {began:.0f} s. Between its first and its last trial each was at work for "
+    text += f"{min(busy / (there or 1.0), 1.0):.0%} of the time"
     return text + (f"; the longest gap between two trials was {max(gaps):.1f} s." if gaps else ".")
 
 
@@ -112,8 +122,10 @@ def _busy_seconds(row: dict[str, Any]) -> float:
 
 
 def _words(stay: Stay) -> str:
-    epochs = "1 epoch" if stay.epochs == 1 else f"{stay.epochs} epochs"
-    return (
-        f"trial {stay.trial}, {stay.state}<br>{epochs}, best {number(stay.best)}<br>"
-        f"{stay.began_seconds:.1f} to {stay.ended_seconds:.1f} s"
+    return "<br>".join(
+        [
+            f"trial {stay.trial}, {stay.state}",
+            f"{counted(stay.epochs, 'epoch')}, best {number(stay.best)}",
+            f"{stay.began_seconds:.1f} to {stay.ended_seconds:.1f} s",
+        ]
     )

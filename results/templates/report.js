@@ -13,7 +13,12 @@ function draw(place) {
 async function drawAll() {
   delete document.body.dataset.drawn;
   for (const place of document.querySelectorAll("[data-chart]")) {
-    await draw(place);
+    try {
+      await draw(place);
+    } catch (error) {
+      place.textContent = "This chart could not be drawn.";
+      console.error(error);
+    }
     await new Promise((resolve) => setTimeout(resolve));
   }
   document.body.dataset.drawn = dark.matches ? "dark" : "light";

@@ -37,7 +37,9 @@ def test_every_chart_is_drawn_as_a_picture(commands, run_folder, tmp_path):
     assert {path.stem for path in tmp_path.iterdir()} == names | {"mistakes"}
     for path in tmp_path.iterdir():
         picture = matplotlib.image.imread(path)
-        assert picture.std() > 0.02, path
+        colored = picture[..., :3].max(axis=2) - picture[..., :3].min(axis=2) > 0.1
+        # An empty frame is grey, as the pictures of the mistakes are.
+        assert path.stem == "mistakes" or colored.sum() > 50, path
         if path.stem not in ("confusion_matrix", "mistakes"):
             assert picture.shape[1] == 2 * WIDTH_PIXELS
 
@@ -46,7 +48,7 @@ def test_without_a_browser_the_confusion_matrix_is_drawn_and_the_rest_named(
     commands, run_folder, tmp_path
 ):
     done = plot(commands, run_folder, "--out", tmp_path, browser=tmp_path / "nothing")
-    assert done.returncode == 0
+    assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "need Chrome or Chromium" in line
     names = sorted(path.name for path in tmp_path.iterdir())

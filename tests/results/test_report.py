@@ -2,13 +2,17 @@
 
 import re
 import subprocess
+from dataclasses import replace
 
 import made_up
 import pytest
 from page import DESKTOP, PHONE
 
+from results import columns
+from results.published import DATA
 from results.reading import read_run
 from results.report import page, write_report
+from search.folder import write_json
 
 # The page says so of itself.
 DRAWN = "body[data-drawn]"
@@ -133,6 +137,9 @@ def test_several_runs_stand_side_by_side(run_folder, tmp_path, show):
     assert len(rows) == 2
     lines = window.locator("[data-chart=all-best-over-time] .legendtext").all_text_contents()
     assert lines == ["a <b>run", "another"]
+    for details in window.locator("details").all():
+        details.evaluate("one => one.open = true")
+    assert one.violations() == []
     assert window.locator("section[id^=run-]").count() == 2
     assert one.complaints == []
 
@@ -169,6 +176,62 @@ def test_the_command_writes_it_into_the_run_and_names_what_is_no_run(
     assert done.returncode == 0, done.stderr
     assert re.search("left out: .*nothing", done.stderr)
     assert (run_folder / "report.html").stat().st_size > 1e6
+
+
+@pytest.mark.parametrize("name", ["notes.md", "a folder"])
+def test_what_is_no_report_is_not_replaced(commands, run_folder, tmp_path, name):
+    mine = tmp_path / name
+    if name == "notes.md":
+        mine.write_text("by hand: fmnist-results report runs/first\n")
+    else:
+        mine.mkdir()
+    done = command(commands, run_folder, "--out", mine, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert mine.is_dir() or mine.read_text().startswith("by hand")
+
+
+def test_runs_named_alike_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("one", "two"):
+        made_up.made_up_run(tmp_path / folder / "run", trials=3)
+    html = page([read_run(tmp_path / folder / "run") for folder in ("one", "two")])
+    assert "one/run" in html
+    assert "two/run" in html
+
+
+def test_published_figures_stand_beside_the_same_objective_alone(run_folder):
+    run = read_run(run_folder)
+    problem = run.asked["plan"]["problem"] | {"data": DATA}
+    asked = run.asked | {"plan": run.asked["plan"] | {"problem": problem}}
+    assert "published: best of the search" in page([replace(run, asked=asked)])
+    other = problem | {"objective": {"name": "val_loss", "mode": "min"}}
+    asked = run.asked | {"plan": run.asked["plan"] | {"problem": other}}
+    assert "published" not in page([replace(run, asked=asked)]).partition("<script>")[0]
+
+
+def test_a_chart_that_cannot_be_drawn_leaves_the_others(show, report, tmp_path):
+    text = report.read_text()
+    broken = tmp_path / "report.html"
+    start = text.index('id="run-1-importances">')
+    broken.write_text(text[:start] + 'id="run-1-importances">not JSON' + text[start + 23 :])
+    one = show(broken)
+    window = wait(one)
+    assert window.locator("text=This chart could not be drawn.").count() == 1
+    assert window.locator("[data-chart=run-1-timeline] .main-svg").count() > 0
+    assert len(one.complaints) == 1
+
+
+def test_a_regression_has_a_report_and_claims_nothing_of_classes(show, tmp_path):
+    path = made_up.made_up_run(tmp_path / "regression", trials=25)
+    made_up.retrained(path)
+    (path / "final" / columns.MISTAKES_FILE).unlink()
+    write_json(path / "final" / columns.EVALUATION_FILE, {"test_loss": 2.5e-6, "test_mae": 0.1})
+    one = show(write_report([read_run(path)], tmp_path / "report.html"))
+    text = wait(one).inner_text("main")
+    assert "2.5e-06" in text
+    assert "Its mistakes were not kept" not in text
+    assert "Confusion matrix" not in text
+    assert one.complaints == []
 
 
 def test_a_report_that_cannot_be_written_is_one_line(commands, run_folder, tmp_path):

@@ -445,6 +445,8 @@ def driven(tmp_path):
 
 
 def test_the_table_comes_first_and_ctrl_c_ends_it_quietly(commands, driven):
+    # A shell has what runs in the background ignore it, and what that starts too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = follower(commands, driven)
     heading, *trials = [process.stdout.readline() for _ in range(3)]
     assert heading.startswith("trial  ended")

@@ -216,9 +216,9 @@ def test_scores_agree_with_a_hand_counted_table():
 
 
 def test_the_surest_mistakes_come_first_with_their_pictures():
-    pictures = np.zeros((4, 2, 2, 1), "float32")
+    pictures = np.zeros((4, 8, 8, 1), "float32")
     pictures[1, 0, 1] = 0.5
-    pictures[3, 1, 1] = 1.0
+    pictures[3, 7, 7] = 1.0
     labels = np.array([0, 1, 1, 2])
     outputs = np.array([[0.9, 0.1, 0], [0.6, 0.3, 0.1], [0, 1, 0], [0.2, 0.8, 0.0]])
     first, second = most_confident(pictures, labels, outputs, ("red", "green", "blue"))
@@ -228,14 +228,23 @@ def test_the_surest_mistakes_come_first_with_their_pictures():
         "green",
     )
     assert (first["confidence"], first["true_probability"]) == (0.8, 0.0)
-    assert (first["height"], first["width"], first["channels"]) == (2, 2, 1)
-    assert list(first["pixels"]) == [0, 0, 0, 255]
-    assert (second["position"], list(second["pixels"])) == (1, [0, 128, 0, 0])
+    assert (first["height"], first["width"], first["channels"]) == (8, 8, 1)
+    assert list(first["pixels"]) == [*[0] * 63, 255]
+    assert (second["position"], list(second["pixels"])) == (1, [0, 128, *[0] * 62])
 
 
 def test_a_mistake_on_what_is_no_picture_has_no_pixels():
     [one] = most_confident(np.ones((1, 4)), np.array([1]), np.array([[0.7, 0.3]]), None)
     assert (one["true_class"], one["predicted_class"], one["pixels"]) == ("1", "0", None)
+
+
+def test_mistakes_of_logits_and_of_foreign_labels_are_no_nonsense():
+    logits = np.array([[4.0, 2.0], [1.0, 3.0], [2.0, 1.0], [5.0, 0.0]])
+    labels = np.array([1, 0, 7, -1])
+    rows = most_confident(np.full((4, 8, 8), np.nan), labels, logits, ("a", "b"))
+    assert [row["position"] for row in rows] == [0, 1]
+    assert rows[0]["confidence"] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert rows[0]["confidence"] + rows[0]["true_probability"] == pytest.approx(1)
 
 
 def test_a_regression_is_scored_by_kerass_own_metrics():

@@ -68,14 +68,18 @@ class _Pictures:
     def __init__(self, inputs: np.ndarray) -> None:
         self._are_pictures = _are_pictures(inputs)
         if self._are_pictures:
-            self._low, self._high = float(np.nanmin(inputs)), float(np.nanmax(inputs))
+            finite = inputs[np.isfinite(inputs)]
+            self._low, self._high = float(finite.min()), float(finite.max())
 
     def columns_of(self, one: np.ndarray) -> dict[str, Any]:
         if not self._are_pictures:
             names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
             return dict.fromkeys(names)
         span = self._high - self._low or 1.0
-        shares = (np.nan_to_num(one.astype(np.float64), nan=self._low) - self._low) / span
+        exact = np.nan_to_num(
+            one.astype(np.float64), nan=self._low, posinf=self._high, neginf=self._low
+        )
+        shares = (exact - self._low) / span
         pixels = np.round(shares * 255.0).astype(np.uint8)
         return {
             columns.PIXELS: pixels.tobytes(),
@@ -88,6 +92,8 @@ class _Pictures:
 def _are_pictures(inputs: np.ndarray) -> bool:
     has_channels = inputs.ndim == 4 and inputs.shape[3] in (1, 3)
     if not (inputs.ndim == 3 or has_channels) or not np.issubdtype(inputs.dtype, np.number):
+        return False
+    if not np.isfinite(inputs).any():
         return False
     short, long = sorted(inputs.shape[1:3])
     return short in SIDE_PIXELS and long in SIDE_PIXELS and long <= MOST_OBLONG * short

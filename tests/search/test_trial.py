@@ -241,8 +241,13 @@ def test_a_mistake_on_what_is_no_picture_has_no_pixels():
 def test_mistakes_of_logits_and_of_foreign_labels_are_no_nonsense():
     logits = np.array([[4.0, 2.0], [1.0, 3.0], [2.0, 1.0], [5.0, 0.0]])
     labels = np.array([1, 0, 7, -1])
-    rows = most_confident(np.full((4, 8, 8), np.nan), labels, logits, ("a", "b"))
+    pictures = np.zeros((4, 8, 8))
+    pictures[0, 0] = [np.nan, 2.0, 1.0, np.inf, -np.inf, 0.0, 0.0, 0.0]
+    rows = most_confident(pictures, labels, logits, ("a", "b"))
     assert [row["position"] for row in rows] == [0, 1]
+    assert list(rows[0]["pixels"][:8]) == [0, 255, 128, 255, 0, 0, 0, 0]
+    [nothing, _] = most_confident(np.full((4, 8, 8), np.nan), labels, logits, ("a", "b"))
+    assert nothing["pixels"] is None
     assert rows[0]["confidence"] == pytest.approx(1 / (1 + np.exp(-2)))
     assert rows[0]["confidence"] + rows[0]["true_probability"] == pytest.approx(1)
 

@@ -196,7 +196,7 @@ def plot_command(
         typer.Option(help="Folder for the pictures. Default: pictures/ and final/ of the run."),
     ] = None,
 ) -> None:
-    """Draw the charts of the report as PNG files; all but one by Chrome or Chromium."""
+    """Draw the charts of the report as PNG files; most of them by Chrome or Chromium."""
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise _UsageError(
             f"--out {str(out)!r} exists already: expected a new or an empty folder, so that no "
@@ -339,9 +339,23 @@ def _put(
             fresh.write_bytes(compare.content(rows, output, kind, columns))
         print(os.path.relpath(out))
     elif output is compare.Format.TABLE:
-        _console().print(compare.as_table(rows, columns))
+        _print_table(rows, columns)
     else:
         print(compare.content(rows, output, kind, columns).decode(), end="")
+
+
+def _print_table(rows: Sequence[Any], columns: Sequence[compare.Column] | None) -> None:
+    """Print the columns that the screen has room for, and say which are left out."""
+    console = _console()
+    all_of_them = compare.shown_columns(rows) if columns is None else columns
+    shown = compare.fitting(all_of_them, rows, console.width)
+    console.print(compare.as_table(rows, shown))
+    left_out = [heading for heading, _ in all_of_them[len(shown) :]]
+    if left_out:
+        print(
+            f"no room for: {', '.join(left_out)} (a wider screen, or --format csv, has all)",
+            file=sys.stderr,
+        )
 
 
 def _followed(run: Path, output: str) -> int:

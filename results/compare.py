@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +43,10 @@ TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(
 WORDS = frozenset(
     ("run", "data", "ended", "engine", "space", "algorithm", "group", "metric", "tie")
 )
+
+# The name may be folded to this, where the screen is narrow.
+NAME_WIDTH = 30
+GAP_WIDTH = 2
 
 # Heading and text of each column on screen, in order.
 Column = tuple[str, Callable[[Any], str]]
@@ -109,14 +114,42 @@ def as_markdown(rows: Sequence[Any], columns: Sequence[Column] | None = None) ->
     return "\n".join(lines)
 
 
+def fitting(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Column]:
+    """Return the columns that a screen has room for, as many as fit from the left.
+
+    The first, a name, may be folded; numbers and words are never cut.
+
+    Args:
+        columns: At least one.
+        rows: What stands in them.
+        width: Characters of a line.
+    """
+    kept, room = [columns[0]], width - _width(columns[0], rows, most=NAME_WIDTH)
+    for column in columns[1:]:
+        room -= _width(column, rows) + GAP_WIDTH
+        if room < 0:
+            break
+        kept.append(column)
+    return kept
+
+
+def _width(column: Column, rows: Sequence[Any], most: int | None = None) -> int:
+    heading, text = column
+    longest = max([cell_len(heading), *(cell_len(text(row)) for row in rows)])
+    return longest if most is None else min(longest, most)
+
+
 def as_table(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> Table:
     """Return a table for the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = shown_columns(rows) if columns is None else columns
     for heading, _ in columns:
-        is_text = heading in WORDS
+        is_name = heading == columns[0][0]
         table.add_column(
-            heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+            heading,
+            justify="left" if heading in WORDS else "right",
+            overflow="fold",
+            no_wrap=not is_name,
         )
     for row in rows:
         style = "dim" if isinstance(row, Row) and row.engine == "published" else None

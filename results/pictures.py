@@ -144,7 +144,9 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
         axes.axis("off")
     for axes, mistake in zip(grid, found, strict=False):
         axes.imshow(mistake.pixels)
-        said = f"{mistake.true}\ntaken for {mistake.predicted}\nat {mistake.confidence:.4f}"
+        said = (
+            f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
+        )
         axes.set_title(said, fontsize=8, parse_math=False)
     path = out or run.path / PICTURES_DIR / MISTAKES_PICTURE
     with beside(path) as fresh:

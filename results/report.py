@@ -16,6 +16,7 @@ from typing import Any
 
 from results import charts, columns, compare, seeds
 from results.charts import Chart
+from results.charts.importance import LEAST_TRIALS
 from results.charts.style import TEXT, template
 from results.columns import State
 from results.files import beside
@@ -46,7 +47,8 @@ class Section:
         name: What it is called in the page.
         number: Its place in the page, from 1.
         facts: What is to be known first: name and value.
-        command: The command that made it, as typed.
+        commands: Those that made it, as typed: the first, and each that went on with it.
+        best: The best configuration: name and value; empty where there is none.
         settings: What was asked, and with what it ran.
         charts: By part of the page.
         slices: A small chart for each hyperparameter.
@@ -62,7 +64,8 @@ class Section:
     name: str
     number: int
     facts: list[tuple[str, str]]
-    command: str
+    commands: list[str]
+    best: list[tuple[str, str]]
     settings: list[tuple[str, str]]
     charts: dict[str, list[Chart]]
     slices: list[Chart]
@@ -107,7 +110,7 @@ def page(runs: Sequence[Run]) -> str:
 
     names = _names(runs)
     peers = [place for place, run in enumerate(runs) if _peers(run) == _peers(runs[0])]
-    published = [row for row in published_rows() if _is_like(row, runs[0])]
+    published = [row for row in published_rows() if any(_is_like(row, run) for run in runs)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -121,6 +124,7 @@ def page(runs: Sequence[Run]) -> str:
             [runs[place] for place in peers], [names[place] for place in peers], published
         ),
         objective=runs[0].objective,
+        least_trials=LEAST_TRIALS,
         not_drawn=[name for place, name in enumerate(names) if place not in peers],
         templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
         config=json.dumps(CONFIG),
@@ -149,7 +153,7 @@ def _is_like(row: Row, run: Run) -> bool:
 
 
 def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
-    drawn = [row for row in published if row.name in DRAWN_ROWS]
+    drawn = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
     return _drawn(
         charts.best_over_time(runs, drawn, names), charts.best_over_epochs(runs, drawn, names)
     )
@@ -164,7 +168,10 @@ def _section(run: Run, name: str, place: int) -> Section:
         name=name,
         number=place,
         facts=_facts(run),
-        command=shlex.join(asked.get("command") or []),
+        commands=[
+            shlex.join(one.get("command") or []) for one in [asked, *asked.get("resumed", [])]
+        ],
+        best=_best(run),
         settings=_settings(asked),
         charts={
             "curves": _drawn(charts.learning_curves(run)),
@@ -208,6 +215,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if row.wall_seconds is not None:
         facts.append(("search took", f"{row.wall_seconds:.0f} s"))
     return facts
+
+
+def _best(run: Run) -> list[tuple[str, str]]:
+    best = best_trial(run)
+    if best is None:
+        return []
+    values = ((axis.name, best[columns.HP_PREFIX + axis.name]) for axis in charts.axes_of(run))
+    return [(name, _text(value)) for name, value in values if value is not None]
 
 
 def _settings(asked: dict[str, Any]) -> list[tuple[str, str]]:

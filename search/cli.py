@@ -582,7 +582,8 @@ def _say(outcome: Outcome, view: View) -> None:
         view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
         view.note(f"to see its trials: fmnist-results show {shown}")
         raise typer.Exit(INTERRUPTED_STATUS)
-    view.note(f"to compare: fmnist-results compare {Path(shown).parent}/*")
+    view.note(f"to look into it: fmnist-results report {shlex.quote(shown)}")
+    view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Axis:
         choices: What there is to choose from, in order; None of a range of numbers.
         is_ordered: Whether the order of the choices means something.
         is_log: Whether it is drawn on a logarithmic scale.
+        bounds: The range that was declared, and all values in it; None where none was.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Axis:
     choices: tuple[Any, ...] | None
     is_ordered: bool = True
     is_log: bool = False
+    bounds: tuple[float, float] | None = None
 
     def position(self, value: Any) -> float:
         """Return where a value stands: the place of a choice, or the number, or its logarithm."""
@@ -42,6 +44,14 @@ class Axis:
     def active(self) -> list[Any]:
         """The values of the trials in which it is active."""
         return [value for value in self.values if value is not None]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The positions between which it is drawn: those of what there was to choose from."""
+        if self.choices is not None:
+            return 0.0, float(len(self.choices) - 1)
+        low, high = self.bounds or (min(self.active), max(self.active))
+        return self.position(low), self.position(high)
 
     @cached_property
     def is_whole(self) -> bool:
@@ -100,7 +110,15 @@ def _axis(name: str, values: tuple[Any, ...], rows: list[dict[str, Any]]) -> Axi
         known = {choice: choice for choice in choices}  # 1.0 and 1 are one choice
         chosen = tuple(None if value is None else known[value] for value in values)
         return Axis(name, chosen, choices, is_ordered=bool(rows) and rows[0]["ordered"])
-    return Axis(name, values, None, is_log=_is_log(rows, used))
+    return Axis(name, values, None, is_log=_is_log(rows, used), bounds=_bounds(rows, used))
+
+
+def _bounds(rows: Sequence[dict[str, Any]], used: Iterable[float]) -> tuple[float, float] | None:
+    ranges = [(row["low"], row["high"]) for row in rows if row["low"] < row["high"]]
+    if not ranges:
+        return None
+    ends = [*used, *(end for one in ranges for end in one)]
+    return min(ends), max(ends)
 
 
 def _choices(declared: Sequence[Any], used: Iterable[Any]) -> tuple[Any, ...]:

@@ -21,6 +21,8 @@ LEAST_TRIALS = 20
 # How far the shares hang on single trials is seen by drawing the trials anew so often.
 RESAMPLES = 20
 QUANTILES = (0.1, 0.9)
+# A hyperparameter whose share may be less than this does not stand out.
+CLEAR_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,15 @@ def importance_chart(run: Run) -> Chart | None:
     )  # fmt: skip
     laid_out(figure, x="share", height=110 + 26 * len(upwards))
     most = found[0]
-    text = (
-        f"What the best tenth of the trials have in common, by PED-ANOVA: {most.name} counts most, "
-        f"{most.share:.0%} of all. With other trials of this kind its share would lie between "
-        f"{most.low:.0%} and {most.high:.0%}, as the lines show: where they are long, take it for "
-        "a hint. A stopped trial counts with the best that it had."
+    trials = sum(value is not None for value in run.trials[columns.BEST_OBJECTIVE].to_pylist())
+    text = f"What the best tenth of {trials} trials have in common, by PED-ANOVA: "
+    if most.low < CLEAR_SHARE:
+        text += "no hyperparameter stands out yet. "
+    else:
+        text += f"{most.name} counts most, {most.share:.0%} of all. "
+    text += (
+        f"Where the trials are drawn anew, the share of {most.name} lies between {most.low:.0%} "
+        f"and {most.high:.0%}, as its line shows. A stopped trial counts with the best that it had."
     )
     rows = [["hyperparameter", "share", "80 % of resamples"]]
     rows += [[one.name, f"{one.share:.3f}", f"{one.low:.3f} to {one.high:.3f}"] for one in found]

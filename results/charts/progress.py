@@ -136,10 +136,24 @@ def learning_curves(run: Run) -> Chart | None:
     _draw_rungs(figure, found)
     laid_out(figure, x="epoch", y=run.objective, height=460)
     ends = without_worst_tenth([row[columns.OBJECTIVE] for row in reports], run.mode)
-    figure.update_yaxes(range=padded(*ends, 0.05) if ends else None)
-    return Chart(
-        "learning-curves", "Learning curves of all trials", _ends_told(states, found), figure
-    )
+    text = _ends_told(states, found)
+    if ends:
+        figure.update_yaxes(range=padded(*ends, 0.05))
+        text += _left_out(curves, padded(*ends, 0.05))
+    return Chart("learning-curves", "Learning curves of all trials", text, figure)
+
+
+def _left_out(curves: dict[int, list[dict[str, Any]]], shown: list[float]) -> str:
+    """Say how many curves lie outside of what is shown."""
+    outside = [
+        trial
+        for trial, rows in curves.items()
+        if not any(shown[0] <= row[columns.OBJECTIVE] <= shown[1] for row in rows)
+    ]
+    if not outside:
+        return ""
+    lie = "lies" if len(outside) == 1 else "lie"
+    return f" {counted(len(outside), 'trial')} {lie} outside of what is shown."
 
 
 def _ends_told(states: dict[int, str], found: Sequence[int]) -> str:

@@ -114,8 +114,18 @@ def _scale(figure: Any, axis: Axis) -> None:
     if axis.choices is not None:
         order = [_shown(axis, choice) for choice in axis.choices]
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
-    elif axis.is_log:
-        figure.update_xaxes(type="log", dtick=1, exponentformat="e")
+        return
+    low, high = axis.ends
+    figure.update_xaxes(range=padded(low, high, 0.04))
+    if axis.is_log:
+        # Of a wide range the powers of ten alone: there is little room.
+        marks = _ticks(axis, low, high)
+        few = [one for one in marks if one[0] == round(one[0])] if len(marks) > 5 else marks
+        figure.update_xaxes(
+            type="log", tickvals=[10**place for place, _ in few], ticktext=[text for _, text in few]
+        )
+    elif axis.is_whole and high - low <= 12:
+        figure.update_xaxes(dtick=1)
 
 
 def _shown(axis: Axis, value: Any) -> Any:
@@ -124,10 +134,7 @@ def _shown(axis: Axis, value: Any) -> Any:
 
 def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
     """Return an axis of the parallel coordinates, with a place below it for what is inactive."""
-    places = [axis.position(value) for value in axis.active]
-    low, high = min(places), max(places)
-    if axis.choices is not None:
-        low, high = 0.0, float(len(axis.choices) - 1)
+    low, high = axis.ends
     gap = (high - low or 1.0) * 0.18
     below = low - gap
     values = [axis.values[place] for place in shown]

@@ -105,7 +105,8 @@ def _summary(found: list[Stay], workers: list[str]) -> str:
     text = f"{processes}; the first began to train "
     text += f"after {began:.0f} s. Between its first and its last trial each was at work for "
     text += f"{min(busy / (there or 1.0), 1.0):.0%} of the time"
-    return text + (f"; the longest gap between two trials was {max(gaps):.1f} s." if gaps else ".")
+    text += f"; the longest gap between two trials was {max(gaps):.1f} s." if gaps else "."
+    return f"{text} Shades tell neighbours apart, and mean nothing."
 
 
 def _gaps(of_a_worker: list[Stay]) -> list[float]:

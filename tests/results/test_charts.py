@@ -108,6 +108,29 @@ def test_a_slice_shows_a_trial_where_the_hyperparameter_is_active(run):
     assert momentum.text == f"Active in {len(expected)} of 60 trials."
 
 
+def test_a_slice_is_drawn_over_the_range_that_was_declared(run):
+    found = {chart.title: chart.figure.layout.xaxis for chart in charts.slices(run)}
+    assert found["momentum"].range[0] < 0.0
+    assert 0.9 < found["momentum"].range[1] < 1.0
+    assert -4.2 < found["rate"].range[0] < -4.0
+    assert "0.001" in found["rate"].ticktext
+
+
+def test_curves_that_are_not_shown_are_counted(run):
+    chart = charts.learning_curves(run)
+    low, high = chart.figure.layout.yaxis.range
+    shown = {
+        row[columns.TRIAL]
+        for row in run.epochs.to_pylist()
+        if row[columns.OBJECTIVE] is not None and low <= row[columns.OBJECTIVE] <= high
+    }
+    known = {
+        row[columns.TRIAL] for row in run.epochs.to_pylist() if row[columns.OBJECTIVE] is not None
+    }
+    said = re.search(r"(\d+) trials? lies? outside", chart.text)
+    assert (int(said[1]) if said else 0) == len(known - shown)
+
+
 def test_what_the_objective_follows_from_counts_most(tmp_path):
     many = read_run(made_up.made_up_run(tmp_path / "many", trials=500))
     found = importances(many)

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from results import cli, columns, compare
 from results.compare import Format
@@ -300,3 +302,24 @@ def test_a_search_that_is_not_over_is_shown_with_its_state(results, finished, cu
     ended = {row["name"]: row["ended"] for row in json.loads(out)}
     assert ended == {"running": "running", "cut-off": "cut off", "finished": "trials done"}
     assert row_of(read_run(cut_off)).best is not None
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_no_number_is_cut_however_narrow_the_screen(width):
+    rows = [
+        Row("a run with quite a long name that goes on", "ray", objective="val_accuracy", best=0.90733, reached_seconds=1234.0, test_accuracy=0.9023, precision_macro=0.9, recall_macro=0.8387, ended="time budget spent", trials=1000, epochs=12345, space="wide", algorithm="tpe", workers=2),
+        Row("b", "keras-tuner", objective="val_accuracy", best=0.9),
+    ]  # fmt: skip
+    columns = compare.shown_columns(rows)
+    kept = compare.fitting(columns, rows, width)
+    assert kept == columns[: len(kept)]
+    assert len(kept) >= 3
+    if width == 200:
+        assert kept == columns
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(compare.as_table(rows, kept))
+    lines = console.export_text().splitlines()
+    assert all(len(line) <= width for line in lines)
+    words = " ".join(lines).split()
+    assert [text(rows[0]) in " ".join(lines) for _, text in kept[1:]] == [True] * (len(kept) - 1)
+    assert "0.9073" in words

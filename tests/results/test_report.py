@@ -1,5 +1,6 @@
 """The report in a real browser: drawn whole, without a complaint, asking for nothing."""
 
+import json
 import re
 import subprocess
 from dataclasses import replace
@@ -126,6 +127,19 @@ def test_the_page_says_the_command_and_every_trial(run_folder):
     assert "fmnist-search run --hypermodel stormy:Steady" in html
     body = html.partition("data-sortable")[2].partition("</table>")[0]
     assert body.count("<tr>") == run.trials.num_rows + 1
+
+
+def test_the_page_says_the_best_configuration_and_how_it_was_gone_on_with(run_folder):
+    run = read_run(run_folder)
+    asked = run.asked | {"resumed": [{"command": ["fmnist-search", "resume", "a run"]}]}
+    html = page([replace(run, asked=asked)])
+    best = html.partition("The best configuration")[2].partition("</dl>")[0]
+    values = json.loads((run_folder / "best.json").read_text())["values"]
+    assert re.findall(r"<dt>(\w+)</dt>", best) == [
+        row["name"] for row in made_up.SPACE if row["name"] in values
+    ]
+    assert f"<dd>{values['layers']}</dd>" in best
+    assert "resume &#39;a run&#39;" in html
 
 
 def test_several_runs_stand_side_by_side(run_folder, tmp_path, show):

@@ -40,6 +40,7 @@ OutputFormat = Annotated[
 OutputFile = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write the table as a new file.")
 ]
+TEXT_ENDINGS = (*compare.ENDINGS, ".txt")
 T = TypeVar("T")
 
 # What a shell reports of a program that Ctrl-C has ended.
@@ -304,13 +305,13 @@ def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> co
     """
     by_ending = compare.ENDINGS.get(out.suffix.lower()) if out else None
     chosen = output or by_ending or compare.Format.TABLE
-    found = [*problems, *_problems(chosen, out)]
+    found = [*problems, *_problems(chosen, out, output)]
     if found:
         raise _UsageError("\n".join(found))
     return compare.Format(chosen)
 
 
-def _problems(output: str, out: Path | None) -> Iterator[str]:
+def _problems(output: str, out: Path | None, named: str | None) -> Iterator[str]:
     known = list(compare.Format)
     if output not in known:
         yield _unknown("--format", output, known)
@@ -320,6 +321,11 @@ def _problems(output: str, out: Path | None) -> Iterator[str]:
         yield f"--out {str(out)!r} exists already: name another file, or remove it first."
     elif out is not None and not out.parent.is_dir():
         yield f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first."
+    elif out is not None and named is None and out.suffix.lower() not in TEXT_ENDINGS:
+        yield (
+            f"--out {str(out)!r}: its ending says no format. Expected one of "
+            f"{', '.join(TEXT_ENDINGS)}, or --format."
+        )
 
 
 def _unknown(option: str, value: str, known: Sequence[str]) -> str:

@@ -202,6 +202,15 @@ def test_a_file_that_is_there_stays_as_it_is(results, finished, tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_ending_that_says_no_format_is_refused(results, finished, tmp_path):
+    status, _, [line] = results("compare", finished, "--out", tmp_path / "a.xlsx")
+    assert status == 2
+    assert "its ending says no format. Expected one of .json, .csv, .md, .parquet, .txt" in line
+    status, _, _ = results("compare", finished, "--out", tmp_path / "a.xlsx", "--format", "csv")
+    assert status == 0
+    assert (tmp_path / "a.xlsx").read_text().startswith("name,")
+
+
 def test_a_bar_in_a_name_stays_within_its_cell_of_markdown():
     row = compare.as_markdown([Row("a|b", "ray")]).splitlines()[-1]
     assert row == "| a\\|b | ray |"

@@ -1,6 +1,7 @@
 """How a search came to its best, and how its trials learnt."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -43,39 +44,36 @@ class Step(NamedTuple):
 def best_over_time(
     runs: Sequence[Run], published: Sequence[Row] = (), names: Sequence[str] = ()
 ) -> Chart | None:
-    """Draw the best so far over the seconds since each process began."""
-    figure, texts = _best_so_far(
-        runs, published, names, lambda step: step.at_seconds, lambda at: f"{at:.0f} s"
-    )
-    if not texts:
-        return None
-    laid_out(figure, x="seconds since the start", y=f"best {runs[0].objective}")
-    text = f"Best {runs[0].objective}. {'; '.join(texts)}."
-    return Chart("best-over-time", "Best so far over time", text, figure)
+    """Draw the best so far over the seconds since each process began; None where there is none."""
+    scale = _Scale("seconds since the start", lambda step: step.at_seconds, "{:.0f} s".format)
+    drawn = _best_so_far(runs, published, names, scale)
+    return drawn and Chart("best-over-time", "Best so far over time", *drawn)
 
 
 def best_over_epochs(
     runs: Sequence[Run], published: Sequence[Row] = (), names: Sequence[str] = ()
 ) -> Chart | None:
-    """Draw the best so far over the epochs trained by all trials."""
-    figure, texts = _best_so_far(
-        runs, published, names, lambda step: step.nth, lambda at: counted(int(at), "epoch")
-    )
-    if not texts:
-        return None
-    laid_out(figure, x="epochs trained", y=f"best {runs[0].objective}")
-    text = f"Best {runs[0].objective}. {'; '.join(texts)}."
-    return Chart("best-over-epochs", "Best so far over epochs trained", text, figure)
+    """Draw the best so far over the epochs trained by all trials; None where there is none."""
+    scale = _Scale("epochs trained", lambda step: step.nth, lambda at: counted(int(at), "epoch"))
+    drawn = _best_so_far(runs, published, names, scale)
+    return drawn and Chart("best-over-epochs", "Best so far over epochs trained", *drawn)
+
+
+class _Scale(NamedTuple):
+    """What a search is drawn over: its name, where a step stands on it, and how that is said."""
+
+    title: str
+    where: Callable[[Step], float]
+    told: Callable[[float], str]
 
 
 def _best_so_far(
     runs: Sequence[Run],
     published: Sequence[Row],
     names: Sequence[str],
-    where: Callable[[Step], float],
-    told: Callable[[float], str],
-) -> tuple[Any, list[str]]:
-    """Return a figure with a line for each run, and what there is to say of each."""
+    scale: _Scale,
+) -> tuple[str, Any] | None:
+    """Return what there is to say of each run, and a figure with a line for each."""
     import plotly.graph_objects as go
 
     figure, texts = go.Figure(), []
@@ -90,15 +88,18 @@ def _best_so_far(
             "shape": "hv", "color": COLORS[place % len(COLORS)],
             "dash": DASHES[place // len(COLORS) % len(DASHES)],
         }  # fmt: skip
-        x = [where(step) for step in found]
+        x = [scale.where(step) for step in found]
         figure.add_scatter(
             x=x, y=best, name=plain(name), mode="lines", line=line, showlegend=len(runs) > 1
         )
-        texts.append(f"{name}: {number(best[-1])} after {told(x[best.index(best[-1])])}")
+        texts.append(f"{name}: {number(best[-1])} after {scale.told(x[best.index(best[-1])])}")
         drawn.append(best)
+    if not drawn:
+        return None
     _draw_published(figure, published)
+    laid_out(figure, x=scale.title, y=f"best {runs[0].objective}")
     figure.update_yaxes(range=_later_part(drawn, published))
-    return figure, texts
+    return f"Best {runs[0].objective}. {'; '.join(texts)}.", figure
 
 
 def _draw_published(figure: Any, published: Sequence[Row]) -> None:
@@ -213,7 +214,7 @@ def steps(run: Run) -> list[Step]:
     for trial, row in trials.items():
         if trial not in by_epochs and row[columns.BEST_OBJECTIVE] is not None:
             at = row[columns.ENDED_SECONDS] or row[columns.BEST_SECONDS] or 0.0
-            nth = sum(one <= at for one in told)
+            nth = bisect_right(told, at)
             found.append(Step(at, nth, row[columns.BEST_OBJECTIVE]))
     return sorted(found)
 
@@ -247,10 +248,8 @@ def _one_line(trials: list[list[dict[str, Any]]]) -> tuple[list[Any], list[Any],
     return x, y, texts
 
 
-def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> list[float] | None:
+def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> list[float]:
     """Return the range in which searches differ: from what a tenth of the reports had given."""
-    if not drawn:
-        return None
     values = [best[len(best) // 10] for best in drawn] + [best[-1] for best in drawn]
     values += [row.best for row in published if row.best is not None]
     return padded(min(values), max(values), 0.06)

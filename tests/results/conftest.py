@@ -1,4 +1,4 @@
-"""What the tests of a page share: one browser, and pages opened in it."""
+"""What the tests of results share: one browser, pages opened in it, commands run in this process."""
 
 import sys
 from contextlib import ExitStack
@@ -34,3 +34,18 @@ def show(chromium):
 
     with ExitStack() as pages:
         yield lambda path, **options: pages.enter_context(shown(chromium, path, **options))
+
+
+@pytest.fixture
+def results(monkeypatch, capsys):
+    """Run a command in this process: its status, what it printed, its lines of errors."""
+    from results import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fmnist-results", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, errors = capsys.readouterr()
+        return ended.value.code, out, errors.splitlines()
+
+    return run

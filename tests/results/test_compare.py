@@ -3,14 +3,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from results import cli, columns, compare
+from results import columns, compare
 from results.compare import Format
 from results.published import published_rows
 from results.reading import read_run, row_of
@@ -31,20 +30,6 @@ def cut_off(tmp_path_factory):
     """A run whose driver was killed long ago."""
     run = fresh(ASSETS / "cut-off", tmp_path_factory.mktemp("runs") / "cut-off")
     os.utime(run / columns.LOCK_FILE, (0, 0))
-    return run
-
-
-@pytest.fixture
-def results(monkeypatch, capsys):
-    """Run a command in this process: its status, what it printed, its lines of errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fmnist-results", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, errors = capsys.readouterr()
-        return ended.value.code, out, errors.splitlines()
-
     return run
 
 

@@ -267,3 +267,18 @@ def test_a_thousand_trials_are_drawn(show, tmp_path):
     assert window.locator("[data-chart=run-1-timeline] .point").count() == 999
     assert one.complaints == []
     assert one.requests == []
+
+
+@pytest.mark.long
+def test_the_report_of_a_real_search_is_drawn_whole(show, real_run, tmp_path):
+    one = show(write_report([read_run(real_run[0])], tmp_path / "report.html"))
+    window = wait(one)
+    drawn = sizes(window)
+    assert {name for name, *_ in drawn} >= {
+        "all-best-over-time", "run-1-learning-curves", "run-1-parallel-coordinates",
+        "run-1-timeline", "run-1-retrained-accuracy", "run-1-confusion-matrix",
+    }  # fmt: skip
+    assert all(width > 200 and height > 100 for _, width, height in drawn)
+    assert window.locator(".mistakes img").count() == 24
+    assert "published: best of the search" in window.inner_text("#comparison")
+    assert (one.complaints, one.requests, one.violations()) == ([], [], [])

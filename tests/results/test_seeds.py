@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import statistics
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results import cli, columns, seeds
+from results import columns, seeds
 from results.compare import Format
 from results.reading import read_run
 from results.refresh import is_current, refresh
@@ -58,20 +57,6 @@ def make(finished, tmp_path):
         return path
 
     return made
-
-
-@pytest.fixture
-def results(monkeypatch, capsys):
-    """Run a command in this process: its status, what it printed, its lines of errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fmnist-results", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, errors = capsys.readouterr()
-        return ended.value.code, out, errors.splitlines()
-
-    return run
 
 
 def compared(paths, against=Against.BEST):

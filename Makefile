@@ -50,7 +50,7 @@ data: setup
 
 search: data
 	@$(BIN)/fmnist-search run $(SEARCH_PLAN) --out $(OUT)
-	@$(BIN)/fmnist-results plot $(OUT) || true
+	@$(BIN)/fmnist-results plot $(OUT) || true  # says itself what it needs a browser for
 	@$(BIN)/fmnist-results report $(OUT)
 	@$(BIN)/fmnist-results compare $(dir $(OUT))*
 

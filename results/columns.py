@@ -19,6 +19,8 @@ EVALUATION_FILE = "evaluation.json"
 CONFUSION_FILE = "confusion_matrix.png"
 MISTAKES_FILE = "mistakes.parquet"
 REPORT_FILE = "report.html"
+PICTURES_DIR = "pictures"
+TENSORBOARD_DIR = "tensorboard"
 
 # In the metadata of both tables: of which journal they tell, and which of its lines are damaged.
 JOURNAL_CRC = "journal_crc"

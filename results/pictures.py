@@ -16,8 +16,6 @@ from results.files import beside
 from results.mistakes import mistakes_of
 from results.reading import Run, RunError
 
-# In the folder of a run; the confusion matrix stands in its final/.
-PICTURES_DIR = "pictures"
 WIDTH_PIXELS = 1000
 MISTAKES_PICTURE = "mistakes.png"
 MISTAKES_A_ROW = 6
@@ -48,7 +46,7 @@ def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], 
         RunError: They could not be written.
     """
     shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
-    draw(shown, folder or run.path / PICTURES_DIR, tell=tell)
+    draw(shown, folder or run.path / columns.PICTURES_DIR, tell=tell)
 
 
 def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
@@ -148,7 +146,7 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
             f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
         )
         axes.set_title(said, fontsize=8, parse_math=False)
-    path = out or run.path / PICTURES_DIR / MISTAKES_PICTURE
+    path = out or run.path / columns.PICTURES_DIR / MISTAKES_PICTURE
     with beside(path) as fresh:
         figure.savefig(fresh, dpi=120, format="png")
     return path

@@ -20,7 +20,6 @@ from search.folder import RunFolder
 from search.history import EpochRecord, History, TrialRecord
 from search.journal import Event
 
-LOG_DIR = "tensorboard"
 # Readers take the files with "tfevents" in their names, in the order of these.
 PREFIX, SUFFIX = "events.out.tfevents.", ".fmnist-search"
 FRESH = ".fresh"
@@ -58,7 +57,7 @@ class TensorBoardLog:
         *,
         before: Iterable[Event] = (),
     ) -> None:
-        self.path = folder.path / LOG_DIR
+        self.path = folder.tensorboard
         self._folder = folder
         self._history = history
         self._say = say

@@ -14,7 +14,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+# GPU=1 installs CUDA too, for a machine with an NVIDIA GPU.
+LOCK := requirements$(if $(GPU),-gpu).lock
+INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 OUT ?= runs/wide-$(NOW)
 SEARCH_PLAN ?= --space wide --trials 24 --time-budget 300 --retrain-epochs 20
@@ -35,15 +37,15 @@ TIER = "not long"
 
 setup: $(INSTALLED)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): expected Python 3.11, 3.12 or" \
 		"3.13. Name one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing into $(VENV) (some minutes, 3 GB)"
+	@echo "installing into $(VENV) (some minutes, $(if $(GPU),8,3) GB)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@touch $(VENV)/.installed $@
 
 data: setup
 	@$(BIN)/python -m fmnist_model
@@ -129,10 +131,13 @@ scale: setup
 settings: data
 	@$(BIN)/python tests/benchmarks/settings.py $(SETTINGS)
 
-# Needs uv (https://docs.astral.sh/uv); the lock names no index, so that any will do.
+# Needs uv (https://docs.astral.sh/uv); the locks name no index, so that any will do.
+COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock"
+
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
+	$(COMPILE) --extra dev --output-file requirements.lock
+	$(COMPILE) --extra dev --extra gpu --constraints requirements.lock --output-file requirements-gpu.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

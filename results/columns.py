@@ -48,6 +48,9 @@ ERROR = "error"
 PATH = "path"
 PATH_REASON = "path_reason"
 CONTINUED_FROM = "continued_from"
+# Of a search with --resources alone.
+DEVICE = "device"
+MULTIPLY_ADDS = "multiply_adds"
 # A hyperparameter's column is its name behind this; a metric's column likewise.
 HP_PREFIX = "hp:"
 METRIC_PREFIX = "metric:"
@@ -82,6 +85,13 @@ class State(StrEnum):
     LOST = "lost"
     HUNG = "hung"
     INTERRUPTED = "interrupted"
+
+
+class Device(StrEnum):
+    """Where a trial is trained: on CPUs alone, or on a share of a GPU, with CPUs beside it."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 class Decision(StrEnum):

@@ -23,6 +23,7 @@ from search.history import Objective
 from search.imported import import_run
 from search.plan import (
     CHECKPOINT_SECONDS,
+    GPU_SHARE,
     HUNG_AFTER_SECONDS,
     Algorithm,
     Engine,
@@ -31,12 +32,21 @@ from search.plan import (
     Problem,
     Scheduler,
     Tuner,
-    available_cores,
+    gpu_resources,
     infer_objective,
+    local_workers,
 )
 from search.replay import replay
 from search.resume import Changes
-from search.run import Outcome, earlier_of, rebuilt, resume_run, retrain_run, run
+from search.run import (
+    Outcome,
+    earlier_of,
+    rebuilt,
+    resume_run,
+    retrain_run,
+    run,
+    run_or_resume,
+)
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -176,6 +186,33 @@ def run_command(
     ] = HUNG_AFTER_SECONDS,
     log: LogOption = None,
     address: Address = None,
+    cpus_per_trial: Annotated[
+        float, typer.Option(help="CPUs of a trial, and its threads (Ray engine).")
+    ] = 1.0,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(
+            help="GPU of a trial: a share such as 0.25, or whole ones. Default: 0; with "
+            f"--resources {GPU_SHARE:g}."
+        ),
+    ] = None,
+    resources: Annotated[
+        str | None,
+        typer.Option(
+            help="Decide for each trial whether it gets a GPU: auto (small models on CPUs, large "
+            "ones on shares of a GPU), or module:function of a rule of your own."
+        ),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            help="GPUs for trials in all, also those an autoscaler has still to bring. Default: "
+            "those that are there."
+        ),
+    ] = None,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the run at --out where one stands.")
+    ] = False,
     engine: Annotated[str, typer.Option(help=f"What runs the trials: {_choices(Engine)}.")] = "ray",
     tuner: Annotated[
         str | None,
@@ -197,10 +234,21 @@ def run_command(
         wrong.append(f"--algorithm {algorithm!r} is for --engine ray: use --tuner.")
     if chosen_engine is Engine.KERAS_TUNER:
         address = None  # it runs on this machine, also where RAY_ADDRESS names a cluster
+    asks_resources = (resources, gpus_per_trial, gpus) != (None, None, None) or cpus_per_trial != 1
+    if asks_resources and chosen_engine is Engine.KERAS_TUNER:
+        wrong.append(
+            "--cpus-per-trial, --gpus-per-trial, --gpus and --resources are for --engine ray: "
+            "keras-tuner runs one trial at a time, on all that is there."
+        )
+    if or_resume and (out is None or chosen_engine is Engine.KERAS_TUNER):
+        wrong.append(
+            "--or-resume: expected --out, which names the run to go on with, and --engine ray."
+        )
     if not defaults_first and chosen_engine is Engine.KERAS_TUNER:
         wrong.append("--no-defaults-first is for --engine ray: keras-tuner draws its first.")
     if warm_start is not None and chosen_engine is Engine.KERAS_TUNER:
         wrong.append(f"--warm-start {warm_start!r} is for --engine ray: its searchers learn.")
+    share = gpus_per_trial if gpus_per_trial is not None else GPU_SHARE if resources else 0
     reference, space_name = _hypermodel(space, hypermodel, data, wrong)
     planned_epochs = _epochs(retrain_epochs, wrong)
     if direction not in (None, "max", "min"):
@@ -224,9 +272,13 @@ def run_command(
             algorithm=chosen_algorithm,
             tuner=chosen_tuner if chosen_engine is Engine.KERAS_TUNER else None,
             trials=_trials(trials, time_budget, chosen_engine, chosen_tuner),
-            workers=_workers(workers, chosen_engine),
+            workers=_workers(workers, chosen_engine, cpus_per_trial),
             elastic=address is not None and workers is None,
             address=address,
+            cpus_per_trial=cpus_per_trial,
+            other_resources=gpu_resources(share),
+            device_rule=resources,
+            gpus=gpus,
             scheduler=chosen_scheduler,
             hung_after_seconds=hung_after,
             grace_period=grace_period,
@@ -241,7 +293,7 @@ def run_command(
             defaults_first=defaults_first,
             log=chosen_log,
         )
-        check(plan)
+        check(plan, is_new=not or_resume)
     except UsageError as error:
         wrong.append(str(error))
     else:
@@ -250,7 +302,7 @@ def run_command(
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
     with _interruptible(plan.out, view):
-        outcome = run(plan, view)
+        outcome = run_or_resume(plan, view) if or_resume else run(plan, view)
     _say(outcome, view)
 
 
@@ -293,7 +345,7 @@ def doctor_command(
         engine=Engine.RAY,
         algorithm=Algorithm.TPE,
         trials=1,
-        workers=_workers(workers, Engine.RAY),
+        workers=_workers(workers, Engine.RAY, 1.0),
         grace_period=1,
         reduction_factor=3,
         time_budget_seconds=None,
@@ -330,6 +382,9 @@ def resume_command(
         str | None, typer.Option(help="Epochs at which the best is retrained, or none.")
     ] = None,
     log: LogOption = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPU of a trial from now on; 0: none.")
+    ] = None,
     address: Address = None,
 ) -> None:
     """Go on with a run that was cut off, or extend a finished one."""
@@ -346,6 +401,7 @@ def resume_command(
         target=target,
         retrain_epochs=planned,
         log=chosen_log,
+        gpus_per_trial=gpus_per_trial,
         address=address,
     )
     view = make_view(Console())
@@ -548,11 +604,13 @@ def _patience(reference: str) -> int:
     return PUBLISHED_PATIENCE_EPOCHS if reference == SHIPPED_SPACES["published"] else 0
 
 
-def _workers(workers: int | None, engine: Engine) -> int:
+def _workers(workers: int | None, engine: Engine, cpus_per_trial: float) -> int:
     # keras-tuner runs one trial at a time.
     if engine is Engine.KERAS_TUNER:
         return 1
-    return available_cores() if workers is None else workers
+    if workers is not None or cpus_per_trial <= 0:
+        return 1 if workers is None else workers
+    return local_workers(cpus_per_trial)
 
 
 def _default_out(space: str, algorithm: str) -> Path:

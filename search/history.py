@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from results.columns import Decision, State
+from results.columns import Decision, Device, State
 from search.journal import Event
 from search.space import Values
 
@@ -84,6 +84,8 @@ class TrialRecord:
         deaths: How often it ended its process since it last came further than ever before.
         furthest: Execution and epoch to which it has come.
         proposed: The configuration as it was proposed; ``values`` tells what build and fit used.
+        device: Where it is trained, in a search that decides it for each; None: all are alike.
+        multiply_adds: Of a sample, by which that was decided; None: not known.
     """
 
     trial: int
@@ -104,6 +106,8 @@ class TrialRecord:
     deaths: int = 0
     furthest: tuple[int, int] = (0, 0)
     proposed: Values = field(default_factory=dict)
+    device: Device | None = None
+    multiply_adds: int | None = None
 
     @property
     def is_unfinished(self) -> bool:
@@ -171,6 +175,8 @@ class History:
             elif kind == "trial_restarted":
                 trial.attempt += 1
                 trial.state, trial.ended_seconds = State.RUNNING, None
+            elif kind == "trial_placed":
+                trial.device, trial.multiply_adds = Device(event["device"]), event["multiply_adds"]
             elif kind == "worker_lost":
                 trial.deaths += event["by_trial"]
             elif kind == "epoch":
@@ -224,6 +230,8 @@ class History:
             attempt=attempt,
             planned_epochs=event.get("epochs"),
             proposed=event["values"],
+            device=known.device if known else None,
+            multiply_adds=known.multiply_adds if known else None,
         )
         if known:
             # A repeated trial starts over: the best is again what has really been reported.

@@ -8,11 +8,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from results.columns import Device
 from search.errors import UsageError
 from search.folder import is_blank, taken
 from search.history import Objective
 
 CHECKPOINT_SECONDS = 10.0
+# Ray's name, in what a trial takes.
+GPU = "gpu"
+# The rule of ``search.devices``, in the place of one of the user's own.
+AUTO = "auto"
+GPU_SHARE = 0.25
 HUNG_AFTER_SECONDS = 3600.0
 
 
@@ -108,6 +114,10 @@ class Plan:
         address: The Ray cluster that is joined; None: a Ray of this machine, for this run alone.
         cpus_per_trial: CPUs of a trial, and its threads.
         other_resources: What else of Ray's resources a trial takes, such as ``{"gpu": 0.5}``.
+        device_rule: Decides for each trial whether it takes a GPU (``gpu`` of the other resources)
+            or CPUs alone: ``auto``, or a ``module:function``; None: all trials take the same.
+        gpus: GPUs that trials may take in all, also those that an autoscaler has still to bring;
+            None: those that are there.
         scheduler: What stops trials early.
         grace_period: Epochs that ASHA lets every trial train.
         reduction_factor: One in so many trials goes on at each rung.
@@ -135,6 +145,8 @@ class Plan:
     address: str | None = None
     cpus_per_trial: float = 1
     other_resources: dict[str, float] = field(default_factory=dict)
+    device_rule: str | None = None
+    gpus: float | None = None
     scheduler: Scheduler = Scheduler.ASHA
     grace_period: int
     reduction_factor: float
@@ -154,6 +166,25 @@ class Plan:
     def resources(self) -> dict[str, float]:
         """What a trial takes of Ray's resources."""
         return {"cpu": self.cpus_per_trial, **self.other_resources}
+
+    @property
+    def cpu_resources(self) -> dict[str, float]:
+        """What a trial takes that is trained on CPUs alone."""
+        return {name: n for name, n in self.resources.items() if name != GPU}
+
+    @property
+    def device(self) -> Device:
+        """Where trials are trained, where nothing decides it for each."""
+        return Device.GPU if self.gpu_share else Device.CPU
+
+    @property
+    def gpu_share(self) -> float | None:
+        """What a trial takes of GPUs; None: none."""
+        return self.other_resources.get(GPU) or None
+
+    def resources_on(self, device: Device) -> dict[str, float]:
+        """Return what a trial takes on a device."""
+        return self.resources if device is Device.GPU else self.cpu_resources
 
     @property
     def algorithm_name(self) -> str:
@@ -197,6 +228,7 @@ class Plan:
             yield f"--time-budget {self.time_budget_seconds}: expected more than 0 seconds."
         if not 0 <= self.checkpoint_seconds < math.inf:
             yield f"--checkpoint-seconds {self.checkpoint_seconds}: expected a number from 0 on."
+        yield from self._resource_problems()
         if any(epochs < 1 for epochs in self.retrain_epochs):
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
         if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():
@@ -206,12 +238,43 @@ class Plan:
         if is_new and self.out.exists() and not is_blank(self.out):
             yield taken(self.out)
 
+    def _resource_problems(self) -> Iterator[str]:
+        if not 0 < self.cpus_per_trial < math.inf:
+            yield f"--cpus-per-trial {self.cpus_per_trial:g}: expected more than 0, such as 1."
+        share = self.other_resources.get(GPU)
+        if share is not None and not (0 < share <= 1 or (share > 1 and share == int(share))):
+            yield (
+                f"--gpus-per-trial {share:g}: expected a share of one, such as 0.25, or a whole "
+                "number."
+            )
+        if self.gpus is not None and not 0 < self.gpus < math.inf:
+            yield f"--gpus {self.gpus:g}: expected more than 0."
+        if self.gpus is not None and not share:
+            yield f"--gpus {self.gpus:g} is for --gpus-per-trial or --resources: add one of them."
+        if self.device_rule is not None and not share:
+            yield f"--resources {self.device_rule!r}: expected --gpus-per-trial above 0 with it."
+        if self.device_rule not in (None, AUTO) and ":" not in str(self.device_rule):
+            yield (
+                f"--resources {self.device_rule!r}: expected {AUTO}, or module:function of a rule "
+                "of your own."
+            )
+
 
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def gpu_resources(share: float) -> dict[str, float]:
+    """Return what a trial takes of GPUs, as Ray's resources; 0: nothing."""
+    return {GPU: share} if share else {}
+
+
+def local_workers(cpus_per_trial: float) -> int:
+    """Return for how many trials at once this machine has CPUs; 1 at least."""
+    return max(1, int(available_cores() / cpus_per_trial))
 
 
 def infer_objective(name: str, direction: str | None) -> Objective:

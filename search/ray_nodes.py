@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 END_SECONDS = 30.0
 NODE_SECONDS = 300.0
 VMSTAT = Path("/proc/vmstat")
+# What Ray calls them in a node.
+_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,29 @@ def slots(resources: Mapping[str, float]) -> int:
     Args:
         resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
     """
-    names = {"cpu": "CPU", "gpu": "GPU"}
-    asked = {names.get(name, name): amount for name, amount in resources.items() if amount}
+    asked = {_NAMES.get(name, name): amount for name, amount in resources.items() if amount}
     return sum(
         min(int(node["Resources"].get(name, 0) / amount) for name, amount in asked.items())
         for node in nodes_up()
     )
+
+
+def has_gpus_here() -> bool:
+    """Tell whether Ray has GPUs on the node of this process."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return any(n["Resources"].get("GPU", 0) > 0 for n in nodes_up() if n["NodeID"] == own)
+
+
+def shortage(resources: Mapping[str, float]) -> str:
+    """Say what of a trial's resources the node with the most CPUs and GPUs has too little of."""
+    short = []
+    for name, amount in resources.items():
+        there = [node["Resources"].get(_NAMES.get(name, name), 0.0) for node in nodes_up()]
+        if amount > max(there, default=0.0):
+            short.append(f"{name} {amount:g}, where Ray has {max(there, default=0.0):g}")
+    return "; ".join(short) or "no node has all of it together"
 
 
 def oom_kills() -> int:

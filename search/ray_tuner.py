@@ -20,6 +20,7 @@ from rich.console import Console
 from search import mirror, worker
 from search.arguments import described, packed
 from search.describe import described_problem, read_asked
+from search.devices import own_rule
 from search.doctor import check, check_nodes
 from search.earlier import KERAS_TUNER_FILE, Earlier
 from search.errors import (
@@ -37,15 +38,15 @@ from search.history import DEFAULT_OBJECTIVE, History
 from search.importer import sources
 from search.journal import Event, read
 from search.oracles import Book, OracleSearcher
-from search.plan import ASHA, Engine, Plan, Problem, Scheduler, available_cores
+from search.plan import ASHA, AUTO, Engine, Plan, Problem, Scheduler, available_cores
 from search.ray_cluster import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
-from search.ray_nodes import nodes_up, slots
+from search.ray_nodes import nodes_up, shortage, slots
 from search.recorder import Clock, later, since_now
 from search.resume import Former, read_former
 from search.run import earlier_of, ray_engine, recorded
 from search.searchers import Searcher
 from search.session import Beginning, Session, make_searcher
-from search.settings import AUTO, Settings, checked, plain_objective
+from search.settings import Settings, checked, plain_objective
 from search.space import Space
 from search.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.task import Carried, FitArguments, Task
@@ -79,6 +80,8 @@ class RayTuner(MendedTuner):
             except with Hyperband's oracle.
         max_epochs: Most epochs of a trial: takes the place of ``epochs`` in ``search``.
         resources_per_trial: What a trial takes of Ray's resources. Default: ``{"cpu": 1}``.
+            ``"auto"``: small models take a CPU, large ones a quarter of a GPU too, or as a
+            ``"module:function"`` of your own decides.
         address: The Ray cluster to run on. Default: one of this machine, for this search alone.
         warm_start: An earlier search whose finished trials the algorithm learns from: a
             keras-tuner project folder, an Optuna study or a run folder.
@@ -118,7 +121,7 @@ class RayTuner(MendedTuner):
         algorithm: Any = "tpe",
         scheduler: Any = AUTO,
         max_epochs: int | None = None,
-        resources_per_trial: dict[str, float] | None = None,
+        resources_per_trial: dict[str, float] | str | None = None,
         address: str | None = None,
         warm_start: Any = None,
         fast_epoch: bool = True,
@@ -226,7 +229,10 @@ class RayTuner(MendedTuner):
                     cluster,
                     self._address,
                     available_cores(),
-                    sources(getattr(self.hypermodel.build, "__module__", None)),
+                    sources(
+                        getattr(self.hypermodel.build, "__module__", None),
+                        own_rule(self._settings.device_rule),
+                    ),
                     forks="gpu" not in self._settings.resources,
                 ),
                 partial(_stored, carried),
@@ -500,11 +506,12 @@ class RayTuner(MendedTuner):
             engine=Engine.RAY,
             algorithm=settings.algorithm_name,
             trials=self.oracle.max_trials,
-            workers=_slots(settings.resources),
+            workers=_slots({"cpu": cpus} if settings.device_rule else settings.resources),
             elastic=has_other_nodes(),
             address=self._address,
             cpus_per_trial=cpus,
             other_resources=resources,
+            device_rule=settings.device_rule,
             scheduler=Scheduler.ASHA if asha else Scheduler.NONE,
             grace_period=min(rungs.grace_period, epochs),
             reduction_factor=rungs.reduction_factor,
@@ -675,15 +682,8 @@ def _slots(resources: Mapping[str, float]) -> int:
     """
     room = slots(resources)
     if room < 1:
-        has = max((node["Resources"] for node in nodes_up()), key=lambda one: one.get("CPU", 0))
-        there = {"cpu": has.get("CPU", 0.0), "gpu": has.get("GPU", 0.0)}
-        short = [
-            f"{name} {amount:g}, where Ray has {there.get(name, has.get(name, 0.0)):g}"
-            for name, amount in resources.items()
-            if amount > there.get(name, has.get(name, 0.0))
-        ]
         raise ProblemError(
-            f"resources_per_trial asks for {'; '.join(short)}: expected no more than that on a "
+            f"resources_per_trial asks for {shortage(resources)}: expected no more than that on a "
             "node. Ask for less, or name a larger cluster as address."
         )
     return room

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from results.columns import Decision, State
+from results.columns import Decision, Device, State
 from search.history import History
 from search.journal import Event, Journal
 from search.laps import process_start
@@ -71,6 +71,10 @@ class Recorder:
     def trial_started(self, trial: int, values: Values, *, epochs: int | None = None) -> None:
         """Record a trial's configuration and the most epochs that it may train."""
         self._record("trial_started", trial=trial, values=values, epochs=epochs)
+
+    def trial_placed(self, trial: int, device: Device, multiply_adds: int | None) -> None:
+        """Record where a trial is to be trained, and the size of its model."""
+        self._record("trial_placed", trial=trial, device=device, multiply_adds=multiply_adds)
 
     def worker_lost(self, trial: int, error: str, *, by_trial: bool) -> None:
         """Record that a trial's process is gone, by its own doing or with its node."""

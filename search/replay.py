@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from results.columns import Device
 from search.data import load_data
 from search.describe import RECORDED_VERSIONS
 from search.errors import UsageError
@@ -72,7 +73,8 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     from search import worker
 
     threads = max(1, int(former.plan.cpus_per_trial))
-    worker.set_up(threads=threads, sees_gpus="gpu" in former.plan.other_resources)
+    device = trial.device or former.plan.device
+    worker.set_up(threads=threads, sees_gpus=device is Device.GPU)
     from search.trial import run_trial
 
     problem = former.plan.problem

@@ -12,7 +12,7 @@ from search.errors import UsageError
 from search.folder import RunFolder
 from search.history import History, TrialRecord
 from search.journal import Event, read
-from search.plan import Engine, Log, Plan, available_cores
+from search.plan import GPU, Engine, Log, Plan, gpu_resources, local_workers
 from search.searchers import Searcher
 from search.space import ORACLE_VALUES, Space, Values
 
@@ -29,6 +29,7 @@ class Changes:
         target: The search ends when the objective has reached this.
         retrain_epochs: Numbers of epochs at which the best is retrained.
         log: What else is written of the search.
+        gpus_per_trial: GPU of a trial; 0: none.
         address: The Ray cluster that is joined now, whatever it was before; None: none is.
     """
 
@@ -39,6 +40,7 @@ class Changes:
     target: float | None = None
     retrain_epochs: tuple[int, ...] | None = None
     log: Log | None = None
+    gpus_per_trial: float | None = None
     address: str | None = None
 
     def applied(self, plan: Plan) -> Plan:
@@ -48,12 +50,57 @@ class Changes:
         epochs = given.pop("epochs", None)
         if epochs is not None:
             given["problem"] = replace(plan.problem, epochs=epochs)
+        share = given.pop("gpus_per_trial", None)
+        if share is not None:
+            others = {name: n for name, n in plan.other_resources.items() if name != GPU}
+            given["other_resources"] = others | gpu_resources(share)
+            given["device_rule"] = plan.device_rule if share else None
         if self.workers is None and self.address is None and plan.address is not None:
-            given["workers"] = available_cores()  # not so many as that cluster had
+            # Not so many as that cluster had.
+            given["workers"] = local_workers(plan.cpus_per_trial)
         # A number that was asked for on a cluster stands on another.
         elastic = self.address is not None and (plan.elastic or plan.address is None)
         elastic &= self.workers is None
         return replace(plan, **given | {"address": self.address, "elastic": elastic})
+
+
+def asked_again(former: Plan, plan: Plan) -> Changes:
+    """Return what a plan asks otherwise than that of the run which stands in its folder.
+
+    Raises:
+        UsageError: It asks for another search; names everything that differs.
+    """
+    changes = Changes(
+        trials=plan.trials,
+        epochs=plan.problem.epochs,
+        workers=None if plan.elastic else plan.workers,
+        time_budget_seconds=plan.time_budget_seconds,
+        target=plan.target,
+        retrain_epochs=plan.retrain_epochs,
+        log=plan.log,
+        address=plan.address,
+    )
+    before, now = _search(changes.applied(former)), _search(plan)
+    differing = [
+        f"{name.replace('_', ' ')} {before[name]!r}, now {now[name]!r}"
+        for name in now
+        if before[name] != now[name]
+    ]
+    if differing:
+        raise UsageError(
+            f"--out {str(plan.out)!r} holds a run that was asked otherwise "
+            f"({'; '.join(differing)}): nothing is begun. Name another folder, or go on with that "
+            f"one by `fmnist-search resume {plan.out}`."
+        )
+    return changes
+
+
+def _search(plan: Plan) -> dict[str, Any]:
+    """Return what makes a plan's search the one that it is, wherever it runs."""
+    problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
+    whole = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
+    elsewhere = ("problem", "out", "workers", "elastic", "address")
+    return {name: value for name, value in whole.items() if name not in elsewhere}
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def retrain(
     folder: RunFolder,
     retrain_epochs: Sequence[int],
     cores: int,
+    gpu_share: float | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Retrain, choose, evaluate and write ``final/``. Ray is running already.
@@ -86,6 +87,7 @@ def retrain(
         folder: Run whose ``final/`` is written; one that stands there is kept beside it.
         retrain_epochs: The numbers of epochs to try, trained side by side.
         cores: CPU cores of this machine that the trainings share.
+        gpu_share: What each training takes of a GPU of this machine; None: none.
         progress: Told of each epoch.
 
     Returns:
@@ -103,8 +105,10 @@ def retrain(
         cpus = min(cores, 1)  # a head of a cluster may offer none
         states = {epochs: folder.retraining_state_file(trial, epochs) for epochs in plans}
         on_this_node = {"scheduling_strategy": here()}  # where the run folder is
-        train = ray.remote(num_cpus=threads if cpus else 0, **on_this_node)(_train_reporting)
-        trained = _train_all(train, problem, stored, values, states, threads, progress)
+        train = ray.remote(
+            num_cpus=threads if cpus else 0, num_gpus=gpu_share or 0, **on_this_node
+        )(_train_reporting)
+        trained = _train_all(train, problem, stored, values, states, threads, gpu_share, progress)
         chosen = choose(trained, problem.objective)
         fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -162,13 +166,14 @@ def _train_all(
     values: Values,
     states: Mapping[int, Path],
     threads: int,
+    gpu_share: float | None,
     progress: Progress,
 ) -> list[Retrained]:
     import ray
 
     waiting = {
         train.options(num_returns="streaming").remote(
-            problem, stored, values, epochs, state, threads
+            problem, stored, values, epochs, state, threads, gpu_share
         ): epochs
         for epochs, state in states.items()
     }
@@ -194,14 +199,20 @@ def _train_all(
 
 
 def _train_reporting(
-    problem: Problem, data: Data, values: Values, epochs: int, state: Path, threads: int
+    problem: Problem,
+    data: Data,
+    values: Values,
+    epochs: int,
+    state: Path,
+    threads: int,
+    gpu_share: float | None,
 ) -> Iterator[int | Retrained | Failure]:
     """Yield the number of each finished epoch, then the result or why there is none."""
     items: queue.Queue[int | Retrained | Failure] = queue.Queue()
 
     def work() -> None:
         try:
-            worker.set_up(threads=threads)
+            worker.set_up(threads=threads, sees_gpus=gpu_share is not None, gpu_share=gpu_share)
             items.put(_train(problem, data, values, epochs, state, items.put))
         except Exception as error:
             items.put(Failure(one_line(error), traceback.format_exc()))
@@ -250,7 +261,7 @@ def _train(
 
 def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":
     """Evaluate the chosen model's file on the test split: the only place that reads it."""
-    worker.set_up(threads=1)
+    worker.set_up(threads=1, sees_gpus=False)
     from search import mirror
     from search.scores import evaluate
 

@@ -1,5 +1,6 @@
 """A whole run: check, search, retrain, evaluate."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -8,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from results import columns
+from results.columns import Device
 from search.describe import described_problem, is_whole, read_asked
+from search.devices import own_rule
 from search.doctor import Finding, check, check_nodes
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import Held, RunFolder, held, new_run, read_json, write_json
+from search.folder import Held, RunFolder, held, is_blank, new_run, read_json, write_json
 from search.history import History, Objective
 from search.importer import sources
 from search.journal import Journal, read
 from search.plan import Engine, Plan, Problem, available_cores
 from search.ray_cluster import RenewableRay, Stored, cluster, fetch, local_cluster, stored_data
-from search.ray_nodes import cores_here, nodes_up, slots
+from search.ray_nodes import cores_here, has_gpus_here, nodes_up, shortage, slots
 from search.recorder import Clock, Recorder, later, seconds_since_process_start
-from search.resume import Changes, Former, read_former
+from search.resume import Changes, Former, asked_again, read_former
 from search.retrain import retrain
 from search.session import Beginning, Session, check_data, make_log, write_outcome
 from search.space import Space
@@ -89,6 +92,17 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
             return _without_search(plan, former, view, over)
         _say_starting(plan, warnings, view)
         return _run(plan, view, run, former.history, clock, former=former)
+
+
+def run_or_resume(plan: Plan, view: View) -> Outcome:
+    """Go on with the run that stands in a plan's folder; begin it where none does.
+
+    Raises:
+        SearchError: What stands there was asked otherwise, or what the two raise.
+    """
+    if not plan.out.exists() or is_blank(plan.out):
+        return run(plan, view)
+    return resume_run(plan.out, asked_again(read_former(plan.out).plan, plan), view)
 
 
 def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
@@ -251,33 +265,60 @@ def _run(
         finished = _finished(found, plan, view) if former else None
         if finished is not None:
             return finished
-        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, view)
+        share = plan.gpu_share
+        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, view, share)
 
 
 def _ray(plan: Plan, view: View, *, needs_test: bool) -> RenewableRay:
-    code = sources(plan.problem.hypermodel, plan.problem.data)
+    code = sources(plan.problem.hypermodel, plan.problem.data, own_rule(plan.device_rule))
+    cpus = math.ceil(plan.workers * plan.cpus_per_trial)
     return RenewableRay(
-        partial(cluster, plan.address, plan.workers, code, forks="gpu" not in plan.resources),
+        partial(cluster, plan.address, cpus, code, forks=plan.gpu_share is None),
         partial(stored_data, plan.problem, needs_test=needs_test),
         say=view.note,
     )
 
 
 def _joined(plan: Plan, view: View) -> Plan:
-    """Look at the nodes of a cluster that was joined; return the plan for as many as there are.
+    """Look at the nodes of the Ray that was joined; return the plan for as many as there are.
 
     Raises:
         UsageError: They cannot run the search; names each and why.
     """
-    if plan.address is None:
-        return plan
-    for warning in check_nodes():
-        view.note(str(warning))
-    if not plan.elastic:
-        return plan
-    workers = slots(plan.resources)
-    view.note(f"cluster: {len(nodes_up())} nodes; trials at once: {workers}, more as nodes join")
-    return replace(plan, workers=max(1, workers))
+    if plan.address is not None:
+        for warning in check_nodes():
+            view.note(str(warning))
+    gpus = _gpus(plan, view)
+    workers = slots(plan.cpu_resources if plan.device_rule else plan.resources)
+    if plan.elastic:
+        view.note(
+            f"cluster: {len(nodes_up())} nodes; trials at once: {workers}{gpus}, more as nodes join"
+        )
+        return replace(plan, workers=max(1, workers))
+    if plan.address is None and workers < plan.workers:
+        view.note(f"trials at once: {workers}{gpus}, as many as there is room for")
+        return replace(plan, workers=workers)
+    return plan
+
+
+def _gpus(plan: Plan, view: View) -> str:
+    """Say how many trials may be on GPUs at once.
+
+    Raises:
+        UsageError: Every trial asks for a GPU, and none is there or still to come.
+    """
+    if plan.gpu_share is None:
+        return ""
+    there = slots(plan.resources)
+    if there == 0 and plan.gpus is None:
+        if plan.device_rule is None:
+            raise UsageError(
+                f"--gpus-per-trial {plan.gpu_share:g} asks for {shortage(plan.resources)}. Leave "
+                "it out to train on CPUs; name a cluster that has more by --address; where its "
+                "autoscaler has still to bring GPUs, say how many by --gpus."
+            )
+        view.note("no GPU is here: every trial is trained on CPUs, until one joins")
+    return f", {there} of them on GPUs" if plan.device_rule else ""
 
 
 def ray_engine(
@@ -414,6 +455,7 @@ def _retrained(
     found: Outcome,
     retrain_epochs: tuple[int, ...],
     view: View,
+    gpu_share: float | None = None,
 ) -> Outcome:
     assert found.history.best is not None
     best = found.history.trials[found.history.best.trial]
@@ -428,6 +470,7 @@ def _retrained(
             folder=found.folder,
             retrain_epochs=retrain_epochs,
             cores=cores_here(),
+            gpu_share=gpu_share if has_gpus_here() and best.device is not Device.CPU else None,
             progress=view.progress,
         )
     except KeyboardInterrupt:

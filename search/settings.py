@@ -9,9 +9,8 @@ import keras_tuner as kt
 
 from search.errors import UsageError, nearest
 from search.history import Objective
-from search.plan import ASHA, Algorithm, Scheduler
+from search.plan import ASHA, AUTO, GPU, GPU_SHARE, Algorithm, Scheduler
 
-AUTO = "auto"
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
 # Hooks that keras-tuner calls in the process that trains; ours train elsewhere.
@@ -68,10 +67,15 @@ class Settings:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What a trial takes of Ray's resources, ``cpu`` among them."""
-        given = self.resources_per_trial or {}
+        """What a trial takes of Ray's resources, ``cpu`` among them; with a rule, on a GPU."""
+        given = {GPU: GPU_SHARE} if self.device_rule else self.resources_per_trial or {}
         known = {name.lower() if name in ("CPU", "GPU") else name: n for name, n in given.items()}
         return {"cpu": 1.0} | known
+
+    @property
+    def device_rule(self) -> str | None:
+        """What decides for each trial whether it gets a GPU; None: all take the same."""
+        return self.resources_per_trial if isinstance(self.resources_per_trial, str) else None
 
     def book_arguments(self) -> dict[str, Any]:
         """Return the arguments of the oracle that keeps the books."""
@@ -200,10 +204,12 @@ class Settings:
             )
 
     def _of_the_resources(self) -> Iterator[str]:
-        if not isinstance(self.resources_per_trial, (dict, type(None))):
+        rule = self.device_rule
+        is_rule = rule is not None and (rule == AUTO or ":" in rule)
+        if not is_rule and not isinstance(self.resources_per_trial, (dict, type(None))):
             yield (
                 f"resources_per_trial={self.resources_per_trial!r}: expected a dict such as "
-                "{'cpu': 1, 'gpu': 0.5}."
+                "{'cpu': 1, 'gpu': 0.5}, 'auto', or 'module:function' of a rule of your own."
             )
             return
         for name, amount in self.resources.items():

@@ -83,6 +83,8 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         columns.PATH_REASON: trial.path_reason,
         columns.CONTINUED_FROM: trial.continued_from or None,
     }
+    if trial.device is not None:
+        row |= {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
     return row | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
 
 

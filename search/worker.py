@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from search import importer
 from search.errors import ProblemError, one_line
 from search.forks.server import FORKED, QUIET_TENSORFLOW
+from search.gpus import GPU_ENVIRONMENT, memory_limit_mib, visible_memory_mib
 from search.laps import Laps
 from search.quiet import silent_errors
 from search.space import Space
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 LAPS = Laps.since_process_start()
 
 
-def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
+def set_up(
+    threads: int | None = None, *, sees_gpus: bool = True, gpu_share: float | None = None
+) -> None:
     """Import TensorFlow quietly, for a process that shares its machine with others.
 
     In a warm process this costs nothing: it was done by the trial before.
@@ -33,6 +36,7 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
     Args:
         threads: So many may work on an operation; None: as TensorFlow decides.
         sees_gpus: Whether it may use a GPU, of which it then takes no more than it needs.
+        gpu_share: At most this part of the GPU's memory, where it shares one; None: all.
     """
     first_time = not is_set_up()
     os.environ.pop(FORKED, None)
@@ -41,6 +45,7 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         # Before the import, which in a fork was done without a GPU: Keras would else choose to
         # compile for one that it may not use.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ |= GPU_ENVIRONMENT
     # TensorFlow 2.21 writes about GPUs whatever its log level.
     with silent_errors() if first_time else contextlib.nullcontext():
         import tensorflow as tf
@@ -49,8 +54,7 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        _limit_gpu_memory(gpu_share)
     if first_time:
         import keras  # noqa: F401
         import keras_tuner  # noqa: F401
@@ -58,6 +62,26 @@ def set_up(threads: int | None = None, *, sees_gpus: bool = True) -> None:
         # What these made lives as long as the process: the collection before a trial leaves it out.
         gc.collect()
         gc.freeze()
+
+
+def _limit_gpu_memory(share: float | None) -> None:
+    import tensorflow as tf
+
+    total_mib = visible_memory_mib() if share is not None and share < 1 else None
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if share is None or total_mib is None:
+            tf.config.experimental.set_memory_growth(gpu, True)
+            continue
+        limit = memory_limit_mib(share, total_mib)
+        part = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
+        tf.config.set_logical_device_configuration(gpu, [part])
+
+
+def lacks_gpu() -> bool:
+    """Tell whether TensorFlow, set up in this process, sees no GPU."""
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
 
 
 def is_set_up() -> bool:

@@ -32,6 +32,8 @@ from search.task import Task
 STARTED = "started"
 # Field of the report with which it says that it begins to train.
 READY = "ready"
+# Beside it: the host, where Ray has given a GPU that TensorFlow does not see.
+LACKS_GPU = "lacks_gpu"
 # Field of the report with which a failed trial begins again: the error.
 RETRY = "retry"
 REPORT = "report"
@@ -94,6 +96,7 @@ class Events(NotPickled, tune.Callback):
         self._wants_discovery = True
         self._looked_at = 0.0
         self._out_of_memory = ray_nodes.OutOfMemory()
+        self._without_gpu: set[str] = set()
         self.session: Session | None = None
         self.error: SearchError | None = None
         self.ray_lost: str | None = None
@@ -190,6 +193,7 @@ class Events(NotPickled, tune.Callback):
                 self._out_of_memory.know(sign.where)
             elif READY in result:
                 sign.is_ready = True
+                self._note_lack(result.get(LACKS_GPU))
             elif RETRY in result:
                 self._scheduler.begin_again(number)
                 if self._verdicts is not None:
@@ -199,6 +203,15 @@ class Events(NotPickled, tune.Callback):
                 self._end(number, json.loads(result[END]))
             else:
                 self._epoch(number, result)
+
+    def _note_lack(self, host: str | None) -> None:
+        if host and host not in self._without_gpu:
+            assert self.session is not None
+            self._without_gpu.add(host)
+            self.session.view.note(
+                f"warning: {host} has a GPU by Ray's count that TensorFlow does not see: trials "
+                "there train on the CPU. `make setup GPU=1` installs CUDA."
+            )
 
     def _end_discovery(self, result: dict[str, Any]) -> None:
         if END in result:

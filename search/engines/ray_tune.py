@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -12,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ray
 from ray import tune
 from ray.exceptions import OutOfMemoryError
 from ray.tune import TuneError
@@ -22,8 +24,8 @@ from results.columns import State
 from search import worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, WARM, Asha, NoStopping
-from search.engines.events import READY, REPORT, RETRY, STARTED, Events
-from search.engines.suggestions import AGAIN, RETRIES, SPACE, Stop, Suggestions
+from search.engines.events import LACKS_GPU, READY, REPORT, RETRY, STARTED, Events
+from search.engines.suggestions import AGAIN, DEVICE, RETRIES, SPACE, Stop, Suggestions
 from search.engines.verdicts import Verdicts
 from search.errors import ProblemError, RayLostError
 from search.folder import RunFolder
@@ -37,12 +39,11 @@ from search.space import FORMER_TRIAL, Space
 from search.stopping import INTERRUPTED, Stopping
 from search.task import FitArguments, Named, Task
 
-if TYPE_CHECKING:
-    import ray
-
 WARM_REPORT_SECONDS = 0.2
 # Of an elastic search: the suggestions count the room that there is.
 MOST_TRIALS = 10_000
+# Ray's names in a bundle.
+_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 Stored = Data | FitArguments
 
@@ -86,7 +87,7 @@ def search(
         stored=[stored],
         place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
         threads=max(1, int(plan.cpus_per_trial)),
-        sees_gpus="gpu" in plan.other_resources,
+        gpu_share=plan.gpu_share,
         verdicts=verdicts,
         home=os.getcwd(),
     )
@@ -99,11 +100,11 @@ def search(
     # Ray's own state is scratch: the journal is the record.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, plan.resources),
+            tune.with_resources(trainable, _resources(plan)),
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
-                search_alg=Suggestions(events, plan, epochs=task.epochs),
+                search_alg=Suggestions(events, plan, task),
                 scheduler=scheduler,
                 num_samples=-1,  # the suggestions end by themselves
                 max_concurrent_trials=MOST_TRIALS,  # the suggestions limit themselves
@@ -139,6 +140,15 @@ def _fit(tuner: tune.Tuner, events: Events, stopping: Stopping) -> None:
         raise RayLostError(events.ray_lost)
 
 
+def _resources(plan: Plan) -> "dict[str, float] | Callable[[dict[str, Any]], Any]":
+    """Return what Ray is to give to a trial: the same to all, or by the device of each."""
+    if plan.device_rule is None:
+        return plan.resources
+    return lambda config: tune.PlacementGroupFactory(
+        [{_NAMES.get(name, name): n for name, n in plan.resources_on(config[DEVICE]).items()}]
+    )
+
+
 def _scheduler(plan: Plan, *, only_decides: bool) -> NoStopping:
     if plan.scheduler is Scheduler.NONE:
         return NoStopping()
@@ -158,7 +168,7 @@ def _train(
     stored: "list[ray.ObjectRef[Stored]]",
     place: Place,
     threads: int,
-    sees_gpus: bool,
+    gpu_share: float | None,
     verdicts: Verdicts | None,
     home: str,
 ) -> None:
@@ -170,7 +180,8 @@ def _train(
         tune.report({STARTED: json.dumps(asdict(Whereabouts.of_this_process()))})
     with contextlib.suppress(OSError):
         os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
-    worker.set_up(threads=threads, sees_gpus=sees_gpus)
+    has_gpu = bool(ray.get_gpu_ids())
+    worker.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
     worker.LAPS.lap(IMPORT)
     from search.trial import TrialEnd
 
@@ -181,7 +192,8 @@ def _train(
             while True:  # until the scheduler stops it, by SystemExit
                 tune.report({WARM: True})
                 time.sleep(WARM_REPORT_SECONDS)
-        end = _run(config, task, stored[0], place, verdicts)
+        lacks_gpu = has_gpu and worker.lacks_gpu()
+        end = _run(config, task, stored[0], place, verdicts, lacks_gpu=lacks_gpu)
     except ProblemError as error:
         end = TrialEnd.of_a_problem(on_this_node(error))
     if end.state is not State.STOPPED or verdicts is not None:
@@ -204,12 +216,14 @@ def _run(
     stored: "ray.ObjectRef[Stored]",
     place: Place,
     verdicts: Verdicts | None,
+    *,
+    lacks_gpu: bool,
 ) -> Any:
     from search.trial import run_trial
 
     data = fetch(stored)
     worker.LAPS.lap(DATA)
-    tune.report({READY: True})
+    tune.report({READY: True, LACKS_GPU: socket.gethostname() if lacks_gpu else ""})
     trial, values = config["trial"], config["values"]
     # Hyperband trains on from another's weights.
     reads = [trial] if config[AGAIN] else []

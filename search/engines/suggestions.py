@@ -1,17 +1,22 @@
 """Hands Ray Tune what is to be trained next: first what was left unfinished, then what is new."""
 
 import json
-import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.search import Searcher as RaySearcher
 
+from results.columns import Device
 from search.engines.asha import METRIC, WARM
+from search.engines.judge import make_judge
+from search.engines.line import Line, Waiting
+from search.engines.room import Room
+from search.errors import SearchError
 from search.plan import Plan
-from search.ray_nodes import slots
 from search.searchers import Pause
 from search.stopping import Stopping
+from search.task import Task
 
 if TYPE_CHECKING:
     from search.engines.events import Events
@@ -21,7 +26,8 @@ SPACE = "space"
 # Of a trial that another process, or another driver, began.
 AGAIN = "again"
 RETRIES = "retries"
-COUNT_SECONDS = 2.0
+# Where the trial is trained.
+DEVICE = "device"
 
 
 class NotPickled:
@@ -36,19 +42,22 @@ class Suggestions(NotPickled, RaySearcher):
 
     Args:
         events: Knows the session and what is left unfinished.
-        plan: Says how many trials there may be, and how many at once.
-        epochs: Most epochs of a new trial; None: its fit decides.
+        plan: Says how many trials there may be, how many at once, and what each takes.
+        task: What all trials share.
     """
 
-    def __init__(self, events: "Events", plan: Plan, *, epochs: int | None) -> None:
+    def __init__(self, events: "Events", plan: Plan, task: Task) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._events = events
         self._plan = plan
-        self._epochs = epochs
-        self._running: set[str] = set()
+        self._epochs = task.epochs
+        # Of Ray's trials, those that have begun and not ended.
+        self._running: dict[str, Device] = {}
+        self._room = Room(plan)
+        self._judge = make_judge(plan, task)
+        self._line = Line(self._drawn, has_gpus=lambda: self._room.has_gpus)
+        self._is_exhausted = False
         # One process finds the space; the others import TensorFlow meanwhile, and wait.
-        self._slots = plan.workers
-        self._counted_at = time.monotonic()
         most = min(plan.workers, plan.trials or plan.workers)
         self._to_warm = most if plan.reuse_workers else 1
 
@@ -59,44 +68,50 @@ class Suggestions(NotPickled, RaySearcher):
         """Return the config of a Ray trial, None to be asked again, or that there is no more."""
         if self._events.session is None:
             return self._warm_worker(trial_id)
-        if len(self._running) >= self._room():
-            return None
-        config = self._unfinished() or self._new()
-        if isinstance(config, dict):
-            self._running.add(trial_id)
+        free = self._room.free(Counter(self._running.values()))
+        try:
+            taken = self._line.take(free)
+        except SearchError as error:
+            self._events.error = error  # Tune turns it into the text of an error of its own
+            raise
+        if taken is not None:
+            self._running[trial_id] = taken[1]
+            return self._begun(*taken)
         # One that runs may lose its process, and be begun again.
-        return None if config is RaySearcher.FINISHED and self._running else config
-
-    def _room(self) -> int:
-        """Return how many trials there is room for: nodes may join, or be lost."""
-        now = time.monotonic()
-        if self._plan.elastic and now - self._counted_at > COUNT_SECONDS:
-            self._counted_at = now
-            self._slots = slots(self._plan.resources)
-        return self._slots
+        is_over = self._is_exhausted and not self._line and not self._running
+        return RaySearcher.FINISHED if is_over else None
 
     def _warm_worker(self, trial_id: str) -> dict[str, Any] | None:
         discovers = self._events.take_discovery()
         if self._to_warm == 0 and not discovers:
             return None
         self._to_warm = max(0, self._to_warm - 1)
-        self._running.add(trial_id)  # what is new waits for its process
-        return {WARM: True, SPACE: discovers}
+        device = Device.CPU if self._plan.device_rule else self._plan.device
+        self._running[trial_id] = device  # what is new waits for its process
+        return {WARM: True, SPACE: discovers, DEVICE: device}
 
-    def _unfinished(self) -> dict[str, Any] | None:
+    def _drawn(self) -> Waiting | None:
+        drawn = self._unfinished() or self._new()
+        self._is_exhausted = drawn is RaySearcher.FINISHED
+        return drawn if isinstance(drawn, Waiting) else None
+
+    def _unfinished(self) -> Waiting | None:
         number = self._events.take_unfinished()
         if number is None:
             return None
         assert self._events.session is not None
         trial = self._events.session.recorder.history.trials[number]
         epochs = trial.planned_epochs or self._epochs
-        values, retries = dict(trial.values), trial.retries
-        return self._config(number, values, epochs, again=True, retries=retries)
+        values = dict(trial.values)
+        judgement = self._judge(values)
+        return Waiting(number, values, epochs, judgement, again=True, retries=trial.retries)
 
     def _new(self) -> Any:
         session = self._events.session
         assert session is not None
         number = session.recorder.history.next_trial
+        while number in self._line:
+            number += 1
         if self._plan.trials is not None and number >= self._plan.trials:
             return RaySearcher.FINISHED
         values = session.searcher.propose(number)
@@ -104,31 +119,29 @@ class Suggestions(NotPickled, RaySearcher):
             return RaySearcher.FINISHED
         if values is Pause.WAIT:
             return None
-        session.recorder.trial_started(number, dict(values), epochs=self._epochs)
-        return self._config(number, dict(values), self._epochs, again=False, retries=0)
+        return Waiting(number, dict(values), self._epochs, self._judge(dict(values)))
 
-    def _config(
-        self,
-        number: int,
-        values: dict[str, Any],
-        epochs: int | None,
-        *,
-        again: bool,
-        retries: int,
-    ) -> dict[str, Any]:
+    def _begun(self, one: Waiting, device: Device) -> dict[str, Any]:
+        """Record that a trial begins, and return its config."""
         assert self._events.session is not None
+        recorder = self._events.session.recorder
+        if not one.again:
+            recorder.trial_started(one.trial, one.values, epochs=one.epochs)
+        if self._plan.device_rule is not None:
+            recorder.trial_placed(one.trial, device, one.judgement.multiply_adds)
         return {
-            "trial": number,
-            "values": values,
-            "epochs": epochs,
+            "trial": one.trial,
+            "values": one.values,
+            "epochs": one.epochs,
             SPACE: json.dumps(self._events.session.searcher.space.to_json()),
-            AGAIN: again,
-            RETRIES: retries,
+            AGAIN: one.again,
+            RETRIES: one.retries,
+            DEVICE: device,
         }
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Let another begin; the searcher reads the events, which say how a trial really ended."""
-        self._running.discard(trial_id)
+        self._running.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the journal is the record."""

@@ -26,6 +26,7 @@ DEAR_FIXTURES = (
     "misfortunes",
     "hosts",
     "chromium",
+    "cpus_and_gpus",
 )
 
 # The console commands of this environment, as a user runs them.

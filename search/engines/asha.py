@@ -5,10 +5,14 @@ Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSy
 rung at once, rather than promoting later).
 """
 
+import contextlib
+import io
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from results.columns import Decision
@@ -34,18 +38,27 @@ class NoStopping(FIFOScheduler):
 
     has_trials = False
     last_decision = Decision.CONTINUE
+    # Ids of the trials that wait for a device which is gone, and what is told of one called back.
+    in_vain: Callable[[], Collection[str]] = staticmethod(tuple)
+    called_back: Callable[[int], None] = staticmethod(lambda _number: None)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept what Tune passes on: it is what the constructor was given."""
         return True
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Leave it to Tune, which begins trials in their order.
+        """Leave it to Tune, which begins trials in their order; call back those that never could.
 
         A chosen trial whose own process is just starting would be given that of a trial that has
         ended, and its own be thrown away (Ray 2.60): where trials are shorter than the start of a
         process, few processes would ever come up.
         """
+        in_vain = self.in_vain()
+        for trial in list(tune_controller.get_live_trials()) if in_vain else ():
+            if trial.trial_id in in_vain and trial.status == Trial.PENDING:
+                with contextlib.redirect_stdout(io.StringIO()):  # Tune 2.60 prints its result
+                    tune_controller.stop_trial(trial)
+                self.called_back(trial.config["trial"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
         """Decide on an epoch, and end a trial that says that it has ended."""

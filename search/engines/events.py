@@ -92,6 +92,7 @@ class Events(NotPickled, tune.Callback):
         self._hung_after_seconds = hung_after_seconds
         self._unfinished: deque[int] = deque()
         self._signs: dict[int, Sign] = {}
+        self._begun: set[str] = set()
         self._discoveries = 0
         self._wants_discovery = True
         self._looked_at = 0.0
@@ -106,6 +107,14 @@ class Events(NotPickled, tune.Callback):
     def take_unfinished(self) -> int | None:
         """Return the number of a trial that is to be gone on with, once each."""
         return self._unfinished.popleft() if self._unfinished else None
+
+    def has_begun(self, name: str) -> bool:
+        """Tell whether one of Ray's trials has a process."""
+        return name in self._begun
+
+    def give_back(self, number: int) -> None:
+        """Take back a trial that never began, to be given out again."""
+        self._unfinished.append(number)
 
     def take_discovery(self) -> bool:
         """Tell whether the process that asks is the one to discover the space."""
@@ -139,6 +148,7 @@ class Events(NotPickled, tune.Callback):
                 self._lose_ray("Ray's own process on this machine (the raylet) has ended")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._begun.add(trial.trial_id)
         if WARM in trial.config:
             return
         number = trial.config["trial"]

@@ -94,6 +94,8 @@ def search(
     events = Events(
         task, scheduler, begin, stopping, verdicts, hung_after_seconds=plan.hung_after_seconds
     )
+    suggestions = Suggestions(events, plan, task)
+    scheduler.in_vain, scheduler.called_back = suggestions.in_vain, events.give_back
     known = begin.session.searcher.space if begin.session else space
     if known is not None:
         events.begin(known)
@@ -104,7 +106,7 @@ def search(
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode=plan.problem.objective.mode,
-                search_alg=Suggestions(events, plan, task),
+                search_alg=suggestions,
                 scheduler=scheduler,
                 num_samples=-1,  # the suggestions end by themselves
                 max_concurrent_trials=MOST_TRIALS,  # the suggestions limit themselves

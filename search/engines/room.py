@@ -8,6 +8,9 @@ from search.plan import Plan
 from search.ray_nodes import slots
 
 COUNT_SECONDS = 2.0
+# Given out on each device beyond its places: of the process of a trial that ends, Ray Tune 2.60
+# keeps what a trial that waits for the same resources can use, and ends it where none does.
+SPARE = 1
 
 
 class Room:
@@ -22,28 +25,46 @@ class Room:
         self._counted_at = time.monotonic()
         # As many as are begun while the space is still to be found.
         self._slots = plan.workers
-        self._gpu_slots, self._gpu_slots_there = self._counted_gpu_slots()
+        self._gpu_slots = self._counted_gpu_slots()
 
     @property
     def has_gpus(self) -> bool:
         """Whether trials may be given to a GPU: one is there, or asked for."""
         return self._plan.device_rule is None or self._gpu_slots > 0
 
-    def free(self, running: Mapping[Device, int]) -> list[Device]:
-        """Return where a trial may begin now; a GPU first, as fewer trials can use it.
+    def is_free(self, given: int) -> bool:
+        """Tell whether another may be given out, where all trials take the same.
 
         Args:
-            running: How many trials are on each.
+            given: How many have been, and have not ended.
         """
         self._count()
-        rest = self._slots - sum(running.values())
-        if self._plan.device_rule is None:
-            return [self._plan.device] if rest > 0 else []
-        free_gpus = self._gpu_slots - running.get(Device.GPU, 0)
-        # One that is still to come brings CPUs of its own.
-        is_to_come = self._gpu_slots > self._gpu_slots_there
-        free = [Device.GPU] if free_gpus > 0 and (rest > 0 or is_to_come) else []
-        return [*free, Device.CPU] if rest > 0 else free
+        return given < self._slots
+
+    def free(self, given: Mapping[Device, int], begun: Mapping[Device, int]) -> list[Device]:
+        """Return where a trial may be given out now, by a rule; a GPU first, as it suits fewer.
+
+        Args:
+            given: How many trials have been given out to each, and have not ended.
+            begun: How many of these have a process already.
+        """
+        self._count()
+        free = [Device.GPU] if self._is_gpu_free(given, begun) else []
+        return [*free, Device.CPU] if self._is_cpu_free(given, begun) else free
+
+    def _is_gpu_free(self, given: Mapping[Device, int], begun: Mapping[Device, int]) -> bool:
+        waiting = given.get(Device.GPU, 0) - begun.get(Device.GPU, 0)
+        return self.has_gpus and waiting < max(SPARE, self._empty_gpu_slots(begun))
+
+    def _is_cpu_free(self, given: Mapping[Device, int], begun: Mapping[Device, int]) -> bool:
+        waiting = given.get(Device.GPU, 0) - begun.get(Device.GPU, 0)
+        # Those for which a share of a GPU is free take the CPU that is free next.
+        need_a_cpu = min(waiting, self._empty_gpu_slots(begun))
+        taken = given.get(Device.CPU, 0) + begun.get(Device.GPU, 0) + need_a_cpu
+        return taken < self._slots + (0 if need_a_cpu else SPARE)
+
+    def _empty_gpu_slots(self, begun: Mapping[Device, int]) -> int:
+        return max(0, self._gpu_slots - begun.get(Device.GPU, 0))
 
     def _count(self) -> None:
         now = time.monotonic()
@@ -52,15 +73,14 @@ class Room:
         self._counted_at = now
         if self._plan.elastic:
             self._slots = self._counted_slots()
-        self._gpu_slots, self._gpu_slots_there = self._counted_gpu_slots()
+        self._gpu_slots = self._counted_gpu_slots()
 
     def _counted_slots(self) -> int:
         plan = self._plan
         return slots(plan.cpu_resources if plan.device_rule else plan.resources)
 
-    def _counted_gpu_slots(self) -> tuple[int, int]:
+    def _counted_gpu_slots(self) -> int:
         plan = self._plan
         if plan.device_rule is None or plan.gpu_share is None:
-            return 0, 0
-        there = slots(plan.resources)
-        return there if plan.gpus is None else int(plan.gpus / plan.gpu_share), there
+            return 0
+        return slots(plan.resources) if plan.gpus is None else int(plan.gpus / plan.gpu_share)

@@ -68,9 +68,8 @@ class Suggestions(NotPickled, RaySearcher):
         """Return the config of a Ray trial, None to be asked again, or that there is no more."""
         if self._events.session is None:
             return self._warm_worker(trial_id)
-        free = self._room.free(Counter(self._running.values()))
         try:
-            taken = self._line.take(free)
+            taken = self._line.take(self._free())
         except SearchError as error:
             self._events.error = error  # Tune turns it into the text of an error of its own
             raise
@@ -80,6 +79,18 @@ class Suggestions(NotPickled, RaySearcher):
         # One that runs may lose its process, and be begun again.
         is_over = self._is_exhausted and not self._line and not self._running
         return RaySearcher.FINISHED if is_over else None
+
+    def _free(self) -> list[Device]:
+        if self._plan.device_rule is None:
+            return [self._plan.device] if self._room.is_free(len(self._running)) else []
+        begun = [d for name, d in self._running.items() if self._events.has_begun(name)]
+        return self._room.free(Counter(self._running.values()), Counter(begun))
+
+    def in_vain(self) -> list[str]:
+        """Return which of Ray's trials are to be on a GPU while there is none any more."""
+        if self._room.has_gpus:
+            return []
+        return [name for name, device in self._running.items() if device is Device.GPU]
 
     def _warm_worker(self, trial_id: str) -> dict[str, Any] | None:
         discovers = self._events.take_discovery()
@@ -109,8 +120,9 @@ class Suggestions(NotPickled, RaySearcher):
     def _new(self) -> Any:
         session = self._events.session
         assert session is not None
-        number = session.recorder.history.next_trial
-        while number in self._line:
+        history = session.recorder.history
+        number = history.next_trial
+        while number in self._line or number in history.trials:
             number += 1
         if self._plan.trials is not None and number >= self._plan.trials:
             return RaySearcher.FINISHED

@@ -1,0 +1,112 @@
+"""A search whose machines come when trials wait, and go when they are idle, by Ray's own autoscaler.
+
+Only the provider is stood in for, by Ray's own for tests: a machine is a raylet more on this one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import alone
+import pytest
+
+from search.journal import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 6397
+# By this Ray 2.60 knows its head again among the machines of that provider.
+HEAD = "f" * 51 + "00000"
+SECONDS = 300
+# As in the files for Kubernetes and AWS: no trial on the head, no worker that nobody asked for.
+FILE = {
+    "cluster_name": "fake",
+    "provider": {
+        "type": "external",
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        "gcs_address": f"127.0.0.1:{PORT}",
+        "head_node_id": HEAD,
+        "launch_multiple": True,
+    },
+    "max_workers": 2,
+    "idle_timeout_minutes": 0.1,
+    "head_node_type": "ray.head.default",
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}},
+        "cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    # Of a provider of its own kind Ray fills in none of these.
+    "setup_commands": [],
+    "head_setup_commands": [],
+    "worker_setup_commands": [],
+    "head_start_ray_commands": [],
+    "worker_start_ray_commands": [],
+    "initialization_commands": [],
+    "cluster_synced_files": [],
+    "file_mounts": {},
+    "auth": {},
+}
+# Begins the head, searches, and waits until the head is alone again.
+SCRIPT = """
+import json, subprocess, sys, time
+asked = json.load(sys.stdin)
+def nodes():
+    done = subprocess.run(asked["nodes"], stdout=subprocess.PIPE, stderr=sys.stderr, check=True)
+    return [node["cpus"] for node in json.loads(done.stdout)]
+subprocess.run(asked["head"], stdout=sys.stderr, check=True)
+before = nodes()
+search = subprocess.Popen(asked["search"], stdout=sys.stderr, stderr=sys.stderr)
+most = before
+while search.poll() is None:
+    most = max(most, nodes(), key=len)
+deadline = time.monotonic() + 90
+while len(nodes()) > 1:
+    assert time.monotonic() < deadline
+    time.sleep(1)
+json.dump({"before": before, "most": most, "status": search.returncode}, sys.stdout)
+"""
+ENVIRONMENT = {
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_CLOUD_INSTANCE_ID": HEAD,
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+    "RAY_enable_autoscaler_v2": "1",
+}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(alone.why_not() is not None, reason=f"no ids of our own: {alone.why_not()}")
+def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
+    tmp_path_factory, commands
+):
+    folder = tmp_path_factory.mktemp("as")  # short: Ray's sockets lie in it
+    (folder / "file.json").write_text(json.dumps(FILE))
+    address = f"127.0.0.1:{PORT}"
+    asked = {
+        "head": [
+            str(commands / "ray"), "start", "--head", f"--port={PORT}", "--num-cpus=0",
+            "--include-dashboard=false", f"--temp-dir={folder / 'ray'}",
+            "--object-store-memory=200000000", f"--autoscaling-config={folder / 'file.json'}",
+        ],
+        "nodes": [str(commands / "fmnist-cluster"), "nodes", "--address", address, "--json"],
+        "search": [
+            str(commands / "fmnist-search"), "run", "--hypermodel", "stormy:Steady",
+            "--data", "problems:blobs", "--trials", "10", "--epochs", "4", "--scheduler", "none",
+            "--workers", "2", "--retrain-epochs", "1", "--address", address,
+            "--out", str(folder / "run"),
+        ],
+    }  # fmt: skip
+    done = subprocess.run(
+        [*alone.ALONE, sys.executable, "-c", SCRIPT], input=json.dumps(asked), text=True,
+        capture_output=True, check=False, timeout=SECONDS, env=os.environ | ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"before": [0], "most": [0, 1, 1], "status": 0}
+    events = parse((folder / "run" / "journal.jsonl").read_bytes(), folder).events
+    epochs = Counter(event["worker"] for event in events if event["event"] == "epoch")
+    assert sum(epochs.values()) == 40
+    assert len(epochs) == 2  # a CPU each: on both machines

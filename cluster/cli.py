@@ -1,5 +1,6 @@
 """``fmnist-cluster``: a Ray cluster for searches."""
 
+import datetime
 import json
 import sys
 import traceback
@@ -16,10 +17,14 @@ from cluster.config import read_cluster_file
 from cluster.errors import ClusterError
 from cluster.fetch import fetch, newest_run
 from cluster.hosts import Ssh
+from cluster.job_client import LostError
+from cluster.jobs import INTERRUPTED_STATUS, Job, JobServer, job_server
 from cluster.launch import JOIN_SECONDS, down, nodes_of, up
 from cluster.nodes import Node, live_nodes
+from cluster.submission import check_submission
 
-INTERRUPTED_STATUS = 130
+# Of ssh, for a connection that was lost.
+LOST_STATUS = 255
 
 app = typer.Typer(
     help="Start, look at and end the Ray cluster that a search runs on; bring runs home.",
@@ -87,6 +92,112 @@ def fetch_command(
     Console().print(f"fetched: {fetch(ssh, run or newest_run(ssh), into)}")
 
 
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Job server, such as http://127.0.0.1:8265. Default: that of the cluster file's head."
+    ),
+]
+ClusterFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster-file",
+        help="Whose head is reached by ssh. Default: cluster/onprem.yaml.",
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job, as `jobs` lists it.")]
+
+
+# What follows the first word is for fmnist-search, also where `--` was forgotten.
+@app.command("submit", context_settings={"allow_interspersed_args": False})
+def submit_command(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="A command of fmnist-search, behind --."),
+    ] = None,
+    address: Address = None,
+    cluster_file: ClusterFileOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Id of the job. Default: made of the command and the time.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it until it ends.")] = True,
+) -> None:
+    """Run a command of fmnist-search on a cluster, as a job that needs no connection."""
+    folder = Path.cwd()
+    check_submission(arguments or (), name, folder)
+    with job_server(address, cluster_file) as server:
+        job_id = server.submit(arguments or (), name, folder)
+        print(f"job: {job_id}\n{_ways(server, job_id)}", flush=True)
+        if wait:
+            raise typer.Exit(_followed(server, job_id))
+
+
+@app.command("follow")
+def follow_command(
+    job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
+) -> None:
+    """Show what a job has said and says, until it ends; the status is its own."""
+    with job_server(address, cluster_file) as server:
+        raise typer.Exit(_followed(server, job))
+
+
+@app.command("stop")
+def stop_command(
+    job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
+) -> None:
+    """End a job as Ctrl-C ends a search: what was found is kept."""
+    with job_server(address, cluster_file) as server:
+        server.stop(job, lambda line: print(line, flush=True))
+
+
+@app.command("jobs")
+def jobs_command(
+    address: Address = None,
+    cluster_file: ClusterFileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the jobs of a cluster, the newest last."""
+    with job_server(address, cluster_file) as server:
+        jobs = server.jobs()
+    if as_json:
+        print(json.dumps([asdict(job) for job in jobs], indent=2))
+        return
+    _show_jobs(jobs)
+
+
+def _followed(server: JobServer, job_id: str) -> int:
+    try:
+        return server.follow(job_id, _pass_on)
+    except KeyboardInterrupt:
+        print(f"\n{job_id} goes on\n{_ways(server, job_id)}", flush=True)
+        return INTERRUPTED_STATUS
+    except LostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        print(f"{job_id} goes on\n{_ways(server, job_id)}", file=sys.stderr)
+        return LOST_STATUS
+
+
+def _ways(server: JobServer, job_id: str) -> str:
+    follow, stop = (server.typed(word, job_id) for word in ("follow", "stop"))
+    return f"to follow it: {follow}\nto stop it: {stop}"
+
+
+def _pass_on(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _show_jobs(jobs: list[Job]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("job", "status", "since"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("command")
+    for job in jobs:
+        since = datetime.datetime.fromisoformat(job.since)
+        table.add_row(job.id, job.status, f"{since:%Y-%m-%d %H:%M:%S}", job.command)
+    Console().print(table)
+
+
 def _show(nodes: list[Node]) -> None:
     table = Table("node", "CPUs", "GPUs", "memory GiB", box=None, pad_edge=False)
     for node in nodes:
@@ -96,10 +207,11 @@ def _show(nodes: list[Node]) -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
+    arguments, debug = _without_debug(sys.argv[1:])
     try:
-        sys.exit(app(arguments, prog_name="fmnist-cluster", standalone_mode=False) or 0)
+        sys.exit(
+            app(arguments or ["--help"], prog_name="fmnist-cluster", standalone_mode=False) or 0
+        )
     except TyperException as error:
         _fail(error, error.format_message(), error.exit_code, debug)
     except ClusterError as error:
@@ -108,6 +220,12 @@ def main() -> NoReturn:
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _without_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Return what is typed without ``--debug``, which may stand anywhere, and whether it does."""
+    own = words[: words.index("--")] if "--" in words else words  # the rest is fmnist-search's
+    return [word for word in own if word != "--debug"] + words[len(own) :], "--debug" in own
 
 
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:

@@ -13,6 +13,7 @@ from cluster.errors import ClusterError
 # In the file as it comes: addresses that are kept for documents (RFC 5737).
 EXAMPLE_NETWORK = "192.0.2."
 RAY_PORT = 6379
+JOB_PORT = 8265
 # What `ray up` copies to the head, from which it starts the others.
 ON_THE_HEAD = Path("~/ray_bootstrap_config.yaml")
 
@@ -28,6 +29,7 @@ class ClusterFile:
         user: Who logs in.
         key: By which private key; None: as ssh itself decides.
         port: Where Ray listens on the head.
+        job_port: Where its dashboard and job server do.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class ClusterFile:
     user: str
     key: Path | None
     port: int = RAY_PORT
+    job_port: int = JOB_PORT
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -61,7 +64,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
         workers=tuple(str(address) for address in provider["worker_ips"]),
         user=str(auth["ssh_user"]),
         key=Path(str(key)).expanduser() if key else None,
-        port=_port(content),
+        port=_port(content, "--port", RAY_PORT),
+        job_port=_port(content, "--dashboard-port", JOB_PORT),
     )
 
 
@@ -75,10 +79,10 @@ def expected_nodes() -> int | None:
     return None if workers is None else 1 + len(workers)
 
 
-def _port(content: dict[str, Any]) -> int:
+def _port(content: dict[str, Any], option: str, default: int) -> int:
     commands = " ".join(str(one) for one in content.get("head_start_ray_commands") or ())
-    named = re.search(r"--port[= ](\d+)", commands)
-    return int(named[1]) if named else RAY_PORT
+    named = re.search(rf"{option}[= ](\d+)", commands)
+    return int(named[1]) if named else default
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ room() {{
 room ~ $home
 room /tmp {MIN_FREE_KIB}
 """
-# Of the head: whether another program has Ray's port. Our own Ray there is ended by its start.
+# Of the head: whether another program has a port of Ray's. Our own Ray is ended by its start.
 LOOK_AT_PORT = """
 if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>/dev/null; then
   own=
@@ -128,7 +128,8 @@ def looks(ssh: Ssh) -> list[Look]:
 
 
 def _look(ssh: Ssh, host: str) -> Look:
-    of_the_head = (LOOK_AT_PORT.format(port=ssh.file.port), LOOK_AT_SEARCHES)
+    ports = (LOOK_AT_PORT.format(port=port) for port in (ssh.file.port, ssh.file.job_port))
+    of_the_head = (*ports, LOOK_AT_SEARCHES)
     is_head = host == ssh.file.head
     done = ssh.run(host, "\n".join((LOOK, *(of_the_head if is_head else ()), LOOKED)))
     if done.returncode == REFUSED_STATUS:
@@ -157,8 +158,8 @@ def _problem(kind: str, *rest: str) -> str | None:
         )
     if kind == "port":
         return (
-            f"port {rest[0]} is taken by a program that is not your Ray: end it, or change the "
-            "port in the cluster file, in `--port=` and in `:6379`."
+            f"port {rest[0]} is taken by a program that is not your Ray: end it, or name another "
+            "in the cluster file: in `--port=` and `:6379`, or by `--dashboard-port=` of the head."
         )
     if kind == "search":
         return (

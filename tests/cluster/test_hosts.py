@@ -54,7 +54,10 @@ def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_pat
     with staged(tmp_path / "lab", "worker1", "worker2") as stage:
         lab = stage.lab
         stage.describe("head", "worker1", "worker2", "10.77.0.99")
-        listens = "import socket, time; s = socket.create_server(('', 6379)); time.sleep(600)"
+        listens = (
+            "import socket, time; "
+            "s = [socket.create_server(('', port)) for port in (8265, 6379)]; time.sleep(600)"
+        )
         python = f"{lab['head'].venv}/bin/python"
         # A login that says something is no reason to be unfit.
         (lab["worker2"].home / ".bashrc").write_text("echo; echo welcome\n")
@@ -75,15 +78,16 @@ def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_pat
         done = stage.run("fmnist-cluster", "up")
         assert done.returncode == 2
         told = done.stderr.splitlines()
-        assert len(told) == 4, done.stderr
+        assert len(told) == 5, done.stderr
         assert told[0].startswith(
             "error: 10.77.0.11: port 6379 is taken by a program that is not your Ray"
         )
-        assert told[1].startswith("error: 10.77.0.12: refuses root with the key")
-        assert told[2].startswith(
+        assert told[1].startswith("error: 10.77.0.11: port 8265 is taken by a program that is not")
+        assert told[2].startswith("error: 10.77.0.12: refuses root with the key")
+        assert told[3].startswith(
             "error: 10.77.0.13: 1 MB are free in /tmp, expected 500 MB or more"
         )
-        assert told[3].startswith("error: 10.77.0.99: does not answer by ssh")
+        assert told[4].startswith("error: 10.77.0.99: does not answer by ssh")
         assert ended(lab["head"])
 
 
@@ -221,6 +225,16 @@ def test_ctrl_c_in_a_terminal_ends_the_search_which_keeps_what_was_found(hosts):
     print("survived: Ctrl-C")
 
 
+AGENT_PORT = 52365
+# Each agent takes jobs, as does the job server behind it.
+JOB_WITHOUT_TOKEN = f"""
+import json, urllib.error, urllib.request
+job = json.dumps({{"entrypoint": "touch /tmp/taken"}}).encode()
+try:
+    urllib.request.urlopen("http://10.77.0.11:{AGENT_PORT}/api/job_agent/jobs/", data=job, timeout=20)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 LISTENING = """
 import psutil
 for one in psutil.net_connections("inet"):
@@ -260,8 +274,13 @@ def test_who_has_no_token_may_do_nothing_and_it_is_in_no_log_and_no_run(hosts):
     command = [f"{head.venv}/bin/python", "-c", LISTENING]
     listening = [line.split() for line in head.run(command, timeout_seconds=30).stdout.splitlines()]
     is_open = {int(port) for address, port in listening if not address.endswith("127.0.0.1")}
-    assert {22, 6379} <= is_open  # what the page says remains
+    assert {22, 6379, AGENT_PORT} <= is_open  # what the page says remains
     assert 8265 not in is_open
+    assert ["127.0.0.1", "8265"] in listening
+    worker = hosts.lab["worker1"]
+    asked = worker.run([f"{worker.venv}/bin/python", "-c", JOB_WITHOUT_TOKEN], timeout_seconds=30)
+    assert asked.stdout.strip() == "401", asked.stderr
+    assert not (head.tmp / "taken").exists()
 
 
 @pytest.mark.long
@@ -287,6 +306,42 @@ def test_a_run_comes_home_and_is_never_replaced_by_another(hosts):
     missing = hosts.run("fmnist-cluster", "fetch", "--run", "none")
     assert missing.returncode == 2
     assert len(missing.stderr.splitlines()) == 1
+
+
+@pytest.mark.long
+def test_a_job_goes_on_without_its_client_and_without_a_connection(hosts):
+    weather = storms.Weather(0, trials=30, epochs=8, seed=7)
+    wait_for_nodes(hosts, 3)
+    # An edit that no `fmnist-cluster up` has brought to the machines.
+    with (hosts.file.parents[1] / "stormy.py").open("a") as edited:
+        edited.write("Path('/tmp/submitted').write_text(__file__)\n")
+    asked = ("run", *storms.asked(weather), "--out", "runs/job")
+    client = hosts.start("fmnist-cluster", "submit", "--name", "job", "--", *asked)
+    hosts.wait("runs/job", client, lambda events: epochs(events) >= 12)
+    hosts.lose_client(client)
+    seen = epochs(hosts.events("runs/job"))
+    follow = ("fmnist-cluster", "follow", "job")
+    client = hosts.start(*follow)
+    hosts.wait("runs/job", client, lambda events: epochs(events) >= seen + 20)
+    lost = hosts.client.run(["bash", "-c", "kill $(pgrep -f '^ssh .*:8265')"], timeout_seconds=20)
+    assert lost.returncode == 0, lost.stderr
+    output, _ = client.communicate(timeout=60)
+    assert client.returncode == 255, output
+    assert "error: 10.77.0.11: the job server does not answer any more." in output
+    assert "to follow it: fmnist-cluster follow job" in output
+    done = hosts.run(*follow)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "search ended (trials done)" in done.stdout
+    found = check(hosts, "runs/job", weather)
+    assert {name.partition(":")[0] for name in workers(found)} == {"head", "worker1", "worker2"}
+    assert not [event for event in found.events if event["event"] == "worker_lost"]
+    for host in ("head", "worker1", "worker2"):
+        assert "/runtime_resources/" in (hosts.lab[host].tmp / "submitted").read_text()
+    home = hosts.run("fmnist-cluster", "fetch", "--run", "job")
+    assert home.returncode == 0, home.stderr
+    left = hosts.client.run(["pgrep", "--full", ":8265"], timeout_seconds=20)
+    assert left.stdout == ""  # no forwarded port outlives its command
+    print("survived: the loss of the client and of the connection of a job")
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,13 +19,17 @@ from results import columns
 from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
 from search.export import Part, export_run
+from search.folder import read_json
+from search.followup import Outcome, audit_run, confirm_run, retrain_run
 from search.history import Objective
 from search.imported import import_run
 from search.plan import (
     CHECKPOINT_SECONDS,
     GPU_SHARE,
     HUNG_AFTER_SECONDS,
+    SEEDS,
     Algorithm,
+    Confirmation,
     Engine,
     Log,
     Plan,
@@ -38,15 +42,8 @@ from search.plan import (
 )
 from search.replay import replay
 from search.resume import Changes
-from search.run import (
-    Outcome,
-    earlier_of,
-    rebuilt,
-    resume_run,
-    retrain_run,
-    run,
-    run_or_resume,
-)
+from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
+from search.space import Values
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -85,6 +82,19 @@ def _choices(choices: type[StrEnum]) -> str:
 LogOption = Annotated[
     str | None,
     typer.Option(help=f"Write each trial's scalars and values for: {_choices(Log)}."),
+]
+
+
+ConfirmOption = Annotated[
+    int | None,
+    typer.Option(help="Train so many of the best again on new seeds, and choose by the mean."),
+]
+SeedsOption = Annotated[
+    int | None, typer.Option(help=f"With --confirm: so many new seeds. Default: {SEEDS}.")
+]
+AuditOption = Annotated[
+    int | None,
+    typer.Option(help="Let so many stopped trials run to the end, to see what stopping cost."),
 ]
 
 
@@ -210,6 +220,9 @@ def run_command(
             "those that are there."
         ),
     ] = None,
+    confirm: ConfirmOption = None,
+    seeds: SeedsOption = None,
+    audit: AuditOption = None,
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Go on with the run at --out where one stands.")
     ] = False,
@@ -240,6 +253,8 @@ def run_command(
             "--cpus-per-trial, --gpus-per-trial, --gpus and --resources are for --engine ray: "
             "keras-tuner runs one trial at a time, on all that is there."
         )
+    if seeds is not None and confirm is None:
+        wrong.append(f"--seeds {seeds} is for --confirm: add that.")
     if or_resume and (out is None or chosen_engine is Engine.KERAS_TUNER):
         wrong.append(
             "--or-resume: expected --out, which names the run to go on with, and --engine ray."
@@ -292,6 +307,9 @@ def run_command(
             checkpoint_seconds=checkpoint_seconds,
             defaults_first=defaults_first,
             log=chosen_log,
+            confirm=confirm,
+            seeds=SEEDS if seeds is None else seeds,
+            audit=audit,
         )
         check(plan, is_new=not or_resume)
     except UsageError as error:
@@ -385,6 +403,9 @@ def resume_command(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPU of a trial from now on; 0: none.")
     ] = None,
+    confirm: ConfirmOption = None,
+    seeds: SeedsOption = None,
+    audit: AuditOption = None,
     address: Address = None,
 ) -> None:
     """Go on with a run that was cut off, or extend a finished one."""
@@ -402,6 +423,9 @@ def resume_command(
         retrain_epochs=planned,
         log=chosen_log,
         gpus_per_trial=gpus_per_trial,
+        confirm=confirm,
+        seeds=seeds,
+        audit=audit,
         address=address,
     )
     view = make_view(Console())
@@ -454,6 +478,48 @@ def retrain_command(
     view = make_view(Console())
     with _interruptible(run_folder, view):
         outcome = retrain_run(run_folder, planned_epochs, view)
+    _say(outcome, view)
+
+
+@app.command("confirm")
+def confirm_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    top: Annotated[int, typer.Option(help="So many of its best configurations.")] = 3,
+    seeds: Annotated[int, typer.Option(help="So many new seeds.")] = SEEDS,
+    retrain_epochs: Annotated[
+        str, typer.Option(help="Epochs at which each is trained.")
+    ] = "20,50,100",
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON file of a configuration to train beside them, such as a best.json."
+        ),
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Train the best of a run again on new seeds, choose by the mean, evaluate the winner."""
+    wrong: list[str] = []
+    planned = _epochs(retrain_epochs, wrong)
+    others = _configurations(also or [], wrong)
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    view = make_view(Console())
+    with _interruptible(run_folder, view):
+        asked = Confirmation(top, seeds, planned, others)
+        outcome = confirm_run(run_folder, asked, view, address=address)
+    _say(outcome, view)
+
+
+@app.command("audit")
+def audit_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    trials: Annotated[int, typer.Option(help="So many of the trials that were stopped.")] = 10,
+    address: Address = None,
+) -> None:
+    """Let some stopped trials of a run train to their end: what did stopping cost, and save?"""
+    view = make_view(Console())
+    with _interruptible(run_folder, view):
+        outcome = audit_run(run_folder, trials, view, address=address)
     _say(outcome, view)
 
 
@@ -581,6 +647,24 @@ def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
     return []
 
 
+def _configurations(files: list[Path], wrong: list[str]) -> dict[str, Values]:
+    """Read configurations by the names of their files."""
+    found: dict[str, Values] = {}
+    for file in files:
+        try:
+            content = read_json(file)
+            values = content.get("values", content)
+            if not all(isinstance(value, (bool, int, float, str)) for value in values.values()):
+                raise TypeError
+            found[file.stem] = values
+        except (SearchError, AttributeError, TypeError):
+            wrong.append(
+                f"--also {str(file)!r}: expected a JSON file of names and values, such as the "
+                "best.json of a run."
+            )
+    return found
+
+
 def _epochs(text: str, wrong: list[str]) -> tuple[int, ...]:
     if text == NO_RETRAINING:
         return ()
@@ -620,7 +704,11 @@ def _default_out(space: str, algorithm: str) -> Path:
 def _say(outcome: Outcome, view: View) -> None:
     """Say how the run ended and how to go on."""
     shown = os.path.relpath(outcome.folder.path)
-    if outcome.evaluation is not None:
+    if outcome.audit is not None:
+        _say_audit(outcome.audit, view)
+    if outcome.confirmation is not None:
+        _say_confirmation(outcome.confirmation, view)
+    elif outcome.evaluation is not None:
         scores = [
             f"{name} {outcome.evaluation[name]:.4f}"
             for name in dict.fromkeys(
@@ -642,6 +730,32 @@ def _say(outcome: Outcome, view: View) -> None:
         raise typer.Exit(INTERRUPTED_STATUS)
     view.note(f"to look into it: fmnist-results report {shlex.quote(shown)}")
     view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
+
+
+def _say_audit(told: dict[str, Any], view: View) -> None:
+    share = f"{told['wrong_low']:.0%} to {told['wrong_high']:.0%}"
+    hours = told["seconds_saved"] / 3600
+    view.note(
+        f"audit: {told['wrong']} of {told['audited']} audited trials would have beaten the best of "
+        f"the search (95 % interval of the share: {share}); stopping {told['stopped']} saved about "
+        f"{hours:.1f} worker hours"
+    )
+
+
+def _say_confirmation(told: dict[str, Any], view: View) -> None:
+    winner, seeds = told["candidates"][told["winner"]], len(told["seeds"])
+    view.note(
+        f"confirmed: {winner['name']} at {winner['epochs']} epochs, mean {told['objective']} of "
+        f"{seeds} new seeds {_mean(winner)}; the search had said {winner['search_value']:.4f}"
+    )
+    for row in told["candidates"]:
+        test = row["test"]
+        if test is not None:
+            view.note(f"test accuracy of {row['name']}, mean of {seeds} models: {_mean(test)}")
+
+
+def _mean(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})"
 
 
 if __name__ == "__main__":

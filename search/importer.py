@@ -11,6 +11,8 @@ from search.errors import ProblemError, nearest, one_line
 
 # What a worker imports of ours, and the problem that ships with it.
 OWN_PACKAGES = ("search", "results", "fmnist_model")
+# In the path of what Ray 2.60 has unpacked on a node.
+BROUGHT = "runtime_resources"
 
 
 def load(reference: str, what: str) -> Any:
@@ -30,7 +32,7 @@ def load(reference: str, what: str) -> Any:
             f"--{what} {reference!r} is no reference: expected module:attribute, "
             "such as fmnist_model.mlp:published."
         )
-    _search_current_folder()
+    search_current_folder()
     try:
         found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -60,7 +62,7 @@ def sources(*references: str | None) -> list[str]:
     """
     own = [str(Path(__file__).resolve().parents[1] / name) for name in OWN_PACKAGES]
     modules = {named.partition(":")[0].partition(".")[0] for named in references if named}
-    _search_current_folder()
+    search_current_folder()
     found = (_users_own(name) for name in sorted(modules - {*OWN_PACKAGES, "__main__"}))
     return own + [str(path) for path in found if path is not None]
 
@@ -80,7 +82,11 @@ def _users_own(module: str) -> Path | None:
     return file.parent if spec.submodule_search_locations else file
 
 
-def _search_current_folder() -> None:
+def search_current_folder() -> None:
+    """Have modules looked for in the current folder too."""
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        # What Ray has brought to this node comes first: a folder of the same name here may hold
+        # older modules.
+        brought = [place for place, path in enumerate(sys.path) if BROUGHT in path]
+        sys.path.insert(max(brought, default=-1) + 1, here)

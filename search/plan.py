@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from results.columns import Device
 from search.errors import UsageError
 from search.folder import is_blank, taken
 from search.history import Objective
+from search.space import Values
 
 CHECKPOINT_SECONDS = 10.0
 # Ray's name, in what a trial takes.
@@ -19,6 +20,7 @@ GPU = "gpu"
 # The rule of ``search.devices``, in the place of one of the user's own.
 AUTO = "auto"
 GPU_SHARE = 0.25
+SEEDS = 5
 HUNG_AFTER_SECONDS = 3600.0
 
 
@@ -100,6 +102,35 @@ class Problem:
     fast_epoch: bool = True
 
 
+@dataclass(frozen=True)
+class Confirmation:
+    """What is to be trained again on new seeds.
+
+    Attributes:
+        top: So many of the best configurations.
+        seeds: So many new seeds.
+        epochs: Numbers of epochs at which each is trained.
+        also: By name, configurations that are trained beside them, to compare.
+    """
+
+    top: int
+    seeds: int
+    epochs: tuple[int, ...]
+    also: Mapping[str, Values] = field(default_factory=dict)
+
+    def problems(self) -> Iterator[str]:
+        """Say everything that is wrong, a line each."""
+        if self.top < 1:
+            yield f"--confirm {self.top}: expected 1 or more."
+        if self.seeds < 2:
+            yield (
+                f"--seeds {self.seeds}: expected 2 or more: of one seed nobody can tell what is "
+                "luck."
+            )
+        if not self.epochs or min(self.epochs) < 1:
+            yield f"--retrain-epochs {list(self.epochs)}: expected 1 or more each."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A whole run: the problem, how it is searched, and what follows.
@@ -132,6 +163,10 @@ class Plan:
         defaults_first: Whether the first trial gets the defaults that the builder declares.
         kept_weights: So many of the best trials keep their weights; None: all do.
         log: What else is written of the search while it runs; None: nothing.
+        confirm: So many of the best configurations are trained again on new seeds, and the best
+            of them by the mean is the final one; None: the best of the search is.
+        seeds: So many new seeds.
+        audit: So many of the stopped trials are trained to their end; None: none.
         out: The run folder to make.
     """
 
@@ -161,6 +196,9 @@ class Plan:
     defaults_first: bool = True
     kept_weights: int | None = 10
     log: Log | None = None
+    confirm: int | None = None
+    seeds: int = SEEDS
+    audit: int | None = None
 
     @property
     def resources(self) -> dict[str, float]:
@@ -185,6 +223,13 @@ class Plan:
     def resources_on(self, device: Device) -> dict[str, float]:
         """Return what a trial takes on a device."""
         return self.resources if device is Device.GPU else self.cpu_resources
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What is trained again on new seeds; None: nothing."""
+        if self.confirm is None:
+            return None
+        return Confirmation(self.confirm, self.seeds, self.retrain_epochs)
 
     @property
     def algorithm_name(self) -> str:
@@ -229,6 +274,7 @@ class Plan:
         if not 0 <= self.checkpoint_seconds < math.inf:
             yield f"--checkpoint-seconds {self.checkpoint_seconds}: expected a number from 0 on."
         yield from self._resource_problems()
+        yield from self._follow_up_problems()
         if any(epochs < 1 for epochs in self.retrain_epochs):
             yield f"--retrain-epochs {list(self.retrain_epochs)}: expected 1 or more each."
         if problem.data_dir is not None and not Path(problem.data_dir).expanduser().is_dir():
@@ -258,6 +304,21 @@ class Plan:
                 f"--resources {self.device_rule!r}: expected {AUTO}, or module:function of a rule "
                 "of your own."
             )
+
+    def _follow_up_problems(self) -> Iterator[str]:
+        if self.confirmation is not None:
+            yield from self.confirmation.problems()
+        if self.confirm and self.trials is not None and self.confirm > self.trials:
+            yield (
+                f"--confirm {self.confirm} is above --trials {self.trials}: expected at most as "
+                "many."
+            )
+        if self.audit is None:
+            return
+        if self.audit < 1:
+            yield f"--audit {self.audit}: expected 1 or more."
+        if self.scheduler is Scheduler.NONE or self.engine is not Engine.RAY:
+            yield f"--audit {self.audit}: expected --scheduler asha, which stops trials."
 
 
 def available_cores() -> int:

@@ -85,6 +85,8 @@ def prepare_environment(address: str | None = None) -> None:
     if "ray" in sys.modules:  # what is read when it is imported is settled
         return
     if address is None:
+        # In a job of Ray's: what it brings to nodes is not for a Ray of our own.
+        os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
         os.environ |= ON_LOOPBACK | NOT_BY_UV | {"RAY_AUTH_MODE": "token"}
     # A driver whose parent is process 1 (in a container, under nohup) Ray 2.60 takes for the child
     # of a raylet that has ended, and ends it without a word. By this name it looks for ours.
@@ -294,7 +296,7 @@ def cluster(
 
     try:
         _check_reachable(address)
-        with silent_errors():
+        with silent_errors(), _nowhere() if code else contextlib.nullcontext():
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -313,6 +315,17 @@ def cluster(
     finally:
         _raylet = None
         ray.shutdown()
+
+
+@contextmanager
+def _nowhere() -> Iterator[None]:
+    """Be in an empty folder meanwhile.
+
+    Ray 2.60 has each node look for modules in the driver's current folder first, before the code
+    that it was brought: on a node that has a folder of that name, with older modules.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
 
 
 def _remedy(error: Exception) -> str:

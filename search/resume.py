@@ -30,6 +30,10 @@ class Changes:
         retrain_epochs: Numbers of epochs at which the best is retrained.
         log: What else is written of the search.
         gpus_per_trial: GPU of a trial; 0: none.
+        gpus: GPUs for trials in all.
+        confirm: So many of the best are trained again on new seeds.
+        seeds: So many new seeds.
+        audit: So many of the stopped trials are trained to their end.
         address: The Ray cluster that is joined now, whatever it was before; None: none is.
     """
 
@@ -41,6 +45,10 @@ class Changes:
     retrain_epochs: tuple[int, ...] | None = None
     log: Log | None = None
     gpus_per_trial: float | None = None
+    gpus: float | None = None
+    confirm: int | None = None
+    seeds: int | None = None
+    audit: int | None = None
     address: str | None = None
 
     def applied(self, plan: Plan) -> Plan:
@@ -78,6 +86,10 @@ def asked_again(former: Plan, plan: Plan) -> Changes:
         target=plan.target,
         retrain_epochs=plan.retrain_epochs,
         log=plan.log,
+        gpus=plan.gpus,
+        confirm=plan.confirm,
+        seeds=plan.seeds,
+        audit=plan.audit,
         address=plan.address,
     )
     before, now = _search(changes.applied(former)), _search(plan)
@@ -99,7 +111,7 @@ def _search(plan: Plan) -> dict[str, Any]:
     """Return what makes a plan's search the one that it is, wherever it runs."""
     problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
     whole = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
-    elsewhere = ("problem", "out", "workers", "elastic", "address")
+    elsewhere = ("problem", "out", "workers", "elastic", "address", "gpus")
     return {name: value for name, value in whole.items() if name not in elsewhere}
 
 

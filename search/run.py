@@ -3,29 +3,27 @@
 import math
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from results import columns
-from results.columns import Device
 from search.describe import described_problem, is_whole, read_asked
 from search.devices import own_rule
 from search.doctor import Finding, check, check_nodes
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import Held, RunFolder, held, is_blank, new_run, read_json, write_json
+from search.folder import Held, RunFolder, held, is_blank, new_run, write_json
+from search.followup import Outcome, follow, follow_alone, is_done, standing_final
 from search.history import History, Objective
 from search.importer import sources
 from search.journal import Journal, read
-from search.plan import Engine, Plan, Problem, available_cores
-from search.ray_cluster import RenewableRay, Stored, cluster, fetch, local_cluster, stored_data
-from search.ray_nodes import cores_here, has_gpus_here, nodes_up, shortage, slots
+from search.plan import Engine, Plan
+from search.ray_cluster import RenewableRay, Stored, cluster, fetch, stored_data
+from search.ray_nodes import nodes_up, shortage, slots
 from search.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.resume import Changes, Former, asked_again, read_former
-from search.retrain import retrain
-from search.session import Beginning, Session, check_data, make_log, write_outcome
+from search.session import Beginning, Session, make_log, write_outcome
 from search.space import Space
 from search.stopping import (
     INTERRUPTED,
@@ -39,23 +37,6 @@ from search.views import View, ending
 
 # The search of an engine: given the plan, what to call with the space, and when to stop.
 EngineSearch = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        folder: Where it is.
-        reason: Why the search ended.
-        history: All trials.
-        evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
-    """
-
-    folder: RunFolder
-    reason: str
-    history: History
-    evaluation: dict[str, Any] | None = None
 
 
 def run(plan: Plan, view: View) -> Outcome:
@@ -103,41 +84,6 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
     return resume_run(plan.out, asked_again(read_former(plan.out).plan, plan), view)
-
-
-def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
-    """Retrain and evaluate the best configuration of a run that was made before.
-
-    Raises:
-        SearchError: The folder is no run, no trial of it reported a value, or retraining failed.
-    """
-    if not retrain_epochs or min(retrain_epochs) < 1:
-        raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
-    folder = RunFolder.open(path)
-    with held(folder, view.note):
-        content = read(folder.journal_file)
-        asked = read_asked(folder, content.events)
-        problem = described_problem(folder, asked)
-        if problem.hypermodel is None:
-            raise UsageError(
-                f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
-                "was imported: build its best there, with tuner.get_best_hyperparameters()."
-            )
-        if content.damaged_lines:
-            view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-        history = History.replay(problem.objective, content.events)
-        if history.best is None:
-            raise UsageError(
-                f"{str(path)!r}: no trial has reported a value, so none can be retrained."
-            )
-        write_outcome(folder, history)
-        found = Outcome(folder, history.end_reason or "cut off", history)
-        return _retrained_alone(problem, found, retrain_epochs, view, asked=asked)
-
-
-def is_done(plan: Plan, found: Outcome) -> bool:
-    """Tell whether nothing is retrained after the search."""
-    return found.reason == INTERRUPTED or not plan.retrain_epochs
 
 
 def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
@@ -255,18 +201,14 @@ def _run(
         if is_done(plan, found):
             return found
         # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-        return _retrained_alone(plan.problem, found, plan.retrain_epochs, view, asked={})
+        return follow_alone(plan, found, view, asked={})
     task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
     with _ray(plan, view, needs_test=bool(plan.retrain_epochs)) as ray:
         plan = _joined(plan, view)
         found = searched(ray_engine(task, ray, history), lambda: str(fetch(ray.stored.digest)))
         if is_done(plan, found):
             return found
-        finished = _finished(found, plan, view) if former else None
-        if finished is not None:
-            return finished
-        share = plan.gpu_share
-        return _retrained(plan.problem, ray.stored, found, plan.retrain_epochs, view, share)
+        return follow(plan, ray.stored, found, view)
 
 
 def _ray(plan: Plan, view: View, *, needs_test: bool) -> RenewableRay:
@@ -371,11 +313,11 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     found = Outcome(folder, reason, history)
-    if history.best is None or not plan.retrain_epochs:
+    if history.best is None or is_done(plan, replace(found, reason=TRIALS_DONE)):
         return found
-    return _finished(found, plan, view) or _retrained_alone(
-        plan.problem, found, plan.retrain_epochs, view, asked=former.asked
-    )
+    needs_ray = plan.confirm is not None or plan.audit is not None
+    standing = None if needs_ray else standing_final(plan, found, view)
+    return standing or follow_alone(plan, found, view, asked=former.asked)
 
 
 def _log_without_search(plan: Plan, former: Former, view: View) -> None:
@@ -387,20 +329,6 @@ def _log_without_search(plan: Plan, former: Former, view: View) -> None:
         known = former.asked["plan"] | {"log": plan.log}
         write_json(former.folder.run_file, former.asked | {"plan": known})
     log.write_all()
-
-
-def _finished(found: Outcome, plan: Plan, view: View) -> Outcome | None:
-    """Return what is there already where the final model is of the best trial."""
-    assert found.history.best is not None
-    file = found.folder.final / columns.EVALUATION_FILE
-    if not file.exists():
-        return None
-    evaluation = read_json(file)
-    asked = found.history.best.trial, sorted(set(plan.retrain_epochs))
-    if (evaluation.get("trial"), evaluation.get("retrain_epochs")) != asked:
-        return None
-    view.note(f"the final model is of the best trial ({asked[0]}) already: it stands")
-    return replace(found, evaluation=evaluation)
 
 
 def _check(found: Outcome, stopping: Stopping, *, is_new: bool) -> None:
@@ -427,52 +355,3 @@ def _no_value(found: Outcome) -> str:
         f"The search ended ({found.reason}) before any epoch reported a finite "
         f"{found.history.objective.name}; trials: {'; '.join(ends) or 'none'}."
     )
-
-
-def _retrained_alone(
-    problem: Problem,
-    found: Outcome,
-    retrain_epochs: tuple[int, ...],
-    view: View,
-    *,
-    asked: dict[str, Any],
-) -> Outcome:
-    """Retrain where there is no search before it: on this machine, on the data of the run."""
-    cores = available_cores()
-    alone = RenewableRay(
-        partial(local_cluster, cores, forks=True),
-        partial(stored_data, problem, needs_test=True),
-        say=view.note,
-    )
-    with alone as ray:
-        check_data(found.folder, asked, str(fetch(ray.stored.digest)))
-        return _retrained(problem, ray.stored, found, retrain_epochs, view)
-
-
-def _retrained(
-    problem: Problem,
-    stored: Stored,
-    found: Outcome,
-    retrain_epochs: tuple[int, ...],
-    view: View,
-    gpu_share: float | None = None,
-) -> Outcome:
-    assert found.history.best is not None
-    best = found.history.trials[found.history.best.trial]
-    epochs = ", ".join(str(number) for number in retrain_epochs)
-    view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
-    try:
-        evaluation = retrain(
-            problem,
-            stored.content,
-            best.values,
-            trial=best.trial,
-            folder=found.folder,
-            retrain_epochs=retrain_epochs,
-            cores=cores_here(),
-            gpu_share=gpu_share if has_gpus_here() and best.device is not Device.CPU else None,
-            progress=view.progress,
-        )
-    except KeyboardInterrupt:
-        return replace(found, reason=INTERRUPTED)
-    return replace(found, evaluation=evaluation)

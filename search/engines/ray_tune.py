@@ -21,7 +21,7 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune import TuneError
 
 from results.columns import State
-from search import worker
+from search import importer, worker
 from search.data import Data
 from search.engines.asha import END, METRIC, TIME_ATTR, WARM, Asha, NoStopping
 from search.engines.events import LACKS_GPU, READY, REPORT, RETRY, STARTED, Events
@@ -182,6 +182,7 @@ def _train(
         tune.report({STARTED: json.dumps(asdict(Whereabouts.of_this_process()))})
     with contextlib.suppress(OSError):
         os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
+        importer.search_current_folder()
     has_gpu = bool(ray.get_gpu_ids())
     worker.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
     worker.LAPS.lap(IMPORT)

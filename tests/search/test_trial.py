@@ -13,9 +13,10 @@ from search.folder import RunFolder
 from search.history import Objective, has_diverged
 from search.mistakes import most_confident
 from search.plan import Problem
-from search.retrain import Retrained, choose
+from search.retrain import choose
 from search.scores import classification_scores, evaluate
 from search.task import Task
+from search.training import Trained
 from search.trial import load_best_weights, run_trial
 
 
@@ -261,13 +262,13 @@ def test_a_regression_is_scored_by_kerass_own_metrics():
 def test_the_number_of_epochs_is_chosen_on_the_last_epochs_value():
     objective = Objective("val_accuracy", "max")
 
-    def run(epochs, *values):
-        return Retrained(epochs, [{"val_accuracy": value} for value in values], b"")
+    def run(*values):
+        return Trained([{"val_accuracy": value} for value in values], b"")
 
-    tried = [run(100, 0.9, 0.6), run(20, 0.5, 0.8), run(50, 0.7, 0.8), run(30, None)]
-    assert choose(tried, objective).epochs == 20
+    tried = {100: run(0.9, 0.6), 20: run(0.5, 0.8), 50: run(0.7, 0.8), 30: run(None)}
+    assert choose(tried, objective) == 20
     with pytest.raises(TrainingError, match=r"no finite val_accuracy at \[30\] epochs"):
-        choose(tried[-1:], objective)
+        choose({30: tried[30]}, objective)
 
 
 def builds_badly(hp):

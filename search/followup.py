@@ -1,0 +1,267 @@
+"""What follows a search: the audit of its stops, then retraining its best, or confirming it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from results import columns
+from results.columns import Device
+from search.audit import audit, chosen, stopped
+from search.confirm import candidates, confirm, different
+from search.describe import described_plan, described_problem, read_asked
+from search.errors import UsageError
+from search.folder import RunFolder, held, read_json
+from search.history import History
+from search.importer import sources
+from search.journal import read
+from search.plan import Confirmation, Plan, Problem, available_cores
+from search.ray_cluster import RenewableRay, Stored, cluster, fetch, stored_data
+from search.ray_nodes import cores_here, has_gpus_here, slots
+from search.retrain import retrain
+from search.session import check_data, write_outcome
+from search.stopping import INTERRUPTED
+from search.training import Share
+from search.views import View
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: Where it is.
+        reason: Why the search ended.
+        history: All trials.
+        evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
+        confirmation: What ``confirm/confirmation.json`` says; None where nothing was confirmed.
+        audit: What ``audit/audit.json`` says; None where nothing was audited.
+    """
+
+    folder: RunFolder
+    reason: str
+    history: History
+    evaluation: dict[str, Any] | None = None
+    confirmation: dict[str, Any] | None = None
+    audit: dict[str, Any] | None = None
+
+
+def is_done(plan: Plan, found: Outcome) -> bool:
+    """Tell whether nothing follows the search."""
+    return found.reason == INTERRUPTED or not (plan.retrain_epochs or plan.audit)
+
+
+def follow(
+    plan: Plan,
+    stored: Stored,
+    found: Outcome,
+    view: View,
+    *,
+    confirmation: Confirmation | None = None,
+    is_anew: bool = False,
+) -> Outcome:
+    """Do what follows a search under its plan. Ray is running already.
+
+    Args:
+        plan: What was asked.
+        stored: The splits.
+        found: What the search came to.
+        view: What the user sees.
+        confirmation: What is confirmed, in the place of what the plan says.
+        is_anew: Whether a final model that is of the best trial already is retrained.
+    """
+    share = _share(plan)
+    confirmation = confirmation or plan.confirmation
+    try:
+        if plan.audit is not None:
+            found = _audited(plan.problem, plan.audit, stored, found, share, view)
+        if confirmation is not None:
+            return _confirmed(plan.problem, confirmation, stored, found, share, view)
+        if not plan.retrain_epochs:
+            return found
+        standing = None if is_anew else standing_final(plan, found, view)
+        return standing or _retrained(plan, stored, found, view)
+    except KeyboardInterrupt:
+        return replace(found, reason=INTERRUPTED)
+
+
+def follow_alone(
+    plan: Plan, found: Outcome, view: View, *, asked: dict[str, Any], **how: Any
+) -> Outcome:
+    """Do what follows where there is no search before it, on the data of the run.
+
+    Args:
+        plan: What was asked; trained on its cluster, or on this machine.
+        found: What the search came to.
+        view: What the user sees.
+        asked: What run.json says; empty where its data need no check.
+        how: As for ``follow``.
+    """
+    code = sources(plan.problem.hypermodel, plan.problem.data)
+    ray = RenewableRay(
+        partial(cluster, plan.address, available_cores(), code, forks=plan.gpu_share is None),
+        partial(stored_data, plan.problem, needs_test=True),
+        say=view.note,
+    )
+    with ray:
+        check_data(found.folder, asked, str(fetch(ray.stored.digest)))
+        return follow(plan, ray.stored, found, view, **how)
+
+
+def standing_final(plan: Plan, found: Outcome, view: View) -> Outcome | None:
+    """Return what is there already where the final model is of the best trial."""
+    assert found.history.best is not None
+    file = found.folder.final / columns.EVALUATION_FILE
+    if not file.exists():
+        return None
+    evaluation = read_json(file)
+    asked = found.history.best.trial, sorted(set(plan.retrain_epochs))
+    if (evaluation.get("trial"), evaluation.get("retrain_epochs")) != asked:
+        return None
+    view.note(f"the final model is of the best trial ({asked[0]}) already: it stands")
+    return replace(found, evaluation=evaluation)
+
+
+def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
+    """Retrain and evaluate the best configuration of a run that was made before.
+
+    Raises:
+        SearchError: The folder is no run, no trial of it reported a value, or retraining failed.
+    """
+    if not retrain_epochs or min(retrain_epochs) < 1:
+        raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
+    changes = {"retrain_epochs": retrain_epochs, "confirm": None, "audit": None}
+    return _of_a_run(path, view, lambda _history: changes, is_anew=True)
+
+
+def confirm_run(path: Path, asked: Confirmation, view: View, *, address: str | None) -> Outcome:
+    """Train the best configurations of a run on new seeds, and evaluate the best of them.
+
+    Raises:
+        SearchError: The folder is no run, it has fewer trials than are asked for, or a training
+            failed.
+    """
+    wrong = list(asked.problems())
+    if wrong:
+        raise UsageError("\n".join(wrong))
+
+    def changes(history: History) -> dict[str, Any]:
+        candidates(history, asked)  # before anything is started
+        return {"confirm": None, "audit": None, "address": address}
+
+    return _of_a_run(path, view, changes, confirmation=asked)
+
+
+def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Outcome:
+    """Let some trials of a run that were stopped run to their end.
+
+    Raises:
+        SearchError: The folder is no run, fewer of its trials were stopped, or training failed.
+    """
+    if count < 1:
+        raise UsageError(f"--audit {count}: expected 1 or more.")
+
+    def changes(history: History) -> dict[str, Any]:
+        chosen(history, count, 0)
+        return {"audit": count, "confirm": None, "retrain_epochs": (), "address": address}
+
+    return _of_a_run(path, view, changes)
+
+
+def _of_a_run(
+    path: Path, view: View, changes: Callable[[History], dict[str, Any]], **how: Any
+) -> Outcome:
+    """Do what follows, of a run that was made before."""
+    folder = RunFolder.open(path)
+    with held(folder, view.note):
+        content = read(folder.journal_file)
+        asked = read_asked(folder, content.events)
+        if described_problem(folder, asked).hypermodel is None:
+            raise UsageError(
+                f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
+                "was imported: build its best there, with tuner.get_best_hyperparameters()."
+            )
+        if content.damaged_lines:
+            view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
+        plan = replace(described_plan(folder, asked), address=None)
+        history = History.replay(plan.problem.objective, content.events)
+        if history.best is None:
+            raise UsageError(
+                f"{str(path)!r}: no trial has reported a value, so none can be retrained."
+            )
+        plan = replace(plan, **changes(history))
+        write_outcome(folder, history)
+        found = Outcome(folder, history.end_reason or "cut off", history)
+        return follow_alone(plan, found, view, asked=asked, **how)
+
+
+def _share(plan: Plan) -> Share:
+    """Return what a training takes: as much as a trial did, where there is as much."""
+    threads = max(1, int(plan.cpus_per_trial))
+    has_gpus = plan.gpu_share is not None and slots(plan.resources) > 0
+    return Share(plan.cpus_per_trial, threads, plan.gpu_share if has_gpus else None)
+
+
+def _audited(
+    problem: Problem, count: int, stored: Stored, found: Outcome, share: Share, view: View
+) -> Outcome:
+    there = len(stopped(found.history))
+    if there < count:
+        view.note(f"--audit {count}: {there} trials were stopped")
+    if not there:
+        return found
+    told = audit(
+        problem,
+        stored.content,
+        found.history,
+        min(count, there),
+        folder=found.folder,
+        share=share,
+        say=view.note,
+    )
+    return replace(found, audit=told)
+
+
+def _confirmed(
+    problem: Problem,
+    asked: Confirmation,
+    stored: Stored,
+    found: Outcome,
+    share: Share,
+    view: View,
+) -> Outcome:
+    there = len(different(found.history))
+    if there < asked.top:
+        view.note(f"--confirm {asked.top}: {there} configurations have reported a value")
+    told = confirm(
+        problem,
+        stored.content,
+        found.history,
+        replace(asked, top=min(asked.top, there)),
+        folder=found.folder,
+        share=share,
+        say=view.note,
+    )
+    evaluation = read_json(found.folder.final / columns.EVALUATION_FILE)
+    return replace(found, confirmation=told, evaluation=evaluation)
+
+
+def _retrained(plan: Plan, stored: Stored, found: Outcome, view: View) -> Outcome:
+    assert found.history.best is not None
+    best = found.history.trials[found.history.best.trial]
+    epochs = ", ".join(str(number) for number in plan.retrain_epochs)
+    view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
+    is_on_gpu = has_gpus_here() and best.device is not Device.CPU
+    evaluation = retrain(
+        plan.problem,
+        stored.content,
+        best.values,
+        trial=best.trial,
+        folder=found.folder,
+        retrain_epochs=plan.retrain_epochs,
+        cores=cores_here(),
+        gpu_share=plan.gpu_share if is_on_gpu else None,
+        progress=view.progress,
+    )
+    return replace(found, evaluation=evaluation)

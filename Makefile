@@ -71,10 +71,11 @@ report: data
 screenshots: report browser
 	@$(BIN)/python tests/results/screenshots.py $(RUN) docs
 
-# The programs of the lab, sshd and rsync: fetched, not installed. Where they cannot be had, its
-# tests are skipped, and say so.
+# The programs of the lab, sshd and rsync, and Slurm: fetched, not installed. Where they cannot be
+# had, its tests are skipped, and say so.
 lab: setup
 	@$(BIN)/python tests/cluster/tools.py || true
+	@$(BIN)/python tests/cluster/slurm_lab.py || true
 
 # A browser that opens a report: fetched like the programs of the lab, and skipped without like them.
 browser: setup
@@ -111,6 +112,7 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck cluster/slurm.sh
 
 # What an epoch costs, on one thread; writes bench.json, asserts nothing.
 bench: setup

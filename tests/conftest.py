@@ -27,6 +27,7 @@ DEAR_FIXTURES = (
     "hosts",
     "chromium",
     "cpus_and_gpus",
+    "followed_run",
 )
 
 # The console commands of this environment, as a user runs them.

@@ -30,12 +30,13 @@ FILE = {
         "head_node_id": HEAD,
         "launch_multiple": True,
     },
-    "max_workers": 2,
+    "max_workers": 3,
     "idle_timeout_minutes": 0.1,
     "head_node_type": "ray.head.default",
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}},
         "cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
     },
     # Of a provider of its own kind Ray fills in none of these.
     "setup_commands": [],

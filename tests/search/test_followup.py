@@ -1,0 +1,285 @@
+"""The honest winner and the early-stop audit: what they say, what is kept, what is asked badly."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from results.columns import Decision, State
+from search.audit import chosen, summary
+from search.confirm import Candidate, candidates, different, ranked_rows
+from search.errors import TrainingError, UsageError
+from search.history import EpochRecord, History, Objective, TrialRecord
+from search.intervals import mean_of, share_of
+from search.plan import Confirmation
+
+MAX, MIN = Objective("val_accuracy", "max"), Objective("val_loss", "min")
+
+
+def ended(number, value, *, state=State.STOPPED, values=None, objective=MAX):
+    epoch = EpochRecord(
+        number, 1, 1, 1.0, 2.0, value, {objective.name: value}, Decision.STOP, "host:1"
+    )
+    return TrialRecord(
+        number, values or {"units": number}, 0.0, state=state, epochs=[epoch], best=epoch if value is not None else None,
+        proposed=values or {"units": number},
+    )  # fmt: skip
+
+
+def history(*trials, objective=MAX):
+    made = History(objective)
+    made.trials = {trial.trial: trial for trial in trials}
+    ranked = made.ranked()
+    made.best = ranked[0].best if ranked else None
+    return made
+
+
+def asked(top=2, seeds=3, epochs=(5,), **also):
+    return Confirmation(top, seeds, epochs, also)
+
+
+def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epochs():
+    same = {"units": 7}
+    made = history(
+        ended(0, 0.7), ended(1, 0.9, values=same), ended(2, 0.8, values=same), ended(3, 0.6)
+    )
+    assert [trial.trial for trial in different(made)] == [1, 0, 3]
+    found = candidates(made, asked(2, epochs=(5, 9), published={"units": 1}))
+    assert [(one.name, one.trial, one.epochs, one.search_value) for one in found] == [
+        ("trial 1", 1, 5, 0.9), ("trial 1", 1, 9, 0.9), ("trial 0", 0, 5, 0.7), ("trial 0", 0, 9, 0.7),
+        ("published", None, 5, None), ("published", None, 9, None),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"4 to confirm: 3 different configurations .* at most 3"):
+        candidates(made, asked(4))
+
+
+def rows(scores, objective=MAX, *, compared=()):
+    found = [
+        Candidate(name, None if name in compared else place, {"units": place}, 5, 0.99)
+        for place, name in enumerate(scores)
+    ]
+    told = ranked_rows(found, list(scores.values()), objective)
+    return {row["name"]: row for row in told}
+
+
+def test_the_winner_has_the_best_mean_and_others_are_held_against_it_seed_by_seed():
+    told = rows(
+        {"a": [0.90, 0.91, 0.92], "b": [0.91, 0.92, 0.93], "c": [0.909, 0.921, 0.929], "d": [0.80, 0.81, 0.82], "p": [0.94, 0.95, 0.96]},
+        compared=("p",),
+    )  # fmt: skip
+    assert {name: row["verdict"] for name, row in told.items()} == {
+        "a": "worse", "b": "winner", "c": "tie", "d": "worse", "p": "better",
+    }  # fmt: skip
+    assert told["b"]["mean"] == pytest.approx(0.92)
+    assert told["b"]["difference"] is None
+    assert told["a"]["difference"] == pytest.approx({"mean": -0.01, "low": -0.01, "high": -0.01})
+    assert told["c"]["difference"]["low"] <= 0 <= told["c"]["difference"]["high"]
+    assert told["p"]["is_for_comparison"]
+
+
+def test_of_an_objective_to_minimize_the_least_mean_wins():
+    told = rows({"a": [0.5, 0.6], "b": [0.3, 0.4]}, MIN)
+    assert (told["a"]["verdict"], told["b"]["verdict"]) == ("worse", "winner")
+
+
+def test_a_configuration_that_diverges_on_a_seed_is_no_winner():
+    told = rows({"a": [0.99, None], "b": [0.5, 0.6]})
+    assert told["a"]["verdict"] == "worse"
+    assert told["a"]["mean"] is None
+    assert told["b"]["verdict"] == "winner"
+    with pytest.raises(TrainingError, match="every configuration diverges on some seed"):
+        rows({"a": [0.99, None]})
+
+
+def test_intervals_hold_their_means_and_shares_their_whole_range():
+    found = mean_of([0.1, 0.2, 0.3, 0.4])
+    assert found.mean == pytest.approx(0.25)
+    assert 0.1 <= found.low < 0.25 < found.high <= 0.4
+    assert mean_of([0.5, 0.5]).to_json() == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    none = share_of(0, 10)
+    assert (none.mean, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(0.2775, abs=1e-4)  # Wilson: z^2 / (n + z^2)
+
+
+def test_stopped_trials_are_chosen_at_random_and_the_same_again():
+    made = history(
+        *(ended(n, n / 100) for n in range(30)),
+        ended(30, 0.9, state=State.COMPLETED),
+        ended(31, None),
+    )
+    numbers = [trial.trial for trial in chosen(made, 10, seed=0)]
+    assert numbers == [trial.trial for trial in chosen(made, 10, seed=0)]
+    assert numbers != [trial.trial for trial in chosen(made, 10, seed=1)]
+    assert len(set(numbers)) == 10
+    assert set(numbers) <= set(range(30))
+    with pytest.raises(UsageError, match=r"31 to audit: of this run 30 trials were stopped"):
+        chosen(made, 31, seed=0)
+
+
+def test_the_audit_counts_those_that_would_have_won_and_reckons_what_was_saved():
+    made = history(*(ended(n, 0.5) for n in range(4)), ended(4, 0.9, state=State.COMPLETED))
+    told = summary(
+        [{"is_wrong": wrong, "seconds_after_stop": 10.0} for wrong in (True, False)], made
+    )
+    assert (told["stopped"], told["audited"], told["wrong"], told["wrong_share"]) == (4, 2, 1, 0.5)
+    assert told["seconds_saved"] == 40.0
+    assert told["seconds_searched"] == 10.0
+    assert told["wrong_low"] < 0.5 < told["wrong_high"]
+
+
+def command(commands, *words, cwd):
+    return subprocess.run(
+        [commands / "fmnist-search", *words], cwd=cwd, capture_output=True, text=True, timeout=400, check=False
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def followed_run(tmp_path_factory, commands):
+    """A search with both, in one command."""
+    folder = tmp_path_factory.mktemp("followed")
+    done = command(
+        commands, "run", "--hypermodel", "problems:small", "--data", "problems:blobs", "--trials", "8", "--epochs", "6",
+        "--retrain-epochs", "2,4", "--confirm", "2", "--seeds", "3", "--audit", "2", "--out", "run", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def read(folder, *parts):
+    return json.loads(folder.joinpath("run", *parts).read_text())
+
+
+def test_one_command_searches_audits_and_confirms(followed_run):
+    folder, output = followed_run
+    told, evaluation = (
+        read(folder, "confirm", "confirmation.json"),
+        read(folder, "final", "evaluation.json"),
+    )
+    assert told["seeds"] == [1, 2, 3]
+    assert len(told["candidates"]) == 4
+    winner = told["candidates"][told["winner"]]
+    assert winner["mean"] == max(row["mean"] for row in told["candidates"])
+    tested = [row["name"] for row in told["candidates"] if row["test"]]
+    assert tested == [winner["name"]]
+    assert len(winner["test"]["accuracies"]) == 3
+    assert (evaluation["trial"], evaluation["epochs"]) == (winner["trial"], winner["epochs"])
+    assert evaluation["test_accuracy"] == winner["test"]["accuracies"][0]
+    assert evaluation["confirmed_seeds"] == [1, 2, 3]
+    rows = pq.read_table(folder / "run" / "final" / "history.parquet").to_pylist()
+    assert rows[-1]["metric:val_accuracy"] == winner["scores"][0]
+    assert not list((folder / "run" / "confirm").glob("*.keras"))
+    assert not list((folder / "run" / "checkpoints").glob("retraining-*"))
+    audited = read(folder, "audit", "audit.json")
+    assert audited["audited"] == 2
+    assert all(row["is_same"] for row in audited["trials"])
+    assert all(row["value"] >= row["stopped_value"] for row in audited["trials"])
+    assert "the search had said" in output
+    assert "audited trials would have beaten the best of the search" in output
+
+
+def test_asked_again_nothing_is_trained_and_the_test_set_is_not_read_again(
+    followed_run, tmp_path, commands
+):
+    shutil.copytree(followed_run[0] / "run", tmp_path / "run")
+    before = read(tmp_path, "confirm", "confirmation.json")
+    written = (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns
+    done = command(
+        commands, "confirm", "run", "--top", "2", "--seeds", "3", "--retrain-epochs", "2,4", cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert " of " not in done.stdout.partition("confirming")[2].partition("confirmed:")[0]
+    assert read(tmp_path, "confirm", "confirmation.json") == before
+    assert (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns == written
+    resumed = command(commands, "resume", "run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns == written
+
+
+def test_another_configuration_stands_beside_them_and_more_seeds_go_on_from_what_is_there(
+    followed_run, tmp_path, commands
+):
+    shutil.copytree(followed_run[0] / "run", tmp_path / "run")
+    (tmp_path / "mine.json").write_text('{"units": 2, "rate": 0.001}')
+    done = command(
+        commands, "confirm", "run", "--top", "1", "--seeds", "4", "--retrain-epochs", "4", "--also", "mine.json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5: " in done.stdout  # one more seed of its own, and four of the other
+    told = read(tmp_path, "confirm", "confirmation.json")
+    mine = next(row for row in told["candidates"] if row["name"] == "mine")
+    assert mine["is_for_comparison"]
+    assert len(mine["test"]["accuracies"]) == 4
+
+
+def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, commands):
+    search = command(
+        commands, "run", "--hypermodel", "problems:slow", "--data", "problems:blobs", "--trials", "2", "--epochs", "2",
+        "--retrain-epochs", "none", "--out", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert search.returncode == 0, search.stderr
+    words = ["confirm", "run", "--top", "2", "--seeds", "3", "--retrain-epochs", "3"]
+    first = subprocess.Popen(
+        [commands / "fmnist-search", *words], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )  # fmt: skip
+    kept = tmp_path / "run" / "confirm"
+    deadline = time.monotonic() + 200
+    while len(list(kept.glob("*-seed-*.json"))) < 2:
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    there = {path: path.stat().st_mtime_ns for path in kept.glob("*-seed-*.json")}
+    done = command(commands, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = 6 - len(there)
+    assert f"{left} of {left}: " in done.stdout
+    told = read(tmp_path, "confirm", "confirmation.json")
+    winner = told["candidates"][told["winner"]]["name"]
+    for path, written in there.items():  # the winner's have been evaluated since
+        if json.loads(path.read_text())["test"] is None:
+            assert path.stat().st_mtime_ns == written
+    assert winner in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--confirm", "9", "--trials", "5"], ["--confirm 9 is above --trials 5: expected at most as many."]),
+        (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more: of one seed nobody can tell what is luck."]),
+        (["run", "--seeds", "3"], ["--seeds 3 is for --confirm: add that."]),
+        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs []: expected 1 or more each."]),
+        (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3: expected --scheduler asha, which stops trials."]),
+        (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
+        (["confirm", "{run}", "--top", "99"], ["99 to confirm: 8 different configurations have reported a value: expected at most 8."]),
+        (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: of one seed nobody can tell what is luck."]),
+        (["audit", "{run}", "--trials", "0"], ["--audit 0: expected 1 or more."]),
+        (["confirm", "{run}", "--also", "nothing.json"], ["--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run."]),
+    ],
+)  # fmt: skip
+def test_what_is_asked_badly_is_said_in_a_line_each(followed_run, tmp_path, commands, words, said):
+    run = str(followed_run[0] / "run")
+    done = command(commands, *(word.format(run=run) for word in words), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"error: {line}" for line in said]
+
+
+def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_path, commands):
+    done = command(
+        commands, "run", "--hypermodel", "problems:small", "--data", "problems:blobs", "--trials", "2", "--epochs", "1",
+        "--retrain-epochs", "none", "--audit", "2", "--out", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--audit 2: 0 trials were stopped" in done.stdout
+    refused = command(commands, "audit", "run", "--trials", "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "error: 1 to audit: of this run 0 trials were stopped: expected at most as many, of a run under ASHA.\n"
+    )
+    assert not (tmp_path / "run" / "audit").exists()

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import alone
 import pytest
 
+from results.columns import Device
+from search.devices import GPU_FROM_MULTIPLY_ADDS
+from search.history import History, Objective
 from search.journal import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +38,12 @@ FILE = {
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}},
         "cpu": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
-        "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
+        "gpu": {
+            "resources": {"CPU": 1, "GPU": 1},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 1,
+        },
     },
     # Of a provider of its own kind Ray fills in none of these.
     "setup_commands": [],
@@ -66,7 +73,7 @@ deadline = time.monotonic() + 90
 while len(nodes()) > 1:
     assert time.monotonic() < deadline
     time.sleep(1)
-json.dump({"before": before, "most": most, "status": search.returncode}, sys.stdout)
+json.dump({"before": before, "most": sorted(most), "status": search.returncode}, sys.stdout)
 """
 ENVIRONMENT = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -95,9 +102,10 @@ def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
         ],
         "nodes": [str(commands / "fmnist-cluster"), "nodes", "--address", address, "--json"],
         "search": [
-            str(commands / "fmnist-search"), "run", "--hypermodel", "stormy:Steady",
-            "--data", "problems:blobs", "--trials", "10", "--epochs", "4", "--scheduler", "none",
-            "--workers", "2", "--retrain-epochs", "1", "--address", address,
+            str(commands / "fmnist-search"), "run", "--hypermodel", "on_devices:Devices",
+            "--data", "problems:blobs", "--algorithm", "random", "--trials", "16", "--epochs", "4",
+            "--scheduler", "none", "--workers", "3", "--resources", "auto", "--gpus-per-trial", "1",
+            "--gpus", "1", "--retrain-epochs", "1", "--address", address,
             "--out", str(folder / "run"),
         ],
     }  # fmt: skip
@@ -106,8 +114,15 @@ def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
         capture_output=True, check=False, timeout=SECONDS, env=os.environ | ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"before": [0], "most": [0, 1, 1], "status": 0}
+    assert json.loads(done.stdout) == {"before": [0], "most": [0, 1, 1, 1], "status": 0}
     events = parse((folder / "run" / "journal.jsonl").read_bytes(), folder).events
-    epochs = Counter(event["worker"] for event in events if event["event"] == "epoch")
-    assert sum(epochs.values()) == 40
-    assert len(epochs) == 2  # a CPU each: on both machines
+    history = History.replay(Objective("val_accuracy", "max"), events)
+    assert sorted(history.trials) == list(range(16))
+    workers = {Device.CPU: set(), Device.GPU: set()}
+    for trial in history.trials.values():
+        assert len(trial.epochs) == 4
+        is_large = trial.multiply_adds >= GPU_FROM_MULTIPLY_ADDS
+        assert trial.device is (Device.GPU if is_large else Device.CPU)
+        workers[trial.device].add(trial.worker)
+    assert len(workers[Device.GPU]) == 1
+    assert len(workers[Device.CPU]) >= 2  # a CPU each: on both machines

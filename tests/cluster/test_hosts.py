@@ -9,7 +9,7 @@ import time
 import pytest
 import storm as storms
 from lab import Lab
-from stage import ROOT, SUBMIT, check, ended, epochs, epochs_on, on, staged
+from stage import PROJECT, ROOT, SUBMIT, check, ended, epochs, epochs_on, on, staged
 
 from fmnist_model.data import locate
 
@@ -178,6 +178,30 @@ def test_a_host_is_cut_off_the_network_and_comes_back(hosts):
     place = found.events.index(lost[0])
     assert epochs_on(found.events[place:], "worker1") > 3  # it came back, and was used
     print("survived: a host cut off the network; used: the same when it was back")
+
+
+@pytest.mark.long
+def test_older_modules_in_a_nodes_own_folder_are_not_what_it_runs(hosts):
+    weather = storms.Weather(0, trials=9, epochs=4, seed=9)
+    wait_for_nodes(hosts, 3)
+    older = "raise RuntimeError('an older one')\n"
+    stale = [
+        hosts.lab[host].home / PROJECT / name
+        for host in ("worker1", "worker2")
+        for name in ("stormy.py", "search/trial.py")
+    ]
+    kept = [path.read_text() for path in stale]
+    for path in stale:
+        path.write_text(older)
+    try:
+        done = hosts.submit("run", *storms.asked(weather), "--out", "runs/older")
+    finally:
+        for path, text in zip(stale, kept, strict=True):
+            path.write_text(text)
+    assert done.returncode == 0, done.stdout
+    assert "an older one" not in done.stdout
+    found = check(hosts, "runs/older", weather)
+    assert {name.partition(":")[0] for name in workers(found)} == {"head", "worker1", "worker2"}
 
 
 @pytest.mark.long

@@ -279,6 +279,12 @@ def test_a_job_outlives_who_submitted_it_is_stopped_cleanly_and_gone_on_with(hea
     status, output = head.run("follow", "again", folder=project)
     assert status == 0, output
     assert "search ended (trials done): 8 trials" in output
+    # What follows a search, in a job: on a Ray of its own.
+    status, output = head.run(
+        "submit", "--", "retrain", "runs/long", "--retrain-epochs", "1", folder=project
+    )
+    assert status == 0, output
+    assert "final model (1 epochs)" in output
     history = History.replay(storms.OBJECTIVE, head.events("runs/long"))
     assert {trial.state for trial in history.trials.values()} == {State.COMPLETED}
     assert [[epoch.epoch for epoch in one.epochs] for one in history.trials.values()] == [

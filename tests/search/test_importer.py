@@ -1,7 +1,9 @@
 import importlib
+import sys
 from pathlib import Path
 
 import search
+from search import importer
 from search.importer import sources
 
 ROOT = Path(search.__file__).resolve().parents[1]
@@ -33,3 +35,14 @@ def test_what_is_installed_or_not_there_stays():
         None,
     )
     assert sources(*named, "fmnist_model.mlp:Wide") == OWN
+
+
+def test_what_ray_has_brought_to_a_node_comes_before_the_current_folder(tmp_path, monkeypatch):
+    brought = str(tmp_path / "runtime_resources" / "py_modules_files" / "pkg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [brought, "/usr/lib/python"])
+    importer.search_current_folder()
+    assert sys.path == [brought, str(tmp_path), "/usr/lib/python"]
+    monkeypatch.setattr(sys, "path", ["/usr/lib/python"])
+    importer.search_current_folder()
+    assert sys.path == [str(tmp_path), "/usr/lib/python"]

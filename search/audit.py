@@ -44,8 +44,8 @@ def chosen(history: History, count: int, seed: int) -> list[TrialRecord]:
     candidates = sorted(stopped(history), key=lambda trial: trial.trial)
     if len(candidates) < count:
         raise UsageError(
-            f"{count} to audit: of this run {len(candidates)} trials were stopped: expected at most "
-            "as many, of a run under ASHA."
+            f"{count} to audit: of this run {len(candidates)} trials were stopped: expected at "
+            "most as many, of a run under ASHA."
         )
     return random.Random(seed).sample(candidates, count)
 

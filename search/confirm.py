@@ -83,8 +83,8 @@ def candidates(history: History, asked: Confirmation) -> list[Candidate]:
     ranked = different(history)
     if len(ranked) < asked.top:
         raise UsageError(
-            f"{asked.top} to confirm: {len(ranked)} different configurations have reported a value: "
-            f"expected at most {len(ranked)}."
+            f"{asked.top} to confirm: {len(ranked)} different configurations have reported a "
+            f"value: expected at most {len(ranked)}."
         )
     own = [
         Candidate(

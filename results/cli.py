@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from results import columns, compare, pictures, seeds, show, timing
+from results import audited, columns, compare, confirmed, pictures, seeds, show, timing
 from results.files import beside
 from results.follow import JsonTeller, follow_run
 from results.published import DATA, published_rows
@@ -137,7 +137,7 @@ def show_command(
         ),
     ] = False,
 ) -> None:
-    """List the trials of a run and how each ended."""
+    """List the trials of a run and how each ended; then what was confirmed, and the audit."""
     _check_table_or_json(output)
     if follow:
         raise typer.Exit(_followed(run, output))
@@ -146,6 +146,8 @@ def show_command(
         print(json.dumps(show.trial_rows(found), indent=2))
         return
     _console().print(show.trials_table(found))
+    _show_confirmation(found)
+    _show_audit(found)
     if found.ended == CUT_OFF:
         print(
             f"its search was cut off: fmnist-search resume {shlex.quote(str(run))} goes on with it"
@@ -350,8 +352,34 @@ def _put(
         print(compare.content(rows, output, kind, columns).decode(), end="")
 
 
-def _print_table(rows: Sequence[Any], columns: Sequence[compare.Column] | None) -> None:
-    """Print the columns that the screen has room for, and say which are left out."""
+def _show_confirmation(run: Run) -> None:
+    found = run.confirmation
+    if found is None:
+        return
+    print(f"\nconfirmed on {len(found.seeds)} new seeds")
+    _print_table(found.best_first, confirmed.shown_columns(found), "`fmnist-results report`")
+    print(confirmed.optimism(found))
+    for note in confirmed.caution(found):
+        print(note, file=sys.stderr)
+
+
+def _show_audit(run: Run) -> None:
+    if run.audit is not None:
+        print("\nwhat early stopping cost", *audited.sentences(run.audit), sep="\n")
+
+
+def _print_table(
+    rows: Sequence[Any],
+    columns: Sequence[compare.Column] | None,
+    whole: str = "--format csv",
+) -> None:
+    """Print the columns that the screen has room for, and say which are left out.
+
+    Args:
+        rows: Of one kind.
+        columns: Their columns; None: those of runs.
+        whole: What shows all of them.
+    """
     console = _console()
     all_of_them = compare.shown_columns(rows) if columns is None else columns
     shown = compare.fitting(all_of_them, rows, console.width)
@@ -359,7 +387,7 @@ def _print_table(rows: Sequence[Any], columns: Sequence[compare.Column] | None) 
     left_out = [heading for heading, _ in all_of_them[len(shown) :]]
     if left_out:
         print(
-            f"no room for: {', '.join(left_out)} (a wider screen, or --format csv, has all)",
+            f"no room for: {', '.join(left_out)} (a wider screen, or {whole}, has all)",
             file=sys.stderr,
         )
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.rows import Row, kind_of, number
+from results.rows import Row, ends, kind_of, number
 
 # A pipe or a file has no width: wide enough for one line a row.
-PLAIN_WIDTH = 240
+PLAIN_WIDTH = 320
 
 
 class Format(StrEnum):
@@ -41,8 +41,14 @@ ENDINGS = {
 TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 # Columns of words, to the left; numbers are to the right.
 WORDS = frozenset(
-    ("run", "data", "ended", "engine", "space", "algorithm", "group", "metric", "tie")
-)
+    ("run", "data", "ended", "engine", "space", "algorithm", "group", "metric", "tie",
+     "configuration", "verdict")
+)  # fmt: skip
+# Not even an empty table has these.
+OCCASIONAL = frozenset(
+    ("confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test",
+     "wrongly stopped")
+)  # fmt: skip
 
 # The name may be folded to this, where the screen is narrow.
 NAME_WIDTH = 30
@@ -56,15 +62,28 @@ def _whole(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
+def _wrongly_stopped(row: Row) -> str:
+    if row.audit_audited is None:
+        return ""
+    return f"{row.audit_wrong} of {row.audit_audited}"
+
+
 COLUMNS: tuple[Column, ...] = (
     ("run", lambda row: row.name),
     ("best", lambda row: number(row.best)),
+    # Beside it, what is left of it on new seeds.
+    ("confirmed", lambda row: number(row.confirmed_mean)),
+    ("95 % of confirmed", lambda row: ends(row.confirmed_low, row.confirmed_high)),
+    ("new seeds", lambda row: _whole(row.confirmed_seeds)),
+    ("confirmed test", lambda row: number(row.confirmed_test_mean)),
+    ("95 % of test", lambda row: ends(row.confirmed_test_low, row.confirmed_test_high)),
     ("after s", lambda row: _whole(row.reached_seconds)),
     ("test acc.", lambda row: number(row.test_accuracy)),
     ("precision", lambda row: number(row.precision_macro)),
     ("recall", lambda row: number(row.recall_macro)),
     ("final epochs", lambda row: _whole(row.final_epochs)),
     ("ended", lambda row: row.ended or ""),
+    ("wrongly stopped", _wrongly_stopped),
     ("trials", lambda row: _whole(row.trials)),
     ("epochs", lambda row: _whole(row.epochs)),
     ("wall s", lambda row: _whole(row.wall_seconds)),
@@ -192,7 +211,9 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
         columns.insert(1, ("objective", lambda row: row.objective or ""))
     if len({row.data for row in rows}) > 1:
         columns.insert(1, ("data", lambda row: row.data or ""))
-    return [column for column in columns if not rows or any(column[1](row) for row in rows)]
+    if not rows:
+        return [column for column in columns if column[0] not in OCCASIONAL]
+    return [column for column in columns if any(column[1](row) for row in rows)]
 
 
 def _in_cell(text: str) -> str:

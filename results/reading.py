@@ -4,18 +4,26 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results import columns
+from results.audit import Audit
+from results.confirmation import Confirmation
 from results.rows import FIELDS, Row
+from results.shapes import shaped
+
+T = TypeVar("T")
 
 # Why a search ended: it has not; or its driver was killed.
 RUNNING, CUT_OFF = "running", "cut off"
 # A driver touches its lock every two seconds.
 BEAT_SECONDS = 30.0
+# What a run may have besides, and the command that makes it.
+CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
+AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
 
 
 class RunError(Exception):
@@ -33,6 +41,8 @@ class Run:
         epochs: epochs.parquet.
         evaluation: final/evaluation.json, or None where nothing was retrained.
         ended: Why the search ended, by the last event of its journal.
+        confirmation: confirm/confirmation.json, or None where nothing was confirmed.
+        audit: audit/audit.json, or None where no stopped trial was audited.
     """
 
     path: Path
@@ -41,6 +51,8 @@ class Run:
     epochs: pa.Table
     evaluation: dict[str, Any] | None
     ended: str
+    confirmation: Confirmation | None = None
+    audit: Audit | None = None
 
     @property
     def name(self) -> str:
@@ -81,6 +93,8 @@ def read_run(path: Path) -> Run:
         epochs=read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
         ended=_ended(path / columns.JOURNAL_FILE),
+        confirmation=_extra(path, Confirmation, CONFIRMATION),
+        audit=_extra(path, Audit, AUDIT),
     )
     _check(run)
     return run
@@ -112,7 +126,38 @@ def row_of(run: Run) -> Row:
         space=plan["problem"]["space"],
         algorithm=plan["algorithm"],
         workers=plan["workers"],
+        **_confirmed(run.confirmation),
+        **_audited(run.audit),
     )
+
+
+def _confirmed(found: Confirmation | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    one = found.chosen
+    fields = {
+        "confirmed_mean": one.mean,
+        "confirmed_low": one.low,
+        "confirmed_high": one.high,
+        "confirmed_seeds": len(found.seeds),
+    }
+    if one.test is None:
+        return fields
+    return fields | {
+        "confirmed_test_mean": one.test.mean,
+        "confirmed_test_low": one.test.low,
+        "confirmed_test_high": one.test.high,
+    }
+
+
+def _audited(found: Audit | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "audit_wrong": found.wrong,
+        "audit_audited": found.audited,
+        "audit_seconds_saved": found.seconds_saved,
+    }
 
 
 def best_trial(run: Run) -> dict[str, Any] | None:
@@ -134,6 +179,21 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: expected a JSON object, got {type(value).__name__}.")
     return value
+
+
+def _extra(run: Path, kind: type[T], of: tuple[str, str]) -> T | None:
+    """Read a file that a run need not have."""
+    name, command = of
+    path = run / name
+    if not path.is_file():
+        return None
+    try:
+        return shaped(kind, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged or incomplete ({error}). `fmnist-search {command} {run}` makes it "
+            "anew; once it is removed, the run is shown without it."
+        ) from error
 
 
 def read_table(path: Path) -> pa.Table:

@@ -54,6 +54,8 @@ class Section:
         slices: A small chart for each hyperparameter.
         states: How its trials ended, and the colour of each in the slices.
         scores: The final model's scores: name and value; empty where nothing was retrained.
+        confirmed_seed: The new seed that the final model was trained on, where it is the winner
+            of a confirmation; else None.
         mistakes: The most confident ones.
         lacks_mistakes: Whether there were mistakes that were not kept.
         can_be_retrained: Whether the run names what to retrain.
@@ -71,6 +73,7 @@ class Section:
     slices: list[Chart]
     states: list[tuple[str, str]]
     scores: list[tuple[str, str]]
+    confirmed_seed: int | None
     mistakes: list[Mistake]
     lacks_mistakes: bool
     can_be_retrained: bool
@@ -176,7 +179,8 @@ def _section(run: Run, name: str, place: int) -> Section:
         charts={
             "curves": _drawn(charts.learning_curves(run)),
             "space": _drawn(charts.importance_chart(run), charts.parallel_coordinates(run)),
-            "workers": _drawn(charts.timeline(run)),
+            "workers": _drawn(charts.timeline(run), charts.audit_chart(run)),
+            "confirmed": _drawn(charts.confirmation_chart(run)),
             "final": _drawn(
                 *charts.retrained(run), charts.confusion_matrix(run), charts.per_class(run)
             ),
@@ -184,6 +188,7 @@ def _section(run: Run, name: str, place: int) -> Section:
         slices=charts.slices(run),
         states=_states(run),
         scores=_scores(run),
+        confirmed_seed=_confirmed_seed(run),
         mistakes=mistakes,
         lacks_mistakes=bool(not mistakes and matrix and charts.confused(matrix)),
         can_be_retrained=bool(asked["plan"]["problem"].get("hypermodel")),
@@ -209,8 +214,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             ("found", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
             ("after", f"{best[columns.BEST_SECONDS]:.0f} s"),
         ]
+    if row.confirmed_mean is not None:
+        facts.append((f"mean of {row.confirmed_seeds} new seeds", number(row.confirmed_mean)))
     if row.test_accuracy is not None:
         facts.append(("test accuracy", number(row.test_accuracy)))
+    if row.confirmed_test_mean is not None:
+        facts.append(("test accuracy, mean", number(row.confirmed_test_mean)))
     facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
     if row.wall_seconds is not None:
         facts.append(("search took", f"{row.wall_seconds:.0f} s"))
@@ -271,6 +280,11 @@ def _scores(run: Run) -> list[tuple[str, str]]:
         for name, value in found
         if value is not None
     ]
+
+
+def _confirmed_seed(run: Run) -> int | None:
+    evaluation = run.evaluation or {}
+    return evaluation.get("seed") if evaluation.get("confirmed_seeds") else None
 
 
 def _trials(run: Run) -> list[list[str]]:

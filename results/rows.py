@@ -31,6 +31,16 @@ class Row:
         space: Name of the space.
         algorithm: How configurations were chosen.
         workers: Trials at once.
+        confirmed_mean: Mean of the objective over new seeds, of the winner among the confirmed.
+        confirmed_low: Lower end of its 95 % bootstrap interval.
+        confirmed_high: Upper end of it.
+        confirmed_seeds: How many new seeds.
+        confirmed_test_mean: Mean accuracy of the winner's models on the test set, in 0..1.
+        confirmed_test_low: Lower end of its 95 % bootstrap interval.
+        confirmed_test_high: Upper end of it.
+        audit_wrong: How many of the audited trials were wrongly stopped.
+        audit_audited: How many of the stopped trials were trained to their end.
+        audit_seconds_saved: What stopping saved, in seconds of a worker; an estimate.
     """
 
     name: str
@@ -52,6 +62,16 @@ class Row:
     space: str | None = None
     algorithm: str | None = None
     workers: int | None = None
+    confirmed_mean: float | None = None
+    confirmed_low: float | None = None
+    confirmed_high: float | None = None
+    confirmed_seeds: int | None = None
+    confirmed_test_mean: float | None = None
+    confirmed_test_low: float | None = None
+    confirmed_test_high: float | None = None
+    audit_wrong: int | None = None
+    audit_audited: int | None = None
+    audit_seconds_saved: float | None = None
 
 
 FIELDS = tuple(field.name for field in fields(Row))
@@ -142,8 +162,28 @@ def number(value: float | None) -> str:
     """Return a value of an objective as text: an accuracy with four digits, a tiny loss too."""
     if value is None:
         return ""
-    is_usual = value == 0 or 1e-3 <= abs(value) < 1e4
-    return f"{value:.4f}" if is_usual else f"{value:.4g}"
+    return f"{value:.4f}" if _has_four_digits(value) else f"{value:.4g}"
+
+
+def difference(value: float, like: float | None, sign: str = "+") -> str:
+    """Return how far two values are apart as text, with as many digits as they have.
+
+    Args:
+        value: The difference.
+        like: One of the two.
+        sign: ``+`` to show that of more, too; ``-``: that of less alone.
+    """
+    form = ".4f" if like is None or _has_four_digits(like) else ".4g"
+    return f"{value:{sign}{form}}"
+
+
+def ends(low: float | None, high: float | None) -> str:
+    """Return an interval as text; nothing where there is none."""
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def _has_four_digits(value: float) -> bool:
+    return value == 0 or 1e-3 <= abs(value) < 1e4
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:

@@ -207,7 +207,7 @@ def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], lis
         for group, some in groups
         if len(some) > len(group.best)
     ]
-    return standings, [*repeated, *_caution(standings)]
+    return standings, [*repeated, *caution(row.pairs for row in standings if row.pairs)]
 
 
 def grouped(runs: Iterable[Run]) -> list[tuple[Group, list[Run]]]:
@@ -328,8 +328,9 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else (interval.low, interval.high)
 
 
-def _caution(standings: Iterable[Standing]) -> Iterator[str]:
-    few = sorted({row.pairs for row in standings if row.pairs and 1 < row.pairs < MANY_PAIRS})
+def caution(pairs: Iterable[int]) -> Iterator[str]:
+    """Warn of the intervals of few pairs; each number of pairs is of some comparison."""
+    few = sorted({count for count in pairs if 1 < count < MANY_PAIRS})
     if few:
         yield (
             f"caution: few seeds make an interval narrow ({', '.join(map(str, few))} pairs here). "

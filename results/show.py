@@ -1,5 +1,6 @@
 """The trials of one run and how each ended."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +11,11 @@ from results.reading import Run
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:
-    """Return the trials as JSON values: how each ended, its best, its configuration."""
+    """Return the trials as JSON values: how each ended, its best, its configuration.
+
+    Where some were confirmed on new seeds or audited, each has what came of it as ``confirmed``,
+    a list by number of epochs, and as ``audited``, or None.
+    """
     rows = []
     for row in run.trials.to_pylist():
         hps = {
@@ -21,8 +26,24 @@ def trial_rows(run: Run) -> list[dict[str, Any]]:
         others = {
             name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)
         }
-        rows.append(others | {"hyperparameters": hps})
+        rows.append(others | {"hyperparameters": hps} | _afterwards(run, row[columns.TRIAL]))
     return rows
+
+
+def _afterwards(run: Run, trial: int) -> dict[str, Any]:
+    """Return what came of a trial after the search."""
+    told: dict[str, Any] = {}
+    if run.confirmation:
+        own = [one for one in run.confirmation.candidates if one.trial == trial]
+        told["confirmed"] = [_without(asdict(one), "trial", "values") for one in own]
+    if run.audit:
+        found = [_without(asdict(one), "trial") for one in run.audit.trials if one.trial == trial]
+        told["audited"] = found[0] if found else None
+    return told
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def trials_table(run: Run) -> Table:

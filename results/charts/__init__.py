@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from results.charts.audited import audit_chart
 from results.charts.axes import axes_of
 from results.charts.chart import COLORS, STATE_COLORS, Chart
+from results.charts.confirmed import confirmation_chart
 from results.charts.final import confused, confusion_matrix, per_class, retrained
 from results.charts.importance import importance_chart
 from results.charts.progress import best_over_epochs, best_over_time, learning_curves
@@ -15,10 +17,12 @@ __all__ = [
     "COLORS",
     "STATE_COLORS",
     "Chart",
+    "audit_chart",
     "axes_of",
     "best_over_epochs",
     "best_over_time",
     "charts_of",
+    "confirmation_chart",
     "confused",
     "confusion_matrix",
     "importance_chart",
@@ -41,8 +45,10 @@ def charts_of(run: Run) -> Sequence[Chart]:
         parallel_coordinates(run),
         *slices(run),
         timeline(run),
+        audit_chart(run),
         *retrained(run),
         confusion_matrix(run),
         per_class(run),
+        confirmation_chart(run),
     ]
     return [chart for chart in found if chart is not None]

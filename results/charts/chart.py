@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart by the colour-blind, in shades that stand out on white and on
 # black. Source: https://jfly.uni-koeln.de/color
 COLORS = ("#2f8fd0", "#e08a00", "#00a37a", "#c96aa5", "#c9a400", "#d55e00", "#56b4e9", "#8a8f98")
+GREY = COLORS[-1]
 DASHES = ("solid", "dash", "dot", "dashdot")
 STATE_COLORS = {
     State.COMPLETED: "#2f8fd0",
@@ -40,7 +41,7 @@ class Chart:
     Attributes:
         name: Of its file, and of its place in the report: letters, digits, ``-`` and ``_`` alone.
         title: What it shows.
-        text: What there is to see in it, a sentence or two.
+        text: What there is to see in it, a sentence or two, or a line for each of more.
         figure: The chart, without colours of text and background: those are the page's.
         rows: The same as a table, its headings first; None where the table of trials has it.
         is_wide: Whether it cannot be read on a narrow screen unless that scrolls.

@@ -10,6 +10,7 @@ from results import columns
 from results.charts.chart import (
     COLORS,
     DASHES,
+    GREY,
     STATE_COLORS,
     Chart,
     counted,
@@ -24,7 +25,6 @@ from results.rows import Row, number
 
 # Of more curves than this each is drawn thinner, and lets others be seen through it.
 MANY_TRIALS = 100
-GREY = "#8a8f98"
 
 
 class Step(NamedTuple):

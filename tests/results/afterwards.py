@@ -87,7 +87,8 @@ def _candidate(one, winner, seeds, sign):
     ends = _ends(one.scores) if one.mean is not None else {"low": None, "high": None}
     difference, verdict = None, "winner" if one is winner else "worse"
     if one.mean is not None and one is not winner:
-        found = paired_difference(*(dict(zip(seeds, side.scores)) for side in (one, winner)))
+        ours, theirs = (dict(zip(seeds, x.scores, strict=True)) for x in (one, winner))
+        found = paired_difference(ours, theirs)
         difference = {
             "mean": found.mean, "low": found.interval.low, "high": found.interval.high,
         }  # fmt: skip

@@ -3,6 +3,7 @@
 import os
 import subprocess
 
+import afterwards
 import made_up
 import matplotlib.image
 import pytest
@@ -15,7 +16,10 @@ from results.reading import read_run
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    return made_up.retrained(made_up.made_up_run(tmp_path_factory.mktemp("runs") / "run"))
+    run = made_up.retrained(made_up.made_up_run(tmp_path_factory.mktemp("runs") / "run"))
+    afterwards.confirm(run)
+    afterwards.audit(run)
+    return run
 
 
 def plot(commands, *arguments, browser):

@@ -5,6 +5,7 @@ import re
 import subprocess
 from dataclasses import replace
 
+import afterwards
 import made_up
 import pytest
 from page import DESKTOP, PHONE
@@ -221,6 +222,44 @@ def test_published_figures_stand_beside_the_same_objective_alone(run_folder):
     other = problem | {"objective": {"name": "val_loss", "mode": "min"}}
     asked = run.asked | {"plan": run.asked["plan"] | {"problem": other}}
     assert "published" not in page([replace(run, asked=asked)]).partition("<script>")[0]
+
+
+@pytest.fixture(scope="module")
+def followed_up(tmp_path_factory):
+    """A report of two runs: one confirmed and audited, one of a loss that was confirmed."""
+    folder = tmp_path_factory.mktemp("followed up")
+    first = made_up.retrained(made_up.made_up_run(folder / "first", trials=12))
+    second = made_up.made_up_run(folder / "second", trials=12, seed=2)
+    afterwards.confirm(first)
+    afterwards.audit(first)
+    losses = [(f"trial {n}", 20, 0.2, (0.3, 0.4 + n / 10, 0.5)) for n in range(3)]
+    afterwards.confirm(second, losses, seeds=(1, 2, 3), mode="min", objective="val_loss")
+    return write_report([read_run(first), read_run(second)], folder / "report.html")
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_followed_the_search_is_drawn_of_each_run_that_has_it(show, followed_up, device):
+    one = show(followed_up, device=device, color_scheme="dark")
+    window = wait(one)
+    drawn = {name for name, width, height in sizes(window) if width > 200 and height > 100}
+    assert drawn >= {"run-1-confirmed", "run-1-early-stop-audit", "run-2-confirmed"}
+    assert window.locator("[data-chart=run-2-early-stop-audit]").count() == 0
+    # The winner, a tie, four that are worse in one trace, seeds, the search's own: all have marks.
+    assert window.locator("[data-chart=run-1-confirmed] .point").count() == 5 + 29 + 4
+    table = window.get_by_role("region", name="Confirmed on new seeds of first, as a table")
+    assert table.locator("tbody tr").first.inner_text().split()[:3] == ["trial", "17", "20"]
+    for details in window.locator("details").all():
+        details.evaluate("one => one.open = true")
+    assert window.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
+    assert (one.violations(), one.complaints, one.requests) == ([], [], [])
+
+
+def test_what_followed_the_search_is_reached_by_its_link(show, followed_up):
+    window = wait(show(followed_up))
+    for name in ("Confirmed on new seeds", "What early stopping cost"):
+        window.get_by_role("link", name=name).first.press("Enter")
+        heading = window.get_by_role("heading", name=name).first
+        assert heading.evaluate("place => Math.abs(place.getBoundingClientRect().top)") < 100
 
 
 def test_a_chart_that_cannot_be_drawn_leaves_the_others(show, report, tmp_path):

@@ -1,0 +1,139 @@
+"""What ``confirm/confirmation.json`` says: the best configurations, trained anew on new seeds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+Mode = Literal["max", "min"]
+
+
+class Verdict(StrEnum):
+    """How a candidate stands to the winner."""
+
+    WINNER = "winner"
+    BETTER = "better"
+    TIE = "tie"
+    WORSE = "worse"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of its 95 % bootstrap interval; None where it has none.
+        high: Upper end of it; both are part of the interval.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Tested(Estimate):
+    """The accuracy on the test set, in 0..1: each seed's model has read it once.
+
+    Attributes:
+        accuracies: Of each seed.
+    """
+
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration at a number of epochs.
+
+    Attributes:
+        name: What tables call the configuration.
+        trial: Number of its trial; None of one that was given to compare.
+        epochs: How long it was trained.
+        values: The configuration.
+        search_value: The best value that its trial had in the search; None where it had none.
+        scores: The objective at the last epoch, by seed; None of a training that diverged.
+        mean: Mean of the scores; None where any training diverged.
+        low: Lower end of its 95 % bootstrap interval.
+        high: Upper end of it.
+        difference: Its scores less the winner's, paired by seed; None of the winner, and of one
+            that diverged.
+        verdict: How it stands to the winner.
+        is_for_comparison: Whether the user named it beside the search's own; it never wins.
+        test: Its accuracy on the test set; None where that was not read.
+    """
+
+    name: str
+    trial: int | None
+    epochs: int
+    values: dict[str, Any]
+    search_value: float | None
+    scores: tuple[float | None, ...]
+    mean: float | None
+    low: float | None
+    high: float | None
+    difference: Estimate | None
+    verdict: Verdict
+    is_for_comparison: bool
+    test: Tested | None
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The mean of its scores with the interval; None where any training diverged."""
+        return None if self.mean is None else Estimate(self.mean, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What became of the best configurations on new seeds.
+
+    Attributes:
+        objective: The metric that counts.
+        mode: ``max`` or ``min``: which values of it are the better ones.
+        seeds: The new seeds.
+        candidates: At least one.
+        winner: Which of them has the best mean.
+
+    Raises:
+        ValueError: The fields contradict each other.
+    """
+
+    objective: str
+    mode: Mode
+    seeds: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+    winner: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.winner < len(self.candidates):
+            raise ValueError(f"winner is {self.winner} of {len(self.candidates)} candidates")
+        if self.chosen.mean is None or self.chosen.is_for_comparison:
+            raise ValueError(f"candidates[{self.winner}] cannot be the winner")
+        for place, one in enumerate(self.candidates):
+            if len(one.scores) != len(self.seeds):
+                raise ValueError(
+                    f"candidates[{place}] has {len(one.scores)} scores of {len(self.seeds)} seeds"
+                )
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, else -1."""
+        return 1.0 if self.mode == "max" else -1.0
+
+    @property
+    def chosen(self) -> Candidate:
+        """The winner."""
+        return self.candidates[self.winner]
+
+    @property
+    def best_first(self) -> list[Candidate]:
+        """The candidates by their means; those without one come last."""
+        return sorted(
+            self.candidates, key=lambda one: (one.mean is None, -self.sign * (one.mean or 0.0))
+        )
+
+    @property
+    def optimism(self) -> float | None:
+        """How much better the search's best of the winner was than its mean; None if unknown."""
+        seen, mean = self.chosen.search_value, self.chosen.mean
+        return None if seen is None or mean is None else self.sign * (seen - mean)

@@ -86,6 +86,7 @@ def candidates(history: History, asked: Confirmation) -> list[Candidate]:
             f"{asked.top} to confirm: {len(ranked)} different configurations have reported a "
             f"value: expected at most {len(ranked)}."
         )
+    planned = sorted(set(asked.epochs))
     own = [
         Candidate(
             f"trial {trial.trial}",
@@ -96,12 +97,12 @@ def candidates(history: History, asked: Confirmation) -> list[Candidate]:
             trial.device,
         )
         for trial in ranked[: asked.top]
-        for epochs in asked.epochs
+        for epochs in planned
     ]
     others = [
         Candidate(name, None, values, epochs, None)
         for name, values in asked.also.items()
-        for epochs in asked.epochs
+        for epochs in planned
     ]
     return own + others
 

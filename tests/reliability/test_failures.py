@@ -147,6 +147,7 @@ def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_en
     two[0].kill()
     three[0].kill()
     two[0].wait()
+    os.waitid(os.P_PID, three[0].pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
     assert not out_of_memory.ended(two[1], [three[1]])
     three[0].wait()
     assert not out_of_memory.ended(three[1], [])

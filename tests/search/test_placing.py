@@ -88,6 +88,7 @@ def test_each_trial_goes_where_the_rule_says(tmp_path, commands, cpus_and_gpus):
     assert len(processes(history, Device.CPU)) <= 4 + 2  # a CPU may have to be made free for a GPU
 
 
+@pytest.mark.long
 def test_a_rule_of_ones_own_decides_and_threads_follow_the_cpus(tmp_path, commands, cpus_and_gpus):
     search = begin(
         commands, tmp_path, cpus_and_gpus.address, "--resources", "on_devices:small_to_gpu", "--cpus-per-trial", "2",
@@ -107,8 +108,8 @@ def test_a_rule_of_ones_own_decides_and_threads_follow_the_cpus(tmp_path, comman
     ("rule", "said"),
     [
         ("on_devices:nowhere", "returned 'tpu' for"),
-        ("on_devices:lost", "raised KeyError: 'size'"),
-        ("on_devices:none", "has no 'none'"),
+        pytest.param("on_devices:lost", "raised KeyError: 'size'", marks=pytest.mark.long),
+        pytest.param("on_devices:none", "has no 'none'", marks=pytest.mark.long),
     ],
 )
 def test_a_rule_that_gives_no_device_ends_the_search_with_one_line(
@@ -135,6 +136,7 @@ def test_more_of_a_gpu_than_any_node_has_is_one_line(tmp_path, commands, cpus_an
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_node_with_a_gpu_joins_and_is_lost_and_all_is_used(tmp_path, commands):
     with several_nodes({"num_cpus": 2}) as nodes:
         search = begin(

@@ -365,6 +365,9 @@ def test_a_job_goes_on_without_its_client_and_without_a_connection(hosts):
     assert home.returncode == 0, home.stderr
     left = hosts.client.run(["pgrep", "--full", ":8265"], timeout_seconds=20)
     assert left.stdout == ""  # no forwarded port outlives its command
+    # A client that was switched on again, its /tmp empty, knows of no cluster until then.
+    up = hosts.run("fmnist-cluster", "up")
+    assert up.returncode == 0, up.stdout + up.stderr
     print("survived: the loss of the client and of the connection of a job")
 
 

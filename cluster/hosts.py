@@ -57,7 +57,8 @@ fi
 LOOK_AT_SEARCHES = """
 for process in /proc/[0-9]*; do
   if [ -O "$process" ] && tr '\\0' ' ' 2>/dev/null < "$process/cmdline" |
-    grep -Eqs 'fmnist-search (run|resume) '; then tell search "${process#/proc/}"; fi
+    grep -Eqs 'fmnist-search (run|resume|retrain|confirm|audit) '
+  then tell search "${process#/proc/}"; fi
 done
 """
 LOOKED = "tell looked"

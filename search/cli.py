@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import shlex
 import sys
@@ -55,6 +56,7 @@ SHIPPED_DATA = "fmnist_model.data:load_data"
 DEFAULT_TRIALS = 20
 INTERRUPTED_STATUS = 130
 NO_RETRAINING = "none"
+AGAIN = "interrupted; what is trained is kept: the same command goes on"
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -403,6 +405,7 @@ def resume_command(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPU of a trial from now on; 0: none.")
     ] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs for trials in all, as for run.")] = None,
     confirm: ConfirmOption = None,
     seeds: SeedsOption = None,
     audit: AuditOption = None,
@@ -423,6 +426,7 @@ def resume_command(
         retrain_epochs=planned,
         log=chosen_log,
         gpus_per_trial=gpus_per_trial,
+        gpus=gpus,
         confirm=confirm,
         seeds=seeds,
         audit=audit,
@@ -504,10 +508,10 @@ def confirm_command(
     if wrong:
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
-    with _interruptible(run_folder, view):
+    with _interruptible(run_folder, view, is_repeatable=True):
         asked = Confirmation(top, seeds, planned, others)
         outcome = confirm_run(run_folder, asked, view, address=address)
-    _say(outcome, view)
+    _say(outcome, view, is_repeatable=True)
 
 
 @app.command("audit")
@@ -518,9 +522,9 @@ def audit_command(
 ) -> None:
     """Let some stopped trials of a run train to their end: what did stopping cost, and save?"""
     view = make_view(Console())
-    with _interruptible(run_folder, view):
+    with _interruptible(run_folder, view, is_repeatable=True):
         outcome = audit_run(run_folder, trials, view, address=address)
-    _say(outcome, view)
+    _say(outcome, view, is_repeatable=True)
 
 
 @app.command("import")
@@ -592,12 +596,20 @@ def main() -> NoReturn:
 
 
 @contextlib.contextmanager
-def _interruptible(out: Path, view: View) -> Iterator[None]:
-    """Say what is left where Ctrl-C comes while nothing else would."""
+def _interruptible(out: Path, view: View, *, is_repeatable: bool = False) -> Iterator[None]:
+    """Say what is left where Ctrl-C comes while nothing else would.
+
+    Args:
+        out: The run.
+        view: What the user sees.
+        is_repeatable: Whether the same command goes on with what it has done.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        if (out / columns.JOURNAL_FILE).exists():
+        if is_repeatable:
+            view.note(AGAIN)
+        elif (out / columns.JOURNAL_FILE).exists():
             shown = shlex.quote(os.path.relpath(out))
             view.note(f"interrupted; to go on: fmnist-search resume {shown}")
         else:
@@ -692,7 +704,7 @@ def _workers(workers: int | None, engine: Engine, cpus_per_trial: float) -> int:
     # keras-tuner runs one trial at a time.
     if engine is Engine.KERAS_TUNER:
         return 1
-    if workers is not None or cpus_per_trial <= 0:
+    if workers is not None or not 0 < cpus_per_trial < math.inf:
         return 1 if workers is None else workers
     return local_workers(cpus_per_trial)
 
@@ -701,8 +713,12 @@ def _default_out(space: str, algorithm: str) -> Path:
     return Path("runs") / f"{space}-{algorithm}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _say(outcome: Outcome, view: View) -> None:
+def _say(outcome: Outcome, view: View, *, is_repeatable: bool = False) -> None:
     """Say how the run ended and how to go on."""
+    is_cut_off = outcome.reason == INTERRUPTED and not (outcome.confirmation or outcome.audit)
+    if is_repeatable and is_cut_off:
+        view.note(AGAIN)
+        raise typer.Exit(INTERRUPTED_STATUS)
     shown = os.path.relpath(outcome.folder.path)
     if outcome.audit is not None:
         _say_audit(outcome.audit, view)

@@ -18,7 +18,7 @@ from search.importer import sources
 from search.journal import read
 from search.plan import Confirmation, Plan, Problem, available_cores
 from search.ray_cluster import RenewableRay, Stored, cluster, fetch, stored_data
-from search.ray_nodes import cores_here, has_gpus_here, slots
+from search.ray_nodes import cores_here, gpus_here, most_cpus, slots
 from search.retrain import retrain
 from search.session import check_data, write_outcome
 from search.stopping import INTERRUPTED
@@ -198,9 +198,9 @@ def _of_a_run(
 
 def _share(plan: Plan) -> Share:
     """Return what a training takes: as much as a trial did, where there is as much."""
-    threads = max(1, int(plan.cpus_per_trial))
-    has_gpus = plan.gpu_share is not None and slots(plan.resources) > 0
-    return Share(plan.cpus_per_trial, threads, plan.gpu_share if has_gpus else None)
+    cpus = min(plan.cpus_per_trial, most_cpus() or plan.cpus_per_trial)
+    has_gpus = plan.gpu_share is not None and slots(plan.resources | {"cpu": cpus}) > 0
+    return Share(cpus, max(1, int(cpus)), plan.gpu_share if has_gpus else None)
 
 
 def _audited(
@@ -252,7 +252,10 @@ def _retrained(plan: Plan, stored: Stored, found: Outcome, view: View) -> Outcom
     best = found.history.trials[found.history.best.trial]
     epochs = ", ".join(str(number) for number in plan.retrain_epochs)
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
-    is_on_gpu = has_gpus_here() and best.device is not Device.CPU
+    share = plan.gpu_share if best.device is not Device.CPU else None
+    if share is not None and gpus_here() < share:
+        view.note("this node has no such GPU: the final model is trained on its CPUs")
+        share = None
     evaluation = retrain(
         plan.problem,
         stored.content,
@@ -261,7 +264,7 @@ def _retrained(plan: Plan, stored: Stored, found: Outcome, view: View) -> Outcom
         folder=found.folder,
         retrain_epochs=plan.retrain_epochs,
         cores=cores_here(),
-        gpu_share=plan.gpu_share if is_on_gpu else None,
+        gpu_share=share,
         progress=view.progress,
     )
     return replace(found, evaluation=evaluation)

@@ -288,13 +288,20 @@ class Plan:
         if not 0 < self.cpus_per_trial < math.inf:
             yield f"--cpus-per-trial {self.cpus_per_trial:g}: expected more than 0, such as 1."
         share = self.other_resources.get(GPU)
-        if share is not None and not (0 < share <= 1 or (share > 1 and share == int(share))):
+        if share is not None and not (0 < share <= 1 or (1 < share < math.inf and share % 1 == 0)):
             yield (
                 f"--gpus-per-trial {share:g}: expected a share of one, such as 0.25, or a whole "
                 "number."
             )
         if self.gpus is not None and not 0 < self.gpus < math.inf:
             yield f"--gpus {self.gpus:g}: expected more than 0."
+        elif self.gpus is not None and share and self.gpus < share:
+            yield f"--gpus {self.gpus:g}: expected {share:g} or more, what a trial takes."
+        if self.gpus is not None and self.address is None:
+            yield (
+                f"--gpus {self.gpus:g}: expected --address with it: it asks the autoscaler of a "
+                "cluster for GPUs."
+            )
         if self.gpus is not None and not share:
             yield f"--gpus {self.gpus:g} is for --gpus-per-trial or --resources: add one of them."
         if self.device_rule is not None and not share:

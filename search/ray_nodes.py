@@ -94,12 +94,17 @@ def slots(resources: Mapping[str, float]) -> int:
     )
 
 
-def has_gpus_here() -> bool:
-    """Tell whether Ray has GPUs on the node of this process."""
+def gpus_here() -> float:
+    """Return the GPUs that Ray has on the node of this process."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
-    return any(n["Resources"].get("GPU", 0) > 0 for n in nodes_up() if n["NodeID"] == own)
+    return next(float(n["Resources"].get("GPU", 0)) for n in nodes_up() if n["NodeID"] == own)
+
+
+def most_cpus() -> float:
+    """Return the CPUs of the node that has most of them."""
+    return max((float(node["Resources"].get("CPU", 0)) for node in nodes_up()), default=0.0)
 
 
 def shortage(resources: Mapping[str, float]) -> str:

@@ -63,6 +63,8 @@ class Changes:
             others = {name: n for name, n in plan.other_resources.items() if name != GPU}
             given["other_resources"] = others | gpu_resources(share)
             given["device_rule"] = plan.device_rule if share else None
+        if self.address is None or share == 0:
+            given["gpus"] = None  # no autoscaler brings any
         if self.workers is None and self.address is None and plan.address is not None:
             # Not so many as that cluster had.
             given["workers"] = local_workers(plan.cpus_per_trial)

@@ -231,6 +231,9 @@ def _joined(plan: Plan, view: View) -> Plan:
         for warning in check_nodes():
             view.note(str(warning))
     gpus = _gpus(plan, view)
+    if slots(plan.cpu_resources) == 0:
+        lacks = shortage(plan.cpu_resources)
+        view.note(f"no node has room for a trial ({lacks}): waiting for one that has")
     workers = slots(plan.cpu_resources if plan.device_rule else plan.resources)
     if plan.elastic:
         view.note(
@@ -255,11 +258,15 @@ def _gpus(plan: Plan, view: View) -> str:
     if there == 0 and plan.gpus is None:
         if plan.device_rule is None:
             raise UsageError(
-                f"--gpus-per-trial {plan.gpu_share:g} asks for {shortage(plan.resources)}. Leave "
-                "it out to train on CPUs; name a cluster that has more by --address; where its "
-                "autoscaler has still to bring GPUs, say how many by --gpus."
+                f"--gpus-per-trial {plan.gpu_share:g} asks for {shortage(plan.resources)}: leave "
+                "it out (of resume: --gpus-per-trial 0) to train on CPUs; name a cluster that has "
+                "more by --address; where its autoscaler has still to bring GPUs, say how many by "
+                "--gpus."
             )
-        view.note("no GPU is here: every trial is trained on CPUs, until one joins")
+        until = ", until one joins" if plan.address else ""
+        view.note(f"no GPU is here: every trial is trained on CPUs{until}")
+    elif there == 0:
+        view.note(f"no GPU is here yet: waiting for those of --gpus {plan.gpus:g}")
     return f", {there} of them on GPUs" if plan.device_rule else ""
 
 

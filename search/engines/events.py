@@ -112,6 +112,16 @@ class Events(NotPickled, tune.Callback):
         """Tell whether one of Ray's trials has a process."""
         return name in self._begun
 
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether a trial is to be gone on with."""
+        return bool(self._unfinished)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the user has ended the search."""
+        return self._stopping.reason == INTERRUPTED
+
     def give_back(self, number: int) -> None:
         """Take back a trial that never began, to be given out again."""
         self._unfinished.append(number)

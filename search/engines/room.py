@@ -11,6 +11,8 @@ COUNT_SECONDS = 2.0
 # Given out on each device beyond its places: of the process of a trial that ends, Ray Tune 2.60
 # keeps what a trial that waits for the same resources can use, and ends it where none does.
 SPARE = 1
+# So that 0.3 of GPUs are three shares of 0.1.
+ROUNDING = 1e-6
 
 
 class Room:
@@ -24,8 +26,8 @@ class Room:
         self._plan = plan
         self._counted_at = time.monotonic()
         # As many as are begun while the space is still to be found.
-        self._slots = plan.workers
-        self._gpu_slots = self._counted_gpu_slots()
+        self._slots = plan.workers if plan.elastic else self._counted_slots()
+        self._gpu_slots, self._gpu_slots_there = self._counted_gpu_slots()
 
     @property
     def has_gpus(self) -> bool:
@@ -54,33 +56,43 @@ class Room:
 
     def _is_gpu_free(self, given: Mapping[Device, int], begun: Mapping[Device, int]) -> bool:
         waiting = given.get(Device.GPU, 0) - begun.get(Device.GPU, 0)
-        return self.has_gpus and waiting < max(SPARE, self._empty_gpu_slots(begun))
+        empty = self._gpu_slots - begun.get(Device.GPU, 0)
+        return self.has_gpus and waiting < max(SPARE, empty)
 
     def _is_cpu_free(self, given: Mapping[Device, int], begun: Mapping[Device, int]) -> bool:
-        waiting = given.get(Device.GPU, 0) - begun.get(Device.GPU, 0)
+        waiting_for_gpu = given.get(Device.GPU, 0) - begun.get(Device.GPU, 0)
+        empty = max(0, self._gpu_slots_there - begun.get(Device.GPU, 0))
         # Those for which a share of a GPU is free take the CPU that is free next.
-        need_a_cpu = min(waiting, self._empty_gpu_slots(begun))
+        need_a_cpu = min(waiting_for_gpu, empty)
         taken = given.get(Device.CPU, 0) + begun.get(Device.GPU, 0) + need_a_cpu
-        return taken < self._slots + (0 if need_a_cpu else SPARE)
-
-    def _empty_gpu_slots(self, begun: Mapping[Device, int]) -> int:
-        return max(0, self._gpu_slots - begun.get(Device.GPU, 0))
+        # One that comes while another waits would be given its process, and that one wait for ever.
+        is_waited_for = given.get(Device.CPU, 0) > begun.get(Device.CPU, 0)
+        return taken < self._slots + (0 if need_a_cpu or is_waited_for else SPARE)
 
     def _count(self) -> None:
         now = time.monotonic()
         if now - self._counted_at <= COUNT_SECONDS:
             return
         self._counted_at = now
-        if self._plan.elastic:
-            self._slots = self._counted_slots()
-        self._gpu_slots = self._counted_gpu_slots()
+        self._slots = self._counted_slots()
+        self._gpu_slots, self._gpu_slots_there = self._counted_gpu_slots()
 
     def _counted_slots(self) -> int:
         plan = self._plan
-        return slots(plan.cpu_resources if plan.device_rule else plan.resources)
+        if plan.gpus is not None and plan.device_rule is None:
+            return min(plan.workers, self._shares_of(plan.gpus))
+        if not plan.elastic:
+            return plan.workers
+        there = slots(plan.cpu_resources if plan.device_rule else plan.resources)
+        return max(1, there)  # where none is left, one trial asks for a node
 
-    def _counted_gpu_slots(self) -> int:
+    def _counted_gpu_slots(self) -> tuple[int, int]:
         plan = self._plan
         if plan.device_rule is None or plan.gpu_share is None:
-            return 0
-        return slots(plan.resources) if plan.gpus is None else int(plan.gpus / plan.gpu_share)
+            return 0, 0
+        there = slots(plan.resources)
+        return there if plan.gpus is None else self._shares_of(plan.gpus), there
+
+    def _shares_of(self, gpus: float) -> int:
+        assert self._plan.gpu_share is not None
+        return int(gpus / self._plan.gpu_share + ROUNDING)

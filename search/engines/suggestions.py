@@ -54,7 +54,7 @@ class Suggestions(NotPickled, RaySearcher):
         # Of Ray's trials, those that have begun and not ended.
         self._running: dict[str, Device] = {}
         self._room = Room(plan)
-        self._judge = make_judge(plan, task)
+        self._judge = make_judge(plan, task, is_interrupted=lambda: events.is_interrupted)
         self._line = Line(self._drawn, has_gpus=lambda: self._room.has_gpus)
         self._is_exhausted = False
         # One process finds the space; the others import TensorFlow meanwhile, and wait.
@@ -78,6 +78,7 @@ class Suggestions(NotPickled, RaySearcher):
             return self._begun(*taken)
         # One that runs may lose its process, and be begun again.
         is_over = self._is_exhausted and not self._line and not self._running
+        is_over &= not self._events.has_unfinished
         return RaySearcher.FINISHED if is_over else None
 
     def _free(self) -> list[Device]:

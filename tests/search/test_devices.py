@@ -13,6 +13,7 @@ from hypothesis import given
 from results.columns import Device
 from search import gpus, sizes
 from search.devices import GPU_FROM_MULTIPLY_ADDS, Judgement, judged
+from search.engines import room
 from search.engines.line import DRAWN_AHEAD, Line, Waiting
 from search.engines.room import SPARE, Room
 from search.errors import ProblemError
@@ -138,36 +139,60 @@ def plan(**changes):
     asked = Plan(
         problem=problem, engine=Engine.RAY, algorithm="tpe", trials=1, workers=4, grace_period=1, reduction_factor=3,
         time_budget_seconds=None, target=None, retrain_epochs=(), out=Path("nowhere"), other_resources={"gpu": 0.5},
-        device_rule="auto", gpus=1,
+        device_rule="auto", gpus=1, address="auto",
     )  # fmt: skip
     return replace(asked, **changes)
 
 
-def free(room, cpu=0, gpu=0, gpu_begun=None):
-    begun = Counter({CPU: cpu, GPU: gpu if gpu_begun is None else gpu_begun})
-    return room.free(Counter({CPU: cpu, GPU: gpu}), begun)
+@pytest.fixture
+def four_cpus_and_a_gpu(monkeypatch):
+    """What Ray would count of them, without starting one."""
+    monkeypatch.setattr(room, "slots", lambda resources: 2 if "gpu" in resources else 4)
 
 
-def test_as_many_are_given_out_as_there_are_cpus_and_shares_of_gpus_and_one_more_of_each():
-    room = Room(plan())  # four CPUs, two shares
-    assert free(room) == [GPU, CPU]
-    assert free(room, cpu=4) == [GPU, CPU]
-    assert free(room, cpu=4 + SPARE) == [GPU]
-    assert free(room, cpu=2, gpu=2) == [GPU, CPU]
-    assert free(room, cpu=2 + SPARE, gpu=2 + SPARE, gpu_begun=2) == []
+def free(places, cpu=0, gpu=0, *, cpu_begun=None, gpu_begun=None):
+    begun = {
+        CPU: cpu if cpu_begun is None else cpu_begun,
+        GPU: gpu if gpu_begun is None else gpu_begun,
+    }
+    return places.free(Counter({CPU: cpu, GPU: gpu}), Counter(begun))
 
 
-def test_while_one_waits_for_a_cpu_beside_a_gpu_no_other_is_in_its_way():
-    room = Room(plan())
-    assert free(room, cpu=3, gpu=1, gpu_begun=0) == [GPU]
-    assert free(room, cpu=2, gpu=1, gpu_begun=0) == [GPU, CPU]
-    assert free(room, cpu=3, gpu=2, gpu_begun=0) == []
+def test_as_many_are_given_out_as_there_are_cpus_and_shares_of_gpus_and_one_more_of_each(
+    four_cpus_and_a_gpu,
+):
+    places = Room(plan())
+    assert free(places) == [GPU, CPU]
+    assert free(places, cpu=4) == [GPU, CPU]
+    assert free(places, cpu=4 + SPARE, cpu_begun=4) == [GPU]
+    assert free(places, cpu=2, gpu=2) == [GPU, CPU]
+    assert free(places, cpu=2 + SPARE, gpu=2 + SPARE, cpu_begun=2, gpu_begun=2) == []
+
+
+def test_while_one_waits_for_a_cpu_no_other_takes_it(four_cpus_and_a_gpu):
+    places = Room(plan())
+    assert free(places, cpu=4, cpu_begun=3) == [GPU]
+    assert free(places, cpu=3, gpu=1, gpu_begun=0) == [GPU]
+    assert free(places, cpu=2, gpu=1, gpu_begun=0) == [GPU, CPU]
+    assert free(places, cpu=3, gpu=2, gpu_begun=0) == []
+
+
+def test_gpus_that_have_still_to_come_keep_no_cpu_idle(monkeypatch):
+    monkeypatch.setattr(room, "slots", lambda resources: 0 if "gpu" in resources else 4)
+    places = Room(plan())
+    assert free(places, cpu=3, gpu=2, gpu_begun=0) == [CPU]
+
+
+def test_of_gpus_in_all_no_more_are_taken_also_where_all_trials_take_one(four_cpus_and_a_gpu):
+    places = Room(plan(device_rule=None, gpus=0.3, other_resources={"gpu": 0.1}))
+    assert places.is_free(2)
+    assert not places.is_free(3)
 
 
 def test_where_all_take_the_same_as_many_are_given_out_as_there_are_workers():
-    room = Room(plan(device_rule=None, other_resources={}, gpus=None))
-    assert room.is_free(3)
-    assert not room.is_free(4)
+    places = Room(plan(device_rule=None, other_resources={}, gpus=None))
+    assert places.is_free(3)
+    assert not places.is_free(4)
 
 
 def test_all_shares_of_a_gpu_fit_into_it_with_what_their_processes_take_besides():
@@ -204,6 +229,9 @@ def test_the_memory_of_the_gpu_is_asked_of_its_driver(tmp_path, monkeypatch):
         ({"gpus": 0}, "--gpus 0: expected more than 0"),
         ({"gpus": 2, "other_resources": {}, "device_rule": None}, "--gpus 2 is for --gpus-per-trial or --resources"),
         ({"other_resources": {}, "gpus": None}, "--resources 'auto': expected --gpus-per-trial above 0"),
+        ({"other_resources": {"gpu": float("inf")}}, "--gpus-per-trial inf: expected a share of one"),
+        ({"gpus": 0.2}, "--gpus 0.2: expected 0.5 or more"),
+        ({"address": None}, "--gpus 1: expected --address with it"),
         ({"device_rule": "fancy"}, "--resources 'fancy': expected auto, or module:function"),
     ],
 )  # fmt: skip

@@ -131,7 +131,7 @@ def test_more_of_a_gpu_than_any_node_has_is_one_line(tmp_path, commands, cpus_an
     assert search.returncode == 2
     [line] = [line for line in output.splitlines() if line.startswith("error: ")]
     assert line.startswith(
-        "error: --gpus-per-trial 2 asks for gpu 2, where Ray has 1. Leave it out"
+        "error: --gpus-per-trial 2 asks for gpu 2, where Ray has 1: leave it out"
     )
     assert not (tmp_path / "run").exists()
 

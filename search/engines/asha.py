@@ -56,6 +56,7 @@ class NoStopping(FIFOScheduler):
         in_vain = self.in_vain()
         for trial in list(tune_controller.get_live_trials()) if in_vain else ():
             if trial.trial_id in in_vain and trial.status == Trial.PENDING:
+                trial.init_local_path()  # else Tune 2.60 fails at the end, where it reads them all
                 with contextlib.redirect_stdout(io.StringIO()):  # Tune 2.60 prints its result
                     tune_controller.stop_trial(trial)
                 self.called_back(trial.config["trial"])

@@ -44,7 +44,7 @@ def go_on(asked: Sequence[str], job: Job, ending: Ending) -> int:
     """Have Slurm begin the job again where that was asked for, else say how; return the status."""
     if ending.is_by_time_limit:
         say("the time limit is near")
-        if os.environ.get(GO_ON):
+        if os.environ.get(GO_ON, "0") != "0":
             queued = subprocess.run(["scontrol", "requeue", str(job.number)], check=False)
             if queued.returncode == 0:
                 say(f"job {job.number} is queued again, and goes on then")

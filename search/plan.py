@@ -206,6 +206,11 @@ class Plan:
         return {"cpu": self.cpus_per_trial, **self.other_resources}
 
     @property
+    def threads(self) -> int:
+        """How many threads a trial may use: one for each of its CPUs."""
+        return max(1, int(self.cpus_per_trial))
+
+    @property
     def cpu_resources(self) -> dict[str, float]:
         """What a trial takes that is trained on CPUs alone."""
         return {name: n for name, n in self.resources.items() if name != GPU}

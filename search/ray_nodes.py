@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 END_SECONDS = 30.0
 NODE_SECONDS = 300.0
 VMSTAT = Path("/proc/vmstat")
-# What Ray calls them in a node.
+# What Ray calls them in a node and in a bundle.
 _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
@@ -81,13 +81,18 @@ def cores_here() -> int:
     return next(int(n["Resources"].get("CPU", 0)) for n in nodes_up() if n["NodeID"] == own)
 
 
+def in_rays_names(resources: Mapping[str, float]) -> dict[str, float]:
+    """Return amounts by the names that Ray has in a node and in a bundle."""
+    return {_NAMES.get(name, name): amount for name, amount in resources.items()}
+
+
 def slots(resources: Mapping[str, float]) -> int:
     """Return how many trials there is room for at once, by what a trial takes.
 
     Args:
         resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
     """
-    asked = {_NAMES.get(name, name): amount for name, amount in resources.items() if amount}
+    asked = {name: amount for name, amount in in_rays_names(resources).items() if amount}
     return sum(
         min(int(node["Resources"].get(name, 0) / amount) for name, amount in asked.items())
         for node in nodes_up()

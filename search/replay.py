@@ -72,9 +72,8 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     view.note(f"trial {number} ({trial.state}): {configuration(trial)}")
     from search import worker
 
-    threads = max(1, int(former.plan.cpus_per_trial))
     device = trial.device or former.plan.device
-    worker.set_up(threads=threads, sees_gpus=device is Device.GPU)
+    worker.set_up(threads=former.plan.threads, sees_gpus=device is Device.GPU)
     from search.trial import run_trial
 
     problem = former.plan.problem

@@ -33,7 +33,7 @@ from search.keeper import Place
 from search.laps import BETWEEN, BUILD, DATA, IMPORT, START
 from search.plan import Plan, Scheduler
 from search.ray_cluster import ENVIRONMENT, fetch, has_other_nodes
-from search.ray_nodes import Whereabouts, on_this_node
+from search.ray_nodes import Whereabouts, in_rays_names, on_this_node
 from search.session import Beginning
 from search.space import FORMER_TRIAL, Space
 from search.stopping import INTERRUPTED, Stopping
@@ -42,8 +42,6 @@ from search.task import FitArguments, Named, Task
 WARM_REPORT_SECONDS = 0.2
 # Of an elastic search: the suggestions count the room that there is.
 MOST_TRIALS = 10_000
-# Ray's names in a bundle.
-_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 Stored = Data | FitArguments
 
@@ -86,7 +84,7 @@ def search(
         task=task,
         stored=[stored],
         place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
-        threads=max(1, int(plan.cpus_per_trial)),
+        threads=plan.threads,
         gpu_share=plan.gpu_share,
         verdicts=verdicts,
         home=os.getcwd(),
@@ -147,7 +145,7 @@ def _resources(plan: Plan) -> "dict[str, float] | Callable[[dict[str, Any]], Any
     if plan.device_rule is None:
         return plan.resources
     return lambda config: tune.PlacementGroupFactory(
-        [{_NAMES.get(name, name): n for name, n in plan.resources_on(config[DEVICE]).items()}]
+        [in_rays_names(plan.resources_on(config[DEVICE]))]
     )
 
 

@@ -49,3 +49,11 @@ def results(monkeypatch, capsys):
         return ended.value.code, out, errors.splitlines()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """A run after which nothing was confirmed or audited; not to be written to."""
+    import made_up
+
+    return made_up.made_up_run(tmp_path_factory.mktemp("runs") / "plain", trials=20)

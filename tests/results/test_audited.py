@@ -4,7 +4,6 @@ import json
 import shutil
 
 import afterwards
-import made_up
 import pytest
 
 from results import audited, charts, columns
@@ -13,12 +12,6 @@ from results.report import page
 from search.audit import stopped, summary
 from search.history import History, Objective
 from search.journal import read
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """A run of which no stopped trial was audited."""
-    return made_up.made_up_run(tmp_path_factory.mktemp("runs") / "plain", trials=20)
 
 
 @pytest.fixture

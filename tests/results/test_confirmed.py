@@ -24,12 +24,6 @@ from search.history import Objective
 SHOWN = ["confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test"]
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """A run of which nothing was confirmed."""
-    return made_up.made_up_run(tmp_path_factory.mktemp("runs") / "plain", trials=20)
-
-
 @pytest.fixture
 def run(plain, tmp_path):
     """A run whose best were confirmed."""

@@ -48,8 +48,8 @@ class Audit:
         audited: How many of them, chosen at random, were trained to their end.
         wrong: How many of these would have beaten the search's best.
         wrong_share: That as a share, in 0..1.
-        wrong_low: Lower end of its 95 % Wilson interval.
-        wrong_high: Upper end of it.
+        wrong_low: Lower end of its 95 % Wilson interval, no less than what the audit knows of.
+        wrong_high: Upper end of it, no more than is possible by what the audit knows.
         trials: Those that were audited.
         seconds_saved: What stopping saved, in seconds of a worker: an estimate by the mean of the
             audited trials.

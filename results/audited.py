@@ -3,7 +3,10 @@
 import statistics
 from collections.abc import Iterator
 
+from results import columns
 from results.audit import Audit, AuditedTrial
+from results.columns import State
+from results.reading import Run, best_trial
 from results.rows import difference, number
 
 Cells = list[list[str]]
@@ -12,6 +15,21 @@ Cells = list[list[str]]
 def sentences(found: Audit) -> list[str]:
     """Say how often stopping was wrong, by how much, and what it saved."""
     return [_how_often(found), *_by_how_much(found), _saved(found), *_others(found)]
+
+
+def outdated(run: Run) -> Iterator[str]:
+    """Say where the search has gone on since."""
+    found = run.audit
+    if found is None:
+        return
+    rows = run.trials.to_pylist()
+    stopped = sum(row[columns.STATE] == State.STOPPED for row in rows)
+    best = (best_trial(run) or {}).get(columns.BEST_OBJECTIVE)
+    if (stopped, best) != (found.stopped, found.search_best):
+        yield (
+            f"The search has gone on since: {stopped} trials were stopped, and its best is "
+            f"{number(best)}."
+        )
 
 
 def cells(found: Audit) -> Cells:

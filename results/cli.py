@@ -359,13 +359,15 @@ def _show_confirmation(run: Run) -> None:
     print(f"\nconfirmed on {len(found.seeds)} new seeds")
     _print_table(found.best_first, confirmed.shown_columns(found), "`fmnist-results report`")
     print(confirmed.optimism(found))
-    for note in confirmed.caution(found):
+    for note in (*confirmed.outdated(run), *confirmed.caution(found)):
         print(note, file=sys.stderr)
 
 
 def _show_audit(run: Run) -> None:
     if run.audit is not None:
         print("\nwhat early stopping cost", *audited.sentences(run.audit), sep="\n")
+        for note in audited.outdated(run):
+            print(note, file=sys.stderr)
 
 
 def _print_table(

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from results import seeds
+from results import columns, seeds
 from results.compare import Column
 from results.confirmation import Candidate, Confirmation, Estimate, Verdict
+from results.reading import Run, best_trial
 from results.rows import difference, ends, number
 
 # Of more configurations that are alike the others are counted.
@@ -71,6 +72,19 @@ def optimism(found: Confirmation) -> str:
         return f"{said}the same."
     amount = difference(abs(gap), one.mean, sign="-")
     return f"{said}{amount} {'better, being the best of many' if gap > 0 else 'worse'}."
+
+
+def outdated(run: Run) -> Iterator[str]:
+    """Say where the search has gone on since, and found what was not confirmed."""
+    best, found = best_trial(run), run.confirmation
+    if best is None or found is None:
+        return
+    number = best[columns.TRIAL]
+    if number not in [one.trial for one in found.candidates]:
+        yield (
+            f"The search has gone on since: its best, trial {number}, is not among those that were "
+            "confirmed."
+        )
 
 
 def caution(found: Confirmation) -> Iterator[str]:

@@ -15,7 +15,7 @@ from results import columns
 from results.columns import State
 from search import worker
 from search.data import Data
-from search.errors import UsageError
+from search.errors import TrainingError, UsageError
 from search.folder import RunFolder, read_json, write_json
 from search.history import History, Objective, TrialRecord
 from search.intervals import share_of
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import ray
 
 Say = Callable[[str], None]
+# How a trial ends that trains as far as it can.
+ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
 
 
 def stopped(history: History) -> list[TrialRecord]:
@@ -42,10 +44,15 @@ def chosen(history: History, count: int, seed: int) -> list[TrialRecord]:
         UsageError: So many were not stopped.
     """
     candidates = sorted(stopped(history), key=lambda trial: trial.trial)
+    if not candidates:
+        raise UsageError(
+            f"{count} to audit: no trial of this run was stopped. Expected a run whose trials "
+            "--scheduler asha has stopped."
+        )
     if len(candidates) < count:
         raise UsageError(
             f"{count} to audit: of this run {len(candidates)} trials were stopped: expected at "
-            "most as many, of a run under ASHA."
+            f"most {len(candidates)}."
         )
     return random.Random(seed).sample(candidates, count)
 
@@ -78,15 +85,16 @@ def audit(
 
     Raises:
         UsageError: So many were not stopped.
-        TrainingError: Ray failed.
+        TrainingError: Ray failed, or an audited trial did.
     """
     trials = chosen(history, count, problem.seed)
     place = folder.path / columns.AUDIT_DIR
     place.mkdir(exist_ok=True)
-    missing = [trial for trial in trials if not _file(place, trial).exists()]
+    missing = [trial for trial in trials if not _is_trained(place, trial)]
     say(f"auditing {count} of {len(stopped(history))} stopped trials: {len(missing)} to train")
     with ray_errors_told("Auditing"):
         for trial, run in _run_all(problem, stored, missing, share):
+            _check(trial, run)
             write_json(_file(place, trial), run)
             say(_line(trial, run, history))
     rows = [_row(trial, read_json(_file(place, trial)), history) for trial in trials]
@@ -113,8 +121,9 @@ def summary(rows: Sequence[dict[str, Any]], history: History) -> dict[str, Any]:
         "audited": len(rows),
         "wrong": wrong,
         "wrong_share": share.mean,
-        "wrong_low": share.low,
-        "wrong_high": share.high,
+        # Of those that were audited it is known.
+        "wrong_low": max(share.low, wrong / count),
+        "wrong_high": min(share.high, (count - len(rows) + wrong) / count),
         "trials": list(rows),
         "seconds_saved": seconds * count,
         "seconds_searched": sum(trial.train_seconds for trial in history.trials.values()),
@@ -123,6 +132,20 @@ def summary(rows: Sequence[dict[str, Any]], history: History) -> dict[str, Any]:
 
 def _file(place: Path, trial: TrialRecord) -> Path:
     return place / f"trial-{trial.trial:05d}.json"
+
+
+def _is_trained(place: Path, trial: TrialRecord) -> bool:
+    return _file(place, trial).exists() and read_json(_file(place, trial))["state"] in ENDS
+
+
+def _check(trial: TrialRecord, run: dict[str, Any]) -> None:
+    """Refuse a training that failed: what the trial would have come to is not known by it.
+
+    Raises:
+        TrainingError: It did.
+    """
+    if run["state"] not in ENDS:
+        raise TrainingError(f"trial {trial.trial}, audited: {run['state']}: {run['error']}")
 
 
 def _row(trial: TrialRecord, run: dict[str, Any], history: History) -> dict[str, Any]:

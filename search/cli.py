@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from results import columns
 from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
-from search.export import Part, export_run
+from search.export import Part, export_run, recorded_space
 from search.folder import read_json
 from search.followup import Outcome, audit_run, confirm_run, retrain_run
 from search.history import Objective
@@ -42,9 +42,9 @@ from search.plan import (
     local_workers,
 )
 from search.replay import replay
-from search.resume import Changes
+from search.resume import Changes, read_former
 from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
-from search.space import Values
+from search.space import ORACLE_VALUES, Space, Values
 from search.stopping import INTERRUPTED
 from search.views import View, make_view
 
@@ -256,7 +256,7 @@ def run_command(
             "keras-tuner runs one trial at a time, on all that is there."
         )
     if seeds is not None and confirm is None:
-        wrong.append(f"--seeds {seeds} is for --confirm: add that.")
+        wrong.append(_seeds_alone(seeds))
     if or_resume and (out is None or chosen_engine is Engine.KERAS_TUNER):
         wrong.append(
             "--or-resume: expected --out, which names the run to go on with, and --engine ray."
@@ -415,6 +415,8 @@ def resume_command(
     wrong: list[str] = []
     planned = None if retrain_epochs is None else _epochs(retrain_epochs, wrong)
     chosen_log = None if log is None else _chosen(Log, "--log", log, wrong)
+    if seeds is not None and confirm is None and read_former(run_folder).plan.confirm is None:
+        wrong.append(_seeds_alone(seeds))
     if wrong:
         raise UsageError("\n".join(wrong))
     changes = Changes(
@@ -505,11 +507,20 @@ def confirm_command(
     wrong: list[str] = []
     planned = _epochs(retrain_epochs, wrong)
     others = _configurations(also or [], wrong)
+    names = _names(others)
+    asked = Confirmation(
+        top, seeds, planned, {names[file]: values for file, values in others.items()}
+    )
+    wrong += asked.problems(top_option="--top")
+    space = _recorded_space(run_folder, wrong) if others else Space(())
+    for file, values in others.items():
+        wrong += _unknown_names(file, values, space)
     if wrong:
         raise UsageError("\n".join(wrong))
     view = make_view(Console())
+    for file, values in others.items():
+        _say_defaults(file, values, space, view)
     with _interruptible(run_folder, view, is_repeatable=True):
-        asked = Confirmation(top, seeds, planned, others)
         outcome = confirm_run(run_folder, asked, view, address=address)
     _say(outcome, view, is_repeatable=True)
 
@@ -521,6 +532,8 @@ def audit_command(
     address: Address = None,
 ) -> None:
     """Let some stopped trials of a run train to their end: what did stopping cost, and save?"""
+    if trials < 1:
+        raise UsageError(f"--trials {trials}: expected 1 or more.")
     view = make_view(Console())
     with _interruptible(run_folder, view, is_repeatable=True):
         outcome = audit_run(run_folder, trials, view, address=address)
@@ -651,6 +664,10 @@ def _hypermodel(
     return SHIPPED_SPACES.get(space, ""), space
 
 
+def _seeds_alone(seeds: int) -> str:
+    return f"--seeds {seeds} is for --confirm: add that."
+
+
 def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
     try:
         earlier_of(source, objective)
@@ -659,22 +676,68 @@ def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
     return []
 
 
-def _configurations(files: list[Path], wrong: list[str]) -> dict[str, Values]:
-    """Read configurations by the names of their files."""
-    found: dict[str, Values] = {}
-    for file in files:
+def _configurations(files: list[Path], wrong: list[str]) -> dict[Path, Values]:
+    """Read the configurations in some files, each file once."""
+    found: dict[Path, Values] = {}
+    for file in {os.path.abspath(file): file for file in files}.values():
         try:
             content = read_json(file)
             values = content.get("values", content)
             if not all(isinstance(value, (bool, int, float, str)) for value in values.values()):
                 raise TypeError
-            found[file.stem] = values
+            found[file] = values
         except (SearchError, AttributeError, TypeError):
             wrong.append(
                 f"--also {str(file)!r}: expected a JSON file of names and values, such as the "
                 "best.json of a run."
             )
     return found
+
+
+def _names(files: Iterable[Path]) -> dict[Path, str]:
+    """Name files by the shortest endings of their paths that no other has, such as ``a/best``."""
+    paths = {file: Path(os.path.abspath(file)).with_suffix("").parts for file in files}
+    names: dict[Path, str] = {}
+    for file, parts in paths.items():
+        others = [other for name, other in paths.items() if name != file]
+        endings = (parts[-length:] for length in range(1, len(parts) + 1))
+        alone = (end for end in endings if all(other[-len(end) :] != end for other in others))
+        end = next(alone, None)
+        names[file] = str(file) if end is None else "/".join(end)  # another suffix alone differs
+    return names
+
+
+def _recorded_space(run_folder: Path, wrong: list[str]) -> Space:
+    try:
+        return recorded_space(run_folder)
+    except SearchError as error:
+        wrong.append(str(error))
+        return Space(())
+
+
+def _unknown_names(file: Path, values: Mapping[str, Any], space: Space) -> Iterator[str]:
+    """Say which names of a configuration a space does not know, a line each."""
+    known = list(dict.fromkeys(parameter.name for parameter in space))
+    for name in values:
+        if known and name not in known and not name.startswith(ORACLE_VALUES):
+            yield (
+                f"--also {str(file)!r}: {name!r} is no hyperparameter of this run: expected some "
+                f"of {', '.join(known)}.{nearest(name, known)}"
+            )
+
+
+def _say_defaults(file: Path, values: Values, space: Space, view: View) -> None:
+    """Say what a configuration leaves to its default, of what there is to choose with it."""
+    whole: Values = {}
+    left: list[str] = []
+    for parameter in space:
+        if not parameter.is_active(whole) or parameter.name in whole:
+            continue
+        whole[parameter.name] = values.get(parameter.name, parameter.default)
+        if parameter.name not in values and parameter.size != 1:
+            left.append(f"{parameter.name}={parameter.default}")
+    if left:
+        view.note(f"{file} leaves to their defaults: {', '.join(left)}")
 
 
 def _epochs(text: str, wrong: list[str]) -> tuple[int, ...]:
@@ -687,7 +750,7 @@ def _epochs(text: str, wrong: list[str]) -> tuple[int, ...]:
             f"--retrain-epochs {text!r}: expected whole numbers such as 20,50,100, or "
             f"{NO_RETRAINING}."
         )
-        return ()
+        return (1,)  # stands for it while the rest is checked
 
 
 def _trials(trials: int | None, budget: float | None, engine: Engine, tuner: Tuner) -> int | None:
@@ -715,7 +778,7 @@ def _default_out(space: str, algorithm: str) -> Path:
 
 def _say(outcome: Outcome, view: View, *, is_repeatable: bool = False) -> None:
     """Say how the run ended and how to go on."""
-    is_cut_off = outcome.reason == INTERRUPTED and not (outcome.confirmation or outcome.audit)
+    is_cut_off = outcome.reason == INTERRUPTED and outcome.evaluation is None
     if is_repeatable and is_cut_off:
         view.note(AGAIN)
         raise typer.Exit(INTERRUPTED_STATUS)
@@ -740,7 +803,7 @@ def _say(outcome: Outcome, view: View, *, is_repeatable: bool = False) -> None:
         ]
         view.note(f"final model ({outcome.evaluation['epochs']} epochs): {', '.join(scores)}")
     view.note(f"kept in {shown}")
-    if outcome.reason == INTERRUPTED and outcome.evaluation is None:
+    if is_cut_off:
         view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
         view.note(f"to see its trials: fmnist-results show {shown}")
         raise typer.Exit(INTERRUPTED_STATUS)

@@ -1,7 +1,8 @@
 """The honest winner: the best configurations of a search, trained again on new seeds.
 
-A search's best value is the luckiest of many. What it is worth is told by trainings that had no
-part in the choice of the configuration; the test split is read once by each final model.
+A search's best value is the luckiest of many trainings; a mean over new seeds leaves that luck out.
+It is still of the validation images that chose. Nothing is chosen by the test split, which each
+final model reads once.
 """
 
 import hashlib
@@ -153,16 +154,25 @@ def confirm(
             "candidates": rows,
             "winner": _winner(rows),
         }
-        finals = [found[place] for place in _finals(told)]
-        unread = _unread(finals, shelf, folder)
+        unread = _unread([found[place] for place in finals(told)], shelf, folder)
         train([pair for pair in unread if not shelf.model_file(*pair).exists()])
         _evaluate(problem, stored, unread, shelf, share, folder)
-    for place in _finals(told):
+    for place in finals(told):
         rows[place]["test"] = shelf.test(found[place])
+    _name_seeds(folder, seeds)
     write_json(shelf.confirmation_file, told)
     shelf.forget_models()
     folder.forget_retrainings()
     return told
+
+
+def confirmed_trials(folder: RunFolder) -> set[int]:
+    """Return whose configurations were confirmed last; none where nothing was."""
+    file = folder.path / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE
+    if not file.exists():
+        return set()
+    rows = read_json(file)["candidates"]
+    return {row["trial"] for row in rows if row["trial"] is not None}
 
 
 class Shelf:
@@ -184,8 +194,12 @@ class Shelf:
         return self.path / columns.CONFIRMATION_FILE
 
     def pairs(self, found: Sequence[Candidate]) -> list[Pair]:
-        """Return the trainings of some candidates."""
-        return [(one, seed) for one in found for seed in self.seeds]
+        """Return the trainings of some candidates, each once, though two may have one."""
+        pairs: dict[str, Pair] = {}
+        for one in found:
+            for seed in self.seeds:
+                pairs.setdefault(self._stem(one, seed), (one, seed))
+        return list(pairs.values())
 
     def is_trained(self, one: Candidate, seed: int) -> bool:
         """Tell whether a training is there."""
@@ -197,7 +211,7 @@ class Shelf:
             f"{one.name} at {one.epochs} epochs on seed {seed}",
             one.values,
             one.epochs,
-            worker.trial_seed(seed, one.epochs),
+            worker.trial_seed(seed, 0),  # at each number of epochs: they are compared by seed
             self._folder.checkpoints / f"retraining-{self._stem(one, seed)}-state.npz",
             one.device,
         )
@@ -274,7 +288,7 @@ def ranked_rows(
     if best is None:
         raise TrainingError(
             f"Confirming gave no finite {objective.name}: every configuration diverges on some "
-            "seed. Confirm more of them (--confirm), or search on."
+            "seed. Confirm more of them, or search on."
         )
     return [
         _row(found[place], scores[place], scores[best], objective, is_winner=place == best)
@@ -320,7 +334,7 @@ def _winner(rows: Sequence[Mapping[str, Any]]) -> int:
     return next(place for place, row in enumerate(rows) if row["verdict"] == "winner")
 
 
-def _finals(told: Mapping[str, Any]) -> list[int]:
+def finals(told: Mapping[str, Any]) -> list[int]:
     """Return which candidates have final models: the winner, and each to compare at its best."""
     rows, objective = told["candidates"], Objective(told["objective"], told["mode"])
     finals = {None: told["winner"]}
@@ -379,6 +393,14 @@ def _evaluate(
         if pair == pairs[0] and pair[1] == shelf.seeds[0] and pair[0].trial is not None:
             _write_final(problem, *pair, evaluated, shelf, folder)
         shelf.evaluated(*pair, evaluated.scores)
+
+
+def _name_seeds(folder: RunFolder, seeds: Sequence[int]) -> None:
+    """Have the final model's record name the seeds of this confirmation: an earlier had others."""
+    file = folder.final / columns.EVALUATION_FILE
+    evaluation = read_json(file)
+    if evaluation["confirmed_seeds"] != list(seeds):
+        write_json(file, evaluation | {"confirmed_seeds": list(seeds)})
 
 
 def _write_final(

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +18,7 @@ from search.errors import RunFolderError, UsageError, one_line
 from search.folder import RunFolder, beside, read_json, unwritable, write_json
 from search.history import EpochRecord, History
 from search.journal import Event, read
-from search.model_card import model_card
+from search.model_card import CONFIRMED_SEEDS, model_card
 from search.plan import Problem
 from search.session import best_record
 from search.space import Space
@@ -66,18 +66,34 @@ class Searched:
 
     @property
     def space(self) -> Space:
-        """The whole space: as discovered first, and what trials were the first to ask for."""
-        space = Space.from_json(self.asked.get("space", []))
-        for event in self.events:
-            if event["event"] == "space_grown":
-                space = space.extended(Space.from_json(event["parameters"]))
-        return space
+        """The whole space, also what trials were the first to ask for."""
+        return _whole_space(self.asked, self.events)
 
     @property
     def has_final(self) -> bool:
         """Whether something was retrained."""
         names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
         return all((self.folder.final / name).is_file() for name in names)
+
+
+def recorded_space(path: Path) -> Space:
+    """Return the whole space of a run, empty where none is recorded.
+
+    Raises:
+        RunFolderError: It is no run, or damaged beyond use.
+    """
+    folder = RunFolder.open(path)
+    events = read(folder.journal_file).events
+    return _whole_space(read_asked(folder, events), events)
+
+
+def _whole_space(asked: Mapping[str, Any], events: Iterable[Event]) -> Space:
+    """Return the space as discovered first, and what trials were the first to ask for."""
+    space = Space.from_json(asked.get("space", []))
+    for event in events:
+        if event["event"] == "space_grown":
+            space = space.extended(Space.from_json(event["parameters"]))
+    return space
 
 
 # Stands for the folder in what is said of its files: they are written beside it.
@@ -230,6 +246,7 @@ def _write_model(run: Searched, out: Path) -> dict[str, str]:
             out / columns.MODEL_FILE,
             trials=len(run.history.trials),
             was_tested_before=final.with_name(f"{final.name}.previous").exists(),
+            confirmation=_confirmation(run, evaluation),
         )
         epochs = evaluation["epochs"]
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -246,14 +263,31 @@ def _write_model(run: Searched, out: Path) -> dict[str, str]:
     }
 
 
+def _confirmation(run: Searched, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the confirmation whose winner the final model is; None where it is none."""
+    file = run.folder.path / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE
+    if not evaluation.get(CONFIRMED_SEEDS) or not file.exists():
+        return None
+    told: dict[str, Any] = read_json(file)
+    return told
+
+
 def _say_whose_model(run: Searched, view: View) -> None:
-    trial = read_json(run.folder.final / columns.EVALUATION_FILE).get("trial")
-    if trial not in (None, run.best.trial):
-        path = shlex.quote(os.path.relpath(run.folder.path))
+    evaluation = read_json(run.folder.final / columns.EVALUATION_FILE)
+    trial, best = evaluation.get("trial"), run.best.trial
+    if trial in (None, best):
+        return
+    if evaluation.get(CONFIRMED_SEEDS):
         view.note(
-            f"the model is of trial {trial}, the best is trial {run.best.trial} by now: "
-            f"`fmnist-search retrain {path}` makes one of it"
+            f"the model is of trial {trial}, which won the confirmation; the best of the search "
+            f"is trial {best}"
         )
+        return
+    path = shlex.quote(os.path.relpath(run.folder.path))
+    view.note(
+        f"the model is of trial {trial}, the best is trial {best} by now: "
+        f"`fmnist-search retrain {path}` makes one of it"
+    )
 
 
 WRITERS: dict[Part, Writer] = {

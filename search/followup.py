@@ -9,7 +9,7 @@ from typing import Any
 from results import columns
 from results.columns import Device
 from search.audit import audit, chosen, stopped
-from search.confirm import candidates, confirm, different
+from search.confirm import candidates, confirm, confirmed_trials, different
 from search.describe import described_plan, described_problem, read_asked
 from search.errors import UsageError
 from search.folder import RunFolder, held, read_json
@@ -25,6 +25,8 @@ from search.stopping import INTERRUPTED
 from search.training import Share
 from search.views import View
 
+FOLLOWED = "followed"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -32,7 +34,7 @@ class Outcome:
 
     Attributes:
         folder: Where it is.
-        reason: Why the search ended.
+        reason: Why the search ended; ``FOLLOWED`` where one of before is followed.
         history: All trials.
         evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
         confirmation: What ``confirm/confirmation.json`` says; None where nothing was confirmed.
@@ -99,9 +101,10 @@ def follow_alone(
         how: As for ``follow``.
     """
     code = sources(plan.problem.hypermodel, plan.problem.data)
+    needs_test = bool(plan.retrain_epochs or how.get("confirmation"))
     ray = RenewableRay(
         partial(cluster, plan.address, available_cores(), code, forks=plan.gpu_share is None),
-        partial(stored_data, plan.problem, needs_test=True),
+        partial(stored_data, plan.problem, needs_test=needs_test),
         say=view.note,
     )
     with ray:
@@ -110,16 +113,21 @@ def follow_alone(
 
 
 def standing_final(plan: Plan, found: Outcome, view: View) -> Outcome | None:
-    """Return what is there already where the final model is of the best trial."""
+    """Return what is there already where the final model is of the best trial, or confirmed."""
     assert found.history.best is not None
     file = found.folder.final / columns.EVALUATION_FILE
     if not file.exists():
         return None
-    evaluation = read_json(file)
-    asked = found.history.best.trial, sorted(set(plan.retrain_epochs))
-    if (evaluation.get("trial"), evaluation.get("retrain_epochs")) != asked:
+    evaluation, best = read_json(file), found.history.best.trial
+    if "confirmed_seeds" in evaluation and best in confirmed_trials(found.folder):
+        view.note(f"the final model is confirmed, and trial {best} was among them: it stands")
+    elif (evaluation.get("trial"), evaluation.get("retrain_epochs")) == (
+        best,
+        sorted(set(plan.retrain_epochs)),
+    ):
+        view.note(f"the final model is of the best trial ({best}) already: it stands")
+    else:
         return None
-    view.note(f"the final model is of the best trial ({asked[0]}) already: it stands")
     return replace(found, evaluation=evaluation)
 
 
@@ -192,7 +200,7 @@ def _of_a_run(
             )
         plan = replace(plan, **changes(history))
         write_outcome(folder, history)
-        found = Outcome(folder, history.end_reason or "cut off", history)
+        found = Outcome(folder, FOLLOWED, history)
         return follow_alone(plan, found, view, asked=asked, **how)
 
 

@@ -19,6 +19,8 @@ OTHER_SCORES = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
 }
+# In evaluation.json where the model won a confirmation.
+CONFIRMED_SEEDS = "confirmed_seeds"
 KERAS = "keras"
 HEAD = ("", "")
 
@@ -31,6 +33,7 @@ def model_card(
     *,
     trials: int,
     was_tested_before: bool,
+    confirmation: Mapping[str, Any] | None = None,
 ) -> str:
     """Describe a final model in Markdown.
 
@@ -41,11 +44,12 @@ def model_card(
         model: The ``.keras`` file.
         trials: How many trials the search had.
         was_tested_before: Whether an earlier final model of the run was evaluated too.
+        confirmation: What ``confirm/confirmation.json`` says, where the model is its winner.
     """
     saved = _saved(model)
     lines = [
         f"# {name}: a model from a hyperparameter search",
-        *_what(asked, evaluation, trials),
+        *_what(asked, evaluation, trials, confirmation),
         *_scores(evaluation),
         "## Configuration",
         *_table(
@@ -53,13 +57,19 @@ def model_card(
             ((key, str(value)) for key, value in evaluation["values"].items()),
         ),
         *_loading(asked, evaluation, saved),
-        *_making(asked, evaluation, saved),
+        *_making(asked, saved),
+        *_again(evaluation, confirmation),
         *_limits(asked, evaluation, trials=trials, was_tested_before=was_tested_before),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _what(asked: Mapping[str, Any], evaluation: Mapping[str, Any], trials: int) -> Iterator[str]:
+def _what(
+    asked: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    trials: int,
+    confirmation: Mapping[str, Any] | None,
+) -> Iterator[str]:
     problem = asked["plan"]["problem"]
     yield (
         f"\n`{columns.MODEL_FILE}` is a Keras model. fmnist-search found its configuration among "
@@ -74,7 +84,7 @@ def _what(asked: Mapping[str, Any], evaluation: Mapping[str, Any], trials: int) 
         "trained on": "the training split alone",
         "tested on": f"the test split, {support:,} examples" if support else "the test split",
         "epochs": evaluation["epochs"],
-        "epochs to choose from": ", ".join(map(str, evaluation.get("retrain_epochs", ()))),
+        "epochs to choose from": ", ".join(map(str, _planned_epochs(evaluation, confirmation))),
         "trial": evaluation.get("trial"),
         "seed": evaluation["seed"],
     }
@@ -117,9 +127,7 @@ def _loading(
         )
 
 
-def _making(
-    asked: Mapping[str, Any], evaluation: Mapping[str, Any], saved: Mapping[str, Any]
-) -> Iterator[str]:
+def _making(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[str]:
     begun = [asked, *asked.get("resumed", ())]
     yield "## How it was made\n\n```"
     for one in begun:
@@ -135,9 +143,30 @@ def _making(
         "machine": f"{machine['system']}, {machine['cores']} cores, {gibibytes:.0f} GiB",
     }
     yield from _table(HEAD, ((key, row) for key, row in rows.items() if row))
-    if evaluation.get("retrain_epochs"):
-        epochs = ",".join(map(str, evaluation["retrain_epochs"]))
+
+
+def _again(evaluation: Mapping[str, Any], confirmation: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say which command makes this model."""
+    epochs = ",".join(map(str, _planned_epochs(evaluation, confirmation)))
+    if confirmation is not None:
+        rows, seeds = confirmation["candidates"], len(confirmation["seeds"])
+        top = len({row["trial"] for row in rows if not row["is_for_comparison"]})
+        yield (
+            f"It won a confirmation on {seeds} new seeds: `fmnist-search confirm RUN --top {top} "
+            f"--seeds {seeds} --retrain-epochs {epochs}`, which trains only what `RUN/confirm` "
+            "does not keep yet.\n"
+        )
+    elif epochs and not evaluation.get(CONFIRMED_SEEDS):
         yield f"To train it again: `fmnist-search retrain RUN --retrain-epochs {epochs}`\n"
+
+
+def _planned_epochs(
+    evaluation: Mapping[str, Any], confirmation: Mapping[str, Any] | None
+) -> list[int]:
+    """Return the numbers of epochs that there were to choose from."""
+    if confirmation is None:
+        return list(evaluation.get("retrain_epochs", ()))
+    return sorted({row["epochs"] for row in confirmation["candidates"]})
 
 
 def _limits(

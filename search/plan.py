@@ -118,10 +118,14 @@ class Confirmation:
     epochs: tuple[int, ...]
     also: Mapping[str, Values] = field(default_factory=dict)
 
-    def problems(self) -> Iterator[str]:
-        """Say everything that is wrong, a line each."""
+    def problems(self, *, top_option: str = "--confirm") -> Iterator[str]:
+        """Say everything that is wrong, a line each.
+
+        Args:
+            top_option: What the user typed to say how many.
+        """
         if self.top < 1:
-            yield f"--confirm {self.top}: expected 1 or more."
+            yield f"{top_option} {self.top}: expected 1 or more."
         if self.seeds < 2:
             yield (
                 f"--seeds {self.seeds}: expected 2 or more: of one seed nobody can tell what is "
@@ -329,7 +333,12 @@ class Plan:
             return
         if self.audit < 1:
             yield f"--audit {self.audit}: expected 1 or more."
-        if self.scheduler is Scheduler.NONE or self.engine is not Engine.RAY:
+        if self.engine is not Engine.RAY:
+            yield (
+                f"--audit {self.audit} is for --engine ray: the {self.engine} engine has no such "
+                "stops."
+            )
+        elif self.scheduler is Scheduler.NONE:
             yield f"--audit {self.audit}: expected --scheduler asha, which stops trials."
 
 

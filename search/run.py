@@ -14,7 +14,7 @@ from search.doctor import Finding, check, check_nodes
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import Held, RunFolder, held, is_blank, new_run, write_json
-from search.followup import Outcome, follow, follow_alone, is_done, standing_final
+from search.followup import FOLLOWED, Outcome, follow, follow_alone, is_done, standing_final
 from search.history import History, Objective
 from search.importer import sources
 from search.journal import Journal, read
@@ -35,6 +35,8 @@ from search.stopping import (
 from search.task import Task
 from search.views import View, ending
 
+# Of a plan: what follows the search.
+AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")
 # The search of an engine: given the plan, what to call with the space, and when to stop.
 EngineSearch = Callable[..., None]
 
@@ -315,27 +317,37 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
         Recorder(journal, history, clock=lambda: former.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder, history)
-    _log_without_search(plan, former, view)
+    _write_log(plan, former, view)
+    _record_what_follows(plan, former)
     reason = history.end_reason or TRIALS_DONE
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
-    found = Outcome(folder, reason, history)
-    if history.best is None or is_done(plan, replace(found, reason=TRIALS_DONE)):
+    found = Outcome(folder, FOLLOWED, history)
+    if history.best is None or is_done(plan, found):
         return found
     needs_ray = plan.confirm is not None or plan.audit is not None
     standing = None if needs_ray else standing_final(plan, found, view)
     return standing or follow_alone(plan, found, view, asked=former.asked)
 
 
-def _log_without_search(plan: Plan, former: Former, view: View) -> None:
-    """Write the log of a run whose search has ended, and record that it has one from now on."""
+def _write_log(plan: Plan, former: Former, view: View) -> None:
+    """Write the log of a run whose search has ended."""
     log = make_log(plan, former.folder, former.history, view, former)
-    if log is None:
-        return
-    if plan.log != former.plan.log:
-        known = former.asked["plan"] | {"log": plan.log}
-        write_json(former.folder.run_file, former.asked | {"plan": known})
-    log.write_all()
+    if log is not None:
+        log.write_all()
+
+
+def _record_what_follows(plan: Plan, former: Former) -> None:
+    """Record what is asked otherwise of a run whose search has ended: to go on does it too."""
+    row = plan.to_json()
+    changes = {
+        name: row[name]
+        for name in AFTER_THE_SEARCH
+        if getattr(plan, name) != getattr(former.plan, name)
+    }
+    if changes:
+        asked = former.asked | {"plan": former.asked["plan"] | changes}
+        write_json(former.folder.run_file, asked)
 
 
 def _check(found: Outcome, stopping: Stopping, *, is_new: bool) -> None:

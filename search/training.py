@@ -130,7 +130,7 @@ def train_all(
         Each training with what it came to, as soon as it is done.
 
     Raises:
-        TrainingError: One failed.
+        TrainingError: One failed, or ended without a result.
     """
     import ray
 
@@ -146,9 +146,9 @@ def train_all(
         try:
             item = ray.get(next(ready))
         except StopIteration:
-            del waiting[ready]
-            continue
+            raise TrainingError(f"{training.name} ended without a result: run it again.") from None
         if isinstance(item, Trained):
+            del waiting[ready]
             yield training, item
         elif isinstance(item, Failure):
             failed = TrainingError(f"{training.name}: {item.message}")
@@ -161,7 +161,11 @@ def train_all(
 def _train_reporting(
     problem: Problem, data: Data, training: Training, share: Share
 ) -> Iterator[int | Trained | Failure]:
-    """Yield the number of each finished epoch, then the result or why there is none."""
+    """Yield the number of each finished epoch, then the result or why there is none.
+
+    Where its process dies, Ray starts it anew and passes over as many items as it had yielded: one
+    that goes on from a state yields the epochs before that too.
+    """
     items: queue.Queue[int | Trained | Failure] = queue.Queue()
 
     def work() -> None:
@@ -172,8 +176,14 @@ def _train_reporting(
             items.put(Failure(one_line(error), traceback.format_exc()))
 
     threading.Thread(target=work, daemon=True).start()
-    while isinstance(item := items.get(), int):
-        yield item
+    told = 0
+    while not isinstance(item := items.get(), Failure):
+        epochs = len(item.history) if isinstance(item, Trained) else item
+        while told < epochs:
+            told += 1
+            yield told
+        if isinstance(item, Trained):
+            break
     yield item
 
 
@@ -213,7 +223,7 @@ def evaluate_all(
     stored: "ray.ObjectRef[Data]",
     models: Sequence[tuple[Values, bytes]],
     share: Share,
-) -> "list[Evaluated]":
+) -> "Iterator[Evaluated]":
     """Evaluate files of models on the test split, each once: nothing else reads it.
 
     Args:
@@ -221,14 +231,15 @@ def evaluate_all(
         stored: The splits.
         models: Of each its configuration and the bytes of its ``.keras`` file.
         share: What each takes.
+
+    Yields:
+        What each does, in their order, as soon as it is known.
     """
     import ray
 
     evaluate = ray.remote(**share.options())(_evaluate)
-    found: list[Evaluated] = ray.get(
-        [evaluate.remote(problem, stored, values, model) for values, model in models]
-    )
-    return found
+    waiting = [evaluate.remote(problem, stored, values, model) for values, model in models]
+    yield from map(ray.get, waiting)
 
 
 def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":

@@ -62,6 +62,8 @@ def _compiled(hp, units, **kwargs):
 
 
 def small(hp):
+    if "SMALL_FAILS" in os.environ:
+        raise ValueError("no memory for it")
     return _compiled(hp, hp.Int("units", 2, 16, default=8))
 
 
@@ -178,6 +180,46 @@ def dying_once(hp):
 
     hp.Int("units", 2, 1000, default=8)
     model = Mortal([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def dying_late(hp):
+    """The process dies once, after the fifth epoch, with a state of the fourth on disk."""
+    import keras
+
+    class Dying(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            marker = os.environ["DYING_MARKER"]
+            if epoch == 3 and not os.path.exists(marker):
+                time.sleep(6.0)  # a state is kept where another such epoch would make ten seconds
+            if epoch == 5 and not os.path.exists(marker):
+                open(marker, "w").close()
+                os.kill(os.getpid(), 9)
+
+    class Mortal(keras.Sequential):
+        def fit(self, *args, callbacks=(), **kwargs):
+            return super().fit(*args, callbacks=[Dying(), *callbacks], **kwargs)
+
+    hp.Int("units", 2, 1000, default=8)
+    model = Mortal([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def counted(hp):
+    """Writes down how often a model is evaluated on the test split."""
+    import keras
+
+    class Counted(keras.Sequential):
+        def evaluate(self, x=None, *args, **kwargs):
+            if np.array_equal(x, blobs()[2][0]):
+                with open(os.environ["READS"], "a") as file:
+                    file.write("read\n")
+            return super().evaluate(x, *args, **kwargs)
+
+    hp.Int("units", 2, 1000, default=8)
+    model = Counted([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

@@ -41,7 +41,7 @@ def audit_chart(run: Run) -> Chart | None:
         ticktext=[f"trial {one.trial}" for one in trials[::step]],
         range=[len(trials) - 0.4, -0.6], showgrid=False, zeroline=False,
     )  # fmt: skip
-    text = "\n".join([*audited.sentences(found), *_cut_off(figure, found)])
+    text = "\n".join([*audited.sentences(found), *audited.outdated(run), *_cut_off(figure, found)])
     return Chart("early-stop-audit", "What early stopping cost", text, figure, audited.cells(found))
 
 

@@ -46,7 +46,7 @@ def confirmation_chart(run: Run) -> Chart | None:
         tickvals=list(range(len(candidates))), ticktext=[_label(one) for one in candidates],
         range=[len(candidates) - 0.4, -0.6], showgrid=False, zeroline=False,
     )  # fmt: skip
-    text = "\n".join(confirmed.sentences(found))
+    text = "\n".join([*confirmed.sentences(found), *confirmed.outdated(run)])
     return Chart("confirmed", "Confirmed on new seeds", text, figure, confirmed.cells(found))
 
 

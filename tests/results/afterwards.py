@@ -1,11 +1,11 @@
 """Writes what `fmnist-search confirm` and `fmnist-search audit` leave in a run, of made-up values."""
 
 import json
-import statistics
-from dataclasses import dataclass
 
 from results import columns
-from results.seeds import mean_interval, paired_difference
+from search.confirm import Candidate, finals, ranked_rows
+from search.history import Objective
+from search.intervals import mean_of
 
 SEEDS = (1, 2, 3, 4, 5)
 # A winner whose search was lucky, a tie, one that is worse, one that diverged on a seed, and the
@@ -24,42 +24,20 @@ AUDITED = (
 )  # fmt: skip
 
 
-@dataclass
-class Standing:
-    """What is written of a candidate, before it is JSON."""
-
-    name: str
-    epochs: int
-    search_value: float | None
-    scores: tuple[float | None, ...]
-
-    @property
-    def is_own(self):
-        return self.name.startswith("trial ")
-
-    @property
-    def mean(self):
-        return None if None in self.scores else statistics.fmean(self.scores)
-
-
 def confirm(run, candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="val_accuracy"):
     """Write confirm/confirmation.json; return what it says."""
-    found = [Standing(*one) for one in candidates]
-    sign = 1 if mode == "max" else -1
-    own = [one for one in found if one.is_own and one.mean is not None]
-    winner = max(own, key=lambda one: sign * one.mean)
+    found = [
+        Candidate(name, _trial(name), {"layers": 2, "rate": 0.003}, epochs, search_value)
+        for name, epochs, search_value, _ in candidates
+    ]
+    rows = ranked_rows(found, [scores for *_, scores in candidates], Objective(objective, mode))
     told = {
-        "objective": objective,
-        "mode": mode,
-        "seeds": list(seeds),
-        "candidates": [_candidate(one, winner, seeds, sign) for one in found],
-        "winner": found.index(winner),
-    }
-    for place in {found.index(winner), *_best_others(found, sign)}:
+        "objective": objective, "mode": mode, "seeds": list(seeds), "candidates": rows,
+        "winner": next(place for place, row in enumerate(rows) if row["verdict"] == "winner"),
+    }  # fmt: skip
+    for place in finals(told):
         accuracies = [0.9 + seed / 1000 - place / 100 for seed in seeds]
-        told["candidates"][place]["test"] = {
-            "accuracies": accuracies, "mean": statistics.fmean(accuracies), **_ends(accuracies),
-        }  # fmt: skip
+        rows[place]["test"] = {"accuracies": accuracies, **mean_of(accuracies).to_json()}
     return put(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, told)
 
 
@@ -83,43 +61,8 @@ def put(run, folder, name, told):
     return told
 
 
-def _candidate(one, winner, seeds, sign):
-    ends = _ends(one.scores) if one.mean is not None else {"low": None, "high": None}
-    difference, verdict = None, "winner" if one is winner else "worse"
-    if one.mean is not None and one is not winner:
-        ours, theirs = (dict(zip(seeds, x.scores, strict=True)) for x in (one, winner))
-        found = paired_difference(ours, theirs)
-        difference = {
-            "mean": found.mean, "low": found.interval.low, "high": found.interval.high,
-        }  # fmt: skip
-        verdict = "tie" if found.is_tie else "better" if sign * found.mean > 0 else "worse"
-    return {
-        "name": one.name,
-        "trial": int(one.name.split()[1]) if one.is_own else None,
-        "epochs": one.epochs,
-        "values": {"layers": 2, "rate": 0.003},
-        "search_value": one.search_value,
-        "scores": list(one.scores),
-        "mean": one.mean,
-        **ends,
-        "difference": difference,
-        "verdict": verdict,
-        "is_for_comparison": not one.is_own,
-        "test": None,
-    }
-
-
-def _best_others(found, sign):
-    """Return the place of the best number of epochs of each that is there to compare."""
-    names = {one.name for one in found if not one.is_own}
-    for name in names:
-        places = [place for place, one in enumerate(found) if one.name == name]
-        yield max(places, key=lambda place: sign * found[place].mean)
-
-
-def _ends(values):
-    interval = mean_interval(values)
-    return {"low": interval.low, "high": interval.high}
+def _trial(name):
+    return int(name.split()[1]) if name.startswith("trial ") else None
 
 
 def _audited(trial, epoch, at_stop, value, mode, best):

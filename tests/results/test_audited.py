@@ -38,8 +38,9 @@ def test_what_the_search_writes_is_read_as_it_was_meant(run):
     found = read_run(run).audit
     assert (found.search_best, found.stopped) == (history.best_value, len(stopped(history)))
     assert (found.wrong_share, found.seconds_saved) == (0.25, 33.0 * found.stopped)
-    # Wilson's formula, of 1 in 4 with z = 1.95996.
-    assert (found.wrong_low, found.wrong_high) == pytest.approx((0.04559, 0.69936), abs=1e-4)
+    # Wilson's formula, of 1 in 4 with z = 1.95996, begins at 0.04559: but one of the 14 is known.
+    assert found.stopped == 14
+    assert (found.wrong_low, found.wrong_high) == pytest.approx((1 / 14, 0.69936), abs=1e-4)
     assert [one.trial for one in found.trials] == [row["trial"] for row in rows]
     assert found.saved_share == pytest.approx(
         found.seconds_saved / (found.seconds_saved + found.seconds_searched)
@@ -66,7 +67,10 @@ def test_compare_says_how_many_of_how_many(results, run, plain):
 
 def test_show_says_it_in_a_few_lines_after_the_trials(results, run, plain):
     status, out, notes = results("show", run)
-    assert (status, notes) == (0, [])
+    assert status == 0
+    assert notes == [
+        "The search has gone on since: 14 trials were stopped, and its best is 0.8634."
+    ]
     lines = out.partition("\nwhat early stopping cost\n")[2].splitlines()
     assert lines == [
         "4 of 120 stopped trials, drawn at random, were trained to the end: 1 would have beaten the "
@@ -80,6 +84,13 @@ def test_show_says_it_in_a_few_lines_after_the_trials(results, run, plain):
     rows = json.loads(results("show", run, "--format", "json")[1])
     assert (rows[7]["audited"]["is_wrong"], rows[0]["audited"]) == (True, None)
     assert "audited" not in json.loads(results("show", plain, "--format", "json")[1])[0]
+
+
+def test_an_audit_of_the_search_as_it_is_has_no_such_note(results, run):
+    written(run, told(run) | {"search_best": row_of(read_run(run)).best, "stopped": 14})
+    status, out, notes = results("show", run)
+    assert (status, notes) == (0, [])
+    assert "4 of 14 stopped trials" in out
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,17 @@ def test_show_tells_the_candidates_the_best_first_and_the_optimism_after_the_tri
     assert "-0.0001  -0.0003 to +0.0001" in rows[1]
     assert said.startswith("The winner, trial 17 with 20 epochs, has a mean val_accuracy of 0.9071")
     assert "0.9112, was 0.0041 better" in said
-    assert [note.partition(":")[0] for note in notes] == ["caution"]
+    assert notes[0] == (
+        "The search has gone on since: its best, trial 2, is not among those that were confirmed."
+    )
+    assert [note.partition(":")[0] for note in notes[1:]] == ["caution"]
+
+
+def test_a_confirmation_of_the_search_as_it_is_has_no_such_note(results, run):
+    afterwards.confirm(run, [("trial 2", 20, 0.8634, (0.85, 0.86))], seeds=(1, 2))
+    status, out, notes = results("show", run)
+    assert (status, notes) == (0, [])
+    assert "trial 2" in out
 
 
 def test_show_gives_each_trial_what_came_of_it_as_json(results, run, plain):

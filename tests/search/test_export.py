@@ -528,6 +528,9 @@ def test_a_damaged_run_file_is_made_up_for_by_the_journal(every_end, tmp_path):
     assert [one.name for one in hyperparameters(tmp_path / "out").space] == ["units"]
 
 
+CONFIRMED = {"confirmed_seeds": [1, 2], "retrain_epochs": [2]}
+
+
 def squared(true, predicted):
     return keras.ops.square(true - predicted)
 
@@ -549,6 +552,13 @@ def test_the_card_of_another_model_says_what_keras_does_not_know(every_end, tmp_
     assert "It uses what Keras does not know: `squared`." in card
     assert "classes" not in card.lower()
     assert "earlier final model" not in card
+    # The same model, had it won a confirmation that was not recorded to its end.
+    (final / "evaluation.json").write_text(json.dumps(evaluation | CONFIRMED))
+    said = exported(every_end, tmp_path / "confirmed", Part.MODEL)
+    assert said[-1] == (
+        "the model is of trial 1, which won the confirmation; the best of the search is trial 3"
+    )
+    assert "retrain RUN" not in (tmp_path / "confirmed" / "MODEL_CARD.md").read_text()
 
 
 # --- A real run ----------------------------------------------------------------------------------

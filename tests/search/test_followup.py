@@ -6,17 +6,30 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from results.columns import Decision, State
 from search.audit import chosen, summary
+from search.cli import AGAIN, _say_defaults, app
 from search.confirm import Candidate, candidates, different, ranked_rows
 from search.errors import TrainingError, UsageError
+from search.folder import RunFolder
+from search.followup import Outcome, follow
 from search.history import EpochRecord, History, Objective, TrialRecord
 from search.intervals import mean_of, share_of
+from search.journal import Journal
 from search.plan import Confirmation
+from search.recorder import Recorder
+from search.space import Space
+from search.stopping import INTERRUPTED, TRIALS_DONE
+from search.views import PlainView
+
+ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 
 MAX, MIN = Objective("val_accuracy", "max"), Objective("val_loss", "min")
 
@@ -259,15 +272,129 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
         (["confirm", "{run}", "--top", "99"], ["99 to confirm: 8 different configurations have reported a value: expected at most 8."]),
         (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: of one seed nobody can tell what is luck."]),
-        (["audit", "{run}", "--trials", "0"], ["--audit 0: expected 1 or more."]),
+        (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),
+        (["audit", "{run}", "--trials", "0"], ["--trials 0: expected 1 or more."]),
+        (["run", "--engine", "keras-tuner", "--audit", "3"], ["--audit 3 is for --engine ray: the keras-tuner engine has no such stops."]),
+        (["resume", "plain", "--seeds", "7"], ["--seeds 7 is for --confirm: add that."]),
+        (
+            ["confirm", "{run}", "--seeds", "1", "--also", "misspelt.json", "--also", "nothing.json"],
+            [
+                "--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run.",
+                "--seeds 1: expected 2 or more: of one seed nobody can tell what is luck.",
+                "--also 'misspelt.json': 'unitz' is no hyperparameter of this run: expected some of units, rate. Did you mean 'units'?",
+                "--also 'misspelt.json': 'depth' is no hyperparameter of this run: expected some of units, rate.",
+            ],
+        ),
+        (
+            ["confirm", "nowhere", "--top", "0", "--also", "misspelt.json"],
+            ["--top 0: expected 1 or more.", "'nowhere' is no run: expected a folder with run.json, as `fmnist-search run` makes it."],
+        ),
         (["confirm", "{run}", "--also", "nothing.json"], ["--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run."]),
     ],
 )  # fmt: skip
 def test_what_is_asked_badly_is_said_in_a_line_each(followed_run, tmp_path, commands, words, said):
+    (tmp_path / "misspelt.json").write_text('{"unitz": 3, "depth": 1, "tuner/epochs": 2}')
+    shutil.copytree(ASSETS / "finished", tmp_path / "plain")  # its plan has no confirmation
     run = str(followed_run[0] / "run")
     done = command(commands, *(word.format(run=run) for word in words), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"error: {line}" for line in said]
+
+
+def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(
+    followed_run, tmp_path, monkeypatch, capsys
+):
+    heard = []
+
+    def confirm_run(path, asked, view, *, address):
+        heard.append(asked)
+        return Outcome(RunFolder(path), TRIALS_DONE, history(ended(0, 0.7)))
+
+    monkeypatch.setattr("search.cli.confirm_run", confirm_run)
+    given = {"x/a/best.json": 2, "y/a/best.json": 3, "x/b/best.json": 4, "mine.json": 5}
+    for name, units in given.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"values": {"units": units, "rate": 0.1}}))
+    (tmp_path / "some.json").write_text('{"units": 6}')
+    monkeypatch.chdir(tmp_path)
+    files = [*given, "some.json", "x/../mine.json"]
+    words = [word for file in files for word in ("--also", file)]
+    app(["confirm", str(followed_run[0] / "run"), *words], standalone_mode=False)
+    assert {name: values["units"] for name, values in heard[0].also.items()} == {
+        "x/a/best": 2, "y/a/best": 3, "b/best": 4, "mine": 5, "some": 6,
+    }  # fmt: skip
+    told = [line for line in capsys.readouterr().out.splitlines() if "defaults" in line]
+    assert len(told) == 1
+    assert "some.json leaves to their defaults: rate=0.01" in told[0]
+
+
+def test_only_what_an_active_hyperparameter_is_left_to_is_told(capsys):
+    rows = [
+        ("deep", [], [False, True], False),
+        ("depth", [{"parent": "deep", "values": [True]}], [2, 3], 2),
+        ("width", [{"parent": "deep", "values": [False]}], [4, 5], 4),
+        ("kind", [], ["mlp"], "mlp"),
+    ]
+    space = Space.from_json(
+        [
+            {"name": name, "kind": "Choice", "default": default, "conditions": conditions, "choices": choices}
+            for name, conditions, choices, default in rows
+        ]
+    )  # fmt: skip
+    _say_defaults(Path("deep.json"), {"deep": True}, space, PlainView(Console()))
+    _say_defaults(Path("all.json"), {"deep": True, "depth": 3}, space, PlainView(Console()))
+    assert capsys.readouterr().out.endswith("deep.json leaves to their defaults: depth=2\n")
+
+
+@pytest.fixture
+def cut_off_run(followed_run, tmp_path, monkeypatch):
+    """A run whose search was interrupted, followed without Ray: nothing is trained."""
+
+    def follow_alone(plan, found, view, *, asked, **how):
+        return follow(plan, SimpleNamespace(content=None), found, view, **how)
+
+    monkeypatch.setattr("search.followup.follow_alone", follow_alone)
+    monkeypatch.setattr("search.followup._share", lambda plan: None)
+    run = shutil.copytree(followed_run[0] / "run", tmp_path / "run")
+    journal = Journal(run / "journal.jsonl")
+    Recorder(journal, History(MAX), clock=lambda: 99.0).search_ended(INTERRUPTED)
+    journal.close()
+    return run
+
+
+@pytest.mark.parametrize("name", ["audit", "confirm"])
+def test_what_follows_an_interrupted_search_ends_well_or_is_interrupted_itself(
+    cut_off_run, monkeypatch, capsys, name
+):
+    kept = {"audit": "audit/audit.json", "confirm": "confirm/confirmation.json"}[name]
+    told = json.loads((cut_off_run / kept).read_text())
+    words = {"audit": ["--trials", "2"], "confirm": ["--top", "2"]}[name]
+
+    def interrupted(*_words, **_how):
+        raise KeyboardInterrupt
+
+    for work, status, said, unsaid in (
+        (lambda *_words, **_how: told, None, "to look into it: fmnist-results report", AGAIN),
+        (interrupted, 130, AGAIN, "to look into it"),
+    ):
+        monkeypatch.setattr(f"search.followup.{name}", work)
+        assert app([name, str(cut_off_run), *words], standalone_mode=False) == status
+        output = capsys.readouterr().out
+        assert said in output
+        assert unsaid not in output
+        assert "fmnist-search resume" not in output
+
+
+def test_the_card_of_a_confirmed_model_names_the_confirmation(followed_run, tmp_path, commands):
+    done = command(
+        commands, "export", str(followed_run[0] / "run"), "--only", "model", "--out", "taken", cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "taken" / "MODEL_CARD.md").read_text()
+    again = "`fmnist-search confirm RUN --top 2 --seeds 3 --retrain-epochs 2,4`"
+    assert f"It won a confirmation on 3 new seeds: {again}" in card
+    assert "| epochs to choose from | 2, 4 |" in card
+    assert "fmnist-search retrain" not in card + done.stdout
 
 
 def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_path, commands):
@@ -280,6 +407,6 @@ def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_pat
     refused = command(commands, "audit", "run", "--trials", "1", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: 1 to audit: of this run 0 trials were stopped: expected at most as many, of a run under ASHA.\n"
+        "error: 1 to audit: no trial of this run was stopped. Expected a run whose trials --scheduler asha has stopped.\n"
     )
     assert not (tmp_path / "run" / "audit").exists()

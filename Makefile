@@ -9,6 +9,7 @@
 # make race    this project beside keras-tuner, Ray Tune and Optuna, each with the same time budget
 # make scale   how many workers one driver serves
 # make settings  which settings of a search find more
+# make accuracy  the best of a long search on five new seeds, beside the published configuration
 # make check   style and types
 
 PYTHON ?= python3
@@ -33,7 +34,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
 .PHONY: setup data search report screenshots lab browser test test-long cluster-test storm check bench race scale settings \
-	lock clean
+	accuracy lock clean
 
 setup: $(INSTALLED)
 
@@ -118,7 +119,7 @@ check: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# These three print tables of your machine (again with RACE=--show); RACE="--show --report docs" prints
+# These four print tables of your machine (again with RACE=--show); RACE="--show --report docs" prints
 # those of docs/. The race and the settings go on with what is missing.
 
 # Five hours.
@@ -132,6 +133,10 @@ scale: setup
 # Searches with one setting changed, in turn; two and a half hours.
 settings: data
 	@$(BIN)/python tests/benchmarks/settings.py $(SETTINGS)
+
+# A search, its audit, and its best on new seeds; an hour and a half.
+accuracy: data
+	@$(BIN)/python tests/benchmarks/accuracy.py $(ACCURACY)
 
 # Needs uv (https://docs.astral.sh/uv); the locks name no index, so that any will do.
 COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \

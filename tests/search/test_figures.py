@@ -1,6 +1,7 @@
 """The tables of README.md and docs/ are those that the benchmarks print of what they have measured."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from results.compare import as_markdown
 from results.rows import Row, kind_of
 
 HOME = Path(__file__).parents[2]
+ACCURACY = (HOME / "docs" / "accuracy.md").read_text()
 PERFORMANCE = (HOME / "docs" / "performance.md").read_text()
 README = (HOME / "README.md").read_text()
 SETTINGS = (HOME / "docs" / "settings.md").read_text()
@@ -28,16 +30,33 @@ def section(page: str, heading: str) -> str:
         ("race.py", section(PERFORMANCE, "The race")),
         ("race.py --short", section(README, "How fast it is")),
         ("scale.py", section(PERFORMANCE, "How many workers one driver serves")),
+        ("accuracy.py", ACCURACY),
     ],
-    ids=["settings", "race", "summary", "scale"],
+    ids=["settings", "race", "summary", "scale", "accuracy"],
 )
 def test_the_page_shows_what_was_measured(command, text):
     script, *options = command.split()
-    words = [sys.executable, HOME / "tests" / "benchmarks" / script, *options]
-    words += ["--show", "--report", HOME / "docs"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert rows(text) == rows(shown.stdout)
+    shown = printed(script, *options)
+    assert rows(text) == rows(shown)
     assert len(rows(text)) > 5
+
+
+def test_the_page_of_accuracy_says_in_words_what_was_measured():
+    said = [line for line in printed("accuracy.py").splitlines() if line and line[0] != "|"]
+    page = " ".join(ACCURACY.split())
+    assert len(said) > 5
+    assert [line for line in said if line not in page] == []
+
+
+def test_the_accuracy_in_a_sentence_is_that_of_its_tables():
+    rows = json.loads((HOME / "docs" / "accuracy.json").read_text())["confirmation"]["candidates"]
+    tested = [row["test"] for row in rows if row["test"]]
+    assert len(tested) == 2
+    for one in tested:
+        assert f"{one['mean']:.4f}" in section(README, "A run")
+        said = f"({one['low']:.4f} to {one['high']:.4f})"
+        assert f"{one['mean']:.4f}" in ACCURACY.partition("## The run")[0]
+        assert said in ACCURACY.partition("## The run")[0]
 
 
 def test_the_readme_shows_the_run_of_which_the_pictures_are():
@@ -48,6 +67,13 @@ def test_the_readme_shows_the_run_of_which_the_pictures_are():
             for line in csv.DictReader(file)
         ]
     assert rows(section(README, "A run")) == rows(as_markdown(found))
+
+
+def printed(script: str, *options: str) -> str:
+    """Return what a benchmark shows of what it has measured, running nothing."""
+    words = [sys.executable, HOME / "tests" / "benchmarks" / script, *options]
+    words += ["--show", "--report", HOME / "docs"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def rows(text: str) -> list[str]:

@@ -195,22 +195,19 @@ def test_one_command_searches_audits_and_confirms(followed_run):
     assert "audited trials would have beaten the best of the search" in output
 
 
-def test_asked_again_nothing_is_trained_and_the_test_set_is_not_read_again(
-    followed_run, tmp_path, commands
+def test_a_stopped_trial_that_cannot_be_trained_again_is_not_counted_as_rightly_stopped(
+    followed_run, tmp_path, commands, monkeypatch
 ):
     shutil.copytree(followed_run[0] / "run", tmp_path / "run")
-    before = read(tmp_path, "confirm", "confirmation.json")
-    written = (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns
-    done = command(
-        commands, "confirm", "run", "--top", "2", "--seeds", "3", "--retrain-epochs", "2,4", cwd=tmp_path
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert " of " not in done.stdout.partition("confirming")[2].partition("confirmed:")[0]
-    assert read(tmp_path, "confirm", "confirmation.json") == before
-    assert (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns == written
-    resumed = command(commands, "resume", "run", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert (tmp_path / "run" / "final" / "evaluation.json").stat().st_mtime_ns == written
+    shutil.rmtree(tmp_path / "run" / "audit")
+    words = ("audit", "run", "--trials", "1")
+    monkeypatch.setenv("SMALL_FAILS", "yes")
+    failed = command(commands, *words, cwd=tmp_path)
+    assert (failed.returncode, "audited: failed: ValueError: no memory for it" in failed.stderr) == (1, True)  # fmt: skip
+    assert not list((tmp_path / "run" / "audit").iterdir())
+    monkeypatch.delenv("SMALL_FAILS")
+    done = command(commands, *words, cwd=tmp_path)
+    assert (done.returncode, "of 1 audited trials would have" in done.stdout) == (0, True)
 
 
 def test_another_configuration_stands_beside_them_and_more_seeds_go_on_from_what_is_there(

@@ -1,0 +1,103 @@
+"""How far the ``wide`` space goes: a search, what early stopping cost it, and its best on new seeds.
+
+Run by ``make accuracy``; goes on where it was ended. Each step is a command of this project, as a
+user gives it. The best configurations, and beside them the published one (docs/published.json),
+are trained on five new seeds; validation data choose, and each final model reads the test set once.
+Asserts nothing: it writes ``accuracy.json`` and prints what docs/accuracy.md shows
+(``--show --report docs``).
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from outcome import markdown, measured, sitting, sittings
+from record import COMMAND
+
+from results import audited, confirmed
+from results.audit import Audit
+from results.compare import as_markdown
+from results.confirmation import Confirmation
+from results.published import published_rows
+from results.reading import read_run, row_of
+from results.rows import Row, ranked
+from results.shapes import shaped
+from search.folder import write_json
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "published.json"
+SEARCH = (
+    "--space", "wide", "--epochs", "40", "--grace-period", "5", "--trials", "120",
+    "--time-budget", "2100", "--retrain-epochs", "none", "--or-resume",
+)  # fmt: skip
+AUDIT = ("--trials", "10")
+CONFIRM = ("--top", "3", "--seeds", "5", "--retrain-epochs", "20,50", "--also", str(PUBLISHED))
+
+
+def main() -> None:
+    """Do what is missing; then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--report", type=Path, default=Path("runs"), help="folder of accuracy.json")
+    parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
+    asked = parser.parse_args()
+    report = asked.report / "accuracy.json"
+    if not asked.show:
+        command("run", *SEARCH, "--out", str(asked.folder))
+        command("audit", str(asked.folder), *AUDIT)
+        command("confirm", str(asked.folder), *CONFIRM)
+        write_json(report, outcome(asked.folder))
+    print("\n\n".join(shown(json.loads(measured(report).read_text()))))
+
+
+def command(*words: str) -> None:
+    """Run a command of ``fmnist-search``."""
+    subprocess.run([COMMAND, *words], check=True)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return what the committed file holds of a run: all that its tables are made of."""
+    run = read_run(folder)
+    assert run.confirmation
+    assert run.audit
+    return {
+        "run": asdict(row_of(run)),
+        "confirmation": asdict(run.confirmation),
+        "audit": asdict(run.audit),
+        **sitting(),
+    }
+
+
+def shown(found: dict[str, Any]) -> Iterator[str]:
+    """Return the parts of the page: the run, its confirmation, its audit."""
+    row = shaped(Row, found["run"])
+    confirmation = shaped(Confirmation, found["confirmation"])
+    audit = shaped(Audit, found["audit"])
+    yield sittings([found], "run")
+    yield as_markdown(ranked([row, *published_rows()]))
+    heads, *rows = confirmed.cells(confirmation)
+    yield markdown(heads, rows)
+    yield "\n".join(confirmed.sentences(confirmation))
+    yield _configurations(confirmation)
+    heads, *rows = audited.cells(audit)
+    yield markdown(heads, rows)
+    yield "\n".join(audited.sentences(audit))
+
+
+def _configurations(found: Confirmation) -> str:
+    """Return the table of what was confirmed, in the order of the other one."""
+    known = {one.name: one.values for one in found.best_first}
+    names = sorted(set().union(*known.values()))
+    rows = ([name, *(_cell(values.get(one)) for one in names)] for name, values in known.items())
+    return markdown(["configuration", *names], rows)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,10 @@ def outdated(run: Run) -> Iterator[str]:
     if found is None:
         return
     rows = run.trials.to_pylist()
-    stopped = sum(row[columns.STATE] == State.STOPPED for row in rows)
+    stopped = sum(
+        row[columns.STATE] == State.STOPPED and row[columns.BEST_OBJECTIVE] is not None
+        for row in rows
+    )
     best = (best_trial(run) or {}).get(columns.BEST_OBJECTIVE)
     if (stopped, best) != (found.stopped, found.search_best):
         yield (

@@ -21,6 +21,8 @@ MISTAKES_FILE = "mistakes.parquet"
 # What becomes of the best on new seeds, and what early stopping cost: search writes them.
 CONFIRM_DIR = "confirm"
 CONFIRMATION_FILE = "confirmation.json"
+# In evaluation.json where the final model is the winner of a confirmation.
+CONFIRMED_SEEDS = "confirmed_seeds"
 AUDIT_DIR = "audit"
 AUDIT_FILE = "audit.json"
 REPORT_FILE = "report.html"

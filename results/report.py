@@ -284,7 +284,7 @@ def _scores(run: Run) -> list[tuple[str, str]]:
 
 def _confirmed_seed(run: Run) -> int | None:
     evaluation = run.evaluation or {}
-    return evaluation.get("seed") if evaluation.get("confirmed_seeds") else None
+    return evaluation.get("seed") if evaluation.get(columns.CONFIRMED_SEEDS) else None
 
 
 def _trials(run: Run) -> list[list[str]]:

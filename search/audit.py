@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 # How a trial ends that trains as far as it can.
-ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
+_ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
 
 
 def stopped(history: History) -> list[TrialRecord]:
@@ -93,10 +93,18 @@ def audit(
     missing = [trial for trial in trials if not _is_trained(place, trial)]
     say(f"auditing {count} of {len(stopped(history))} stopped trials: {len(missing)} to train")
     with ray_errors_told("Auditing"):
+        failed = []
         for trial, run in _run_all(problem, stored, missing, share):
-            _check(trial, run)
+            if run["state"] not in _ENDS:
+                failed.append(f"trial {trial.trial} ({run['state']}: {run['error']})")
+                continue
             write_json(_file(place, trial), run)
             say(_line(trial, run, history))
+    if failed:
+        raise TrainingError(
+            f"Of the audited trials these did not come to their end: {'; '.join(failed)}. "
+            "What the others came to is kept: audit again once that is mended."
+        )
     rows = [_row(trial, read_json(_file(place, trial)), history) for trial in trials]
     told = summary(rows, history)
     write_json(place / columns.AUDIT_FILE, told)
@@ -135,17 +143,7 @@ def _file(place: Path, trial: TrialRecord) -> Path:
 
 
 def _is_trained(place: Path, trial: TrialRecord) -> bool:
-    return _file(place, trial).exists() and read_json(_file(place, trial))["state"] in ENDS
-
-
-def _check(trial: TrialRecord, run: dict[str, Any]) -> None:
-    """Refuse a training that failed: what the trial would have come to is not known by it.
-
-    Raises:
-        TrainingError: It did.
-    """
-    if run["state"] not in ENDS:
-        raise TrainingError(f"trial {trial.trial}, audited: {run['state']}: {run['error']}")
+    return _file(place, trial).exists() and read_json(_file(place, trial))["state"] in _ENDS
 
 
 def _row(trial: TrialRecord, run: dict[str, Any], history: History) -> dict[str, Any]:

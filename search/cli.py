@@ -778,7 +778,7 @@ def _default_out(space: str, algorithm: str) -> Path:
 
 def _say(outcome: Outcome, view: View, *, is_repeatable: bool = False) -> None:
     """Say how the run ended and how to go on."""
-    is_cut_off = outcome.reason == INTERRUPTED and outcome.evaluation is None
+    is_cut_off = outcome.reason == INTERRUPTED
     if is_repeatable and is_cut_off:
         view.note(AGAIN)
         raise typer.Exit(INTERRUPTED_STATUS)

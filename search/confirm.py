@@ -160,7 +160,7 @@ def confirm(
     for place in finals(told):
         rows[place]["test"] = shelf.test(found[place])
     _name_seeds(folder, seeds)
-    write_json(shelf.confirmation_file, told)
+    write_json(folder.confirmation_file, told)
     shelf.forget_models()
     folder.forget_retrainings()
     return told
@@ -168,10 +168,9 @@ def confirm(
 
 def confirmed_trials(folder: RunFolder) -> set[int]:
     """Return whose configurations were confirmed last; none where nothing was."""
-    file = folder.path / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE
-    if not file.exists():
+    if not folder.confirmation_file.exists():
         return set()
-    rows = read_json(file)["candidates"]
+    rows = read_json(folder.confirmation_file)["candidates"]
     return {row["trial"] for row in rows if row["trial"] is not None}
 
 
@@ -188,10 +187,6 @@ class Shelf:
         self.path.mkdir(exist_ok=True)
         self.seeds = seeds
         self._folder = folder
-
-    @property
-    def confirmation_file(self) -> Path:
-        return self.path / columns.CONFIRMATION_FILE
 
     def pairs(self, found: Sequence[Candidate]) -> list[Pair]:
         """Return the trainings of some candidates, each once, though two may have one."""
@@ -337,14 +332,14 @@ def _winner(rows: Sequence[Mapping[str, Any]]) -> int:
 def finals(told: Mapping[str, Any]) -> list[int]:
     """Return which candidates have final models: the winner, and each to compare at its best."""
     rows, objective = told["candidates"], Objective(told["objective"], told["mode"])
-    finals = {None: told["winner"]}
+    found = {None: told["winner"]}
     for place, row in enumerate(rows):
         if not row["is_for_comparison"] or row["mean"] is None:
             continue
-        known = finals.get(row["name"])
+        known = found.get(row["name"])
         if known is None or objective.is_better(row["mean"], rows[known]["mean"]):
-            finals[row["name"]] = place
-    return list(finals.values())
+            found[row["name"]] = place
+    return list(found.values())
 
 
 def _train(
@@ -365,10 +360,10 @@ def _train(
         say(f"{number} of {len(pairs)}: {training.name}: {problem.objective.name} {shown}")
 
 
-def _unread(finals: Sequence[Candidate], shelf: Shelf, folder: RunFolder) -> list[Pair]:
+def _unread(final: Sequence[Candidate], shelf: Shelf, folder: RunFolder) -> list[Pair]:
     """Return which final models have still to read the test split, the winner's first one first."""
-    winner, first = finals[0], shelf.seeds[0]
-    pairs = [pair for pair in shelf.pairs(finals) if not shelf.is_evaluated(*pair)]
+    winner, first = final[0], shelf.seeds[0]
+    pairs = [pair for pair in shelf.pairs(final) if not shelf.is_evaluated(*pair)]
     file = folder.final / columns.EVALUATION_FILE
     told = read_json(file) if file.exists() else {}
     about = (told.get("values"), told.get("epochs"), told.get("seed"))
@@ -399,8 +394,8 @@ def _name_seeds(folder: RunFolder, seeds: Sequence[int]) -> None:
     """Have the final model's record name the seeds of this confirmation: an earlier had others."""
     file = folder.final / columns.EVALUATION_FILE
     evaluation = read_json(file)
-    if evaluation["confirmed_seeds"] != list(seeds):
-        write_json(file, evaluation | {"confirmed_seeds": list(seeds)})
+    if evaluation[columns.CONFIRMED_SEEDS] != list(seeds):
+        write_json(file, evaluation | {columns.CONFIRMED_SEEDS: list(seeds)})
 
 
 def _write_final(
@@ -419,7 +414,7 @@ def _write_final(
         "trial": one.trial,
         "values": one.values,
         "retrain_epochs": [one.epochs],
-        "confirmed_seeds": list(shelf.seeds),
+        columns.CONFIRMED_SEEDS: list(shelf.seeds),
     }
     evaluation = evaluated.scores | last_metrics(history) | about
     model = shelf.model_file(one, seed).read_bytes()

@@ -18,7 +18,7 @@ from search.errors import RunFolderError, UsageError, one_line
 from search.folder import RunFolder, beside, read_json, unwritable, write_json
 from search.history import EpochRecord, History
 from search.journal import Event, read
-from search.model_card import CONFIRMED_SEEDS, model_card
+from search.model_card import model_card
 from search.plan import Problem
 from search.session import best_record
 from search.space import Space
@@ -265,11 +265,17 @@ def _write_model(run: Searched, out: Path) -> dict[str, str]:
 
 def _confirmation(run: Searched, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the confirmation whose winner the final model is; None where it is none."""
-    file = run.folder.path / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE
-    if not evaluation.get(CONFIRMED_SEEDS) or not file.exists():
+    if not run.folder.confirmation_file.exists():
         return None
-    told: dict[str, Any] = read_json(file)
-    return told
+    told: dict[str, Any] = read_json(run.folder.confirmation_file)
+    winner = told["candidates"][told["winner"]]
+    # Else it was retrained since, or a later confirmation was cut off.
+    is_its = (winner["values"], winner["epochs"], told["seeds"]) == (
+        evaluation["values"],
+        evaluation["epochs"],
+        evaluation.get(columns.CONFIRMED_SEEDS),
+    )
+    return told if is_its else None
 
 
 def _say_whose_model(run: Searched, view: View) -> None:
@@ -277,7 +283,7 @@ def _say_whose_model(run: Searched, view: View) -> None:
     trial, best = evaluation.get("trial"), run.best.trial
     if trial in (None, best):
         return
-    if evaluation.get(CONFIRMED_SEEDS):
+    if evaluation.get(columns.CONFIRMED_SEEDS):
         view.note(
             f"the model is of trial {trial}, which won the confirmation; the best of the search "
             f"is trial {best}"

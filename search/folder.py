@@ -87,6 +87,10 @@ class RunFolder:
         return self.path / columns.CHECKPOINTS_DIR
 
     @property
+    def confirmation_file(self) -> Path:
+        return self.path / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE
+
+    @property
     def final(self) -> Path:
         return self.path / columns.FINAL_DIR
 

@@ -1,4 +1,4 @@
-"""What follows a search: the audit of its stops, then retraining its best, or confirming it."""
+"""What follows a search: retraining its best, or confirming it, then the audit of its stops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +34,8 @@ class Outcome:
 
     Attributes:
         folder: Where it is.
-        reason: Why the search ended; ``FOLLOWED`` where one of before is followed.
+        reason: Why the search ended, or ``interrupted`` of what follows it; ``FOLLOWED`` where a
+            search of before was only followed up.
         history: All trials.
         evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
         confirmation: What ``confirm/confirmation.json`` says; None where nothing was confirmed.
@@ -76,16 +77,16 @@ def follow(
     share = _share(plan)
     confirmation = confirmation or plan.confirmation
     try:
+        if confirmation is not None:
+            found = _confirmed(plan.problem, confirmation, stored, found, share, view)
+        elif plan.retrain_epochs:
+            standing = None if is_anew else standing_final(plan, found, view)
+            found = standing or _retrained(plan, stored, found, view)
         if plan.audit is not None:
             found = _audited(plan.problem, plan.audit, stored, found, share, view)
-        if confirmation is not None:
-            return _confirmed(plan.problem, confirmation, stored, found, share, view)
-        if not plan.retrain_epochs:
-            return found
-        standing = None if is_anew else standing_final(plan, found, view)
-        return standing or _retrained(plan, stored, found, view)
     except KeyboardInterrupt:
         return replace(found, reason=INTERRUPTED)
+    return found
 
 
 def follow_alone(
@@ -119,8 +120,11 @@ def standing_final(plan: Plan, found: Outcome, view: View) -> Outcome | None:
     if not file.exists():
         return None
     evaluation, best = read_json(file), found.history.best.trial
-    if "confirmed_seeds" in evaluation and best in confirmed_trials(found.folder):
-        view.note(f"the final model is confirmed, and trial {best} was among them: it stands")
+    if columns.CONFIRMED_SEEDS in evaluation and best in confirmed_trials(found.folder):
+        view.note(
+            f"the final model is confirmed, and trial {best} was among them: it stands "
+            "(`fmnist-search retrain` makes one of the search's best)"
+        )
     elif (evaluation.get("trial"), evaluation.get("retrain_epochs")) == (
         best,
         sorted(set(plan.retrain_epochs)),

@@ -210,7 +210,7 @@ class History:
         return [trial for trial in self.trials.values() if trial.is_unfinished]
 
     def ranked(self, among: Iterable[int] | None = None) -> list[TrialRecord]:
-        """Return the trials that reported a value, best first; of equals the earlier first.
+        """Return the trials that reported a value, best first; of equals the first to reach it.
 
         Args:
             among: Numbers of the trials that are asked for; None: all.
@@ -218,7 +218,7 @@ class History:
         asked = (self.trials[number] for number in (self.trials if among is None else among))
         with_value = [trial for trial in asked if trial.best is not None]
         sign = -1.0 if self.objective.mode == "max" else 1.0
-        return sorted(with_value, key=lambda trial: (sign * _finite_best(trial), trial.trial))
+        return sorted(with_value, key=lambda trial: (sign * _finite_best(trial), _reached(trial)))
 
     def _start(self, event: Event) -> None:
         known = self.trials.get(event["trial"])
@@ -314,6 +314,11 @@ class History:
             decision=Decision.CONTINUE,
             worker=trial.worker,
         )
+
+
+def _reached(trial: TrialRecord) -> tuple[float, int]:
+    assert trial.best is not None
+    return trial.best.at_seconds, trial.trial
 
 
 def _finite_best(trial: TrialRecord) -> float:

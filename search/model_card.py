@@ -19,8 +19,6 @@ OTHER_SCORES = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
 }
-# In evaluation.json where the model won a confirmation.
-CONFIRMED_SEEDS = "confirmed_seeds"
 KERAS = "keras"
 HEAD = ("", "")
 
@@ -156,7 +154,7 @@ def _again(evaluation: Mapping[str, Any], confirmation: Mapping[str, Any] | None
             f"--seeds {seeds} --retrain-epochs {epochs}`, which trains only what `RUN/confirm` "
             "does not keep yet.\n"
         )
-    elif epochs and not evaluation.get(CONFIRMED_SEEDS):
+    elif epochs and not evaluation.get(columns.CONFIRMED_SEEDS):
         yield f"To train it again: `fmnist-search retrain RUN --retrain-epochs {epochs}`\n"
 
 

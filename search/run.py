@@ -14,7 +14,7 @@ from search.doctor import Finding, check, check_nodes
 from search.earlier import Earlier, read_earlier
 from search.errors import AllTrialsFailedError, SearchError, UsageError
 from search.folder import Held, RunFolder, held, is_blank, new_run, write_json
-from search.followup import FOLLOWED, Outcome, follow, follow_alone, is_done, standing_final
+from search.followup import Outcome, follow, follow_alone, is_done, standing_final
 from search.history import History, Objective
 from search.importer import sources
 from search.journal import Journal, read
@@ -311,18 +311,18 @@ def _keras_tuner_engine() -> EngineSearch:
 def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcome:
     """Do what is left of a run whose search has ended: its end, the tables, and retraining."""
     history, folder = former.history, former.folder
+    ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
     if history.end_reason is None:  # killed before it was recorded
         journal = Journal(folder.journal_file)
-        ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
         Recorder(journal, history, clock=lambda: former.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder, history)
     _write_log(plan, former, view)
     _record_what_follows(plan, former)
-    reason = history.end_reason or TRIALS_DONE
+    reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
-    found = Outcome(folder, FOLLOWED, history)
+    found = Outcome(folder, reason, history)
     if history.best is None or is_done(plan, found):
         return found
     needs_ray = plan.confirm is not None or plan.audit is not None

@@ -184,29 +184,6 @@ def dying_once(hp):
     return model
 
 
-def dying_late(hp):
-    """The process dies once, after the fifth epoch, with a state of the fourth on disk."""
-    import keras
-
-    class Dying(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            marker = os.environ["DYING_MARKER"]
-            if epoch == 3 and not os.path.exists(marker):
-                time.sleep(6.0)  # a state is kept where another such epoch would make ten seconds
-            if epoch == 5 and not os.path.exists(marker):
-                open(marker, "w").close()
-                os.kill(os.getpid(), 9)
-
-    class Mortal(keras.Sequential):
-        def fit(self, *args, callbacks=(), **kwargs):
-            return super().fit(*args, callbacks=[Dying(), *callbacks], **kwargs)
-
-    hp.Int("units", 2, 1000, default=8)
-    model = Mortal([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
-
-
 def counted(hp):
     """Writes down how often a model is evaluated on the test split."""
     import keras

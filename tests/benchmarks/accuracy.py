@@ -28,34 +28,29 @@ from results.rows import Row, ranked
 from results.shapes import shaped
 from search.folder import write_json
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "published.json"
-SEARCH = (
-    "--space", "wide", "--epochs", "40", "--grace-period", "5", "--trials", "120",
-    "--time-budget", "2100", "--retrain-epochs", "none", "--or-resume",
+HOME = Path(__file__).resolve().parents[2]
+FOLDER = "runs/accuracy"
+COMMANDS = (
+    ("run", "--space", "wide", "--epochs", "40", "--grace-period", "5", "--trials", "120",
+     "--time-budget", "2100", "--retrain-epochs", "none", "--out", FOLDER, "--or-resume"),
+    ("audit", FOLDER, "--trials", "10"),
+    ("confirm", FOLDER, "--top", "3", "--seeds", "5", "--retrain-epochs", "20,50",
+     "--also", "docs/published.json"),
 )  # fmt: skip
-AUDIT = ("--trials", "10")
-CONFIRM = ("--top", "3", "--seeds", "5", "--retrain-epochs", "20,50", "--also", str(PUBLISHED))
 
 
 def main() -> None:
     """Do what is missing; then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--report", type=Path, default=Path("runs"), help="folder of accuracy.json")
     parser.add_argument("--show", action="store_true", help="run nothing, show what is there")
     asked = parser.parse_args()
     report = asked.report / "accuracy.json"
     if not asked.show:
-        command("run", *SEARCH, "--out", str(asked.folder))
-        command("audit", str(asked.folder), *AUDIT)
-        command("confirm", str(asked.folder), *CONFIRM)
-        write_json(report, outcome(asked.folder))
+        for words in COMMANDS:
+            subprocess.run([COMMAND, *words], cwd=HOME, check=True)
+        keep(report, outcome(HOME / FOLDER))
     print("\n\n".join(shown(json.loads(measured(report).read_text()))))
-
-
-def command(*words: str) -> None:
-    """Run a command of ``fmnist-search``."""
-    subprocess.run([COMMAND, *words], check=True)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -67,8 +62,15 @@ def outcome(folder: Path) -> dict[str, Any]:
         "run": asdict(row_of(run)),
         "confirmation": asdict(run.confirmation),
         "audit": asdict(run.audit),
-        **sitting(),
     }
+
+
+def keep(report: Path, found: dict[str, Any]) -> None:
+    """Write the outcome with where and when, unless it is the one that is there."""
+    found = json.loads(json.dumps(found))
+    known = json.loads(report.read_text()) if report.exists() else {}
+    if known != known | found:
+        write_json(report, found | sitting())
 
 
 def shown(found: dict[str, Any]) -> Iterator[str]:
@@ -76,6 +78,7 @@ def shown(found: dict[str, Any]) -> Iterator[str]:
     row = shaped(Row, found["run"])
     confirmation = shaped(Confirmation, found["confirmation"])
     audit = shaped(Audit, found["audit"])
+    yield "\n".join(f"fmnist-search {' '.join(words)}" for words in COMMANDS)
     yield sittings([found], "run")
     yield as_markdown(ranked([row, *published_rows()]))
     heads, *rows = confirmed.cells(confirmation)

@@ -5,6 +5,7 @@ is resumed until it ends. Run as a script it prints what it survived; `make stor
 """
 
 import argparse
+import contextlib
 import math
 import os
 import random
@@ -21,6 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from processes import have_ended
 
 from results.columns import Decision, State
 from search.engines.asha import Asha
@@ -424,10 +430,11 @@ def _newest_worker(pids: set[int], run: Path) -> int:
 
 def _end_those_left(family: list[psutil.Process]) -> None:
     """Wait for what Ray started to end with its driver, and end what does not."""
-    _, left = psutil.wait_procs(family, timeout=AGENTS_SECONDS)
-    for one in left:
-        one.kill()
-    psutil.wait_procs(left, timeout=AGENTS_SECONDS)  # one that nobody reaps stays as a zombie
+    if not have_ended(family, AGENTS_SECONDS):
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        have_ended(family, AGENTS_SECONDS)
 
 
 def main() -> int:
@@ -435,7 +442,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     kills = parser.parse_args().kills
-    sys.path.insert(0, str(TESTS))
     import stormy
 
     stormy.EPOCH_SECONDS = 0.0  # in this process, where nothing is killed

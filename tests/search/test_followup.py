@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from results.columns import Decision, State
 from search.audit import chosen, summary
-from search.cli import AGAIN, _say_defaults, app
+from search.cli import AGAIN, _say_defaults, app, main
 from search.confirm import Candidate, candidates, different, ranked_rows
 from search.errors import TrainingError, UsageError
 from search.folder import RunFolder
@@ -203,7 +204,7 @@ def test_a_stopped_trial_that_cannot_be_trained_again_is_not_counted_as_rightly_
     words = ("audit", "run", "--trials", "1")
     monkeypatch.setenv("SMALL_FAILS", "yes")
     failed = command(commands, *words, cwd=tmp_path)
-    assert (failed.returncode, "audited: failed: ValueError: no memory for it" in failed.stderr) == (1, True)  # fmt: skip
+    assert (failed.returncode, "(failed: ValueError: no memory for it)" in failed.stderr) == (1, True)  # fmt: skip
     assert not list((tmp_path / "run" / "audit").iterdir())
     monkeypatch.delenv("SMALL_FAILS")
     done = command(commands, *words, cwd=tmp_path)
@@ -289,13 +290,18 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["confirm", "{run}", "--also", "nothing.json"], ["--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run."]),
     ],
 )  # fmt: skip
-def test_what_is_asked_badly_is_said_in_a_line_each(followed_run, tmp_path, commands, words, said):
+def test_what_is_asked_badly_is_said_in_a_line_each(
+    followed_run, tmp_path, monkeypatch, capsys, words, said
+):
     (tmp_path / "misspelt.json").write_text('{"unitz": 3, "depth": 1, "tuner/epochs": 2}')
     shutil.copytree(ASSETS / "finished", tmp_path / "plain")  # its plan has no confirmation
     run = str(followed_run[0] / "run")
-    done = command(commands, *(word.format(run=run) for word in words), cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"error: {line}" for line in said]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fmnist-search", *(word.format(run=run) for word in words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {line}" for line in said]
 
 
 def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(

@@ -10,7 +10,7 @@ import pytest
 
 def search(model, retrain):
     return (
-        "run", "--hypermodel", f"problems:{model}", "--data", "problems:blobs", "--out", "run",
+        "run", "--hypermodel", model, "--data", "problems:blobs", "--out", "run",
         "--trials", "2", "--epochs", "1", "--retrain-epochs", retrain,
     )  # fmt: skip
 
@@ -32,8 +32,8 @@ def command(commands, tmp_path):
 
 def test_a_training_whose_process_dies_after_a_state_comes_out_whole(command, tmp_path):
     marker = tmp_path / "marker"
-    command(*search("dying_late", "7"), DYING_MARKER=str(marker))
-    assert marker.exists()
+    command(*search("dying:DyingLate", "7"), DYING_MARKER=str(marker))
+    assert marker.read_text().split() == ["4", "5", "6"]  # what was trained after its death
     rows = pq.read_table(tmp_path / "run" / "final" / "history.parquet").to_pylist()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
 
@@ -48,7 +48,7 @@ def test_each_final_model_reads_the_test_split_once_whatever_is_asked_after_it(c
         return (len(reads.read_text()) - before) // len("read\n"), said
 
     confirm = ("confirm", "run", "--top", "2", "--seeds", "3", "--retrain-epochs", "2,3")
-    assert count(*search("counted", "2"))[0] == 1
+    assert count(*search("problems:counted", "2"))[0] == 1
     assert count(*confirm)[0] == 3
     confirmed = json.loads(final.read_text())
     assert confirmed["confirmed_seeds"] == [1, 2, 3]
@@ -67,7 +67,10 @@ def test_each_final_model_reads_the_test_split_once_whatever_is_asked_after_it(c
 
     # What follows the search is what was asked last, also where nothing is left to search.
     fewer = ("--confirm", "2", "--seeds", "2", "--retrain-epochs", "2,3")
-    assert count("resume", "run", *fewer)[0] in (0, 2)  # on fewer seeds another may win
+    read, _ = count("resume", "run", *fewer)
+    won = json.loads(final.read_text())  # on fewer seeds another may win
+    is_same = (won["values"], won["epochs"]) == (confirmed["values"], confirmed["epochs"])
+    assert read == (0 if is_same else 2)
     plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
     assert (plan["confirm"], plan["seeds"], plan["retrain_epochs"]) == (2, 2, [2, 3])
     assert json.loads(final.read_text())["confirmed_seeds"] == [1, 2]

@@ -71,7 +71,7 @@ def optimism(found: Confirmation) -> str:
     if gap == 0:
         return f"{said}the same."
     amount = difference(abs(gap), one.mean, sign="-")
-    return f"{said}{amount} {'better, being the best of many' if gap > 0 else 'worse'}."
+    return f"{said}{amount} {'better' if gap > 0 else 'worse'}."
 
 
 def outdated(run: Run) -> Iterator[str]:

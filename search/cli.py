@@ -828,6 +828,11 @@ def _say_confirmation(told: dict[str, Any], view: View) -> None:
         f"{seeds} new seeds {_mean(winner)}; the search had said {winner['search_value']:.4f}"
     )
     for row in told["candidates"]:
+        if row["verdict"] == "better":
+            view.note(
+                f"{row['name']} at {row['epochs']} epochs is better, mean {_mean(row)}: it is "
+                "there to compare, and makes no final model"
+            )
         test = row["test"]
         if test is not None:
             view.note(f"test accuracy of {row['name']}, mean of {seeds} models: {_mean(test)}")

@@ -144,6 +144,7 @@ def confirm(
     train = partial(_train, problem, stored, shelf, share, say)
     with ray_errors_told("Confirming"):
         say(f"confirming {len(found)} candidates on {len(seeds)} new seeds")
+        _say_what_is_replaced(folder, found, seeds, say)
         train([pair for pair in shelf.pairs(found) if not shelf.is_trained(*pair)])
         scores = [shelf.scores(one, problem.objective) for one in found]
         rows = ranked_rows(found, scores, problem.objective)
@@ -164,6 +165,21 @@ def confirm(
     shelf.forget_models()
     folder.forget_retrainings()
     return told
+
+
+def _say_what_is_replaced(
+    folder: RunFolder, found: Sequence[Candidate], seeds: Sequence[int], say: Say
+) -> None:
+    """Say it where the run has another confirmation; its trainings stay in ``confirm/``."""
+    if not folder.confirmation_file.exists():
+        return
+    former = read_json(folder.confirmation_file)
+    rows = [(row["values"], row["epochs"]) for row in former["candidates"]]
+    if (rows, former["seeds"]) != ([(one.values, one.epochs) for one in found], seeds):
+        say(
+            f"this replaces the confirmation of {len(rows)} candidates on {len(former['seeds'])} "
+            f"seeds; its trainings are kept in {columns.CONFIRM_DIR}/"
+        )
 
 
 def confirmed_trials(folder: RunFolder) -> set[int]:

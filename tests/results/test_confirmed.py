@@ -153,9 +153,9 @@ def test_show_gives_each_trial_what_came_of_it_as_json(results, run, plain):
 @pytest.mark.parametrize(
     ("seen", "mode", "said"),
     [
-        (0.5, "max", "its best in the search, 0.5000, was 0.1000 better, being the best of many."),
+        (0.5, "max", "its best in the search, 0.5000, was 0.1000 better."),
         (0.3, "max", "its best in the search, 0.3000, was 0.1000 worse."),
-        (0.3, "min", "its best in the search, 0.3000, was 0.1000 better, being the best of many."),
+        (0.3, "min", "its best in the search, 0.3000, was 0.1000 better."),
         (0.4, "max", "its best in the search, 0.4000, was the same."),
         (None, "max", "over 2 new seeds."),
     ],

@@ -222,6 +222,7 @@ def test_another_configuration_stands_beside_them_and_more_seeds_go_on_from_what
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "5 of 5: " in done.stdout  # one more seed of its own, and four of the other
+    assert "this replaces the confirmation of 4 candidates on 3 seeds" in done.stdout
     told = read(tmp_path, "confirm", "confirmation.json")
     mine = next(row for row in told["candidates"] if row["name"] == "mine")
     assert mine["is_for_comparison"]

@@ -87,7 +87,7 @@ def _saved(found: Audit) -> str:
         f"Stopping saved about {found.seconds_saved:.0f} seconds of a worker, "
         f"{found.saved_share:.0%} of what all trials to their end would have taken: an estimate, "
         "by the mean of those that were audited. The search took "
-        f"{found.seconds_searched:.0f}."
+        f"{found.seconds_searched:.0f} seconds of its workers."
     )
 
 

@@ -78,7 +78,7 @@ def test_show_says_it_in_a_few_lines_after_the_trials(results, run, plain):
         "70%, by the 95 % Wilson interval.",
         "The best of them, trial 7, came to 0.9124, 0.0012 better.",
         "Stopping saved about 3960 seconds of a worker, 83% of what all trials to their end would "
-        "have taken: an estimate, by the mean of those that were audited. The search took 820.",
+        "have taken: an estimate, by the mean of those that were audited. The search took 820 seconds of its workers.",
     ]
     assert "early stopping cost" not in results("show", plain)[1]
     rows = json.loads(results("show", run, "--format", "json")[1])

@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.config import expected_nodes
 from cluster.errors import ClusterError
-from cluster.launch import JOIN_SECONDS, wait_for_nodes
-from cluster.nodes import live_nodes
+from cluster.onprem.config import expected_nodes
+from cluster.onprem.launch import JOIN_SECONDS, wait_for_nodes
+from cluster.onprem.nodes import live_nodes
 
 PROJECT = Path("~/fmnist-search").expanduser()
 POLL_SECONDS = 0.2

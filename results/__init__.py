@@ -3,7 +3,7 @@
 Knows files only: nothing of Ray, Keras or the search.
 """
 
+from results.compare.rows import Row, ranked
 from results.reading import Run, RunError, read_run, row_of
-from results.rows import Row, ranked
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]

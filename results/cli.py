@@ -13,15 +13,18 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from results import audited, columns, compare, confirmed, pictures, seeds, show, timing
-from results.files import beside
-from results.follow import JsonTeller, follow_run
-from results.published import DATA, published_rows
+from results.compare import formats, seeds
+from results.compare.published import DATA, published_rows
+from results.compare.rows import Condition, Order, Row, nearest, ranked
+from results.follow.follow import JsonTeller, follow_run
+from results.follow.story import Story
 from results.reading import CUT_OFF, Run, RunError, read_run, row_of
+from results.record import columns
+from results.record.files import beside
 from results.refresh import refresh
-from results.report import is_report, write_report
-from results.rows import Condition, Order, Row, nearest, ranked
-from results.story import Story
+from results.report import pictures
+from results.report.report import is_report, write_report
+from results.text import audited, confirmed, show, timing
 
 app = typer.Typer(
     help="Compare runs and look into them.",
@@ -34,13 +37,13 @@ OutputFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help=f"One of {', '.join(compare.Format)}. Default: by the ending of --out, or table.",
+        help=f"One of {', '.join(formats.Format)}. Default: by the ending of --out, or table.",
     ),
 ]
 OutputFile = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write the table as a new file.")
 ]
-TEXT_ENDINGS = (*compare.ENDINGS, ".txt")
+TEXT_ENDINGS = (*formats.ENDINGS, ".txt")
 T = TypeVar("T")
 
 # What a shell reports of a program that Ctrl-C has ended.
@@ -294,7 +297,7 @@ def _parsed(
     return meant, problems
 
 
-def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> compare.Format:
+def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> formats.Format:
     """Return the format of a table.
 
     Args:
@@ -305,19 +308,19 @@ def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> co
     Raises:
         _UsageError: What was asked cannot be done; all problems are told.
     """
-    by_ending = compare.ENDINGS.get(out.suffix.lower()) if out else None
-    chosen = output or by_ending or compare.Format.TABLE
+    by_ending = formats.ENDINGS.get(out.suffix.lower()) if out else None
+    chosen = output or by_ending or formats.Format.TABLE
     found = [*problems, *_problems(chosen, out, output)]
     if found:
         raise _UsageError("\n".join(found))
-    return compare.Format(chosen)
+    return formats.Format(chosen)
 
 
 def _problems(output: str, out: Path | None, named: str | None) -> Iterator[str]:
-    known = list(compare.Format)
+    known = list(formats.Format)
     if output not in known:
         yield _unknown("--format", output, known)
-    if output == compare.Format.PARQUET and out is None:
+    if output == formats.Format.PARQUET and out is None:
         yield "--format parquet is no text for a screen: name its file with --out FILE."
     if out is not None and out.exists():
         yield f"--out {str(out)!r} exists already: name another file, or remove it first."
@@ -336,20 +339,20 @@ def _unknown(option: str, value: str, known: Sequence[str]) -> str:
 
 def _put(
     rows: Sequence[Any],
-    output: compare.Format,
+    output: formats.Format,
     out: Path | None,
     kind: type = Row,
-    columns: Sequence[compare.Column] | None = None,
+    columns: Sequence[formats.Column] | None = None,
 ) -> None:
     """Print a table, or write its file and print where that is."""
     if out is not None:
         with beside(out) as fresh:
-            fresh.write_bytes(compare.content(rows, output, kind, columns))
+            fresh.write_bytes(formats.content(rows, output, kind, columns))
         print(os.path.relpath(out))
-    elif output is compare.Format.TABLE:
+    elif output is formats.Format.TABLE:
         _print_table(rows, columns)
     else:
-        print(compare.content(rows, output, kind, columns).decode(), end="")
+        print(formats.content(rows, output, kind, columns).decode(), end="")
 
 
 def _show_confirmation(run: Run) -> None:
@@ -372,7 +375,7 @@ def _show_audit(run: Run) -> None:
 
 def _print_table(
     rows: Sequence[Any],
-    columns: Sequence[compare.Column] | None,
+    columns: Sequence[formats.Column] | None,
     whole: str = "--format csv",
 ) -> None:
     """Print the columns that the screen has room for, and say which are left out.
@@ -383,9 +386,9 @@ def _print_table(
         whole: What shows all of them.
     """
     console = _console()
-    all_of_them = compare.shown_columns(rows) if columns is None else columns
-    shown = compare.fitting(all_of_them, rows, console.width)
-    console.print(compare.as_table(rows, shown))
+    all_of_them = formats.shown_columns(rows) if columns is None else columns
+    shown = formats.fitting(all_of_them, rows, console.width)
+    console.print(formats.as_table(rows, shown))
     left_out = [heading for heading, _ in all_of_them[len(shown) :]]
     if left_out:
         print(
@@ -420,7 +423,7 @@ def _check_table_or_json(output: str) -> None:
 
 
 def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=compare.PLAIN_WIDTH)
+    return Console() if sys.stdout.isatty() else Console(width=formats.PLAIN_WIDTH)
 
 
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results import columns
-from results.audit import Audit
-from results.confirmation import Confirmation
-from results.rows import FIELDS, Row
-from results.shapes import shaped
+from results.compare.rows import FIELDS, Row
+from results.record import columns
+from results.record.audit import Audit
+from results.record.confirmation import Confirmation
+from results.record.shapes import shaped
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results import columns
+from results.record import columns
 
 PROGRAM = "fmnist-search"
 # Begins its line on a run.json that was damaged.

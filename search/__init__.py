@@ -5,12 +5,12 @@ It knows of no problem: model and data are named as ``module:attribute``, or are
 
 from typing import TYPE_CHECKING, Any
 
+from results.record.history import Objective
 from search.errors import SearchError
-from search.history import Objective
-from search.plan import ASHA, Algorithm, Engine, Plan, Problem, Tuner
+from search.plan.plan import ASHA, Algorithm, Engine, Plan, Problem, Tuner
 
 if TYPE_CHECKING:
-    from search.ray_tuner import RayTuner
+    from search.tuner.ray_tuner import RayTuner
 
 __all__ = [
     "ASHA",
@@ -28,7 +28,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Found when it is asked for: it imports Keras, which the command line must not wait for.
     if name == "RayTuner":
-        from search.ray_tuner import RayTuner
+        from search.tuner.ray_tuner import RayTuner
 
         return RayTuner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,19 +20,19 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
-from results.columns import State
-from search.data import Data, load_data
+from results.record.columns import State
+from search.algorithms.searchers import fill
 from search.errors import SearchError, UsageError, one_line
-from search.folder import MIN_FREE_BYTES, unwritable
-from search.importer import sources
-from search.plan import Plan, Problem
-from search.quiet import quiet_training
-from search.ray_cluster import cluster
-from search.ray_nodes import on_every_node
-from search.searchers import fill
-from search.space import Kind, Parameter, Space, Values
-from search.task import Task
-from search.views import words
+from search.plan.importer import sources
+from search.plan.plan import Plan, Problem
+from search.plan.task import Task
+from search.ray.nodes import on_every_node
+from search.ray.runtime import cluster
+from search.space.parameters import Kind, Parameter, Space, Values
+from search.storage.folder import MIN_FREE_BYTES, unwritable
+from search.view.plain import words
+from search.worker.data import Data, load_data
+from search.worker.quiet import quiet_training
 
 PACKAGE = "fmnist-search"
 SHARED_MEMORY = Path("/dev/shm")
@@ -249,12 +249,12 @@ def _data(data: Data) -> Iterator[Finding]:
 
 
 def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
-    from search import worker
+    from search.worker import process
 
-    worker.set_up(sees_gpus=False)
+    process.set_up(sees_gpus=False)
     assert problem.hypermodel is not None
     try:
-        space = worker.discover(problem.hypermodel)
+        space = process.discover(problem.hypermodel)
     except SearchError as error:
         named = f"--hypermodel {problem.hypermodel!r}: "
         yield Finding(Grade.PROBLEM, named + str(error).removeprefix(named))
@@ -282,8 +282,8 @@ def _some(split: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
-    from search.reporter import ObjectiveMissing
-    from search.trial import run_trial
+    from search.worker.reporter import ObjectiveMissing
+    from search.worker.trial import run_trial
 
     task = dataclasses.replace(Task.of(problem), epochs=1)
     with quiet_training():

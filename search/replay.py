@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from results.columns import Device
-from search.data import load_data
-from search.describe import RECORDED_VERSIONS
+from results.record.columns import Device
+from results.record.history import EpochRecord, TrialRecord
 from search.errors import UsageError
-from search.history import EpochRecord, TrialRecord
-from search.quiet import quiet_training
-from search.resume import Former, read_former
-from search.task import Task
-from search.views import View, configuration
+from search.plan.task import Task
+from search.session.resume import Former, read_former
+from search.session.run_file import RECORDED_VERSIONS
+from search.view.plain import View, configuration
+from search.worker.data import load_data
+from search.worker.quiet import quiet_training
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     for note in (*former.notes, *_changes(former)):
         view.note(note)
     view.note(f"trial {number} ({trial.state}): {configuration(trial)}")
-    from search import worker
+    from search.worker import process
 
     device = trial.device or former.plan.device
-    worker.set_up(threads=former.plan.threads, sees_gpus=device is Device.GPU)
-    from search.trial import run_trial
+    process.set_up(threads=former.plan.threads, sees_gpus=device is Device.GPU)
+    from search.worker.trial import run_trial
 
     problem = former.plan.problem
     data = load_data(problem, needs_test=False)

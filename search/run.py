@@ -8,32 +8,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search.describe import described_problem, is_whole, read_asked
-from search.devices import own_rule
+from results.record.history import History, Objective
+from results.record.journal import Journal, read
 from search.doctor import Finding, check, check_nodes
-from search.earlier import Earlier, read_earlier
+from search.engines.ray.placement.rule import own_rule
 from search.errors import AllTrialsFailedError, SearchError, UsageError
-from search.folder import Held, RunFolder, held, is_blank, new_run, write_json
-from search.followup import Outcome, follow, follow_alone, is_done, standing_final
-from search.history import History, Objective
-from search.importer import sources
-from search.journal import Journal, read
-from search.plan import Engine, Plan
-from search.ray_cluster import RenewableRay, Stored, cluster, fetch, stored_data
-from search.ray_nodes import nodes_up, shortage, slots
-from search.recorder import Clock, Recorder, later, seconds_since_process_start
-from search.resume import Changes, Former, asked_again, read_former
-from search.session import Beginning, Session, make_log, write_outcome
-from search.space import Space
-from search.stopping import (
+from search.final.follow_up import Outcome, follow, follow_alone, is_done, standing_final
+from search.plan.importer import sources
+from search.plan.plan import Engine, Plan
+from search.plan.task import Task
+from search.ray.nodes import nodes_up, shortage, slots
+from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
+from search.session.resume import Changes, Former, asked_again, read_former
+from search.session.run_file import described_problem, is_whole, read_asked
+from search.session.session import Beginning, Session, make_log, write_outcome
+from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
     TIME_BUDGET_SPENT,
     TRIALS_DONE,
     Stopping,
 )
-from search.task import Task
-from search.views import View, ending
+from search.session.warm_start import Earlier, read_earlier
+from search.space.parameters import Space
+from search.storage.folder import Held, RunFolder, held, is_blank, new_run, write_json
+from search.storage.recorder import Clock, Recorder, later, seconds_since_process_start
+from search.view.plain import View, ending
 
 # Of a plan: what follows the search.
 AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")
@@ -285,10 +285,10 @@ def ray_engine(
     """
 
     def engine(plan: Plan, **session: Any) -> None:
-        from search.engines import ray_tune
+        from search.engines.ray import engine
 
         def search(stored: Stored) -> None:
-            ray_tune.search(plan, task, stored.content, space=space, **session)
+            engine.search(plan, task, stored.content, space=space, **session)
 
         # A trial that ends without an epoch, such as one that eats all memory, is progress too.
         ray.searched(
@@ -300,9 +300,9 @@ def ray_engine(
 
 
 def _keras_tuner_engine() -> EngineSearch:
-    from search import worker
+    from search.worker import process
 
-    worker.set_up()
+    process.set_up()
     from search.engines import keras_tuner
 
     return keras_tuner.search

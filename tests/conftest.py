@@ -73,8 +73,8 @@ def real_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def running_ray():
     """A Ray that runs already, as a script may have started one."""
-    from search import ray_cluster
+    from search.ray import runtime
 
-    ray_cluster.prepare_environment()
-    with ray_cluster.local_cluster(2):
+    runtime.prepare_environment()
+    with runtime.local_cluster(2):
         yield

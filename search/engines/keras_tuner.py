@@ -13,16 +13,16 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from results.columns import Decision, State
-from search import worker
-from search.data import load_data
+from results.record.columns import Decision, State
+from results.record.history import divergence, has_diverged
 from search.errors import ObjectiveError, objective_not_reported
-from search.history import divergence, has_diverged
-from search.plan import Plan, Tuner
-from search.session import Beginning, Session
-from search.space import ORACLE_VALUES, Scalar
-from search.stopping import Stopping
-from search.task import Task
+from search.plan.plan import Plan, Tuner
+from search.plan.task import Task
+from search.session.session import Beginning, Session
+from search.session.stopping import Stopping
+from search.space.parameters import ORACLE_VALUES, Scalar
+from search.worker import process
+from search.worker.data import load_data
 
 
 class _SearchEnds(kt.errors.FatalError):
@@ -40,8 +40,8 @@ def search(plan: Plan, *, begin: Beginning, stopping: Stopping) -> None:
     problem = plan.problem
     data = load_data(problem, needs_test=bool(plan.retrain_epochs))
     assert problem.hypermodel is not None
-    session = begin(worker.discover(problem.hypermodel))
-    hypermodel = worker.hypermodel(Task.of(problem).hypermodel)
+    session = begin(process.discover(problem.hypermodel))
+    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
     objective = kt.Objective(problem.objective.name, problem.objective.mode)
     with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
         common = {
@@ -103,7 +103,7 @@ class _Recording:
             raise _SearchEnds
         self._trial += 1
         self._ends_early, self._divergence = False, None
-        keras.utils.set_random_seed(worker.trial_seed(self._plan.problem.seed, self._trial))
+        keras.utils.set_random_seed(process.trial_seed(self._plan.problem.seed, self._trial))
         self._recorder.trial_started(self._trial, _values(trial))
 
     def on_epoch_begin(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
@@ -113,7 +113,7 @@ class _Recording:
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(trial, model, epoch, logs)  # type: ignore[misc]
         epoch_seconds = round(time.perf_counter() - self._started_at, 6)
-        metrics = worker.plain(logs or {})
+        metrics = process.plain(logs or {})
         name = self._plan.problem.objective.name
         if name not in metrics:
             self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
@@ -124,7 +124,7 @@ class _Recording:
         report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
         if not trial_so_far.epochs:
             report["values"] = _values(trial)
-        self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=worker.name())
+        self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=process.name())
         self._session.view.tick()
         self._ends_early = bool(model.stop_training)
         if has_diverged(metrics, self._plan.problem.objective):

@@ -18,15 +18,15 @@ from typing import Any
 from outcome import markdown, measured, sitting, sittings
 from record import COMMAND
 
-from results import audited, confirmed
-from results.audit import Audit
-from results.compare import as_markdown
-from results.confirmation import Confirmation
-from results.published import published_rows
+from results.compare.formats import as_markdown
+from results.compare.published import published_rows
+from results.compare.rows import Row, ranked
 from results.reading import read_run, row_of
-from results.rows import Row, ranked
-from results.shapes import shaped
-from search.folder import write_json
+from results.record.audit import Audit
+from results.record.confirmation import Confirmation
+from results.record.shapes import shaped
+from results.text import audited, confirmed
+from search.storage.folder import write_json
 
 HOME = Path(__file__).resolve().parents[2]
 FOLDER = "runs/accuracy"

@@ -75,9 +75,9 @@ def _ratio(seconds: list[float], of: list[float]) -> float:
 
 
 def _rows(only: list[str] | None) -> dict[str, Run]:
-    from search import worker
+    from search.worker import process
 
-    worker.set_up(threads=1)
+    process.set_up(threads=1)
     rows: dict[str, Callable[[], Run]] = {FLOOR: _matrix_products}
     for optimizer in OPTIMIZERS:
         rows[f"fast, {optimizer}"] = lambda optimizer=optimizer: _fast(optimizer, 0.0)
@@ -122,9 +122,9 @@ def _data():
 
 
 def _fast(optimizer: str, dropout: float) -> Run:
-    from search.fast.arrays import Arrays
-    from search.fast.epoch import TrainingEpoch
-    from search.fast.randomness import EpochRandomness
+    from search.worker.fast.arrays import Arrays
+    from search.worker.fast.epoch import TrainingEpoch
+    from search.worker.fast.randomness import EpochRandomness
 
     model = _model(optimizer, dropout)
     model.optimizer.build(model.trainable_variables)

@@ -13,17 +13,17 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=500)
     asked = parser.parse_args()
 
-    from search import worker
+    from search.worker import process
 
-    worker.set_up(threads=1)
+    process.set_up(threads=1)
     import numpy as np
     import psutil
 
-    from search.data import Data
-    from search.history import Objective
-    from search.searchers import RandomSearcher
-    from search.task import Named, Task
-    from search.trial import run_trial
+    from results.record.history import Objective
+    from search.algorithms.searchers import RandomSearcher
+    from search.plan.task import Named, Task
+    from search.worker.data import Data
+    from search.worker.trial import run_trial
 
     draw = np.random.default_rng(0)
 
@@ -34,7 +34,7 @@ def main() -> None:
     hypermodel = Named("fmnist_model.mlp:Wide")
     objective = Objective("val_accuracy", "max")
     task = Task(hypermodel=hypermodel, objective=objective, epochs=1, patience=0, seed=0)
-    searcher = RandomSearcher(worker.discover(hypermodel.reference), seed=0)
+    searcher = RandomSearcher(process.discover(hypermodel.reference), seed=0)
     print("| trials | resident MiB |")
     print("| --- | --- |")
     for trial in range(asked.trials):

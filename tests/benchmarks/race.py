@@ -38,18 +38,18 @@ from standings import (
     write_outcomes,
 )
 
-from results import columns
-from results.columns import Decision
 from results.reading import Run, read_run
-from search.describe import describe
-from search.folder import new_run, write_json
-from search.history import History, Objective
-from search.journal import Journal
-from search.plan import Engine, Plan, Problem
-from search.recorder import Recorder
-from search.session import write_outcome
-from search.space import Space
-from search.stopping import TIME_BUDGET_SPENT
+from results.record import columns
+from results.record.columns import Decision
+from results.record.history import History, Objective
+from results.record.journal import Journal
+from search.plan.plan import Engine, Plan, Problem
+from search.session.run_file import describe
+from search.session.session import write_outcome
+from search.session.stopping import TIME_BUDGET_SPENT
+from search.space.parameters import Space
+from search.storage.folder import new_run, write_json
+from search.storage.recorder import Recorder
 
 BENCHMARKS = Path(__file__).resolve().parent
 PEERS = BENCHMARKS / "peers"
@@ -246,8 +246,8 @@ def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> l
 @lru_cache
 def first_configuration(space: str) -> dict[str, Any]:
     """Return the builder's defaults."""
-    from search.cli import SHIPPED_SPACES
-    from search.worker import discover
+    from search.cli.run import SHIPPED_SPACES
+    from search.worker.process import discover
 
     return dict(discover(SHIPPED_SPACES[space]).defaults())
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from results import columns
 from results.reading import RunError, read_run
-from search.stopping import TRIALS_DONE
+from results.record import columns
+from search.session.stopping import TRIALS_DONE
 
 BENCHMARKS = Path(__file__).resolve().parent
 CURVES = BENCHMARKS / "curves.jsonl"

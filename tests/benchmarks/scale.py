@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from outcome import markdown, measured, read_lines, sitting, sittings, write_lines
 
-from results import columns
+from results.record import columns
 
 BENCHMARKS = Path(__file__).resolve().parent
 EPOCHS = 30
@@ -166,9 +166,9 @@ def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None
     import ray
     from ray import tune
 
-    from search.engines.asha import END, METRIC, TIME_ATTR
-    from search.engines.events import READY, REPORT, STARTED
-    from search.ray_nodes import Whereabouts
+    from search.engines.ray.events import READY, REPORT, STARTED
+    from search.engines.ray.schedulers import END, METRIC, TIME_ATTR
+    from search.ray.nodes import Whereabouts
 
     told = ray.get(stored[0])
     where = Whereabouts.of_this_process()
@@ -193,7 +193,7 @@ def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None
 
 def replayed(case: Case) -> Measured:
     """Replay a case in this process."""
-    from search.ray_cluster import local_cluster
+    from search.ray.runtime import local_cluster
 
     with tempfile.TemporaryDirectory() as scratch, local_cluster(case.slots):
         import ray
@@ -254,16 +254,16 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from rich.console import Console
 
     from results.reading import read_run
-    from search.engines import ray_tune
-    from search.folder import new_run
-    from search.history import History, Objective
-    from search.plan import Engine, Plan, Problem, Scheduler
-    from search.recorder import since_now
-    from search.session import Beginning, Session
-    from search.space import Space
-    from search.stopping import TRIALS_DONE, Stopping
-    from search.task import Task
-    from search.views import SilentView
+    from results.record.history import History, Objective
+    from search.engines.ray import engine
+    from search.plan.plan import Engine, Plan, Problem, Scheduler
+    from search.plan.task import Task
+    from search.session.session import Beginning, Session
+    from search.session.stopping import TRIALS_DONE, Stopping
+    from search.space.parameters import Space
+    from search.storage.folder import new_run
+    from search.storage.recorder import since_now
+    from search.view.plain import SilentView
 
     problem = Problem(
         hypermodel="fmnist_model.mlp:Wide", data="recorded", data_dir=None, space="wide",
@@ -282,7 +282,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
                 plan, space, history, SilentView(Console()), run=run, clock=clock
             )
         )
-        ray_tune.search(
+        engine.search(
             plan, Task.of(problem), stored, begin=begin,
             stopping=Stopping(plan, history, clock), space=space, train=replay_trial,
         )  # fmt: skip

@@ -22,12 +22,12 @@ from typing import Any
 from outcome import markdown, measured, read_lines, sitting, sittings, write_lines
 from record import CANDIDATES, SPLITS, has_ended
 
-from results import columns
-from results.columns import State
 from results.reading import read_run
-from search.searchers import TPESearcher
-from search.space import Values, fingerprint
-from search.stopping import TIME_BUDGET_SPENT
+from results.record import columns
+from results.record.columns import State
+from search.algorithms.searchers import TPESearcher
+from search.session.stopping import TIME_BUDGET_SPENT
+from search.space.parameters import Values, fingerprint
 
 BENCHMARKS = Path(__file__).resolve().parent
 TARGETS = (0.9007, 0.9055)
@@ -144,7 +144,7 @@ def run_missing(folder: Path, report: Path, asked: Sequence[str]) -> None:
 
 def search(variant: str, words: Sequence[str]) -> None:
     """Be the command with something changed in it."""
-    from search.cli import main as command
+    from search.cli.run import main as command
 
     VARIANTS[variant].change()
     sys.argv = ["fmnist-search", "run", *words, *VARIANTS[variant].options]

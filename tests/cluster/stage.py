@@ -13,7 +13,7 @@ from pathlib import Path
 import storm as storms
 from lab import CHECKOUT, Host, Lab, Running
 
-from search.journal import Event, parse
+from results.record.journal import Event, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"

@@ -12,10 +12,10 @@ from pathlib import Path
 import alone
 import pytest
 
-from results.columns import Device
-from search.devices import GPU_FROM_MULTIPLY_ADDS
-from search.history import History, Objective
-from search.journal import parse
+from results.record.columns import Device
+from results.record.history import History, Objective
+from results.record.journal import parse
+from search.engines.ray.placement.rule import GPU_FROM_MULTIPLY_ADDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 6397

@@ -188,7 +188,7 @@ def test_older_modules_in_a_nodes_own_folder_are_not_what_it_runs(hosts):
     stale = [
         hosts.lab[host].home / PROJECT / name
         for host in ("worker1", "worker2")
-        for name in ("stormy.py", "search/trial.py")
+        for name in ("stormy.py", "search/worker/trial.py")
     ]
     kept = [path.read_text() for path in stale]
     for path in stale:

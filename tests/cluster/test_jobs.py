@@ -19,10 +19,10 @@ import pytest
 import storm as storms
 from stage import ROOT, TESTS, epochs
 
-from results.columns import State
-from search.history import History
-from search.journal import parse
-from search.ray_cluster import ON_LOOPBACK
+from results.record.columns import State
+from results.record.history import History
+from results.record.journal import parse
+from search.ray.runtime import ON_LOOPBACK
 
 # What shares the Ray runs in one process.
 pytestmark = pytest.mark.xdist_group("job_server")
@@ -32,7 +32,7 @@ TOKEN = "0123456789abcdef" * 4
 # In the folder that is submitted; tells from which files a worker runs.
 OWN = """
 from pathlib import Path
-import search.trial
+import search.worker.trial
 from stormy import Steady
 with Path("~/files.txt").expanduser().open("a") as told:
     told.write(f"{__file__}\\n{search.trial.__file__}\\n")

@@ -15,7 +15,7 @@ ISOLATE = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--
 USER = ("--user", "--map-root-user")
 LISTENING = """
 import os, psutil
-from search.ray_cluster import local_cluster
+from search.ray.runtime import local_cluster
 with local_cluster(1):
     import ray
     ray.get(ray.remote(lambda: None).remote())

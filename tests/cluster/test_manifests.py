@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from search.journal import parse
+from results.record.journal import parse
 
 ROOT = crd.ROOT
 CLUSTER = ROOT / "cluster"

@@ -3,10 +3,10 @@ import os
 import subprocess
 import sys
 
-from search import ray_cluster
+from search.ray import runtime
 
 START = (
-    "import sys, ray; from search.ray_cluster import local_cluster\n"
+    "import sys, ray; from search.ray.runtime import local_cluster\n"
     "with local_cluster(2):\n"
     "    print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()\n"
 )
@@ -21,7 +21,7 @@ def nodes(commands, *arguments, environment=None):
 
 def test_the_nodes_of_a_running_cluster_are_listed(commands):
     environment = os.environ | {"RAY_AUTH_MODE": "token"}
-    ray_cluster.prepare_environment()
+    runtime.prepare_environment()
     token = os.environ["RAY_AUTH_TOKEN"]
     head = subprocess.Popen(
         [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -9,7 +9,7 @@ from lab import Lab
 from several_nodes import ENVIRONMENT, several_nodes
 from stage import check_events, epochs
 
-from search.journal import parse
+from results.record.journal import parse
 
 # In the short tier where it has to stand for the lab, whose tests show more.
 pytestmark = [pytest.mark.long] if Lab.why_not() is None else []

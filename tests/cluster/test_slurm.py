@@ -22,10 +22,10 @@ from slurm_lab import NODES
 from stage import ROOT, TESTS, check_events, epochs, epochs_on
 
 from cluster.errors import ClusterError
-from cluster.slurm_job import Ending, Job, completed, out_of
-from cluster.slurm_node import Head, options
-from cluster.slurm_ray import free_ports, join_seconds, missing_nodes, own_address
-from search.journal import parse
+from cluster.slurm.job import Ending, Job, completed, out_of
+from cluster.slurm.node import Head, options
+from cluster.slurm.ray_start import free_ports, join_seconds, missing_nodes, own_address
+from results.record.journal import parse
 
 SCRIPT = ROOT / "cluster" / "slurm.sh"
 PATIENCE_SECONDS = 240

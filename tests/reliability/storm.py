@@ -28,10 +28,10 @@ if __name__ == "__main__":
 
 from processes import have_ended
 
-from results.columns import Decision, State
-from search.engines.asha import Asha
-from search.history import History, Objective, TrialRecord
-from search.journal import Event, decode, read
+from results.record.columns import Decision, State
+from results.record.history import History, Objective, TrialRecord
+from results.record.journal import Event, decode, read
+from search.engines.ray.schedulers import Asha
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMAND = Path(sys.executable).with_name("fmnist-search")
@@ -294,10 +294,10 @@ def table(events: tuple[Event, ...]) -> dict[int, object]:
 def undisturbed(trial: TrialRecord, weather: Weather) -> dict[int, dict[str, float]]:
     """Train a trial's configuration in this process, as long as it was trained in the storm."""
     # TensorFlow is imported by nobody who only kills.
-    from search.data import load_data
-    from search.plan import Problem
-    from search.task import Named, Task
-    from search.trial import run_trial
+    from search.plan.plan import Problem
+    from search.plan.task import Named, Task
+    from search.worker.data import load_data
+    from search.worker.trial import run_trial
 
     problem = Problem(
         hypermodel="stormy:Steady", data="problems:blobs", data_dir=None, space="Steady",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from results.columns import State
 from results.reading import read_run, row_of
+from results.record.columns import State
 from results.refresh import refresh
-from search.resume import read_former
+from search.session.resume import read_former
 
 VERSIONS = sorted((Path(__file__).parents[1] / "assets").glob("version-*"))
 
@@ -31,7 +31,7 @@ def test_a_finished_run_is_read(version):
 
 
 def test_a_run_that_was_cut_off_is_read(version):
-    from search.checkpoint import read_newest
+    from search.worker.checkpoint import read_newest
 
     former = read_former(version / "cut-off")
     unfinished = former.history.unfinished()

@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import storm as storms
 
-from search import journal, ray_nodes
+from results.record import journal
+from results.record.journal import read
 from search.errors import RunFolderError, UsageError
-from search.folder import held
-from search.journal import read
+from search.ray import nodes
 from search.replay import replay
-from search.resume import read_former
-from search.session import Session
-from search.views import SilentView
+from search.session.resume import read_former
+from search.session.session import Session
+from search.storage.folder import held
+from search.view.plain import SilentView
 
 TESTS = Path(__file__).resolve().parents[1]
 ASSET = TESTS / "assets" / "version-0.1.0"
@@ -125,16 +126,16 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
 def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_ended(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ray_nodes, "_on_node", lambda where, function, *given: function(*given))
-    monkeypatch.setattr(ray_nodes, "VMSTAT", tmp_path / "vmstat")
-    out_of_memory = ray_nodes.OutOfMemory()
+    monkeypatch.setattr(nodes, "_on_node", lambda where, function, *given: function(*given))
+    monkeypatch.setattr(nodes, "VMSTAT", tmp_path / "vmstat")
+    out_of_memory = nodes.OutOfMemory()
 
     def count(ends):
-        ray_nodes.VMSTAT.write_text(f"nr_free_pages 7\noom_kill {ends}\n")
+        nodes.VMSTAT.write_text(f"nr_free_pages 7\noom_kill {ends}\n")
 
     def trial():
         process = subprocess.Popen(["sleep", "1000"])
-        where = ray_nodes.Whereabouts("w", "node", process.pid, ray_nodes.oom_kills())
+        where = nodes.Whereabouts("w", "node", process.pid, nodes.oom_kills())
         out_of_memory.know(where)
         return process, where
 
@@ -197,7 +198,7 @@ def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_exte
     run = tmp_path / "run"
 
     def kept():
-        from search.checkpoint import read_newest
+        from search.worker.checkpoint import read_newest
 
         states = [*run.glob("checkpoints/retraining-*-state.npz")]
         newest = read_newest(states[0]) if states else None

@@ -3,10 +3,10 @@
 import pytest
 import storm as storms
 
-from results.columns import State
-from search.folder import RunFolder
+from results.record.columns import State
 from search.replay import replay
-from search.views import SilentView
+from search.storage.folder import RunFolder
+from search.view.plain import SilentView
 
 
 def check(survived):

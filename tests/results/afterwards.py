@@ -2,10 +2,10 @@
 
 import json
 
-from results import columns
-from search.confirm import Candidate, finals, ranked_rows
-from search.history import Objective
-from search.intervals import mean_of
+from results.record import columns
+from results.record.history import Objective
+from results.record.intervals import mean_of
+from search.final.confirm import Candidate, finals, ranked_rows
 
 SEEDS = (1, 2, 3, 4, 5)
 # A winner whose search was lucky, a tie, one that is worse, one that diverged on a seed, and the

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results import columns
-from results.columns import Decision, State
-from search.folder import RunFolder, write_json
-from search.history import History, Objective
-from search.journal import Journal
-from search.mistakes import most_confident
-from search.recorder import Recorder
-from search.scores import classification_scores
-from search.session import write_outcome
+from results.record import columns
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal
+from search.final.mistakes import most_confident
+from search.final.scores import classification_scores
+from search.session.session import write_outcome
+from search.storage.folder import RunFolder, write_json
+from search.storage.recorder import Recorder
 
 CLASSES = ("<red>", "green", "blue")
 ASSET = Path(__file__).parents[1] / "assets" / "version-0.1.0" / "finished" / "run.json"

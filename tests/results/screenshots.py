@@ -16,13 +16,13 @@ if __name__ == "__main__":
 from browser import find
 from page import DESKTOP, PHONE, shown, started
 
-from results import compare
-from results.charts import learning_curves
-from results.columns import REPORT_FILE
-from results.pictures import draw
-from results.published import published_rows
+from results.compare import formats
+from results.compare.published import published_rows
+from results.compare.rows import ranked
 from results.reading import read_run, row_of
-from results.rows import ranked
+from results.record.columns import REPORT_FILE
+from results.report.charts import learning_curves
+from results.report.pictures import draw
 
 TABLE = "report.csv"
 DRAWN = "body[data-drawn]"
@@ -43,8 +43,8 @@ def main() -> None:
     asked = parser.parse_args()
     run = read_run(asked.run)
     rows = ranked([row_of(run), *published_rows()])
-    (asked.folder / TABLE).write_bytes(compare.content(rows, compare.Format.CSV))
-    print(compare.content(rows, compare.Format.MARKDOWN).decode())
+    (asked.folder / TABLE).write_bytes(formats.content(rows, formats.Format.CSV))
+    print(formats.content(rows, formats.Format.MARKDOWN).decode())
     program = find()
     os.environ["BROWSER_PATH"] = str(program)
     draw([learning_curves(run)], asked.folder, tell=print)

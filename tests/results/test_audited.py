@@ -6,12 +6,14 @@ import shutil
 import afterwards
 import pytest
 
-from results import audited, charts, columns
 from results.reading import RunError, read_run, row_of
-from results.report import page
-from search.audit import stopped, summary
-from search.history import History, Objective
-from search.journal import read
+from results.record import columns
+from results.record.history import History, Objective
+from results.record.journal import read
+from results.report import charts
+from results.report.report import page
+from results.text import audited
+from search.final.audit import stopped, summary
 
 
 @pytest.fixture

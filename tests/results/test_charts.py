@@ -8,13 +8,14 @@ import made_up
 import pyarrow as pa
 import pytest
 
-from results import charts, columns
-from results.charts.axes import axes_of
-from results.charts.importance import importances
-from results.charts.progress import rungs
-from results.charts.timeline import stays
+from results.compare.rows import number
 from results.reading import best_trial, read_run
-from results.rows import number
+from results.record import columns
+from results.report import charts
+from results.report.charts.axes import axes_of
+from results.report.charts.importance import importances
+from results.report.charts.progress import rungs
+from results.report.charts.timeline import stays
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from results import columns, compare
-from results.compare import Format
-from results.published import published_rows
+from results.compare import formats
+from results.compare.formats import Format
+from results.compare.published import published_rows
+from results.compare.rows import FIELDS, Condition, Order, Row
 from results.reading import read_run, row_of
+from results.record import columns
 from results.refresh import is_current, refresh
-from results.rows import FIELDS, Condition, Order, Row
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 
@@ -197,7 +198,7 @@ def test_an_ending_that_says_no_format_is_refused(results, finished, tmp_path):
 
 
 def test_a_bar_in_a_name_stays_within_its_cell_of_markdown():
-    row = compare.as_markdown([Row("a|b", "ray")]).splitlines()[-1]
+    row = formats.as_markdown([Row("a|b", "ray")]).splitlines()[-1]
     assert row == "| a\\|b | ray |"
 
 
@@ -304,14 +305,14 @@ def test_no_number_is_cut_however_narrow_the_screen(width):
         Row("a run with quite a long name that goes on", "ray", objective="val_accuracy", best=0.90733, reached_seconds=1234.0, test_accuracy=0.9023, precision_macro=0.9, recall_macro=0.8387, ended="time budget spent", trials=1000, epochs=12345, space="wide", algorithm="tpe", workers=2),
         Row("b", "keras-tuner", objective="val_accuracy", best=0.9),
     ]  # fmt: skip
-    columns = compare.shown_columns(rows)
-    kept = compare.fitting(columns, rows, width)
+    columns = formats.shown_columns(rows)
+    kept = formats.fitting(columns, rows, width)
     assert kept == columns[: len(kept)]
     assert len(kept) >= 3
     if width == 200:
         assert kept == columns
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(compare.as_table(rows, kept))
+    console.print(formats.as_table(rows, kept))
     lines = console.export_text().splitlines()
     assert all(len(line) <= width for line in lines)
     words = " ".join(lines).split()

@@ -12,14 +12,17 @@ import made_up
 import pyarrow.parquet as pq
 import pytest
 
-from results import charts, columns, compare, confirmed
-from results.charts.confirmed import MARKS
-from results.confirmation import Verdict
+from results.compare import formats
+from results.compare.rows import difference
 from results.reading import RunError, read_run, row_of
-from results.report import page
-from results.rows import difference
-from search.confirm import Candidate, ranked_rows
-from search.history import Objective
+from results.record import columns
+from results.record.confirmation import Verdict
+from results.record.history import Objective
+from results.report import charts
+from results.report.charts.confirmed import MARKS
+from results.report.report import page
+from results.text import confirmed
+from search.final.confirm import Candidate, ranked_rows
 
 SHOWN = ["confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test"]
 
@@ -81,7 +84,7 @@ def test_a_row_has_the_winner_s_numbers_and_a_run_without_has_none(run, plain):
 def test_the_columns_are_there_where_any_run_has_them_and_else_not(results, run, plain):
     _, alone, _ = results("compare", plain, "--format", "markdown")
     assert not set(SHOWN) & set(headings(alone))
-    assert not set(SHOWN) & {heading for heading, _ in compare.shown_columns([])}
+    assert not set(SHOWN) & {heading for heading, _ in formats.shown_columns([])}
     _, both, _ = results("compare", run, plain, "--format", "markdown")
     heads = headings(both)
     assert heads[1:7] == ["best val_accuracy", *SHOWN]
@@ -216,7 +219,7 @@ def test_one_candidate_alone_is_the_winner_of_no_comparison(run):
 def test_on_a_narrow_screen_the_means_are_there_and_whole(run, width):
     found = read_run(run).confirmation
     shown = confirmed.shown_columns(found)
-    kept = compare.fitting(shown, found.best_first, width)
+    kept = formats.fitting(shown, found.best_first, width)
     assert kept == shown[: len(kept)]
     assert "mean" in [heading for heading, _ in kept]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from results import columns
-from results.columns import Decision, State
-from results.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
+from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
+from results.follow.story import Story
 from results.reading import BEAT_SECONDS, CUT_OFF, RunError, read_run
-from results.story import Story
-from search.history import History, Objective
-from search.journal import Journal, encode
-from search.lock import RunLock
-from search.recorder import Recorder
+from results.record import columns
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal, encode
+from search.storage.lock import RunLock
+from search.storage.recorder import Recorder
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 VALUES = {"rate": 0.00151234, "units": 8}

@@ -9,9 +9,9 @@ import matplotlib.image
 import pytest
 from browser import BrowserError, find
 
-from results.charts import charts_of
-from results.pictures import WIDTH_PIXELS
 from results.reading import read_run
+from results.report.charts import charts_of
+from results.report.pictures import WIDTH_PIXELS
 
 
 @pytest.fixture(scope="module")

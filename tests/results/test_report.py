@@ -10,11 +10,11 @@ import made_up
 import pytest
 from page import DESKTOP, PHONE
 
-from results import columns
-from results.published import DATA
+from results.compare.published import DATA
 from results.reading import read_run
-from results.report import page, write_report
-from search.folder import write_json
+from results.record import columns
+from results.report.report import page, write_report
+from search.storage.folder import write_json
 
 # The page says so of itself.
 DRAWN = "body[data-drawn]"

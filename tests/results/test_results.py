@@ -7,11 +7,11 @@ import subprocess
 import matplotlib.image
 import pytest
 
-from results import columns
-from results.compare import as_markdown, shown_columns
-from results.published import published_rows
+from results.compare.formats import as_markdown, shown_columns
+from results.compare.published import published_rows
+from results.compare.rows import Row, ranked
 from results.reading import RunError, read_run, row_of
-from results.rows import Row, ranked
+from results.record import columns
 
 
 def results(commands, *arguments, cwd=None):

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results import columns, seeds
-from results.compare import Format
+from results.compare import seeds
+from results.compare.formats import Format
+from results.compare.seeds import Against, Difference, Interval, mean_interval, paired_difference
 from results.reading import read_run
+from results.record import columns
 from results.refresh import is_current, refresh
-from results.seeds import Against, Difference, Interval, mean_interval, paired_difference
 
 HOME = Path(__file__).parents[2]
 ASSETS = HOME / "tests" / "assets" / "version-0.1.0"

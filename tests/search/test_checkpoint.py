@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from problems import CLASSES, blobs
-from results.columns import State
-from search import checkpoint
-from search.checkpoint import Checkpoint, Checkpoints
-from search.data import Data
+from results.record.columns import State
+from results.record.history import Objective
 from search.errors import RunFolderError
-from search.folder import RunFolder, before
-from search.history import Objective
-from search.task import Named, Task
-from search.trial import run_trial
+from search.plan.task import Named, Task
+from search.storage.folder import RunFolder, before
+from search.worker import checkpoint
+from search.worker.checkpoint import Checkpoint, Checkpoints
+from search.worker.data import Data
+from search.worker.trial import run_trial
 
 EPOCHS = 6
 VALUES = {"units": 8}
@@ -120,7 +120,7 @@ def metrics(reports):
 
 def weights(folder):
     model = Forgetful().build(kt.HyperParameters())
-    from search.trial import load_best_weights
+    from search.worker.trial import load_best_weights
 
     load_best_weights(model, folder, 0)
     return [np.asarray(one) for one in model.get_weights()]
@@ -199,7 +199,7 @@ def test_the_state_of_another_model_is_not_used(folder):
 
 
 def test_a_second_fit_of_one_trial_keeps_no_state(tmp_path):
-    from search import fast
+    from search.worker import fast
 
     model = Forgetful().build(kt.HyperParameters())
     kept = Checkpoints(tmp_path / "state.npz", every_seconds=0)

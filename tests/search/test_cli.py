@@ -5,10 +5,10 @@ import subprocess
 import optuna
 import pytest
 
-from search.cli import app
+from results.record.history import Objective
+from search.cli.run import app
 from search.errors import UsageError
-from search.history import Objective
-from search.plan import infer_objective
+from search.plan.plan import infer_objective
 
 
 def answered(commands, tmp_path, *arguments):
@@ -109,7 +109,7 @@ def test_the_published_space_alone_has_a_patience_by_itself(monkeypatch, tmp_pat
     def run(plan, view):
         raise UsageError(str(plan.problem.patience))
 
-    monkeypatch.setattr("search.cli.run", run)
+    monkeypatch.setattr("search.cli.run.run", run)
     with pytest.raises(UsageError, match=f"^{patience}$"):
         app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
 

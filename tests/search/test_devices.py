@@ -10,15 +10,15 @@ import keras
 import pytest
 from hypothesis import given
 
-from results.columns import Device
-from search import gpus, sizes
-from search.devices import GPU_FROM_MULTIPLY_ADDS, Judgement, judged
-from search.engines import room
-from search.engines.line import DRAWN_AHEAD, Line, Waiting
-from search.engines.room import SPARE, Room
+from results.record.columns import Device
+from results.record.history import Objective
+from search.engines.ray.placement import capacity, model_size
+from search.engines.ray.placement.capacity import SPARE, Room
+from search.engines.ray.placement.queue import DRAWN_AHEAD, Line, Waiting
+from search.engines.ray.placement.rule import GPU_FROM_MULTIPLY_ADDS, Judgement, judged
 from search.errors import ProblemError
-from search.history import Objective
-from search.plan import Engine, Plan, Problem
+from search.plan.plan import Engine, Plan, Problem
+from search.worker import gpus
 
 CPU, GPU = Device.CPU, Device.GPU
 DENSE, CONV = keras.layers.Dense, keras.layers.Conv2D
@@ -59,7 +59,7 @@ def made(*layers):
     ],
 )  # fmt: skip
 def test_the_multiply_adds_of_a_model_are_counted(model, expected):
-    assert sizes.multiply_adds(model()) == expected
+    assert model_size.multiply_adds(model()) == expected
 
 
 def test_small_models_suit_a_cpu_and_large_ones_a_gpu():
@@ -147,7 +147,7 @@ def plan(**changes):
 @pytest.fixture
 def four_cpus_and_a_gpu(monkeypatch):
     """What Ray would count of them, without starting one."""
-    monkeypatch.setattr(room, "slots", lambda resources: 2 if "gpu" in resources else 4)
+    monkeypatch.setattr(capacity, "slots", lambda resources: 2 if "gpu" in resources else 4)
 
 
 def free(places, cpu=0, gpu=0, *, cpu_begun=None, gpu_begun=None):
@@ -178,7 +178,7 @@ def test_while_one_waits_for_a_cpu_no_other_takes_it(four_cpus_and_a_gpu):
 
 
 def test_gpus_that_have_still_to_come_keep_no_cpu_idle(monkeypatch):
-    monkeypatch.setattr(room, "slots", lambda resources: 0 if "gpu" in resources else 4)
+    monkeypatch.setattr(capacity, "slots", lambda resources: 0 if "gpu" in resources else 4)
     places = Room(plan())
     assert free(places, cpu=3, gpu=2, gpu_begun=0) == [CPU]
 

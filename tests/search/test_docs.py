@@ -7,7 +7,7 @@ from pathlib import Path
 import keras_tuner as kt
 
 from search import RayTuner
-from search.settings import ARGUMENTS_OF_OTHERS
+from search.tuner.settings import ARGUMENTS_OF_OTHERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "keras-tuner.md").read_text()
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+from results.record.history import Objective
 from search import doctor
 from search.doctor import Grade, corners, examine
 from search.errors import UsageError
-from search.history import Objective
-from search.plan import Engine, Plan, Problem
-from search.space import Kind, Parameter, Space
+from search.plan.plan import Engine, Plan, Problem
+from search.space.parameters import Kind, Parameter, Space
 
 
 def plan(out, hypermodel="problems:small", data="problems:blobs", objective="val_accuracy"):
@@ -121,7 +121,7 @@ def test_data_that_hold_no_numbers_are_named(tmp_path, monkeypatch):
 
 CLUSTER = """
 import json, os, subprocess, sys
-from search.ray_cluster import prepare_environment
+from search.ray.runtime import prepare_environment
 prepare_environment("cluster")
 os.environ["RAY_AUTH_MODE"] = "disabled"
 from ray.cluster_utils import Cluster

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from search import mirror
-from search.earlier import Earlier, EarlierTrial, fitted, read_earlier
+from results.record.history import Objective
+from search.algorithms.searchers import RandomSearcher, TPESearcher
 from search.errors import RunFolderError, UsageError
-from search.history import Objective
-from search.imported import import_run
-from search.searchers import RandomSearcher, TPESearcher
-from search.space import fingerprint
-from search.views import SilentView
+from search.exchange.importing import import_run
+from search.session.warm_start import Earlier, EarlierTrial, fitted, read_earlier
+from search.space import mirror
+from search.space.parameters import fingerprint
+from search.view.plain import SilentView
 
 ACCURACY = Objective("val_accuracy", "max")
 VIEW = SilentView(Console())

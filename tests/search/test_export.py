@@ -21,25 +21,26 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 
-from results.columns import Decision, State
-from search import mirror, worker
-from search.data import load_data
-from search.describe import describe, described_problem
-from search.earlier import read_earlier
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal, read
+from search.algorithms.searchers import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
-from search.export import Part, export_run
-from search.folder import RunFolder, write_json
-from search.history import History, Objective
-from search.imported import import_run
-from search.journal import Journal, read
-from search.plan import Algorithm, Engine, Plan, Problem
-from search.recorder import Recorder
-from search.searchers import RandomSearcher
-from search.session import write_outcome
-from search.space import Space
-from search.study import domain, frozen_trials, moments
-from search.task import Named
-from search.views import PlainView
+from search.exchange.export import Part, export_run
+from search.exchange.importing import import_run
+from search.exchange.optuna_study import domain, frozen_trials, moments
+from search.plan.plan import Algorithm, Engine, Plan, Problem
+from search.plan.task import Named
+from search.session.run_file import describe, described_problem
+from search.session.session import write_outcome
+from search.session.warm_start import read_earlier
+from search.space import mirror
+from search.space.parameters import Space
+from search.storage.folder import RunFolder, write_json
+from search.storage.recorder import Recorder
+from search.view.plain import PlainView
+from search.worker import process
+from search.worker.data import load_data
 
 LAW = importlib.util.spec_from_file_location("law", Path(__file__).with_name("test_law.py"))
 law = importlib.util.module_from_spec(LAW)
@@ -157,7 +158,7 @@ def test_keras_tuner_reads_back_the_space_and_the_values_of_the_best_trial(progr
     ["fmnist_model.mlp:published", "fmnist_model.mlp:Wide", "problems:in_scopes"],
 )
 def test_a_builder_builds_the_best_model_and_registers_nothing_new(tmp_path, reference):
-    hypermodel = worker.hypermodel(Named(reference))
+    hypermodel = process.hypermodel(Named(reference))
     space = mirror.discover(hypermodel)
     making = Making(tmp_path / "run", space)
     for trial in (1, 2, 3):
@@ -202,7 +203,7 @@ def test_scopes_within_scopes_and_declared_defaults_are_in_the_config(tmp_path):
 
 
 def test_parameters_that_a_trial_was_the_first_to_ask_for_are_in_the_config(tmp_path):
-    hypermodel = worker.hypermodel(Named("problems:growing"))
+    hypermodel = process.hypermodel(Named("problems:growing"))
     space = mirror.discover(hypermodel)
     deep = mirror.prepared(hypermodel, {"layers": 3})
     hypermodel.build(deep)
@@ -677,7 +678,7 @@ def test_the_card_of_a_real_run_states_what_is_recorded(taken):
 
 def test_exporting_needs_no_tensorflow(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from search.cli import app;"
+        "import sys; from pathlib import Path; from search.cli.run import app;"
         f"app(['export', {str(ASSETS / 'finished')!r}, '--out', {str(tmp_path / 'out')!r}],"
         " standalone_mode=False);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'keras_tuner')))"

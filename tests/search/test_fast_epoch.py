@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmnist_model.mlp import Wide, published
-from search import fast, mirror
-from search.fast import optimizers, randomness, reasons
-from search.fast.arrays import as_tensor
-from search.searchers import RandomSearcher
+from search.algorithms.searchers import RandomSearcher
+from search.space import mirror
+from search.worker import fast
+from search.worker.fast import optimizers, randomness, reasons
+from search.worker.fast.arrays import as_tensor
 
 CLASSES = 3
 OPTIMIZERS = {

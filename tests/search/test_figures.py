@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from results.compare import as_markdown
-from results.rows import Row, kind_of
+from results.compare.formats import as_markdown
+from results.compare.rows import Row, kind_of
 
 HOME = Path(__file__).parents[2]
 ACCURACY = (HOME / "docs" / "accuracy.md").read_text()

@@ -14,21 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from results.columns import Decision, State
-from search.audit import chosen, summary
-from search.cli import AGAIN, _say_defaults, app, main
-from search.confirm import Candidate, candidates, different, ranked_rows
+from results.record.columns import Decision, State
+from results.record.history import EpochRecord, History, Objective, TrialRecord
+from results.record.intervals import mean_of, share_of
+from results.record.journal import Journal
+from search.cli.run import AGAIN, _say_defaults, app, main
 from search.errors import TrainingError, UsageError
-from search.folder import RunFolder
-from search.followup import Outcome, follow
-from search.history import EpochRecord, History, Objective, TrialRecord
-from search.intervals import mean_of, share_of
-from search.journal import Journal
-from search.plan import Confirmation
-from search.recorder import Recorder
-from search.space import Space
-from search.stopping import INTERRUPTED, TRIALS_DONE
-from search.views import PlainView
+from search.final.audit import chosen, summary
+from search.final.confirm import Candidate, candidates, different, ranked_rows
+from search.final.follow_up import Outcome, follow
+from search.plan.plan import Confirmation
+from search.session.stopping import INTERRUPTED, TRIALS_DONE
+from search.space.parameters import Space
+from search.storage.folder import RunFolder
+from search.storage.recorder import Recorder
+from search.view.plain import PlainView
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 
@@ -314,7 +314,7 @@ def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(
         heard.append(asked)
         return Outcome(RunFolder(path), TRIALS_DONE, history(ended(0, 0.7)))
 
-    monkeypatch.setattr("search.cli.confirm_run", confirm_run)
+    monkeypatch.setattr("search.cli.run.confirm_run", confirm_run)
     given = {"x/a/best.json": 2, "y/a/best.json": 3, "x/b/best.json": 4, "mine.json": 5}
     for name, units in given.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -357,8 +357,8 @@ def cut_off_run(followed_run, tmp_path, monkeypatch):
     def follow_alone(plan, found, view, *, asked, **how):
         return follow(plan, SimpleNamespace(content=None), found, view, **how)
 
-    monkeypatch.setattr("search.followup.follow_alone", follow_alone)
-    monkeypatch.setattr("search.followup._share", lambda plan: None)
+    monkeypatch.setattr("search.final.follow_up.follow_alone", follow_alone)
+    monkeypatch.setattr("search.final.follow_up._share", lambda plan: None)
     run = shutil.copytree(followed_run[0] / "run", tmp_path / "run")
     journal = Journal(run / "journal.jsonl")
     Recorder(journal, History(MAX), clock=lambda: 99.0).search_ended(INTERRUPTED)
@@ -381,7 +381,7 @@ def test_what_follows_an_interrupted_search_ends_well_or_is_interrupted_itself(
         (lambda *_words, **_how: told, None, "to look into it: fmnist-results report", AGAIN),
         (interrupted, 130, AGAIN, "to look into it"),
     ):
-        monkeypatch.setattr(f"search.followup.{name}", work)
+        monkeypatch.setattr(f"search.final.follow_up.{name}", work)
         assert app([name, str(cut_off_run), *words], standalone_mode=False) == status
         output = capsys.readouterr().out
         assert said in output

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from processes import have_ended
 
-from search.forks import asks_for_forks, fork_server
+from search.ray.forks import asks_for_forks, fork_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
 
@@ -127,7 +127,7 @@ def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     code = (
-        "import psutil, shlex, subprocess, sys; from search.forks import asks_for_forks, fork_server\n"
+        "import psutil, shlex, subprocess, sys; from search.ray.forks import asks_for_forks, fork_server\n"
         "with fork_server() as executable:\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    print(shlex.split(executable)[-1], flush=True)\n"
@@ -149,7 +149,7 @@ def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
 def test_ray_has_its_workers_forked():
     code = (
         "import json\n"
-        "from search.ray_cluster import local_cluster\n"
+        "from search.ray.runtime import local_cluster\n"
         "with local_cluster(1, forks=True):\n"
         "    import ray\n"
         "    @ray.remote\n"

@@ -19,8 +19,8 @@ SHARE = 0.4
 # Trains beside another of its kind, and tells where and within what memory.
 TRAIN = f"""
 import json
-from search import gpus, worker
-worker.set_up(threads=1, gpu_share={SHARE})
+from search.worker import gpus, process
+process.set_up(threads=1, gpu_share={SHARE})
 import keras, numpy as np, tensorflow as tf
 x = np.random.rand(4096, 784).astype("float32")
 model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(4096), keras.layers.Dense(10)])

@@ -3,8 +3,8 @@ import sys
 from pathlib import Path
 
 import search
-from search import importer
-from search.importer import sources
+from search.plan import importer
+from search.plan.importer import sources
 
 ROOT = Path(search.__file__).resolve().parents[1]
 OWN = [str(ROOT / name) for name in ("search", "results", "fmnist_model")]

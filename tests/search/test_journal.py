@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.columns import Decision, State
-from search import journal
+from results.record import journal
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.tables import write_tables
 from search.errors import RunFolderError
-from search.folder import RunFolder, beside, replace_folder, write_json
-from search.history import History, Objective
-from search.recorder import Recorder
-from search.session import Tidier
-from search.tables import write_tables
+from search.session.session import Tidier
+from search.storage.folder import RunFolder, beside, replace_folder, write_json
+from search.storage.recorder import Recorder
 
 
 class Clock:

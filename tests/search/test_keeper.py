@@ -1,8 +1,8 @@
 import pytest
 
 from search.errors import RunFolderError
-from search.folder import RunFolder, before
-from search.keeper import Keeper, Place
+from search.ray.keeper import Keeper, Place
+from search.storage.folder import RunFolder, before
 
 
 @pytest.fixture

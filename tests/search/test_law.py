@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from search import mirror, worker
+from results.record.history import Objective
+from search.algorithms.searchers import RandomSearcher, TPESearcher
 from search.errors import ProblemError
-from search.history import Objective
-from search.searchers import RandomSearcher, TPESearcher
-from search.space import Space
-from search.task import Named
+from search.plan.task import Named
+from search.space import mirror
+from search.space.parameters import Space
+from search.worker import process
 
 # --- Made-up spaces: a program of declarations, run on keras-tuner's own HyperParameters --------
 
@@ -224,10 +225,10 @@ def test_a_kind_that_is_not_known_is_named():
 
 
 SHIPPED = {
-    "published": (lambda: worker.hypermodel(Named("fmnist_model.mlp:published")), 4),
-    "wide": (lambda: worker.hypermodel(Named("fmnist_model.mlp:Wide")), 4),
-    "nested scopes": (lambda: worker.hypermodel(Named("problems:in_scopes")), 4),
-    "growing": (lambda: worker.hypermodel(Named("problems:growing")), 4),
+    "published": (lambda: process.hypermodel(Named("fmnist_model.mlp:published")), 4),
+    "wide": (lambda: process.hypermodel(Named("fmnist_model.mlp:Wide")), 4),
+    "nested scopes": (lambda: process.hypermodel(Named("problems:in_scopes")), 4),
+    "growing": (lambda: process.hypermodel(Named("problems:growing")), 4),
     "HyperResNet": (lambda: kt.applications.HyperResNet(input_shape=(32, 32, 3), classes=3), 1),
     "HyperXception": (lambda: kt.applications.HyperXception(input_shape=(72, 72, 3), classes=3), 2),
 }

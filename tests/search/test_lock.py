@@ -10,12 +10,12 @@ import time
 import pytest
 
 from search.errors import RunFolderError
-from search.lock import Owner, RunLock
+from search.storage.lock import Owner, RunLock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.lock import RunLock
+from search.storage.lock import RunLock
 lock = RunLock(Path(sys.argv[1]), say=print, beat_seconds=0.1)
 print("held", flush=True)
 time.sleep(600)

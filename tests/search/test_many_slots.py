@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from search.engines.asha import NoStopping
+from search.engines.ray.schedulers import NoStopping
 
 SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
 

@@ -3,11 +3,11 @@
 import keras_tuner as kt
 import pytest
 
-from search import mirror
+from results.record.history import History, Objective
+from search.algorithms.oracles import Book, OracleSearcher
+from search.algorithms.searchers import Pause
 from search.errors import UsageError
-from search.history import History, Objective
-from search.oracles import Book, OracleSearcher
-from search.searchers import Pause
+from search.space import mirror
 
 OBJECTIVE = Objective("v", "max")
 KT_OBJECTIVE = kt.Objective("v", "max")

@@ -6,11 +6,11 @@ import time
 import pytest
 from several_nodes import ENVIRONMENT, several_nodes
 
-from results.columns import Device
-from search.devices import GPU_FROM_MULTIPLY_ADDS
-from search.folder import RunFolder
-from search.history import History, Objective
-from search.journal import parse
+from results.record.columns import Device
+from results.record.history import History, Objective
+from results.record.journal import parse
+from search.engines.ray.placement.rule import GPU_FROM_MULTIPLY_ADDS
+from search.storage.folder import RunFolder
 
 OBJECTIVE = Objective("val_accuracy", "max")
 SHARE = 0.5

@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 import problems
-from search import ASHA, RayTuner, mirror, ray_cluster
-from search.earlier import Earlier, EarlierTrial, fitted
+from results.record.journal import read
+from search import ASHA, RayTuner
 from search.errors import (
     FailureLimitError,
     NewEntriesError,
@@ -25,8 +25,10 @@ from search.errors import (
     SearchError,
     UsageError,
 )
-from search.journal import read
-from search.ray_tuner import _move_away
+from search.ray import runtime
+from search.session.warm_start import Earlier, EarlierTrial, fitted
+from search.space import mirror
+from search.tuner.ray_tuner import _move_away
 
 TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
@@ -467,7 +469,7 @@ def test_failures_in_a_row_end_the_search_and_an_earlier_one_is_learnt_from(tune
 
 
 START = (
-    "import sys; from search.ray_cluster import local_cluster; import ray\n"
+    "import sys; from search.ray.runtime import local_cluster; import ray\n"
     "with local_cluster(1):\n"
     "    print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()\n"
 )
@@ -488,7 +490,7 @@ tuner.search(*train, epochs=1, validation_data=validation, verbose=0)
 
 @pytest.mark.long
 def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
-    ray_cluster.prepare_environment()  # a token that both processes inherit
+    runtime.prepare_environment()  # a token that both processes inherit
     head = subprocess.Popen(
         [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -12,27 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from problems import small
-from results.columns import Decision, State
 from results.reading import RunError, read_run
+from results.record import journal
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal, read
 from results.refresh import refresh
-from search import journal
-from search.describe import describe
-from search.engines.asha import Asha
+from search.algorithms.oracles import OracleSearcher
+from search.algorithms.searchers import Pause, RandomSearcher, TPESearcher
+from search.engines.ray.schedulers import Asha
 from search.errors import SearchError
-from search.folder import RunFolder, held, new_run, write_json
-from search.history import History, Objective
-from search.journal import Journal, read
-from search.lock import Owner
-from search.mirror import mirror
-from search.oracles import OracleSearcher
-from search.plan import Engine, Plan, Problem, available_cores
-from search.recorder import Recorder
-from search.resume import Changes, bring_up, held_values, no_longer_held, read_former
+from search.plan.plan import Engine, Plan, Problem, available_cores
 from search.run import resume_run
-from search.searchers import Pause, RandomSearcher, TPESearcher
-from search.session import Session, make_searcher, write_outcome
-from search.space import Kind, Parameter, Space
-from search.views import SilentView
+from search.session.resume import Changes, bring_up, held_values, no_longer_held, read_former
+from search.session.run_file import describe
+from search.session.session import Session, make_searcher, write_outcome
+from search.space.mirror import mirror
+from search.space.parameters import Kind, Parameter, Space
+from search.storage.folder import RunFolder, held, new_run, write_json
+from search.storage.lock import Owner
+from search.storage.recorder import Recorder
+from search.view.plain import SilentView
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space(
@@ -475,7 +475,7 @@ def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, comma
 
 
 def test_a_clock_that_is_set_back_sets_no_record_back(monkeypatch):
-    from search.recorder import later, seconds_since_process_start
+    from search.storage.recorder import later, seconds_since_process_start
 
     clock = later(seconds_since_process_start, 100.0)
     first = clock()

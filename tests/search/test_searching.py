@@ -10,7 +10,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from search.journal import read
+from results.record.journal import read
 
 TIMEOUT_SECONDS = 300
 

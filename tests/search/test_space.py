@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
-from search import mirror, study_memory, worker
+from results.record.history import Objective
+from search.algorithms import study_memory
+from search.algorithms.searchers import RandomSearcher, TPESearcher
 from search.errors import ProblemError
-from search.history import Objective
-from search.searchers import RandomSearcher, TPESearcher
-from search.space import Kind, Parameter, Space, fingerprint
-from search.task import Named
+from search.plan.task import Named
+from search.space import mirror
+from search.space.parameters import Kind, Parameter, Space, fingerprint
+from search.worker import process
 
 DECLARED = [
     pytest.param(lambda hp: hp.Int("x", 1, 4), id="int"),
@@ -114,13 +116,13 @@ def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is
 
 def test_a_space_survives_a_trip_through_json():
     hp = kt.HyperParameters()
-    worker.hypermodel(Named("problems:in_scopes")).build(hp)
+    process.hypermodel(Named("problems:in_scopes")).build(hp)
     space = mirror.mirror(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 
 
 def test_conditions_decide_what_is_drawn():
-    space = worker.discover("problems:in_scopes")
+    space = process.discover("problems:in_scopes")
     assert [parameter.name for parameter in space] == ["head/units", "kind", "scale", "rate"]
     searcher = RandomSearcher(space, seed=0)
     for trial in range(1, 30):
@@ -129,7 +131,7 @@ def test_conditions_decide_what_is_drawn():
 
 
 def test_the_wide_space_is_discovered_with_its_branches_and_what_fit_tunes():
-    space = worker.discover("fmnist_model.mlp:Wide")
+    space = process.discover("fmnist_model.mlp:Wide")
     parameters = {parameter.name: parameter for parameter in space}
     assert set(parameters) == {
         "hidden_layers", "neurons", "activation", "optimizer", "dropout", "learning_rate",
@@ -143,7 +145,7 @@ def test_the_wide_space_is_discovered_with_its_branches_and_what_fit_tunes():
 
 
 def test_parameters_that_only_some_builds_register_extend_the_space():
-    space = worker.discover("problems:growing")
+    space = process.discover("problems:growing")
     known = [parameter.name for parameter in space]
     assert known == ["layers", "units_0", "rate"]
     grown = space.extended(
@@ -155,7 +157,7 @@ def test_parameters_that_only_some_builds_register_extend_the_space():
 
 @pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
 def test_the_first_configuration_is_the_default_and_none_comes_twice(searcher):
-    space = worker.discover("problems:two_configurations")
+    space = process.discover("problems:two_configurations")
     kwargs = {"objective": Objective("v", "max")} if searcher is TPESearcher else {}
     searching = searcher(space, seed=0, **kwargs)
     proposed = [searching.propose(trial) for trial in range(4)]
@@ -164,7 +166,7 @@ def test_the_first_configuration_is_the_default_and_none_comes_twice(searcher):
 
 @pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
 def test_the_first_configuration_is_drawn_where_the_defaults_are_not_asked_for(searcher):
-    space = worker.discover("problems:two_configurations")
+    space = process.discover("problems:two_configurations")
     kwargs = {"objective": Objective("v", "max")} if searcher is TPESearcher else {}
     first = {
         searcher(space, seed=seed, defaults_first=False, **kwargs).propose(0)["rate"]
@@ -174,7 +176,7 @@ def test_the_first_configuration_is_drawn_where_the_defaults_are_not_asked_for(s
 
 
 def test_random_configurations_follow_from_seed_and_number():
-    space = worker.discover("fmnist_model.mlp:Wide")
+    space = process.discover("fmnist_model.mlp:Wide")
     one, two, other = (RandomSearcher(space, seed=seed) for seed in (5, 5, 6))
     assert [one.propose(n) for n in range(5)] == [two.propose(n) for n in range(5)]
     assert one.propose(7) == two.propose(7) != other.propose(7)
@@ -195,7 +197,7 @@ def told(searcher, trial, value, *, decision="continue", state=None):
 
 
 def test_tpe_is_told_the_truth_about_how_trials_ended():
-    space = worker.discover("problems:small")
+    space = process.discover("problems:small")
     searcher = TPESearcher(space, seed=0, objective=Objective("v", "max"))
     for trial in range(4):
         searcher.propose(trial)
@@ -262,7 +264,7 @@ def test_fingerprints_tell_values_apart_by_type():
 )
 def test_what_is_no_tunable_builder_is_refused_in_one_line(name, said):
     with pytest.raises(ProblemError, match=said) as caught:
-        worker.discover(f"problems:{name}")
+        process.discover(f"problems:{name}")
     assert "\n" not in str(caught.value)
 
 
@@ -275,4 +277,4 @@ def test_what_is_no_tunable_builder_is_refused_in_one_line(name, said):
 )
 def test_a_malformed_reference_is_refused(reference, said):
     with pytest.raises(ProblemError, match=said):
-        worker.discover(reference)
+        process.discover(reference)

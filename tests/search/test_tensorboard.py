@@ -17,20 +17,20 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from results.columns import Decision, State
-from search.cli import app
-from search.describe import described_plan
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal, read
+from search.cli.run import app
 from search.errors import RunFolderError, UsageError
-from search.folder import RunFolder, held, read_json
-from search.history import History, Objective
-from search.journal import Journal, read
-from search.plan import Log
-from search.recorder import Recorder
-from search.resume import Changes, read_former
+from search.loggers.tensorboard import TensorBoardLog
+from search.plan.plan import Log
 from search.run import rebuilt, resume_run
-from search.session import Session
-from search.tensorboard import TensorBoardLog
-from search.views import SilentView
+from search.session.resume import Changes, read_former
+from search.session.run_file import described_plan
+from search.session.session import Session
+from search.storage.folder import RunFolder, held, read_json
+from search.storage.recorder import Recorder
+from search.view.plain import SilentView
 
 # The reader imports TensorFlow: in one process.
 pytestmark = pytest.mark.xdist_group("tensorboard")

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 import problems
-from results.columns import State
-from search import worker
-from search.data import load_data
+from results.record.columns import State
+from results.record.history import Objective, has_diverged
 from search.errors import ProblemError, TrainingError
-from search.folder import RunFolder
-from search.history import Objective, has_diverged
-from search.mistakes import most_confident
-from search.plan import Problem
-from search.retrain import choose
-from search.scores import classification_scores, evaluate
-from search.task import Task
-from search.training import Trained
-from search.trial import load_best_weights, run_trial
+from search.final.mistakes import most_confident
+from search.final.retrain import choose
+from search.final.scores import classification_scores, evaluate
+from search.final.training import Trained
+from search.plan.plan import Problem
+from search.plan.task import Task
+from search.storage.folder import RunFolder
+from search.worker import process
+from search.worker.data import load_data
+from search.worker.trial import load_best_weights, run_trial
 
 
 def problem(hypermodel="problems:small", data="problems:blobs", **changes):
@@ -175,9 +175,9 @@ def keras_tuner_values(values):
 
 
 def test_seeds_of_trials_differ_and_follow_from_the_run():
-    seeds = {worker.trial_seed(run, trial) for run in range(5) for trial in range(100)}
+    seeds = {process.trial_seed(run, trial) for run in range(5) for trial in range(100)}
     assert len(seeds) == 500
-    assert worker.trial_seed(1, 2) == worker.trial_seed(1, 2)
+    assert process.trial_seed(1, 2) == process.trial_seed(1, 2)
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 

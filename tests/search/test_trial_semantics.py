@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 import problems
-from results.columns import State
-from search import worker
-from search.arguments import opened, packed
-from search.folder import RunFolder
-from search.history import DEFAULT_OBJECTIVE, Objective
-from search.task import Carried, FitArguments, Named, Task
-from search.trial import run_trial
+from results.record.columns import State
+from results.record.history import DEFAULT_OBJECTIVE, Objective
+from search.plan.task import Carried, FitArguments, Named, Task
+from search.storage.folder import RunFolder
+from search.worker import process
+from search.worker.arguments import opened, packed
+from search.worker.trial import run_trial
 
 MINIMIZED = Objective(DEFAULT_OBJECTIVE, "min")
 ACCURACY = Objective("val_accuracy", "max")
@@ -47,7 +47,7 @@ class Own(kt.HyperModel):
 def trained(hypermodel, *, objective=ACCURACY, epochs=2, callbacks=(), stop_at=None, folder=None,
             trial=0, values=None, **task):  # fmt: skip
     """Run a trial in what is as good as a fresh process; return its end and its reports."""
-    worker.hypermodel.cache_clear()
+    process.hypermodel.cache_clear()
     reports = []
 
     def report(one):
@@ -303,7 +303,7 @@ def test_a_model_that_declares_no_shape_gets_its_weights_back(tmp_path):
         lambda hp: _shapeless(),
         folder=folder, objective=Objective("val_accuracy", "max"),
     )  # fmt: skip
-    from search.trial import load_best_weights
+    from search.worker.trial import load_best_weights
 
     model = _shapeless()
     assert not model.built
@@ -437,7 +437,7 @@ def test_each_trial_opens_its_own_copy_of_what_is_no_array(tmp_path):
 
 
 def test_settings_of_all_of_keras_are_those_of_the_script():
-    told = worker.keras_settings()
+    told = process.keras_settings()
     assert told == {
         "dtype_policy": "float32", "floatx": "float32", "image_data_format": "channels_last",
     }  # fmt: skip
@@ -453,5 +453,5 @@ def test_settings_of_all_of_keras_are_those_of_the_script():
             trial=0, values={}, report=lambda r: True, folder=None,
         )  # fmt: skip
     finally:
-        worker.set_keras(told)
+        process.set_keras(told)
     assert seen == ["mixed_bfloat16"]

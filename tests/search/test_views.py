@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from results.columns import Decision, State
-from search.history import History, Objective
-from search.journal import Journal
-from search.live_view import REFRESH_SECONDS, LiveView
-from search.plan import Engine, Plan, Problem
-from search.recorder import Recorder
-from search.views import PlainView, make_view
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import Journal
+from search.plan.plan import Engine, Plan, Problem
+from search.storage.recorder import Recorder
+from search.view.live import REFRESH_SECONDS, LiveView
+from search.view.plain import PlainView, make_view
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 VALUES = {"activation": "relu", "units": 192, "rate": 0.00151234, "optimizer": "nadam", "layers": 3}

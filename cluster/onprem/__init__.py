@@ -1,0 +1,1 @@
+"""A Ray cluster on machines of one's own, reached by ssh."""

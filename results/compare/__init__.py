@@ -1,0 +1,1 @@
+"""Runs beside each other: the rows, their formats, and groups over seeds."""

@@ -1,0 +1,1 @@
+"""A run told line by line while it happens."""

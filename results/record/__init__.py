@@ -1,0 +1,1 @@
+"""The record of a run: what ``search`` writes and ``results`` reads, defined once."""

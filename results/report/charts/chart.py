@@ -1,0 +1,97 @@
+"""What a chart is, and the colours that all share."""
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from results.record.columns import State
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe and Ito's palette, told apart by the colour-blind, in shades that stand out on white and on
+# black. Source: https://jfly.uni-koeln.de/color
+COLORS = ("#2f8fd0", "#e08a00", "#00a37a", "#c96aa5", "#c9a400", "#d55e00", "#56b4e9", "#8a8f98")
+GREY = COLORS[-1]
+DASHES = ("solid", "dash", "dot", "dashdot")
+STATE_COLORS = {
+    State.COMPLETED: "#2f8fd0",
+    State.STOPPED: "#8a8f98",
+    State.EARLY_STOPPED: "#56b4e9",
+    State.RUNNING: "#00a37a",
+    State.INTERRUPTED: "#c9a400",
+    State.DIVERGED: "#d55e00",
+    State.OUT_OF_MEMORY: "#c96aa5",
+    State.FAILED: "#c22f2f",
+    State.LOST: "#7b5fd0",
+    State.HUNG: "#8c6d4f",
+}
+HEIGHT_PIXELS = 380
+LONGEST_SLUG = 60
+Cells = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with what it says in words, for those who do not see it.
+
+    Attributes:
+        name: Of its file, and of its place in the report: letters, digits, ``-`` and ``_`` alone.
+        title: What it shows.
+        text: What there is to see in it, a sentence or two, or a line for each of more.
+        figure: The chart, without colours of text and background: those are the page's.
+        rows: The same as a table, its headings first; None where the table of trials has it.
+        is_wide: Whether it cannot be read on a narrow screen unless that scrolls.
+    """
+
+    name: str
+    title: str
+    text: str
+    figure: "go.Figure"
+    rows: Cells | None = None
+    is_wide: bool = False
+
+
+def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
+    """Give a figure titles of its axes, a legend above it and little margin."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
+        hoverlabel={"align": "left"},
+    )
+    for update, title in ((figure.update_xaxes, x), (figure.update_yaxes, y)):
+        update(title={"text": plain(title), "standoff": 12}, automargin=True)
+
+
+def plain(text: object) -> str:
+    """Return text that Plotly shows as it is, where it would take ``<b>`` for bold."""
+    return html.escape(str(text), quote=False)
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a file's: what a user called it may be a path."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_SLUG]
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"1 {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def padded(low: float, high: float, share: float) -> list[float]:
+    """Return a range with some room at both ends; of a single value, room around it."""
+    room = share * (high - low) or abs(low) * 0.01 or 0.01
+    return [low - room, high + room]
+
+
+def without_worst_tenth(values: Sequence[float], mode: str) -> tuple[float, float] | None:
+    """Return the lowest and the highest, the worst tenth left out; None of no values."""
+    if not values:
+        return None
+    best_first = sorted(values, reverse=mode == "max")
+    kept = best_first[: math.ceil(0.9 * len(best_first))]
+    return min(kept), max(kept)

@@ -1,0 +1,177 @@
+"""Pictures of a run, as PNG files: the report's charts, and what needs no browser."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from results.reading import Run, RunError
+from results.record import columns
+from results.record.files import beside
+from results.report.charts import Chart, charts_of
+from results.report.charts.final import MOST_CLASSES
+from results.report.charts.style import on_paper
+from results.report.mistakes import mistakes_of
+
+WIDTH_PIXELS = 1000
+MISTAKES_PICTURE = "mistakes.png"
+MISTAKES_A_ROW = 6
+# So many pixels of the file are one of the page.
+SCALE = 2
+# Names the browser where several are installed, or one is where nobody looks.
+BROWSER_VARIABLE = "BROWSER_PATH"
+# A browser calls its makers, which no picture asked for: nobody is behind this proxy.
+NOBODY = "127.0.0.1:9"
+# To draw one chart.
+LONGEST_SECONDS = 60.0
+
+
+class NoBrowserError(Exception):
+    """The charts are drawn by Chrome or Chromium, and neither was found."""
+
+
+def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], None]) -> None:
+    """Draw the report's charts, all but the confusion matrix.
+
+    Args:
+        run: A run.
+        folder: Where the files are made, each named as its chart. Default: ``pictures/`` of it.
+        tell: Told of each file, when it is whole.
+
+    Raises:
+        NoBrowserError: There is no browser to draw them.
+        RunError: They could not be written.
+    """
+    shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
+    draw(shown, folder or run.path / columns.PICTURES_DIR, tell=tell)
+
+
+def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
+    """Draw charts as files of a folder; as ``draw_charts``."""
+    from choreographer.channels import ChannelClosedError
+    from kaleido import errors
+
+    try:
+        asyncio.run(_draw(shown, folder, tell))
+    except errors.ChromeNotFoundError as error:
+        raise NoBrowserError(str(error)) from error
+    except (
+        errors.BrowserFailedError,
+        errors.BrowserClosedError,
+        errors.KaleidoError,
+        errors.JavascriptError,
+        TimeoutError,
+        ChannelClosedError,
+        asyncio.CancelledError,  # of a browser that was ended
+    ) as error:
+        raise RunError(
+            f"the browser did not draw ({type(error).__name__}): name another in "
+            f"{BROWSER_VARIABLE}. `fmnist-results report` needs none."
+        ) from error
+
+
+async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], None]) -> None:
+    """Draw charts by one browser."""
+    import kaleido
+
+    async with kaleido.Kaleido(
+        path=os.environ.get(BROWSER_VARIABLE) or None,
+        mathjax=False,  # it would be fetched from the internet
+        proxy_server=NOBODY,
+        timeout=LONGEST_SECONDS,
+    ) as browser:
+        for chart in shown:
+            size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
+            png = await browser.calc_fig(on_paper(chart), opts=size | {"format": "png"})
+            path = folder / f"{chart.name}.png"
+            with beside(path) as fresh:
+                fresh.write_bytes(png)
+            tell(path)
+
+
+def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
+    """Draw the confusion matrix of the final model.
+
+    Args:
+        run: A run whose best was retrained and evaluated.
+        out: File to write. Default: ``final/confusion_matrix.png`` of the run.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: Nothing was evaluated, or the model is no classifier.
+    """
+    evaluation = run.evaluation
+    if not evaluation or "confusion_matrix" not in evaluation:
+        raise RunError(
+            f"{str(run.path)!r} has no confusion matrix: its best was not retrained and evaluated, "
+            f"or is no classifier. `fmnist-search retrain {run.path}` does it."
+        )
+    path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
+    with beside(path) as fresh:
+        confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
+    return path
+
+
+def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
+    """Draw the most confident mistakes of the final model, with their classes.
+
+    Args:
+        run: A run.
+        out: File to write. Default: ``pictures/mistakes.png`` of the run.
+
+    Returns:
+        The file; None where the run kept no pictures of mistakes.
+
+    Raises:
+        RunError: It could not be written, or the file of the mistakes is damaged.
+    """
+    from matplotlib.figure import Figure
+
+    found = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
+    if not found:
+        return None
+    rows = -(-len(found) // MISTAKES_A_ROW)
+    figure = Figure(figsize=(1.5 * MISTAKES_A_ROW, 2.1 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, MISTAKES_A_ROW, squeeze=False).flat)
+    for axes in grid:
+        axes.axis("off")
+    for axes, mistake in zip(grid, found, strict=False):
+        axes.imshow(mistake.pixels)
+        said = (
+            f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
+        )
+        axes.set_title(said, fontsize=8, parse_math=False)
+    path = out or run.path / columns.PICTURES_DIR / MISTAKES_PICTURE
+    with beside(path) as fresh:
+        figure.savefig(fresh, dpi=120, format="png")
+    return path
+
+
+def confusion_figure(evaluation: dict[str, Any]) -> Any:
+    """Return the matplotlib figure of an evaluation's confusion matrix; rows are true classes."""
+    from matplotlib.figure import Figure
+
+    matrix = np.asarray(evaluation["confusion_matrix"])
+    names = [entry["name"] for entry in evaluation["per_class"]]
+    # Coloured by the share of the true class, so that classes of any size can be read.
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    has_numbers = len(names) <= MOST_CLASSES
+    side = 2.5 + 0.6 * min(len(names), MOST_CLASSES)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    for (true, predicted), count in np.ndenumerate(matrix) if has_numbers else ():
+        colour = "white" if shares[true, predicted] > 0.5 else "black"
+        axes.text(predicted, true, str(count), ha="center", va="center", color=colour, size=9)
+    if has_numbers:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"Confusion matrix, test accuracy {evaluation['test_accuracy']:.4f}")
+    return figure

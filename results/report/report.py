@@ -1,0 +1,346 @@
+"""The report: one HTML file of one run or several, which opens without a network.
+
+What it shows is made by ``results.report.charts``; here it is put into a page. The charts take the
+colours of text and background from the page, light or dark; each says in words, and most in a
+table, what it shows.
+"""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from results.compare import formats, seeds
+from results.compare.published import published_rows
+from results.compare.rows import Row, number, ranked
+from results.reading import Run, RunError, best_trial, row_of
+from results.record import columns
+from results.record.columns import State
+from results.record.files import beside
+from results.report import charts
+from results.report.charts import Chart
+from results.report.charts.importance import LEAST_TRIALS
+from results.report.charts.style import TEXT, template
+from results.report.mistakes import Mistake, mistakes_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE = "report.html.jinja"
+# Near the head of the page: by it a report is known.
+GENERATOR = '<meta name="generator" content="fmnist-results report">'
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+}
+# These published rows are drawn beside the curves; the others stand in the table.
+DRAWN_ROWS = ("published: best of the search",)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one run.
+
+    Attributes:
+        run: The run.
+        name: What it is called in the page.
+        number: Its place in the page, from 1.
+        facts: What is to be known first: name and value.
+        commands: Those that made it, as typed: the first, and each that went on with it.
+        best: The best configuration: name and value; empty where there is none.
+        settings: What was asked, and with what it ran.
+        charts: By part of the page.
+        slices: A small chart for each hyperparameter.
+        states: How its trials ended, and the colour of each in the slices.
+        scores: The final model's scores: name and value; empty where nothing was retrained.
+        confirmed_seed: The new seed that the final model was trained on, where it is the winner
+            of a confirmation; else None.
+        mistakes: The most confident ones.
+        lacks_mistakes: Whether there were mistakes that were not kept.
+        can_be_retrained: Whether the run names what to retrain.
+        trials: Every trial, headings first.
+    """
+
+    run: Run
+    name: str
+    number: int
+    facts: list[tuple[str, str]]
+    commands: list[str]
+    best: list[tuple[str, str]]
+    settings: list[tuple[str, str]]
+    charts: dict[str, list[Chart]]
+    slices: list[Chart]
+    states: list[tuple[str, str]]
+    scores: list[tuple[str, str]]
+    confirmed_seed: int | None
+    mistakes: list[Mistake]
+    lacks_mistakes: bool
+    can_be_retrained: bool
+    trials: list[list[str]]
+
+
+def write_report(runs: Sequence[Run], out: Path) -> Path:
+    """Write the report of runs.
+
+    Args:
+        runs: One or more; the first says which objective is drawn.
+        out: The file to write; one that stands there is replaced, when the new one is whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: It cannot be written, or a file of a run is damaged.
+    """
+    text = page(runs)
+    with beside(out) as fresh:
+        # The name of a folder need not be UTF-8.
+        fresh.write_bytes(text.encode("utf-8", errors="replace"))
+    return out
+
+
+def is_report(path: Path) -> bool:
+    """Tell whether a file is a report, which a newer one may take the place of."""
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return the report as HTML."""
+    import jinja2
+    import plotly.offline
+
+    names = _names(runs)
+    peers = [place for place, run in enumerate(runs) if _peers(run) == _peers(runs[0])]
+    published = [row for row in published_rows() if any(_is_like(row, run) for run in runs)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    text: str = environment.get_template(PAGE).render(
+        title=" and ".join(names[:3]) + (" and others" if names[3:] else ""),
+        sections=[_section(run, names[place], place + 1) for place, run in enumerate(runs)],
+        comparison=_comparison(runs, names, published),
+        over_seeds=_over_seeds(runs),
+        has_published=bool(published),
+        progress=_progress(
+            [runs[place] for place in peers], [names[place] for place in peers], published
+        ),
+        objective=runs[0].objective,
+        least_trials=LEAST_TRIALS,
+        not_drawn=[name for place, name in enumerate(names) if place not in peers],
+        templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
+        config=json.dumps(CONFIG),
+        plotly=plotly.offline.get_plotlyjs(),
+        figure_json=_figure_json,
+        generator=GENERATOR,
+    )
+    return text
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Return what the runs are called: by their folders, and those above where names repeat."""
+    count = Counter(run.name for run in runs)
+    return [
+        run.name if count[run.name] == 1 else "/".join(run.path.resolve().parts[-2:])
+        for run in runs
+    ]
+
+
+def _peers(run: Run) -> tuple[str | None, str, str]:
+    return row_of(run).data, run.objective, run.mode
+
+
+def _is_like(row: Row, run: Run) -> bool:
+    return (row.data, row.objective, row.mode) == _peers(run)
+
+
+def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
+    drawn = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
+    return _drawn(
+        charts.best_over_time(runs, drawn, names), charts.best_over_epochs(runs, drawn, names)
+    )
+
+
+def _section(run: Run, name: str, place: int) -> Section:
+    asked = run.asked
+    matrix = (run.evaluation or {}).get("confusion_matrix")
+    mistakes = mistakes_of(run)
+    return Section(
+        run=run,
+        name=name,
+        number=place,
+        facts=_facts(run),
+        commands=[
+            shlex.join(one.get("command") or []) for one in [asked, *asked.get("resumed", [])]
+        ],
+        best=_best(run),
+        settings=_settings(asked),
+        charts={
+            "curves": _drawn(charts.learning_curves(run)),
+            "space": _drawn(charts.importance_chart(run), charts.parallel_coordinates(run)),
+            "workers": _drawn(charts.timeline(run), charts.audit_chart(run)),
+            "confirmed": _drawn(charts.confirmation_chart(run)),
+            "final": _drawn(
+                *charts.retrained(run), charts.confusion_matrix(run), charts.per_class(run)
+            ),
+        },
+        slices=charts.slices(run),
+        states=_states(run),
+        scores=_scores(run),
+        confirmed_seed=_confirmed_seed(run),
+        mistakes=mistakes,
+        lacks_mistakes=bool(not mistakes and matrix and charts.confused(matrix)),
+        can_be_retrained=bool(asked["plan"]["problem"].get("hypermodel")),
+        trials=_trials(run),
+    )
+
+
+def _states(run: Run) -> list[tuple[str, str]]:
+    found = dict.fromkeys(run.trials[columns.STATE].to_pylist())
+    return [(state, charts.STATE_COLORS[State(state)]) for state in found]
+
+
+def _drawn(*found: Chart | None) -> list[Chart]:
+    return [chart for chart in found if chart is not None]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    row, best = row_of(run), best_trial(run)
+    facts = [("ended", run.ended)]
+    if best:
+        facts += [
+            (f"best {run.objective}", number(best[columns.BEST_OBJECTIVE])),
+            ("found", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
+            ("after", f"{best[columns.BEST_SECONDS]:.0f} s"),
+        ]
+    if row.confirmed_mean is not None:
+        facts.append((f"mean of {row.confirmed_seeds} new seeds", number(row.confirmed_mean)))
+    if row.test_accuracy is not None:
+        facts.append(("test accuracy", number(row.test_accuracy)))
+    if row.confirmed_test_mean is not None:
+        facts.append(("test accuracy, mean", number(row.confirmed_test_mean)))
+    facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
+    if row.wall_seconds is not None:
+        facts.append(("search took", f"{row.wall_seconds:.0f} s"))
+    return facts
+
+
+def _best(run: Run) -> list[tuple[str, str]]:
+    best = best_trial(run)
+    if best is None:
+        return []
+    values = ((axis.name, best[columns.HP_PREFIX + axis.name]) for axis in charts.axes_of(run))
+    return [(name, _text(value)) for name, value in values if value is not None]
+
+
+def _settings(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    plan, problem = asked["plan"], asked["plan"]["problem"]
+    is_ray = plan.get("engine") == "ray"
+    settings = [
+        ("model", problem.get("hypermodel")), ("data", problem.get("data")),
+        ("space", problem.get("space")), ("engine", plan.get("engine")),
+        ("searched by", plan.get("tuner") or plan.get("algorithm")),
+        ("stopped by", plan.get("scheduler") if is_ray else None),
+        ("workers", plan.get("workers")), ("seed", problem.get("seed")),
+        ("started", _when(asked.get("started_at"))),
+        ("machine", _machine(asked.get("machine") or {})),
+        ("versions", ", ".join(f"{k} {v}" for k, v in (asked.get("versions") or {}).items())),
+    ]  # fmt: skip
+    return [(name, str(value)) for name, value in settings if value not in (None, "")]
+
+
+def _when(stamp: Any) -> str | None:
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M UTC")
+    except (TypeError, ValueError):
+        return None
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    if not machine:
+        return ""
+    memory = (machine.get("memory_bytes") or 0) / 1024**3
+    return f"{machine.get('cores')} cores, {memory:.0f} GiB, {machine.get('system')}"
+
+
+def _scores(run: Run) -> list[tuple[str, str]]:
+    """Return the numbers of evaluation.json, those of the test split first."""
+    evaluation = run.evaluation or {}
+    tested = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
+    others = {
+        "precision_macro": "precision, mean of the classes",
+        "recall_macro": "recall, mean of the classes",
+        "validation_accuracy": "validation accuracy", "validation_loss": "validation loss",
+        "epochs": "retrained for, epochs", "objective": "epochs chosen by",
+    }  # fmt: skip
+    found = ((name, evaluation.get(key)) for key, name in (tested | others).items())
+    return [
+        (name, number(value) if isinstance(value, float) else str(value))
+        for name, value in found
+        if value is not None
+    ]
+
+
+def _confirmed_seed(run: Run) -> int | None:
+    evaluation = run.evaluation or {}
+    return evaluation.get("seed") if evaluation.get(columns.CONFIRMED_SEEDS) else None
+
+
+def _trials(run: Run) -> list[list[str]]:
+    """Return a table of all trials; of hyperparameters those that any trial used."""
+    names = [axis.name for axis in charts.axes_of(run)]
+    heads = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
+    rows = [[*heads, "error"]]
+    for row in run.trials.to_pylist():
+        values = [row[columns.HP_PREFIX + name] for name in names]
+        error = (row[columns.ERROR] or "").partition("\n")[0]
+        rows.append(
+            [
+                str(row[columns.TRIAL]), row[columns.STATE], str(row[columns.EPOCHS]),
+                number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
+                f"{row[columns.TRAIN_SECONDS]:.1f}", *map(_text, values), error,
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _comparison(
+    runs: Sequence[Run], names: Sequence[str], published: Sequence[Row]
+) -> list[list[str]]:
+    named = [replace(row_of(run), name=name) for run, name in zip(runs, names, strict=True)]
+    rows = ranked([*named, *published])
+    shown = formats.shown_columns(rows)
+    return [[heading for heading, _ in shown], *([text(row) for _, text in shown] for row in rows)]
+
+
+def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
+    """Return the table over seeds and what is to be said of it; empty where no group has two."""
+    usable, notes = [], []
+    for run in runs:
+        try:
+            seeds.check_usable(run)
+            usable.append(run)
+        except RunError as error:
+            notes.append(f"left out: {error}")
+    standings, said = seeds.compared(usable, seeds.Against.BEST)
+    if not any(row.seeds > 1 for row in standings):
+        return [], []
+    shown = seeds.shown_columns(standings)
+    heads = [heading for heading, _ in shown]
+    rows = [heads, *([text(row) for _, text in shown] for row in standings)]
+    return rows, [*said, *notes]
+
+
+def _figure_json(chart: Chart) -> str:
+    """Return a figure for a script element: it holds no ``<``, which could end the element."""
+    found: str = chart.figure.to_json()
+    return found.replace("<", "\\u003c")

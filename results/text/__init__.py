@@ -1,0 +1,1 @@
+"""A run on the screen: its trials, its timing, its confirmation and its audit."""

@@ -1,0 +1,80 @@
+"""The trials of one run and how each ended."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from results.reading import Run
+from results.record import columns
+
+
+def trial_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the trials as JSON values: how each ended, its best, its configuration.
+
+    Where some were confirmed on new seeds or audited, each has what came of it as ``confirmed``,
+    a list by number of epochs, and as ``audited``, or None.
+    """
+    rows = []
+    for row in run.trials.to_pylist():
+        hps = {
+            name.removeprefix(columns.HP_PREFIX): value
+            for name, value in row.items()
+            if name.startswith(columns.HP_PREFIX) and value is not None
+        }
+        others = {
+            name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)
+        }
+        rows.append(others | {"hyperparameters": hps} | _afterwards(run, row[columns.TRIAL]))
+    return rows
+
+
+def _afterwards(run: Run, trial: int) -> dict[str, Any]:
+    """Return what came of a trial after the search."""
+    told: dict[str, Any] = {}
+    if run.confirmation:
+        own = [one for one in run.confirmation.candidates if one.trial == trial]
+        told["confirmed"] = [_without(asdict(one), "trial", "values") for one in own]
+    if run.audit:
+        found = [_without(asdict(one), "trial") for one in run.audit.trials if one.trial == trial]
+        told["audited"] = found[0] if found else None
+    return told
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def trials_table(run: Run) -> Table:
+    """Return the trials as a table for the terminal, in the order in which they started."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s"):
+        table.add_column(heading, justify="left" if heading == "ended" else "right", no_wrap=True)
+    table.add_column("configuration", overflow="fold")
+    for row in trial_rows(run):
+        best = row[columns.BEST_OBJECTIVE]
+        error = (row[columns.ERROR] or "").splitlines()[:1]
+        # Runs of former versions, and of keras-tuner, do not say it.
+        path = (
+            [f"[{row[columns.PATH]}: {row[columns.PATH_REASON]}]"]
+            if row.get(columns.PATH_REASON)
+            else []
+        )
+        table.add_row(
+            str(row[columns.TRIAL]),
+            row[columns.STATE],
+            str(row[columns.EPOCHS]),
+            "" if best is None else f"{best:.4f}",
+            "" if best is None else str(row[columns.BEST_EPOCH]),
+            f"{row[columns.TRAIN_SECONDS]:.1f}",
+            Text(" ".join([*error, *path, *_words(row["hyperparameters"])])),
+        )
+    return table
+
+
+def _words(hyperparameters: dict[str, Any]) -> list[str]:
+    return [
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in hyperparameters.items()
+    ]

@@ -1,0 +1,110 @@
+"""Where the time of a search went, worker by worker added up."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from results.reading import Run, RunError
+from results.record import columns
+
+# What is training itself; all else is the cost of searching.
+TRAINING = ("train", "validate")
+WORDS = {
+    "before": "before the workers start (program, Ray)",
+    "start": "worker processes start",
+    "import": "TensorFlow and Keras are imported",
+    "between": "from a trial's last report to the next trial; waiting for the space",
+    "data": "data",
+    "reset": "the process is cleared for a trial",
+    "build": "model is built (once: the space is found)",
+    "compile": "fast epoch is traced (Keras's own loop: within training)",
+    "train": "training",
+    "validate": "validation",
+    "keep": "weights and checkpoints are written",
+    "report": "a report is answered",
+    "waiting": "no trial reports: at the search's end, or while a process is replaced",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one kind of work took.
+
+    Attributes:
+        name: Its short name.
+        seconds: Summed over the workers.
+        share: Of all seconds of all workers, in 0..1.
+    """
+
+    name: str
+    seconds: float
+    share: float
+
+
+def parts(run: Run) -> list[Part]:
+    """Return where the workers' seconds went, from the start of the program to the search's end.
+
+    The first epoch of a trial contains what TensorFlow still does to the traced graph.
+
+    Raises:
+        RunError: The run's trials did not report it.
+    """
+    epochs = run.epochs.to_pylist()
+    names = [name for name in run.epochs.column_names if name.startswith(columns.LAP_PREFIX)]
+    if not names or not epochs:
+        raise RunError(
+            f"{str(run.path)!r} does not say where its time went: expected a run of the ray engine "
+            "that trained an epoch."
+        )
+    told_at = [row[columns.AT_SECONDS] for row in epochs]
+    ended = max(told_at + [at for at in run.trials[columns.ENDED_SECONDS].to_pylist() if at])
+    seconds = dict.fromkeys(WORDS, 0.0)
+    for row in epochs:
+        for name in names:
+            seconds[name.removeprefix(columns.LAP_PREFIX)] += row[name] or 0.0
+    told = sum(seconds.values())
+    slots = run.asked["plan"]["workers"]
+    seconds["before"] = slots * min(_began(epochs, names))
+    seconds["waiting"] = max(0.0, slots * ended - seconds["before"] - told)
+    total = sum(seconds.values()) or 1.0
+    return [Part(name, taken, taken / total) for name, taken in seconds.items()]
+
+
+def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
+    """Return when each process began: its last report less all that it told of its time."""
+    last: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for row in epochs:
+        worker = row[columns.WORKER]
+        last[worker] = max(last.get(worker, 0.0), row[columns.AT_SECONDS])
+        told[worker] = told.get(worker, 0.0) + sum(row[name] or 0.0 for name in names)
+    return [max(0.0, last[worker] - told[worker]) for worker in last]
+
+
+def table(run: Run) -> Table:
+    """Return the parts as a table for the terminal."""
+    found = parts(run)
+    total = sum(part.seconds for part in found)
+    training = sum(part.share for part in found if part.name in TRAINING)
+    slots = run.asked["plan"]["workers"]
+    shown = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=f"{slots} workers x {total / slots:.1f} s, of which {training:.1%} trained",
+        title_justify="left",
+    )
+    shown.add_column("seconds", justify="right")
+    shown.add_column("share", justify="right")
+    shown.add_column("name")
+    shown.add_column("spent on")
+    for part in found:
+        shown.add_row(f"{part.seconds:.1f}", f"{part.share:.1%}", part.name, WORDS[part.name])
+    return shown
+
+
+def as_json(run: Run) -> str:
+    """Return the parts as JSON."""
+    return json.dumps({part.name: round(part.seconds, 3) for part in parts(run)}, indent=2)

@@ -1,0 +1,232 @@
+"""keras-tuner's oracles on either side of a search: one that proposes, one that keeps the books.
+
+Imports Keras.
+"""
+
+import copy
+import sys
+from typing import Any
+
+import keras_tuner as kt
+
+from results.record.columns import State
+from results.record.history import History, Objective, TrialRecord
+from results.record.journal import Event
+from search.algorithms.searchers import Pause, Searcher
+from search.errors import UsageError
+from search.space import mirror
+from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space, Values
+
+# How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
+# was stopped by a scheduler: STOPPED is its word for a search that ended.
+STATUSES = {
+    State.RUNNING: "RUNNING",
+    State.COMPLETED: "COMPLETED",
+    State.EARLY_STOPPED: "COMPLETED",
+    State.STOPPED: "STOPPED",
+    State.DIVERGED: "COMPLETED",
+    State.FAILED: "FAILED",
+    State.OUT_OF_MEMORY: "FAILED",
+    State.LOST: "FAILED",
+    State.HUNG: "FAILED",
+    State.INTERRUPTED: "INVALID",
+}
+
+
+class OracleSearcher(Searcher):
+    """Lets an oracle of keras-tuner propose while Ray runs the trials.
+
+    Each running trial is a tuner of its own to the oracle. How a trial reaches it:
+
+    - one that ended by itself: completed, with its score;
+    - one that failed, or whose score is no number: failed. Retries and the limit of failures in
+      a row are the search's own affair;
+    - one that ASHA stopped: completed, with the *worst* score of those that ended by themselves
+      so far (failed, while there is none). Its own value is an early one and is not told: that
+      it was stopped says that it would not have been among the better.
+
+    Args:
+        oracle: Any oracle; a copy of it is used.
+        space: The space as discovered.
+        objective: What is searched for.
+        scratch: Folder for the state that an oracle writes; the journal is the record.
+    """
+
+    def __init__(
+        self, oracle: kt.Oracle, space: Space, *, objective: Objective, scratch: str
+    ) -> None:
+        super().__init__(space)
+        self._oracle = copy.deepcopy(oracle)
+        self._oracle._set_project_dir(scratch, "oracle")
+        self._oracle.verbose = 0
+        self._oracle.max_retries_per_trial = 0
+        self._oracle.max_consecutive_failed_trials = sys.maxsize
+        self._oracle.update_space(mirror.hyperparameters(space))
+        self._objective = objective
+        self._history = History(objective)
+        self._ids: dict[int, str] = {}
+        self._worst: float | None = None
+
+    def propose(self, trial: int) -> Values | Pause | None:
+        """Ask the oracle, as the tuner of that number."""
+        created = self._oracle.create_trial(str(trial))
+        if created.status == "STOPPED":
+            return None
+        if created.status == "IDLE":
+            return Pause.WAIT
+        self._ids[trial] = created.trial_id
+        values: Values = dict(created.hyperparameters.values)
+        if FORMER_TRIAL in values:  # the oracle's own name of a trial
+            numbers = {own: number for number, own in self._ids.items()}
+            values[FORMER_TRIAL] = str(numbers[str(values[FORMER_TRIAL])])
+        return values
+
+    def adopt(self, trial: int, values: Values) -> None:
+        """Ask the oracle again, which then proposes what it did, and hold it to the record.
+
+        Its own bookkeeping, such as Hyperband's rounds, is brought up to date by that.
+        """
+        if not isinstance(self.propose(trial), dict):  # it knows other trials as ended than it did
+            self._give_out(trial)
+        proposed = self._oracle.get_trial(self._ids[trial]).hyperparameters
+        former = values.get(FORMER_TRIAL)
+        own = {} if former is None else {FORMER_TRIAL: self._ids[int(former)]}
+        proposed.values = dict(values) | own
+
+    def _give_out(self, trial: int) -> None:
+        name = f"adopted-{trial}"
+        made = kt.engine.trial.Trial(self._oracle.get_space(), name, status="RUNNING")
+        self._oracle.trials[name] = self._oracle.ongoing_trials[str(trial)] = made
+        self._oracle.start_order.append(name)
+        self._ids[trial] = name
+
+    def grow(self, news: Space) -> None:
+        """Take in parameters that a trial was the first to register.
+
+        Raises:
+            RuntimeError: The oracle allows no new ones.
+        """
+        super().grow(news)
+        self._oracle.update_space(mirror.hyperparameters(news))
+
+    def observe(self, event: Event) -> None:
+        """Tell the oracle how a trial ended."""
+        super().observe(event)
+        self._history.apply(event)
+        if event["event"] == "trial_ended" and event["trial"] in self._ids:
+            self._end(self._history.trials[event["trial"]])
+
+    def learn(self, values: Values, score: float) -> None:
+        """Give the oracle a completed trial that it did not propose."""
+        oracle = self._oracle
+        number = len(oracle.trials)
+        trial = kt.engine.trial.Trial(
+            mirror.hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
+        )
+        trial.score = score
+        self._give(trial, score)
+        oracle.trials[trial.trial_id] = trial
+        oracle._record_values(trial)
+        if oracle.max_trials is not None:
+            oracle.max_trials += 1
+
+    def _end(self, record: TrialRecord) -> None:
+        trial = self._oracle.get_trial(self._ids[record.trial])
+        self._complete(trial.hyperparameters, record.values)
+        score = record.best_value
+        if record.state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
+            if self._worst is None or self._objective.is_better(self._worst, score):
+                self._worst = score
+        elif record.state is State.STOPPED:
+            score = self._worst
+        elif record.state is not State.DIVERGED:
+            score = None
+        trial.status = "FAILED" if score is None else "COMPLETED"
+        trial.message = record.error
+        if score is not None:
+            self._give(trial, score)
+        self._oracle.end_trial(trial)
+
+    def _complete(self, hp: kt.HyperParameters, used: Values) -> None:
+        """Add what the trial was the first to register, with the values that it took."""
+        known = self._oracle.hyperparameters.space
+        hp.merge([parameter for parameter in known if parameter.name in used], overwrite=False)
+        hp.values |= {n: value for n, value in used.items() if not n.startswith(ORACLE_VALUES)}
+
+    def _give(self, trial: kt.engine.trial.Trial, score: float) -> None:
+        objective = self._oracle.objective
+        trial.metrics.register(objective.name, direction=objective.direction)
+        trial.metrics.update(objective.name, score)
+
+
+class Book(kt.Oracle):
+    """What a tuner shows of its trials, in keras-tuner's own form: a fold of the events.
+
+    A trial that ASHA stopped has the status ``STOPPED`` and, as score, the best value that it
+    reached: it may be the best of all, so it is ranked with the completed ones.
+    """
+
+    def __init__(self, objective: Any, **arguments: Any) -> None:
+        super().__init__(objective, **arguments)
+        self.verbose = 0
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Propose nothing.
+
+        Raises:
+            UsageError: Always: the search itself chooses.
+        """
+        raise UsageError("RayTuner.oracle keeps the books: call RayTuner.search to run trials.")
+
+    def save(self) -> None:
+        """Do nothing: the journal is the record."""
+
+    def clear(self) -> None:
+        """Forget the trials of a search that another takes the place of."""
+        self.trials.clear()
+        self.start_order.clear()
+        self.end_order.clear()
+
+    def name(self, number: int) -> str:
+        """Return the name of a trial, as keras-tuner would call it."""
+        return f"{number:0{len(str(self.max_trials))}d}"
+
+    def show(self, record: TrialRecord) -> kt.engine.trial.Trial:
+        """Bring a trial up to date with what is known of it."""
+        name = self.name(record.trial)
+        hp = self.hyperparameters.copy()
+        hp.values = dict(record.values)
+        trial = kt.engine.trial.Trial(hp, name, status=STATUSES[record.state])
+        if name not in self.trials:
+            self.start_order.append(name)
+        if record.state is not State.RUNNING and name not in self.end_order:
+            self.end_order.append(name)
+        trial.message = record.traceback or record.error
+        if record.state is State.STOPPED:  # keras-tuner's summary shows it
+            trial.message = f"stopped by ASHA after {len(record.epochs)} epochs"
+        if record.best is not None:
+            self._score(trial, record)
+        elif record.state is State.DIVERGED:
+            trial.status = "FAILED"
+        self.trials[name] = trial
+        return trial
+
+    def _score(self, trial: Any, record: TrialRecord) -> None:
+        assert record.best is not None
+        step = record.best.epoch - 1
+        trial.score, trial.best_step = record.best.objective, step
+        for name, value in record.best.metrics.items():
+            if isinstance(value, (int, float)):
+                is_objective = name == self.objective.name
+                direction = self.objective.direction if is_objective else None
+                trial.metrics.register(name, direction=direction)
+                trial.metrics.update(name, value, step=step)
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """Return the best trials, stopped ones among them; then those without a score."""
+        sign = -1.0 if self.objective.direction == "max" else 1.0
+        ended = ("COMPLETED", "STOPPED")
+        scored = [t for t in self.trials.values() if t.score is not None and t.status in ended]
+        ranked = sorted(scored, key=lambda trial: sign * trial.score)
+        others = [trial for trial in self.trials.values() if trial not in ranked]
+        return (ranked + others)[:num_trials]

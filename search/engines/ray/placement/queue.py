@@ -1,0 +1,74 @@
+"""Trials that have been drawn, each waiting for the device that suits it."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from results.record.columns import Device
+from search.engines.ray.placement.rule import Judgement
+from search.space.parameters import Values
+
+# So many are drawn ahead, to find one for a device that is free. Each is drawn with less known.
+DRAWN_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A trial to be begun, or gone on with.
+
+    Attributes:
+        trial: Its number.
+        values: Its configuration.
+        epochs: Most epochs that it may train; None: its fit decides.
+        judgement: The device that suits it.
+        again: Whether another process, or another driver, began it.
+        retries: How often it has failed and been begun again.
+    """
+
+    trial: int
+    values: Values
+    epochs: int | None
+    judgement: Judgement
+    again: bool = False
+    retries: int = 0
+
+
+class Line:
+    """Gives a free device the trial that suits it and has waited longest.
+
+    Args:
+        draw: Returns the next trial; None: there is none, for now or at all.
+        has_gpus: Tells whether there are GPUs; where none is left, every trial suits the CPUs.
+    """
+
+    def __init__(self, draw: Callable[[], Waiting | None], *, has_gpus: Callable[[], bool]) -> None:
+        self._draw = draw
+        self._has_gpus = has_gpus
+        self._waiting: deque[Waiting] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, trial: int) -> bool:
+        return any(one.trial == trial for one in self._waiting)
+
+    def take(self, free: Sequence[Device]) -> tuple[Waiting, Device] | None:
+        """Return a trial and where it begins; None where none suits what is free.
+
+        Args:
+            free: Where one may begin, the device first for which trials are fewer.
+        """
+        while True:
+            for device in free:
+                found = next((one for one in self._waiting if self._suits(one, device)), None)
+                if found is not None:
+                    self._waiting.remove(found)
+                    return found, device
+            drawn = self._draw() if free and len(self._waiting) < DRAWN_AHEAD else None
+            if drawn is None:
+                return None
+            self._waiting.append(drawn)
+
+    def _suits(self, one: Waiting, device: Device) -> bool:
+        wanted = one.judgement.device if self._has_gpus() else Device.CPU
+        return wanted is device

@@ -1,0 +1,304 @@
+"""What other tools take of a run, in one new folder."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from results.record import columns
+from results.record.history import EpochRecord, History
+from results.record.journal import Event, read
+from search.errors import RunFolderError, UsageError, one_line
+from search.exchange.model_card import model_card
+from search.exchange.optuna_study import moments, write_study
+from search.plan.plan import Problem
+from search.session.run_file import described_problem, read_asked
+from search.session.session import best_record
+from search.space.parameters import Space
+from search.storage.folder import RunFolder, beside, read_json, unwritable, write_json
+from search.view.plain import View
+
+HYPERPARAMETERS_FILE = "hyperparameters.json"
+STUDY_FILE = "study.db"
+CARD_FILE = "MODEL_CARD.md"
+
+
+class Part(StrEnum):
+    """What can be exported."""
+
+    BEST = "best"
+    HYPERPARAMETERS = "hyperparameters"
+    STUDY = "study"
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A run that something is taken of.
+
+    Attributes:
+        folder: Where it is.
+        asked: What run.json says.
+        problem: What was searched.
+        events: What its journal holds.
+        history: Those events, folded.
+        best: The best epoch of all.
+    """
+
+    folder: RunFolder
+    asked: dict[str, Any]
+    problem: Problem
+    events: tuple[Event, ...]
+    history: History
+    best: EpochRecord
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.folder.path.name
+
+    @property
+    def space(self) -> Space:
+        """The whole space, also what trials were the first to ask for."""
+        return _whole_space(self.asked, self.events)
+
+    @property
+    def has_final(self) -> bool:
+        """Whether something was retrained."""
+        names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
+        return all((self.folder.final / name).is_file() for name in names)
+
+
+def recorded_space(path: Path) -> Space:
+    """Return the whole space of a run, empty where none is recorded.
+
+    Raises:
+        RunFolderError: It is no run, or damaged beyond use.
+    """
+    folder = RunFolder.open(path)
+    events = read(folder.journal_file).events
+    return _whole_space(read_asked(folder, events), events)
+
+
+def _whole_space(asked: Mapping[str, Any], events: Iterable[Event]) -> Space:
+    """Return the space as discovered first, and what trials were the first to ask for."""
+    space = Space.from_json(asked.get("space", []))
+    for event in events:
+        if event["event"] == "space_grown":
+            space = space.extended(Space.from_json(event["parameters"]))
+    return space
+
+
+# Stands for the folder in what is said of its files: they are written beside it.
+FOLDER = "{folder}"
+# Writes into a folder; returns by the name of each file what it is for.
+Writer = Callable[[Searched, Path], dict[str, str]]
+
+
+def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()) -> None:
+    """Write what other tools take of a run into a new folder, whole or not at all.
+
+    A run that is still searched, or was cut off, gives what there is.
+
+    Args:
+        path: The run.
+        out: The folder to make; one that stands already must be empty.
+        view: Told of each file.
+        only: What to write; nothing: everything there is.
+
+    Raises:
+        SearchError: It is no run, has no best yet, or ``out`` cannot be made.
+    """
+    _check_target(out)
+    run = _searched(path, view)
+    parts = [part for part in Part if part in (only or Part)]
+    if Part.MODEL in parts and not run.has_final:
+        parts.remove(Part.MODEL)
+        if not parts:
+            raise UsageError(_no_model(run))
+        view.note(_no_model(run))
+    with _made_whole(out) as fresh:
+        told: dict[str, str] = {}
+        for part in parts:
+            told |= WRITERS[part](run, fresh)
+    for name, use in told.items():
+        view.note(f"{out / name}: {use.replace(FOLDER, str(out))}")
+    if Part.MODEL in parts:
+        _say_whose_model(run, view)
+
+
+def _searched(path: Path, view: View) -> Searched:
+    folder = RunFolder.open(path)
+    content = read(folder.journal_file)
+    asked = read_asked(folder, content.events)
+    problem = described_problem(folder, asked)
+    if content.damaged_lines:
+        view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
+    history = History.replay(problem.objective, content.events)
+    if history.best is None:
+        raise UsageError(
+            f"{str(path)!r}: no trial has reported {problem.objective.name} yet, so there is "
+            "no best to export. Wait for its first epoch, or go on with it: "
+            f"`fmnist-search resume {shlex.quote(str(path))}`."
+        )
+    return Searched(folder, asked, problem, content.events, history, history.best)
+
+
+def _no_model(run: Searched) -> str:
+    path = os.path.relpath(run.folder.path)
+    said = f"{path!r}: nothing was retrained, so there is no model"
+    if run.problem.hypermodel is None:  # a script's, or of another program
+        return f"{said}."
+    return f"{said}: `fmnist-search retrain {shlex.quote(path)}` makes one."
+
+
+def _check_target(out: Path) -> None:
+    """Refuse a folder in which something would be lost.
+
+    Raises:
+        RunFolderError: Says what stands there.
+    """
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise RunFolderError(
+            f"--out {str(out)!r} exists already: expected a new or an empty folder, so that "
+            "nothing is lost. Name another, or move that one away."
+        )
+    problem = unwritable(out)
+    if problem is not None:
+        raise RunFolderError(problem)
+
+
+@contextmanager
+def _made_whole(out: Path) -> Iterator[Path]:
+    """Give a folder to write to, which becomes ``out`` when the block ends well."""
+    target = out.resolve()
+    fresh = target.with_name(f"{target.name}.fresh-{os.getpid()}")
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        fresh.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        raise RunFolderError(
+            f"--out {str(out)!r} cannot be made: {one_line(error)}. Nothing is left of it."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_best(run: Searched, out: Path) -> dict[str, str]:
+    best, objective = run.best, run.history.objective.name
+    write_json(out / columns.BEST_FILE, best_record(run.history, best))
+    return {
+        columns.BEST_FILE: f"the best hyperparameters (trial {best.trial}, epoch {best.epoch}, "
+        f"{objective} {best.objective:.4f})"
+    }
+
+
+def _write_hyperparameters(run: Searched, out: Path) -> dict[str, str]:
+    values = run.history.trials[run.best.trial].values
+    write_json(out / HYPERPARAMETERS_FILE, run.space.to_keras_tuner(values))
+    return {
+        HYPERPARAMETERS_FILE: "the same for build_model(hp): hp = keras_tuner.HyperParameters"
+        f".from_config(json.load(open('{FOLDER}/{HYPERPARAMETERS_FILE}')))"
+    }
+
+
+def _write_study(run: Searched, out: Path) -> dict[str, str]:
+    history = run.history
+    try:
+        moment = moments(run.asked, run.events)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{run.folder.run_file} does not say when the search began ({one_line(error)}): "
+            "expected what `fmnist-search run` writes."
+        ) from error
+    about = {
+        "objective": history.objective.name,
+        "best_trial": run.best.trial,
+        "ended": history.end_reason or "not yet",
+        "fmnist-search": run.asked.get("version"),
+    }
+    with beside(out / STUDY_FILE) as fresh:
+        write_study(fresh, run.name, history, run.space, moment, about=about)
+    return {
+        STUDY_FILE: f"the {len(history.trials)} trials for Optuna: "
+        f"optuna.load_study(study_name={run.name!r}, storage='sqlite:///{FOLDER}/{STUDY_FILE}')"
+    }
+
+
+def _write_model(run: Searched, out: Path) -> dict[str, str]:
+    final = run.folder.final
+    evaluation = read_json(final / columns.EVALUATION_FILE)
+    with beside(out / columns.MODEL_FILE) as fresh:
+        shutil.copyfile(final / columns.MODEL_FILE, fresh)
+    try:
+        card = model_card(
+            run.name,
+            run.asked,
+            evaluation,
+            out / columns.MODEL_FILE,
+            trials=len(run.history.trials),
+            was_tested_before=final.with_name(f"{final.name}.previous").exists(),
+            confirmation=_confirmation(run, evaluation),
+        )
+        epochs = evaluation["epochs"]
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise RunFolderError(
+            f"{final} cannot be described ({one_line(error)}): expected what `fmnist-search "
+            f"retrain` writes. Retrain again."
+        ) from error
+    with beside(out / CARD_FILE) as fresh:
+        fresh.write_text(card, encoding="utf-8")
+    return {
+        columns.MODEL_FILE: f"the final model, trained for {epochs} epochs: "
+        f"keras.models.load_model('{FOLDER}/{columns.MODEL_FILE}')",
+        CARD_FILE: "what that model is, its scores and its limits",
+    }
+
+
+def _confirmation(run: Searched, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the confirmation whose winner the final model is; None where it is none."""
+    if not run.folder.confirmation_file.exists():
+        return None
+    told: dict[str, Any] = read_json(run.folder.confirmation_file)
+    winner = told["candidates"][told["winner"]]
+    # Else it was retrained since, or a later confirmation was cut off.
+    is_its = (winner["values"], winner["epochs"], told["seeds"]) == (
+        evaluation["values"],
+        evaluation["epochs"],
+        evaluation.get(columns.CONFIRMED_SEEDS),
+    )
+    return told if is_its else None
+
+
+def _say_whose_model(run: Searched, view: View) -> None:
+    evaluation = read_json(run.folder.final / columns.EVALUATION_FILE)
+    trial, best = evaluation.get("trial"), run.best.trial
+    if trial in (None, best):
+        return
+    if evaluation.get(columns.CONFIRMED_SEEDS):
+        view.note(
+            f"the model is of trial {trial}, which won the confirmation; the best of the search "
+            f"is trial {best}"
+        )
+        return
+    path = shlex.quote(os.path.relpath(run.folder.path))
+    view.note(
+        f"the model is of trial {trial}, the best is trial {best} by now: "
+        f"`fmnist-search retrain {path}` makes one of it"
+    )
+
+
+WRITERS: dict[Part, Writer] = {
+    Part.BEST: _write_best,
+    Part.HYPERPARAMETERS: _write_hyperparameters,
+    Part.STUDY: _write_study,
+    Part.MODEL: _write_model,
+}

@@ -1,0 +1,78 @@
+"""A run folder made of a search by another program."""
+
+from pathlib import Path
+
+from results.record.columns import State
+from results.record.history import History, Objective
+from results.record.journal import Journal
+from search.plan.plan import Engine, Plan, Problem
+from search.session.run_file import describe
+from search.session.session import write_outcome
+from search.session.warm_start import Earlier, read_earlier
+from search.space.parameters import Space
+from search.storage.folder import RunFolder, new_run, write_json
+from search.storage.recorder import Recorder
+from search.view.plain import View
+
+
+def import_run(source: str, objective: Objective, out: Path, view: View) -> RunFolder:
+    """Make a run folder of an earlier search, to compare it and to learn from it.
+
+    Raises:
+        SearchError: It cannot be read, or ``out`` stands already.
+    """
+    earlier = read_earlier(source, objective)
+    plan = Plan(
+        problem=Problem(
+            hypermodel=None,
+            data=f"imported from {source}",
+            data_dir=None,
+            space=Path(source).name,
+            objective=objective,
+            epochs=1,
+            patience=0,
+            seed=0,
+        ),
+        engine=Engine.KERAS_TUNER,
+        algorithm="imported",
+        trials=len(earlier.trials),
+        workers=1,
+        grace_period=1,
+        reduction_factor=3,
+        time_budget_seconds=None,
+        target=None,
+        retrain_epochs=(),
+        out=out,
+    )
+    with new_run(out, view.note) as run:
+        return _written(run.folder, plan, earlier, view)
+
+
+def _written(folder: RunFolder, plan: Plan, earlier: Earlier, view: View) -> RunFolder:
+    objective = plan.problem.objective
+    content = describe(plan, Space(()))
+    content["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}
+    write_json(folder.run_file, content)
+    journal = Journal(folder.journal_file)
+    recorder = Recorder(journal, History(objective), clock=lambda: 0.0)
+    recorder.search_started(run=content)
+    for number, trial in enumerate(earlier.trials):
+        recorder.trial_started(number, trial.values)
+        recorder.trial_ended(
+            number,
+            State.COMPLETED,
+            score=trial.score,
+            best_step=0,
+            metrics={objective.name: trial.score},
+        )
+    recorder.search_ended("imported")
+    journal.close()
+    write_outcome(folder, recorder.history)
+    for line in earlier.left_out:
+        view.note(f"left out: {line}")
+    best = recorder.history.best_value
+    view.note(
+        f"{earlier.source} ({earlier.kind}): {len(earlier.trials)} finished trials, best "
+        f"{objective.name} {best:.4f}"
+    )
+    return folder

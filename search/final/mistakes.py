@@ -1,0 +1,99 @@
+"""The final model's most confident mistakes on the test split, with their pictures."""
+
+from typing import Any
+
+import numpy as np
+
+from results.record import columns
+
+MOST = 24
+# Of other sides inputs are no pictures that a report could show side by side, but rows of numbers.
+SIDE_PIXELS = range(8, 513)
+MOST_OBLONG = 4.0
+
+
+def most_confident(
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    class_names: tuple[str, ...] | None,
+) -> list[dict[str, Any]]:
+    """Return the mistakes of which the model was surest, the surest first.
+
+    Args:
+        inputs: Test inputs; pictures are of shape (n, height, width) or (n, height, width, 1 or 3).
+        labels: True labels, shape (n,); those outside 0..classes-1 are passed over.
+        outputs: Probability of each class, shape (n, classes); where rows are no probabilities,
+            they are taken for logits.
+        class_names: Name of each class; without it classes are named by their numbers.
+
+    Returns:
+        Rows of ``mistakes.parquet``, ``MOST`` at most: position in the test split, true and
+        predicted class, probability of each, and the picture as rows of ``uint8`` pixels with its
+        height, width and channels; None for what is no picture.
+    """
+    classes = outputs.shape[1]
+    outputs = _probabilities(outputs)
+    predicted = outputs.argmax(axis=1)
+    confidence = outputs.max(axis=1)
+    wrong = np.flatnonzero((predicted != labels) & (labels >= 0) & (labels < classes))
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
+    names = class_names or tuple(str(number) for number in range(classes))
+    pictures = _Pictures(inputs)
+    return [
+        {
+            columns.POSITION: int(one),
+            columns.TRUE_CLASS: names[labels[one]],
+            columns.PREDICTED_CLASS: names[predicted[one]],
+            columns.CONFIDENCE: float(confidence[one]),
+            columns.TRUE_PROBABILITY: float(outputs[one, labels[one]]),
+            **pictures.columns_of(inputs[one]),
+        }
+        for one in surest
+    ]
+
+
+def _probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Return rows that sum to 1: those of a softmax as they are, of logits by one."""
+    exact = np.nan_to_num(outputs.astype(np.float64), nan=0.0)
+    if exact.min() >= 0.0 and np.allclose(exact.sum(axis=1), 1.0, atol=1e-3):
+        return exact
+    raised = np.exp(exact - exact.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+class _Pictures:
+    """Turns inputs into pixels, on the scale of them all."""
+
+    def __init__(self, inputs: np.ndarray) -> None:
+        self._are_pictures = _are_pictures(inputs)
+        if self._are_pictures:
+            finite = inputs[np.isfinite(inputs)]
+            self._low, self._high = float(finite.min()), float(finite.max())
+
+    def columns_of(self, one: np.ndarray) -> dict[str, Any]:
+        if not self._are_pictures:
+            names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
+            return dict.fromkeys(names)
+        span = self._high - self._low or 1.0
+        exact = np.nan_to_num(
+            one.astype(np.float64), nan=self._low, posinf=self._high, neginf=self._low
+        )
+        shares = (exact - self._low) / span
+        pixels = np.round(shares * 255.0).astype(np.uint8)
+        return {
+            columns.PIXELS: pixels.tobytes(),
+            columns.HEIGHT: one.shape[0],
+            columns.WIDTH: one.shape[1],
+            columns.CHANNELS: one.shape[2] if one.ndim == 3 else 1,
+        }
+
+
+def _are_pictures(inputs: np.ndarray) -> bool:
+    has_channels = inputs.ndim == 4 and inputs.shape[3] in (1, 3)
+    if not (inputs.ndim == 3 or has_channels) or not np.issubdtype(inputs.dtype, np.number):
+        return False
+    if not np.isfinite(inputs).any():
+        return False
+    short, long = sorted(inputs.shape[1:3])
+    return short in SIDE_PIXELS and long in SIDE_PIXELS and long <= MOST_OBLONG * short

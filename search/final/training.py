@@ -1,0 +1,272 @@
+"""Whole trainings of known configurations, side by side: for a final model, and on new seeds."""
+
+import contextlib
+import queue
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.record import columns
+from results.record.columns import Device
+from results.record.history import Objective
+from search.errors import TrainingError, one_line
+from search.plan.plan import Problem
+from search.plan.task import Task
+from search.ray.nodes import here
+from search.space.parameters import Values
+from search.worker import process
+from search.worker.data import Data
+
+if TYPE_CHECKING:
+    import ray
+
+    from search.final.scores import Evaluated
+
+# Called after each epoch with the training and the epochs done.
+Progress = Callable[["Training", int], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training to be done: all its epochs, on the training split, nothing stopped early.
+
+    Attributes:
+        name: What errors call it.
+        values: The configuration.
+        epochs: How many.
+        seed: Of its initial weights, its dropout and the order of its samples.
+        state: Where it is kept while it is unfinished, on the machine of the run folder.
+        device: Where its trial was trained, in a search that decided it for each.
+    """
+
+    name: str
+    values: Values
+    epochs: int
+    seed: int
+    state: Path
+    device: Device | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        history: The metrics of each epoch, in order.
+        model: The bytes of the ``.keras`` file, with the weights of the last epoch.
+    """
+
+    history: list[dict[str, float | None]]
+    model: bytes
+
+    def score(self, objective: Objective) -> float | None:
+        """The objective at the last epoch."""
+        return self.history[-1].get(objective.name)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a training takes.
+
+    Attributes:
+        cpus: CPUs of Ray's; 0 on a head that offers none.
+        threads: So many may work on an operation.
+        gpus: Of a GPU; None: none.
+        is_here: Whether it stays on this node.
+    """
+
+    cpus: float
+    threads: int
+    gpus: float | None = None
+    is_here: bool = False
+
+    def on(self, device: Device | None) -> "Share":
+        """Return what a training takes whose trial was on a device."""
+        return replace(self, gpus=None) if device is Device.CPU else self
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of a task of Ray's."""
+        place = {"scheduling_strategy": here()} if self.is_here else {}
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus or 0, **place}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a training failed: in one line, and where."""
+
+    message: str
+    traceback: str
+
+
+@contextlib.contextmanager
+def ray_errors_told(what: str) -> Iterator[None]:
+    """Turn an error of Ray, such as a process killed for its memory, into one of ours.
+
+    Raises:
+        TrainingError: Ray raised one.
+    """
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise TrainingError(f"{what} failed: {one_line(error)}") from error
+
+
+def train_all(
+    problem: Problem,
+    stored: "ray.ObjectRef[Data]",
+    trainings: Sequence[Training],
+    share: Share,
+    progress: Progress,
+) -> Iterator[tuple[Training, Trained]]:
+    """Train side by side, as many at once as there is room for. Ray is running already.
+
+    Yields:
+        Each training with what it came to, as soon as it is done.
+
+    Raises:
+        TrainingError: One failed, or ended without a result.
+    """
+    import ray
+
+    train = ray.remote(_train_reporting).options
+    waiting: dict[Any, Training] = {}
+    for one in trainings:
+        own = share.on(one.device)
+        started = train(num_returns="streaming", **own.options())
+        waiting[started.remote(problem, stored, one, own)] = one
+    while waiting:
+        [ready], _ = ray.wait(list(waiting), num_returns=1)
+        training = waiting[ready]
+        try:
+            item = ray.get(next(ready))
+        except StopIteration:
+            raise TrainingError(f"{training.name} ended without a result: run it again.") from None
+        if isinstance(item, Trained):
+            del waiting[ready]
+            yield training, item
+        elif isinstance(item, Failure):
+            failed = TrainingError(f"{training.name}: {item.message}")
+            failed.add_note(item.traceback)
+            raise failed
+        else:
+            progress(training, item)
+
+
+def _train_reporting(
+    problem: Problem, data: Data, training: Training, share: Share
+) -> Iterator[int | Trained | Failure]:
+    """Yield the number of each finished epoch, then the result or why there is none.
+
+    Where its process dies, Ray starts it anew and passes over as many items as it had yielded: one
+    that goes on from a state yields the epochs before that too.
+    """
+    items: queue.Queue[int | Trained | Failure] = queue.Queue()
+
+    def work() -> None:
+        try:
+            process.set_up(share.threads, sees_gpus=share.gpus is not None, gpu_share=share.gpus)
+            items.put(_train(problem, data, training, items.put))
+        except Exception as error:
+            items.put(Failure(one_line(error), traceback.format_exc()))
+
+    threading.Thread(target=work, daemon=True).start()
+    told = 0
+    while not isinstance(item := items.get(), Failure):
+        epochs = len(item.history) if isinstance(item, Trained) else item
+        while told < epochs:
+            told += 1
+            yield told
+        if isinstance(item, Trained):
+            break
+    yield item
+
+
+def _train(
+    problem: Problem, data: Data, training: Training, report: Callable[[int], None]
+) -> Trained:
+    from search.space import mirror
+    from search.worker import fast
+    from search.worker.callbacks import Rows
+    from search.worker.checkpoint import Checkpoints
+
+    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
+    process.start_trial(training.seed)
+    hp = mirror.prepared(hypermodel, training.values)
+    model = hypermodel.build(hp)
+    # One that was cut off goes on where it was; a node that does not see the run begins it anew.
+    is_kept = training.state.parent.is_dir()
+    kept = Checkpoints(training.state, seed=training.seed) if is_kept else None
+    fast.install(model, seed=training.seed, fast=problem.fast_epoch, checkpoints=kept)
+    told = Rows(report)
+    hypermodel.fit(
+        hp,
+        model,
+        *data.train,
+        epochs=training.epochs,
+        validation_data=data.validation,
+        callbacks=[told],
+        verbose=0,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / columns.MODEL_FILE
+        model.save(path)
+        return Trained(told.rows, path.read_bytes())
+
+
+def evaluate_all(
+    problem: Problem,
+    stored: "ray.ObjectRef[Data]",
+    models: Sequence[tuple[Values, bytes]],
+    share: Share,
+) -> "Iterator[Evaluated]":
+    """Evaluate files of models on the test split, each once: nothing else reads it.
+
+    Args:
+        problem: Names the builder.
+        stored: The splits.
+        models: Of each its configuration and the bytes of its ``.keras`` file.
+        share: What each takes.
+
+    Yields:
+        What each does, in their order, as soon as it is known.
+    """
+    import ray
+
+    evaluate = ray.remote(**share.options())(_evaluate)
+    waiting = [evaluate.remote(problem, stored, values, model) for values, model in models]
+    yield from map(ray.get, waiting)
+
+
+def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":
+    process.set_up(threads=1, sees_gpus=False)
+    from search.final.scores import evaluate
+    from search.space import mirror
+
+    assert data.test is not None
+    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
+    # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
+    model = hypermodel.build(mirror.prepared(hypermodel, values))
+    model(data.train[0][:1])  # a builder need not declare the shape of its input
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / columns.MODEL_FILE
+        path.write_bytes(model_bytes)
+        model.load_weights(path)
+    found = evaluate(model, *data.test, class_names=data.class_names)
+    return replace(found, scores=process.plain(found.scores))
+
+
+def last_metrics(history: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Return what an evaluation says of a model's training and validation, at its last epoch."""
+    last = history[-1]
+    return {
+        "validation_loss": last.get("val_loss"),
+        "validation_accuracy": last.get("val_accuracy"),
+        "train_loss": last.get("loss"),
+        "train_accuracy": last.get("accuracy"),
+    }

@@ -1,0 +1,1 @@
+"""A search as other programs show it while it runs."""

@@ -1,0 +1,1 @@
+"""What was asked, checked before any work starts."""

@@ -1,0 +1,1 @@
+"""Ray itself: started or joined, its nodes, and how files travel between them."""

@@ -1,0 +1,1 @@
+"""A search under way: opened, resumed, stopped, and recorded in ``run.json``."""

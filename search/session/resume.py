@@ -1,0 +1,259 @@
+"""A run as it was left, and what of it goes on: after it was cut off, or to be extended."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from results.record.columns import State
+from results.record.history import History, TrialRecord
+from results.record.journal import Event, read
+from search.algorithms.searchers import Searcher
+from search.errors import UsageError
+from search.plan.plan import GPU, Engine, Log, Plan, gpu_resources, local_workers
+from search.session.run_file import described_plan, is_whole, read_asked
+from search.session.warm_start import fitted_values
+from search.space.parameters import ORACLE_VALUES, Space, Values
+from search.storage.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What is asked otherwise of a run that goes on; None: as before.
+
+    Attributes:
+        trials: Most trials, those of before included.
+        epochs: Most epochs of a trial that is new.
+        workers: Trials at once.
+        time_budget_seconds: Seconds of search in all, those of before included.
+        target: The search ends when the objective has reached this.
+        retrain_epochs: Numbers of epochs at which the best is retrained.
+        log: What else is written of the search.
+        gpus_per_trial: GPU of a trial; 0: none.
+        gpus: GPUs for trials in all.
+        confirm: So many of the best are trained again on new seeds.
+        seeds: So many new seeds.
+        audit: So many of the stopped trials are trained to their end.
+        address: The Ray cluster that is joined now, whatever it was before; None: none is.
+    """
+
+    trials: int | None = None
+    epochs: int | None = None
+    workers: int | None = None
+    time_budget_seconds: float | None = None
+    target: float | None = None
+    retrain_epochs: tuple[int, ...] | None = None
+    log: Log | None = None
+    gpus_per_trial: float | None = None
+    gpus: float | None = None
+    confirm: int | None = None
+    seeds: int | None = None
+    audit: int | None = None
+    address: str | None = None
+
+    def applied(self, plan: Plan) -> Plan:
+        """Return a plan with the changes made."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None}
+        epochs = given.pop("epochs", None)
+        if epochs is not None:
+            given["problem"] = replace(plan.problem, epochs=epochs)
+        share = given.pop("gpus_per_trial", None)
+        if share is not None:
+            others = {name: n for name, n in plan.other_resources.items() if name != GPU}
+            given["other_resources"] = others | gpu_resources(share)
+            given["device_rule"] = plan.device_rule if share else None
+        if self.address is None or share == 0:
+            given["gpus"] = None  # no autoscaler brings any
+        if self.workers is None and self.address is None and plan.address is not None:
+            # Not so many as that cluster had.
+            given["workers"] = local_workers(plan.cpus_per_trial)
+        # A number that was asked for on a cluster stands on another.
+        elastic = self.address is not None and (plan.elastic or plan.address is None)
+        elastic &= self.workers is None
+        return replace(plan, **given | {"address": self.address, "elastic": elastic})
+
+
+def asked_again(former: Plan, plan: Plan) -> Changes:
+    """Return what a plan asks otherwise than that of the run which stands in its folder.
+
+    Raises:
+        UsageError: It asks for another search; names everything that differs.
+    """
+    changes = Changes(
+        trials=plan.trials,
+        epochs=plan.problem.epochs,
+        workers=None if plan.elastic else plan.workers,
+        time_budget_seconds=plan.time_budget_seconds,
+        target=plan.target,
+        retrain_epochs=plan.retrain_epochs,
+        log=plan.log,
+        gpus=plan.gpus,
+        confirm=plan.confirm,
+        seeds=plan.seeds,
+        audit=plan.audit,
+        address=plan.address,
+    )
+    before, now = _search(changes.applied(former)), _search(plan)
+    differing = [
+        f"{name.replace('_', ' ')} {before[name]!r}, now {now[name]!r}"
+        for name in now
+        if before[name] != now[name]
+    ]
+    if differing:
+        raise UsageError(
+            f"--out {str(plan.out)!r} holds a run that was asked otherwise "
+            f"({'; '.join(differing)}): nothing is begun. Name another folder, or go on with that "
+            f"one by `fmnist-search resume {plan.out}`."
+        )
+    return changes
+
+
+def _search(plan: Plan) -> dict[str, Any]:
+    """Return what makes a plan's search the one that it is, wherever it runs."""
+    problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
+    whole = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
+    elsewhere = ("problem", "out", "workers", "elastic", "address", "gpus")
+    return {name: value for name, value in whole.items() if name not in elsewhere}
+
+
+@dataclass(frozen=True)
+class Former:
+    """A run as it was left.
+
+    Attributes:
+        folder: Where it is.
+        asked: What run.json says.
+        plan: The plan in it.
+        events: What its journal holds.
+        history: Those events, folded.
+        seconds: How long it has been searched so far.
+        notes: What is damaged, a line each.
+    """
+
+    folder: RunFolder
+    asked: dict[str, Any]
+    plan: Plan
+    events: tuple[Event, ...]
+    history: History
+    seconds: float
+    notes: tuple[str, ...]
+
+    @property
+    def space(self) -> Space:
+        """The space as it was discovered."""
+        return Space.from_json(self.asked["space"])
+
+
+def read_former(path: Path) -> Former:
+    """Read a run that is to be gone on with.
+
+    Raises:
+        RunFolderError: It is no run, of a newer version, or damaged beyond use.
+        UsageError: It is of a kind that cannot go on.
+    """
+    folder = RunFolder.open(path)
+    content = read(folder.journal_file)
+    asked = read_asked(folder, content.events)
+    plan = _described_plan(folder, asked)
+    history = History.replay(plan.problem.objective, content.events)
+    notes = [f"journal: line {number} is damaged and left out" for number in content.damaged_lines]
+    if not is_whole(folder):
+        notes.append(
+            f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
+        )
+    seconds = max((event["at_seconds"] for event in content.events), default=0.0)
+    return Former(folder, asked, plan, content.events, history, seconds, tuple(notes))
+
+
+def _described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
+    """Return the plan of a run of the ray engine.
+
+    Raises:
+        UsageError: Another engine made it.
+    """
+    row = asked.get("plan")
+    engine = row.get("engine") if isinstance(row, dict) else None
+    if isinstance(row, dict) and engine != Engine.RAY:
+        raise UsageError(
+            f"{str(folder.path)!r} was made by {engine}, whose search cannot be gone on with: "
+            f"expected a run of --engine ray. `fmnist-search run --warm-start {folder.path}` "
+            "learns from it."
+        )
+    return described_plan(folder, asked)
+
+
+def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
+    """Teach a searcher what it had learnt when the run was left.
+
+    A trial whose configuration the space still holds is told as it happened; of any other that
+    has finished the searcher learns what still applies.
+
+    Args:
+        searcher: Knows the space as it is discovered today.
+        former: The run.
+
+    Yields:
+        What could not be used, a line each.
+    """
+    adopted: set[int] = set()
+    changed: list[int] = []
+    for event in former.events:
+        number = event.get("trial")
+        if event["event"] == "trial_started" and number not in adopted:
+            values = held_values(event["values"], searcher.space)
+            if values is None:
+                changed.append(event["trial"])
+            else:
+                searcher.adopt(event["trial"], values)
+                searcher.observe(event)
+                adopted.add(event["trial"])
+        elif event["event"] == "space_grown":
+            searcher.grow(Space.from_json(event["parameters"]))
+        elif event["event"] == "earlier_trial":
+            yield from _learnt_earlier(searcher, event)
+        elif event.get("state") != State.INTERRUPTED and (number is None or number in adopted):
+            searcher.observe(event)
+    for number in changed:
+        yield _learnt(searcher, former.history.trials[number])
+
+
+def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
+    try:
+        searcher.learn(fitted_values(event["values"], searcher.space), event["score"])
+    except ValueError as error:
+        yield f"{event['source']} is left out: {error}"
+
+
+def no_longer_held(former: Former, space: Space) -> list[int]:
+    """Return the unfinished trials whose configuration a space does not hold any more."""
+    unfinished = former.history.unfinished()
+    return [one.trial for one in unfinished if held_values(one.proposed, space) is None]
+
+
+def held_values(values: Values, space: Space) -> Values | None:
+    """Return a configuration as the space holds it; None where it does not."""
+    own = {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+    known = {parameter.name for parameter in space}
+    try:
+        fitting = fitted_values(own, space)
+    except ValueError:
+        return None
+    if set(own) - known or any(own.get(name, value) != value for name, value in fitting.items()):
+        return None
+    return values | fitting
+
+
+def _learnt(searcher: Searcher, trial: TrialRecord) -> str:
+    name = f"trial {trial.trial}"
+    has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
+    if not has_finished or trial.best_value is None:
+        return f"{name} ({trial.state}): its configuration is not of this space: left out"
+    known = {parameter.name for parameter in searcher.space}
+    gone = [n for n in trial.values if n not in known and not n.startswith(ORACLE_VALUES)]
+    try:
+        values = fitted_values(trial.values, searcher.space)
+    except ValueError as error:
+        return f"{name} is left out: {error}"
+    searcher.learn(values, trial.best_value)
+    return f"{name}: learnt from without {', '.join(gone)}" if gone else f"{name}: learnt from"

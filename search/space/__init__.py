@@ -1,0 +1,1 @@
+"""The search space: a plain value, mirrored from keras-tuner."""

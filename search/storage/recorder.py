@@ -1,0 +1,113 @@
+"""The one way by which anything that happens in a search is written down."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from results.record.columns import Decision, Device, State
+from results.record.history import History
+from results.record.journal import Event, Journal
+from search.space.parameters import Values
+from search.worker.laps import process_start
+
+Listener = Callable[[Event], None]
+Clock = Callable[[], float]
+_STARTED = process_start()
+
+
+def seconds_since_process_start() -> float:
+    """Return the seconds since this process began, imports included."""
+    return time.monotonic() - _STARTED
+
+
+def since_now() -> Clock:
+    """Return a clock that begins now."""
+    now = time.monotonic()
+    return lambda: time.monotonic() - now
+
+
+def later(clock: Clock, seconds: float) -> Clock:
+    """Return a clock that goes on from so many seconds: those of a search before it was cut off."""
+    return lambda: seconds + clock()
+
+
+class Recorder:
+    """Writes an event to the journal, folds it into the history, tells who listens.
+
+    Args:
+        journal: Where events are kept.
+        history: What has happened so far; brought up to date before the listeners are told.
+        listeners: The searcher, the live view and whoever else reads events.
+        clock: Seconds since the start of the process, or of what else is measured.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        history: History,
+        listeners: Iterable[Listener] = (),
+        *,
+        clock: Clock = seconds_since_process_start,
+    ) -> None:
+        self.history = history
+        self._journal = journal
+        self._listeners = list(listeners)
+        self._clock = clock
+
+    def listen(self, listener: Listener) -> None:
+        """Have a listener told of every event from now on."""
+        self._listeners.append(listener)
+
+    def search_started(self, **fields: Any) -> None:
+        self._record("search_started", **fields)
+
+    def earlier_trial(self, values: Values, score: float, source: str) -> None:
+        """Record a finished trial of an earlier search, from which the searcher learns."""
+        self._record("earlier_trial", values=values, score=score, source=source)
+
+    def search_resumed(self, **fields: Any) -> None:
+        self._record("search_resumed", **fields)
+
+    def trial_started(self, trial: int, values: Values, *, epochs: int | None = None) -> None:
+        """Record a trial's configuration and the most epochs that it may train."""
+        self._record("trial_started", trial=trial, values=values, epochs=epochs)
+
+    def trial_placed(self, trial: int, device: Device, multiply_adds: int | None) -> None:
+        """Record where a trial is to be trained, and the size of its model."""
+        self._record("trial_placed", trial=trial, device=device, multiply_adds=multiply_adds)
+
+    def worker_lost(self, trial: int, error: str, *, by_trial: bool) -> None:
+        """Record that a trial's process is gone, by its own doing or with its node."""
+        self._record("worker_lost", trial=trial, error=error, by_trial=by_trial)
+
+    def epoch(self, trial: int, report: dict[str, Any], *, decision: Decision, worker: str) -> None:
+        """Record an epoch: what the trial reported of it and what the scheduler decided."""
+        self._record("epoch", trial=trial, decision=decision, worker=worker, **report)
+
+    def trial_retried(self, trial: int, error: str) -> None:
+        """Record that a trial failed and is begun again with the same values."""
+        self._record("trial_retried", trial=trial, error=error)
+
+    def trial_restarted(self, trial: int) -> None:
+        """Record that another process goes on with an unfinished trial, or begins it again."""
+        self._record("trial_restarted", trial=trial)
+
+    def trial_ended(self, trial: int, state: State, **fields: Any) -> None:
+        self._record("trial_ended", trial=trial, state=state, **fields)
+
+    def space_grown(self, parameters: list[dict[str, Any]]) -> None:
+        """Record parameters that a trial was the first to register."""
+        self._record("space_grown", parameters=parameters)
+
+    def search_ended(self, reason: str) -> None:
+        """Record the end; trials that still run are interrupted by it."""
+        for trial in self.history.running():
+            self.trial_ended(trial.trial, State.INTERRUPTED)
+        self._record("search_ended", reason=reason)
+
+    def _record(self, kind: str, **fields: Any) -> None:
+        event = {"event": kind, "at_seconds": round(self._clock(), 3), **fields}
+        self._journal.append(event)
+        self.history.apply(event)
+        for listener in self._listeners:
+            listener(event)

@@ -1,0 +1,302 @@
+"""What ``RayTuner`` was given, checked whole: every problem at once, before any work."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from results.record.history import Objective
+from search.errors import UsageError, nearest
+from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, Algorithm, Scheduler
+
+DEFAULT_TRIALS = 10
+FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
+# Hooks that keras-tuner calls in the process that trains; ours train elsewhere.
+WORKER_HOOKS = ("run_trial", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+# Arguments of single tuners of keras-tuner, and what to say instead.
+ARGUMENTS_OF_OTHERS = {
+    "factor": "scheduler=search.ASHA(reduction_factor=...)",
+    "hyperband_iterations": "algorithm=keras_tuner.oracles.HyperbandOracle(...)",
+    "num_initial_points": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
+    "alpha": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
+    "beta": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of ``RayTuner`` that are not handed on to keras-tuner as they are."""
+
+    objective: Any
+    max_trials: int | None
+    seed: int | None
+    hyperparameters: kt.HyperParameters | None
+    tune_new_entries: bool
+    allow_new_entries: bool
+    max_retries_per_trial: int
+    max_consecutive_failed_trials: int
+    executions_per_trial: int
+    algorithm: Any
+    scheduler: Any
+    max_epochs: int | None
+    resources_per_trial: Any
+
+    @property
+    def oracle(self) -> kt.Oracle | None:
+        """The oracle that proposes, where keras-tuner's is to."""
+        return self.algorithm if isinstance(self.algorithm, kt.Oracle) else None
+
+    @property
+    def algorithm_name(self) -> str:
+        """The algorithm as a table shows it."""
+        oracle = self.oracle
+        if oracle is None:
+            return str(self.algorithm)
+        return f"keras-tuner {type(oracle).__name__.removesuffix('Oracle')}"
+
+    @property
+    def asha(self) -> ASHA | None:
+        """The settings of ASHA; None where nothing stops trials early."""
+        if isinstance(self.scheduler, ASHA):
+            return self.scheduler
+        if self.scheduler == AUTO and isinstance(self.oracle, kt.oracles.HyperbandOracle):
+            return None
+        return ASHA() if self.scheduler in (AUTO, Scheduler.ASHA) else None
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a trial takes of Ray's resources, ``cpu`` among them; with a rule, on a GPU."""
+        given = {GPU: GPU_SHARE} if self.device_rule else self.resources_per_trial or {}
+        known = {name.lower() if name in ("CPU", "GPU") else name: n for name, n in given.items()}
+        return {"cpu": 1.0} | known
+
+    @property
+    def device_rule(self) -> str | None:
+        """What decides for each trial whether it gets a GPU; None: all take the same."""
+        return self.resources_per_trial if isinstance(self.resources_per_trial, str) else None
+
+    def book_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the oracle that keeps the books."""
+        given = {
+            "objective": self.objective,
+            "max_trials": DEFAULT_TRIALS if self.max_trials is None else self.max_trials,
+            "hyperparameters": self.hyperparameters,
+            "seed": self.seed,
+            "tune_new_entries": self.tune_new_entries,
+            "allow_new_entries": self.allow_new_entries,
+            "max_retries_per_trial": self.max_retries_per_trial,
+            "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
+        }
+        oracle = self.oracle
+        if oracle is None:
+            return given
+        of_the_oracle = {
+            "objective": oracle.objective,
+            "max_trials": oracle.max_trials,
+            "seed": oracle.seed,
+            "hyperparameters": oracle.hyperparameters.copy(),  # it stays the script's own
+            "tune_new_entries": oracle.tune_new_entries,
+            "allow_new_entries": oracle.allow_new_entries,
+        }
+        for name, default in FAILURE_DEFAULTS.items():
+            if given[name] == default:  # said to the oracle, if at all
+                of_the_oracle[name] = getattr(oracle, name)
+        return given | of_the_oracle
+
+    def problems(self, tuner: type, hypermodel: object, others: dict[str, Any]) -> list[str]:
+        """Return everything that is wrong, a line each.
+
+        Args:
+            tuner: The class of the tuner: a subclass may hook in where nothing is called.
+            hypermodel: What is to be searched.
+            others: Arguments that only some tuners of keras-tuner take.
+        """
+        found = [*_unknown(others), *_hypermodel(hypermodel), *_hooks(tuner)]
+        numbers = {
+            "max_trials": (self.max_trials, 1),
+            "max_retries_per_trial": (self.max_retries_per_trial, 0),
+            "max_consecutive_failed_trials": (self.max_consecutive_failed_trials, 1),
+            "executions_per_trial": (self.executions_per_trial, 1),
+            "max_epochs": (self.max_epochs, 1),
+        }
+        for name, (value, least) in numbers.items():
+            if value is not None and (not isinstance(value, int) or value < least):
+                found.append(f"{name}={value!r}: expected a whole number, {least} or more.")
+        if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
+            found.append(f"seed={self.seed!r}: expected a whole number, 0 or more.")
+        if keras.backend.backend() != "tensorflow":
+            found.append(
+                f"Keras runs on {keras.backend.backend()} here: expected TensorFlow, on which the "
+                "workers train. Set KERAS_BACKEND=tensorflow."
+            )
+        found += [*self._of_the_algorithm(), *self._of_the_scheduler(), *self._of_the_resources()]
+        if self.hyperparameters is None and self.oracle is None:
+            for name in ("tune_new_entries", "allow_new_entries"):
+                if not getattr(self, name):
+                    found.append(
+                        f"{name}=False without hyperparameters: nothing would be tuned. Give the "
+                        "entries to tune as hyperparameters."
+                    )
+        return found
+
+    def _of_the_algorithm(self) -> Iterator[str]:
+        if self.oracle is None:
+            yield from _objective_problems(self.objective)
+            if self.algorithm not in list(Algorithm):
+                known = ", ".join(Algorithm)
+                hint = nearest(str(self.algorithm), Algorithm)
+                yield (
+                    f"algorithm={self.algorithm!r}: expected one of {known}, or an oracle such as "
+                    f"keras_tuner.oracles.BayesianOptimizationOracle(...).{hint}"
+                )
+            return
+        if self.objective is not None:
+            given = _made(self.objective)
+            if type(given) is not type(self.oracle.objective) or given != self.oracle.objective:
+                yield (
+                    f"objective={self.objective!r} and algorithm with {self.oracle.objective}: "
+                    "they contradict each other. Give the objective to the oracle alone."
+                )
+        own = {"max_trials": self.max_trials, "hyperparameters": self.hyperparameters}
+        own |= {"seed": self.seed}
+        # The oracle's defaults are True: what is False here must be so there.
+        own |= {
+            name: value
+            for name in ("tune_new_entries", "allow_new_entries")
+            if not (value := getattr(self, name))
+        }
+        for name, value in own.items():
+            theirs = getattr(self.oracle, name)
+            if value is not None and value is not theirs and value != theirs:
+                yield (
+                    f"{name}={value!r} and algorithm with {name}={theirs!r}: they contradict each "
+                    "other. Give it to the oracle alone."
+                )
+
+    def _of_the_scheduler(self) -> Iterator[str]:
+        known = [AUTO, *Scheduler]
+        if not (isinstance(self.scheduler, ASHA) or self.scheduler in [None, *known]):
+            yield (
+                f"scheduler={self.scheduler!r}: expected search.ASHA(...), 'asha', 'none' or None."
+                f"{nearest(str(self.scheduler), known)}"
+            )
+            return
+        if isinstance(self.oracle, kt.oracles.HyperbandOracle):
+            if self.asha is not None:
+                yield (
+                    "scheduler: Hyperband's oracle stops trials early by itself, and counts on "
+                    "each trial of a round to train its epochs. Leave scheduler out, or use "
+                    "another algorithm with ASHA."
+                )
+            if self.max_epochs not in (None, self.oracle.max_epochs):
+                yield (
+                    f"max_epochs={self.max_epochs} and algorithm with max_epochs="
+                    f"{self.oracle.max_epochs}: they contradict each other. Give it to the oracle "
+                    "alone."
+                )
+        asha = self.asha
+        if asha is not None and (asha.grace_period < 1 or asha.reduction_factor <= 1):
+            yield (
+                f"scheduler={asha!r}: expected a grace_period of 1 or more and a reduction_factor "
+                "above 1."
+            )
+
+    def _of_the_resources(self) -> Iterator[str]:
+        rule = self.device_rule
+        is_rule = rule is not None and (rule == AUTO or ":" in rule)
+        if not is_rule and not isinstance(self.resources_per_trial, (dict, type(None))):
+            yield (
+                f"resources_per_trial={self.resources_per_trial!r}: expected a dict such as "
+                "{'cpu': 1, 'gpu': 0.5}, 'auto', or 'module:function' of a rule of your own."
+            )
+            return
+        for name, amount in self.resources.items():
+            if not isinstance(amount, (int, float)) or amount < 0 or (name == "cpu" and not amount):
+                yield (
+                    f"resources_per_trial: {name!r} is {amount!r}; expected a number above 0, such "
+                    "as {'cpu': 1}."
+                )
+
+
+def plain_objective(objective: kt.Objective) -> Objective:
+    """Return our own form of keras-tuner's objective."""
+    parts = tuple(plain_objective(part) for part in getattr(objective, "objectives", ()))
+    return Objective(objective.name, objective.direction, parts)
+
+
+def _made(objective: Any) -> Any:
+    try:
+        return kt.Oracle(objective).objective
+    except (TypeError, ValueError):
+        return None
+
+
+def _objective_problems(objective: Any) -> Iterator[str]:
+    parts = objective if isinstance(objective, list) else [objective]
+    for part in parts:
+        try:
+            direction = kt.Oracle(part).objective.direction
+        except ValueError:
+            yield (
+                f"objective={part!r}: it is not known whether more or less of it is better. Say so "
+                f"by keras_tuner.Objective({part!r}, direction='max') or 'min'."
+            )
+        except TypeError:
+            yield (
+                f"objective={part!r}: expected the name of a metric, a keras_tuner.Objective or a "
+                "list of them."
+            )
+        else:
+            if direction not in ("min", "max"):
+                yield f"objective: direction={direction!r}: expected 'min' or 'max'."
+
+
+def _hypermodel(hypermodel: object) -> Iterator[str]:
+    if hypermodel is None:
+        yield "hypermodel is missing: expected a function build_model(hp) or a HyperModel."
+    elif not isinstance(hypermodel, kt.HyperModel) and not callable(hypermodel):
+        yield (
+            f"hypermodel={hypermodel!r}: expected a function build_model(hp) or a "
+            "keras_tuner.HyperModel."
+        )
+
+
+def _hooks(tuner: type) -> Iterator[str]:
+    overridden = [
+        name for name in WORKER_HOOKS if getattr(tuner, name) is not getattr(kt.Tuner, name)
+    ]
+    if overridden:
+        yield (
+            f"{tuner.__name__} overrides {', '.join(overridden)}, which no worker would call: "
+            "override HyperModel.fit instead, or give search a callback."
+        )
+
+
+def _unknown(others: dict[str, Any]) -> Iterator[str]:
+    for name, value in others.items():
+        if name == "distribution_strategy":
+            if value is not None:
+                yield (
+                    "distribution_strategy: each trial is a process of its own on the resources "
+                    "that Ray gives it, and a strategy cannot be sent there. Leave it out, and say "
+                    "resources_per_trial={'cpu': 2} or {'gpu': 1}."
+                )
+        elif name in ARGUMENTS_OF_OTHERS:
+            yield (
+                f"{name}={value!r} is for one tuner of keras-tuner: give it as "
+                f"{ARGUMENTS_OF_OTHERS[name]}."
+            )
+        else:
+            yield f"{name}={value!r} is no argument of RayTuner (docs/keras-tuner.md lists them)."
+
+
+def checked(problems: list[str]) -> None:
+    """Raise what is wrong.
+
+    Raises:
+        UsageError: Names everything, a line each.
+    """
+    if problems:
+        raise UsageError("\n".join(problems))

@@ -1,0 +1,95 @@
+"""Which process trains which trial, for the live view."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from results.record.columns import State
+from results.record.journal import Event
+
+# Ends of a trial that its process does not survive.
+PROCESS_ENDS = (State.LOST, State.OUT_OF_MEMORY, State.HUNG)
+
+
+@dataclass
+class Slot:
+    """Room for one trial at a time, and the process in it.
+
+    Attributes:
+        worker: Name of the process, as the epochs give it; empty where it is not known yet.
+        trial: The trial in it; None: idle.
+        heard_seconds: When this process last reported of the trial; None: it is starting.
+        is_lost: Whether the process has ended under the trial.
+        done: Trials that have ended in this process.
+    """
+
+    worker: str = ""
+    trial: int | None = None
+    heard_seconds: float | None = None
+    is_lost: bool = False
+    done: int = 0
+
+
+class Slots:
+    """The rooms of a search, as far as the events tell of them.
+
+    A trial that starts takes the slot that is free for longest, and is taken to be in the process
+    that was there until its first report names the right one.
+
+    Args:
+        reuse_workers: Whether a process trains one trial after the other.
+    """
+
+    def __init__(self, *, reuse_workers: bool) -> None:
+        self._reuse_workers = reuse_workers
+        self._slots: list[Slot] = []
+        self._free: deque[Slot] = deque()
+        self._taken: dict[int, Slot] = {}
+
+    def __iter__(self) -> Iterator[Slot]:
+        """Yield those of which there is something to say, in an order that stays."""
+        return (slot for slot in self._slots if slot.worker or slot.trial is not None)
+
+    def tell(self, event: Event) -> None:
+        """Take notice of an event."""
+        kind, trial = event["event"], event.get("trial")
+        if kind in ("trial_started", "trial_restarted"):
+            self._start(event["trial"])
+        elif trial in self._taken:
+            slot = self._taken[trial]
+            if kind in ("epoch", "trial_retried"):
+                slot.heard_seconds = event["at_seconds"]
+                self._name(slot, event.get("worker", slot.worker))
+            elif kind == "worker_lost":
+                slot.is_lost = True
+            elif kind == "trial_ended":
+                self._end(slot, State(event["state"]))
+
+    def _start(self, trial: int) -> None:
+        slot = self._taken.get(trial) or self._next_free()
+        if slot.is_lost:
+            slot.worker, slot.done = "", 0
+        slot.trial, slot.heard_seconds, slot.is_lost = trial, None, False
+        self._taken[trial] = slot
+
+    def _next_free(self) -> Slot:
+        if self._free:
+            return self._free.popleft()
+        self._slots.append(Slot())
+        return self._slots[-1]
+
+    def _name(self, slot: Slot, worker: str) -> None:
+        if slot.worker == worker:
+            return
+        holder = next((one for one in self._slots if one.worker == worker), Slot(worker))
+        slot.worker, holder.worker = holder.worker, slot.worker
+        slot.done, holder.done = holder.done, slot.done
+
+    def _end(self, slot: Slot, state: State) -> None:
+        assert slot.trial is not None
+        del self._taken[slot.trial]
+        slot.trial, slot.done = None, slot.done + 1
+        if slot.is_lost or state in PROCESS_ENDS or not self._reuse_workers:
+            slot.worker, slot.done = "", 0
+        slot.is_lost = False
+        self._free.append(slot)

@@ -1,0 +1,114 @@
+"""The data of a problem: what a user's function returns, checked."""
+
+import inspect
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.errors import ProblemError
+from search.plan import importer
+from search.plan.plan import Problem
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs and targets of each split, equally long within a split.
+
+    Attributes:
+        train: What trials train on.
+        validation: What trials are judged by.
+        test: What the final model alone is evaluated on; None where there is none.
+        class_names: Name of each label, or None.
+    """
+
+    train: Arrays
+    validation: Arrays
+    test: Arrays | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def digest(self) -> str:
+        """Return what equal splits share: a checksum of shapes, types and content."""
+        checksum = 0
+        for array in (*self.train, *self.validation, *(self.test or ())):
+            checksum = zlib.crc32(f"{array.shape} {array.dtype}".encode(), checksum)
+            checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, checksum)
+        return f"{checksum:08x}"
+
+
+def load_data(problem: Problem, *, needs_test: bool) -> Data:
+    """Call the problem's data function.
+
+    It is given ``seed`` and ``data_dir`` where it takes them, and returns two or three pairs of
+    arrays: train, validation and, if there is one, test; a ``class_names`` beside them is kept.
+
+    Args:
+        problem: Names the function, and gives the seed and the folder.
+        needs_test: Whether a model will be evaluated, so that there must be a test split.
+
+    Raises:
+        ProblemError: It cannot be loaded, it raised, or it returned something else.
+    """
+    function = importer.load(problem.data, "data")
+    if not callable(function):
+        raise ProblemError(f"--data {problem.data!r} is no function: expected one.")
+    try:
+        loaded = function(**_accepted(function, seed=problem.seed, data_dir=problem.data_dir))
+    except Exception as error:
+        raise ProblemError(f"--data {problem.data!r}: {type(error).__name__}: {error}") from error
+    data = _checked(loaded, problem.data)
+    if needs_test and data.test is None:
+        raise ProblemError(
+            f"--data {problem.data!r} gives no test split, so the retrained model cannot be "
+            "evaluated: return (x_test, y_test) as a third pair, or add --retrain-epochs none."
+        )
+    return data
+
+
+def _accepted(function: Any, **offered: Any) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return offered
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in offered.items() if name in names}
+
+
+def _checked(loaded: Any, reference: str) -> Data:
+    expected = (
+        f"--data {reference!r}: expected (x_train, y_train), (x_validation, y_validation) and, "
+        "if there is one, (x_test, y_test), as NumPy arrays"
+    )
+    parts = list(loaded) if isinstance(loaded, (tuple, list)) else [loaded]
+    pairs = [part for part in parts if _is_pair(part)]
+    if len(pairs) not in (2, 3) or not all(_is_pair(part) for part in parts[: len(pairs)]):
+        raise ProblemError(f"{expected}; got {_described(loaded)}.")
+    for name, (inputs, targets) in zip(("train", "validation", "test"), pairs, strict=False):
+        if len(inputs) != len(targets) or len(inputs) == 0:
+            raise ProblemError(
+                f"{expected}, equally long; the {name} split has {len(inputs)} inputs and "
+                f"{len(targets)} targets."
+            )
+    names = getattr(loaded, "class_names", None)
+    return Data(
+        train=pairs[0],
+        validation=pairs[1],
+        test=pairs[2] if len(pairs) == 3 else None,
+        class_names=tuple(str(name) for name in names) if names is not None else None,
+    )
+
+
+def _is_pair(part: Any) -> bool:
+    return (
+        isinstance(part, (tuple, list))
+        and len(part) == 2
+        and all(isinstance(array, np.ndarray) and array.ndim > 0 for array in part)
+    )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__name__} of {[type(part).__name__ for part in value]}"
+    return type(value).__name__

@@ -1,0 +1,174 @@
+"""What is known to give Keras's numbers on the fast path; anything else has a reason not to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from search.worker.fast.optimizers import FUSED
+
+# What a model may redefine only on Keras's path.
+METHODS = (
+    "train_step",
+    "test_step",
+    "compute_loss",
+    "compute_metrics",
+    "compiled_loss",
+    "get_metrics_result",
+    "reset_metrics",
+    "make_train_function",
+    "make_test_function",
+    "evaluate",
+    "metrics",
+)
+BATCH_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+)
+# Settings of an optimizer that its kernels do not know, with what stands for "not used".
+SETTINGS = {
+    "clipnorm": (None, 0),
+    "clipvalue": (None, 0),
+    "global_clipnorm": (None, 0),
+    "use_ema": (False,),
+    "gradient_accumulation_steps": (None, 0, 1),
+    "loss_scale_factor": (None,),
+    "amsgrad": (False,),
+}
+DTYPES = ("float32", "float64")
+# Operations whose random numbers no seed of ours reaches, and calls back into Python.
+FOREIGN_OPERATIONS = frozenset(
+    {
+        "RandomUniform",
+        "RandomUniformInt",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoissonV2",
+        "RandomShuffle",
+        "Multinomial",
+        "RngReadAndSkip",
+        "RngSkip",
+        "StatefulRandomBinomial",
+        "StatefulStandardNormalV2",
+        "StatefulTruncatedNormal",
+        "StatefulUniform",
+        "StatefulUniformFullInt",
+        "StatefulUniformInt",
+        "PyFunc",
+        "EagerPyFunc",
+    }
+)
+
+
+def reasons(model: keras.Model, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a call of ``fit`` cannot take the fast path, as far as can be told beforehand.
+
+    Args:
+        model: The compiled model.
+        arguments: What ``fit`` was called with, defaults filled in.
+    """
+    if not model.compiled:
+        yield "the model is not compiled"
+        return
+    yield from reasons_of_the_model(model)
+    yield from _of_the_optimizer(model.optimizer)
+    yield from _of_the_arguments(arguments)
+    yield from _of_the_callbacks(arguments["callbacks"])
+
+
+def reasons_of_the_graph(
+    concrete: Any, model: keras.Model, scratch: Sequence[tf.Variable]
+) -> Iterator[str]:
+    """Yield what only the traced epoch shows: state that no checkpoint of ours would hold."""
+    graph = concrete.graph.as_graph_def()
+    operations = {node.op for node in graph.node}
+    operations |= {node.op for function in graph.library.function for node in function.node_def}
+    for operation in sorted(operations & FOREIGN_OPERATIONS):
+        yield f"a layer uses {operation}, which the seed does not reach"
+    known = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    held = {id(variable.value) for variable in known} | {id(variable) for variable in scratch}
+    for variable in concrete.graph.variables:
+        if id(variable) not in held:
+            yield f"the step uses {variable.name}, a variable that is not the model's"
+
+
+def reasons_of_the_model(model: keras.Model) -> Iterator[str]:
+    """Yield what of a model is not known; of its variables, those that are made already."""
+    for name in METHODS:
+        is_own = getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+        if is_own or name in vars(model):
+            yield f"the model has a {name} of its own"
+    if model.run_eagerly or tf.config.functions_run_eagerly():
+        yield "run_eagerly"
+    if model.jit_compile:
+        yield "jit_compile (Keras's own choice where there is a GPU)"
+    if tf.distribute.has_strategy():
+        yield "a distribution strategy"
+    for variable in model.trainable_variables:
+        if variable.constraint is not None:
+            yield f"{variable.path} has a constraint"
+        if variable.dtype not in DTYPES:
+            yield f"{variable.path} is {variable.dtype}"
+    if model.built and not model.trainable_variables:
+        yield "nothing is trainable"
+
+
+def _of_the_optimizer(optimizer: Any) -> Iterator[str]:
+    if type(optimizer) not in FUSED:
+        yield f"optimizer {type(optimizer).__name__}"
+        return
+    for name, unused in SETTINGS.items():
+        value = getattr(optimizer, name, unused[0])
+        if value not in unused:
+            yield f"optimizer with {name}={value}"
+
+
+def _of_the_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
+    if arguments["shuffle"] not in (True, False):
+        yield f"shuffle={arguments['shuffle']!r}"
+    if arguments["class_weight"] is not None and arguments["sample_weight"] is not None:
+        yield "class_weight and sample_weight at once"
+    if arguments["class_weight"] is not None and keras.tree.is_nested(arguments["y"]):
+        yield "class_weight for several outputs"
+    if arguments["sample_weight"] is not None and keras.tree.is_nested(arguments["y"]):
+        yield "sample_weight for several outputs"
+    for name in ("steps_per_epoch", "validation_steps"):
+        if arguments[name] is not None:
+            yield name
+    if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
+        yield "Keras's own limit of epochs or steps"
+
+
+def _of_the_callbacks(callbacks: Any) -> Iterator[str]:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        yield "callbacks as a CallbackList"
+        return
+    for callback in keras.tree.flatten(callbacks) if callbacks else []:
+        hooks = [hook for hook in BATCH_HOOKS if _overrides(callback, hook)]
+        if hooks and not _is_idle_in_batches(callback):
+            yield f"{type(callback).__name__}.{hooks[0]}"
+
+
+def _overrides(callback: Any, hook: str) -> bool:
+    own = getattr(getattr(callback, hook), "__func__", None)
+    return own is not getattr(keras.callbacks.Callback, hook)
+
+
+def _is_idle_in_batches(callback: Any) -> bool:
+    """Tell whether one of Keras's own callbacks, as it is set, does nothing in its batch hooks."""
+    if type(callback) is keras.callbacks.ModelCheckpoint:
+        return bool(callback.save_freq == "epoch")
+    if type(callback) is keras.callbacks.TensorBoard:
+        return bool(
+            callback.update_freq == "epoch"
+            and not callback.write_steps_per_second
+            and not callback._should_trace  # profile_batch
+        )
+    return False

@@ -21,6 +21,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from results.record.columns import State
+from results.record.values import Values
 from search.algorithms.searchers import fill
 from search.errors import SearchError, UsageError, one_line
 from search.plan.importer import sources
@@ -28,7 +29,7 @@ from search.plan.plan import Plan, Problem
 from search.plan.task import Task
 from search.ray.nodes import on_every_node
 from search.ray.runtime import cluster
-from search.space.parameters import Kind, Parameter, Space, Values
+from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import MIN_FREE_BYTES, unwritable
 from search.view.plain import words
 from search.worker.data import Data, load_data

@@ -3,7 +3,6 @@
 Each message says what came and where, what was expected and what to do.
 """
 
-import difflib
 import re
 import sysconfig
 import textwrap
@@ -11,15 +10,29 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from results.record.errors import RunFolderError, SearchError, nearest
+
+__all__ = [
+    "AllTrialsFailedError",
+    "FailureLimitError",
+    "FatalTrialError",
+    "NewEntriesError",
+    "ObjectiveError",
+    "ProblemError",
+    "RayLostError",
+    "RunFolderError",
+    "SearchError",
+    "TrainingError",
+    "UsageError",
+    "nearest",
+    "objective_not_reported",
+    "one_line",
+    "traceback_of",
+]
+
 MAX_MESSAGE_CHARACTERS = 400
 # Where Python keeps what is not the user's own.
 LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
-
-
-class SearchError(Exception):
-    """Root of this room's errors; a command shows it as one line and ends with status 2."""
-
-    exit_status = 2
 
 
 class UsageError(SearchError, ValueError):
@@ -74,10 +87,6 @@ class TrainingError(SearchError):
     exit_status = 1
 
 
-class RunFolderError(SearchError):
-    """A run folder is missing, taken, or does not hold what is needed."""
-
-
 def one_line(error: BaseException) -> str:
     """Return ``ErrorType: message`` in one line without colours, for a table or a screen."""
     words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()
@@ -100,12 +109,6 @@ def _is_a_librarys(filename: str) -> bool:
     path = Path(filename)
     ours = path.is_relative_to(Path(__file__).parent)
     return ours or filename.startswith("<") or any(path.is_relative_to(one) for one in LIBRARIES)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say the known name nearest to ``name``, as a hint to put behind a message, or nothing."""
-    matches = difflib.get_close_matches(name, [str(one) for one in known], n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def objective_not_reported(name: str, reported: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from search.doctor import Finding, check, check_nodes
@@ -31,7 +32,7 @@ from search.session.stopping import (
 )
 from search.session.warm_start import Earlier, read_earlier
 from search.space.parameters import Space
-from search.storage.folder import Held, RunFolder, held, is_blank, new_run, write_json
+from search.storage.folder import Held, RunFolder, held, is_blank, new_run
 from search.storage.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.view.plain import View, ending
 

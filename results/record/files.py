@@ -1,31 +1,59 @@
-"""How a file of results is written: whole, or not at all."""
+"""How a file of a run is written and read: whole, or not at all."""
 
-import contextlib
+import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from results.reading import RunError
+from results.record.errors import RunFolderError
 
 
-@contextlib.contextmanager
+@contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` when the block ends well.
 
-    The folder is made where there is none.
+    A reader, a kill or a full disk never meets a half-written ``path``.
 
     Raises:
-        RunError: It could not be written.
+        RunFolderError: It could not be written.
     """
     fresh = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
-        fresh.replace(path)
+        _sync(fresh)
+        os.replace(fresh, path)
     except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror}): name another place with --out."
+        raise RunFolderError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}): what stood there is "
+            "kept. Make room on that disk."
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file beside its place and move it there."""
+    with beside(path) as fresh:
+        fresh.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}): expected a JSON file.") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from results.record.columns import Decision, Device, State
 from results.record.journal import Event
-from search.space.parameters import Values
+from results.record.values import Values
 
 # keras-tuner's name of the objective where none is named: what ``fit`` returns is minimized.
 DEFAULT_OBJECTIVE = "default_objective"

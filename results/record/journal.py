@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import RunFolderError
+from results.record.errors import RunFolderError
 
 VERSION = 1
 SYNC_SECONDS = 1.0

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.record import columns
+from results.record.files import beside
 from results.record.history import EpochRecord, History, TrialRecord
-from search.storage.folder import RunFolder, beside
 
 TRIAL_SCHEMA = {
     columns.TRIAL: pa.int64(),
@@ -42,12 +43,12 @@ EPOCH_SCHEMA = {
 
 
 def write_tables(
-    folder: RunFolder, history: History, *, journal_crc: int, damaged_lines: Sequence[int] = ()
+    run: Path, history: History, *, journal_crc: int, damaged_lines: Sequence[int] = ()
 ) -> None:
     """Write both tables, each beside its place and then moved there.
 
     Args:
-        folder: The run.
+        run: Its folder.
         history: Its trials.
         journal_crc: CRC-32 of the journal: by it a reader knows whether it is another now.
         damaged_lines: Numbers of its lines that are left out.
@@ -58,9 +59,9 @@ def write_tables(
         columns.JOURNAL_CRC: str(journal_crc),
         columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
     }
-    with beside(folder.trials_file) as fresh:
+    with beside(run / columns.TRIALS_FILE) as fresh:
         pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
-    with beside(folder.epochs_file) as fresh:
+    with beside(run / columns.EPOCHS_FILE) as fresh:
         pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
 
 

@@ -12,10 +12,11 @@ import keras_tuner as kt
 from results.record.columns import State
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
+from results.record.values import Values
 from search.algorithms.searchers import Pause, Searcher
 from search.errors import UsageError
 from search.space import mirror
-from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space, Values
+from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space
 
 # How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
 # was stopped by a scheduler: STOPPED is its word for a search that ended.

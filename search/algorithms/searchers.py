@@ -15,7 +15,8 @@ import numpy as np
 from results.record.columns import Decision, State
 from results.record.history import Objective
 from results.record.journal import Event
-from search.space.parameters import Parameter, Space, Values, fingerprint
+from results.record.values import Values
+from search.space.parameters import Parameter, Space, fingerprint
 
 if TYPE_CHECKING:
     import optuna

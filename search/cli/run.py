@@ -17,7 +17,9 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from results.record import columns
+from results.record.files import read_json
 from results.record.history import Objective
+from results.record.values import Values
 from search.doctor import check, examine, is_ready
 from search.errors import SearchError, UsageError, nearest
 from search.exchange.export import Part, export_run, recorded_space
@@ -44,8 +46,7 @@ from search.replay import replay
 from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
 from search.session.resume import Changes, read_former
 from search.session.stopping import INTERRUPTED
-from search.space.parameters import ORACLE_VALUES, Space, Values
-from search.storage.folder import read_json
+from search.space.parameters import ORACLE_VALUES, Space
 from search.view.plain import View, make_view
 
 # The problem that ships with the project, by name: nothing of it is imported here.

@@ -15,12 +15,13 @@ import keras_tuner as kt
 
 from results.record.columns import Decision, State
 from results.record.history import divergence, has_diverged
+from results.record.values import Scalar
 from search.errors import ObjectiveError, objective_not_reported
 from search.plan.plan import Plan, Tuner
 from search.plan.task import Task
 from search.session.session import Beginning, Session
 from search.session.stopping import Stopping
-from search.space.parameters import ORACLE_VALUES, Scalar
+from search.space.parameters import ORACLE_VALUES
 from search.worker import process
 from search.worker.data import load_data
 

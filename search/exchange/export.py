@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from results.record import columns
+from results.record.files import beside, read_json, write_json
 from results.record.history import EpochRecord, History
 from results.record.journal import Event, read
 from search.errors import RunFolderError, UsageError, one_line
@@ -22,7 +23,7 @@ from search.plan.plan import Problem
 from search.session.run_file import described_problem, read_asked
 from search.session.session import best_record
 from search.space.parameters import Space
-from search.storage.folder import RunFolder, beside, read_json, unwritable, write_json
+from search.storage.folder import RunFolder, unwritable
 from search.view.plain import View
 
 HYPERPARAMETERS_FILE = "hyperparameters.json"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from results.record.columns import State
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from search.plan.plan import Engine, Plan, Problem
@@ -10,7 +11,7 @@ from search.session.run_file import describe
 from search.session.session import write_outcome
 from search.session.warm_start import Earlier, read_earlier
 from search.space.parameters import Space
-from search.storage.folder import RunFolder, new_run, write_json
+from search.storage.folder import RunFolder, new_run
 from search.storage.recorder import Recorder
 from search.view.plain import View
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from results.record.columns import State
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
-from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Scalar, Space, Values
+from results.record.values import Scalar, Values
+from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Space
 
 if TYPE_CHECKING:
     import optuna

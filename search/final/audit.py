@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from results.record import columns
 from results.record.columns import State
+from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import share_of
 from search.errors import TrainingError, UsageError
 from search.final.training import Share, ray_errors_told
 from search.plan.plan import Problem
 from search.plan.task import Task
-from search.storage.folder import RunFolder, read_json, write_json
+from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.data import Data
 

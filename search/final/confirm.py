@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from results.record import columns
 from results.record.columns import Device
+from results.record.files import beside, read_json, write_json
 from results.record.history import History, Objective, TrialRecord, has_diverged
 from results.record.intervals import mean_of
+from results.record.values import Values
 from search.errors import TrainingError, UsageError
 from search.final.final_folder import write_final
 from search.final.training import (
@@ -28,8 +30,8 @@ from search.final.training import (
     train_all,
 )
 from search.plan.plan import Confirmation, Problem
-from search.space.parameters import Values, fingerprint
-from search.storage.folder import RunFolder, beside, read_json, write_json
+from search.space.parameters import fingerprint
+from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.data import Data
 

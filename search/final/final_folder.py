@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.record import columns
-from search.storage.folder import RunFolder, replace_folder, write_json
+from results.record.files import write_json
+from search.storage.folder import RunFolder, replace_folder
 
 if TYPE_CHECKING:
     from search.final.scores import Evaluated

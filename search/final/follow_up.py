@@ -8,6 +8,7 @@ from typing import Any
 
 from results.record import columns
 from results.record.columns import Device
+from results.record.files import read_json
 from results.record.history import History
 from results.record.journal import read
 from search.errors import UsageError
@@ -22,7 +23,7 @@ from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
 from search.session.run_file import described_plan, described_problem, read_asked
 from search.session.session import check_data, write_outcome
 from search.session.stopping import INTERRUPTED
-from search.storage.folder import RunFolder, held, read_json
+from search.storage.folder import RunFolder, held
 from search.view.plain import View
 
 FOLLOWED = "followed"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.record.history import Objective, has_diverged
+from results.record.values import Values
 from search.errors import TrainingError
 from search.final.final_folder import write_final
 from search.final.training import (
@@ -20,7 +21,6 @@ from search.final.training import (
     train_all,
 )
 from search.plan.plan import Problem
-from search.space.parameters import Values
 from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.data import Data

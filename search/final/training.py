@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from results.record import columns
 from results.record.columns import Device
 from results.record.history import Objective
+from results.record.values import Values
 from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.ray.nodes import here
-from search.space.parameters import Values
 from search.worker import process
 from search.worker.data import Data
 

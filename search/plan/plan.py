@@ -10,8 +10,8 @@ from typing import Any
 
 from results.record.columns import Device
 from results.record.history import Objective
+from results.record.values import Values
 from search.errors import UsageError
-from search.space.parameters import Values
 from search.storage.folder import is_blank, taken
 
 CHECKPOINT_SECONDS = 10.0

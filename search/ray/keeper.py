@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.record.files import beside
 from search.errors import ProblemError, RunFolderError, one_line
-from search.storage.folder import RunFolder, before, beside
+from search.storage.folder import RunFolder, before
 
 STATE_SUFFIX = "-state.npz"
 

@@ -8,12 +8,13 @@ from typing import Any
 from results.record.columns import State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event, read
+from results.record.values import Values
 from search.algorithms.searchers import Searcher
 from search.errors import UsageError
 from search.plan.plan import GPU, Engine, Log, Plan, gpu_resources, local_workers
 from search.session.run_file import described_plan, is_whole, read_asked
 from search.session.warm_start import fitted_values
-from search.space.parameters import ORACLE_VALUES, Space, Values
+from search.space.parameters import ORACLE_VALUES, Space
 from search.storage.folder import RunFolder
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import psutil
 
+from results.record.files import read_json
 from results.record.history import Objective
 from results.record.journal import Event
 from search.errors import RunFolderError, one_line
 from search.plan.plan import Engine, Log, Plan, Problem, Scheduler, Tuner
 from search.space.parameters import Space
-from search.storage.folder import RunFolder, read_json
+from search.storage.folder import RunFolder
 
 RECORDED_VERSIONS = ("tensorflow", "keras", "keras-tuner", "ray", "optuna", "numpy")
 

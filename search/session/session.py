@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results.record.columns import State
+from results.record.files import write_json
 from results.record.history import EpochRecord, History
 from results.record.journal import Event, Journal, parse
 from results.record.tables import write_tables
@@ -18,7 +19,7 @@ from search.session.resume import Former, bring_up, no_longer_held
 from search.session.run_file import describe
 from search.session.warm_start import Earlier, fitted
 from search.space.parameters import Space
-from search.storage.folder import Held, RunFolder, write_json
+from search.storage.folder import Held, RunFolder
 from search.storage.recorder import Clock, Listener, Recorder, seconds_since_process_start
 from search.view.plain import View
 
@@ -142,7 +143,7 @@ def write_outcome(folder: RunFolder, history: History) -> None:
     """Write what follows from the journal: both tables and best.json."""
     content = folder.journal_file.read_bytes()
     write_tables(
-        folder,
+        folder.path,
         history,
         journal_crc=zlib.crc32(content),
         damaged_lines=parse(content, folder.journal_file).damaged_lines,

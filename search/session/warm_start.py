@@ -13,9 +13,10 @@ from typing import Any
 from results.record.columns import RUN_FILE, State
 from results.record.history import History, Objective
 from results.record.journal import read
+from results.record.values import Scalar, Values
 from search.errors import UsageError, nearest, one_line
 from search.session.run_file import described_problem, read_asked
-from search.space.parameters import ORACLE_VALUES, Parameter, Scalar, Space, Values
+from search.space.parameters import ORACLE_VALUES, Parameter, Space
 from search.storage.folder import RunFolder
 
 KERAS_TUNER_FILE = "oracle.json"

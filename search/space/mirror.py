@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from results.record.values import Scalar
 from search.errors import ProblemError
-from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Scalar, Space
+from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space
 
 
 def load_hypermodel(found: object, reference: str) -> kt.HyperModel:

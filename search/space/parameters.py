@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-Scalar = bool | int | float | str
-Values = dict[str, Scalar]
+from results.record.values import Scalar, Values
+
 # Names under which keras-tuner's oracles keep their own bookkeeping among the values.
 ORACLE_VALUES = "tuner/"
 # Of these, the trial from whose weights one of Hyperband trains on.

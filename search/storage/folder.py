@@ -1,13 +1,11 @@
 """The run folder: every path of a run, and how its files are written."""
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from results.record import columns
 from search.errors import RunFolderError
@@ -243,47 +241,6 @@ def unwritable(out: Path) -> str | None:
     return f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."
 
 
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` when the block ends well.
-
-    A reader, a kill or a full disk never meets a half-written ``path``.
-
-    Raises:
-        RunFolderError: It could not be written.
-    """
-    fresh = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield fresh
-        _sync(fresh)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be written ({os.strerror(error.errno or 0)}): what stood there is "
-            "kept. Make room on that disk."
-        ) from error
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file beside its place and move it there."""
-    with beside(path) as fresh:
-        fresh.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run.
-
-    Raises:
-        RunFolderError: It is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read ({error}): expected a JSON file.") from error
-
-
 def replace_folder(fresh: Path, target: Path) -> None:
     """Move a finished folder into its place; what stood there is kept as ``NAME.previous``."""
     if target.exists():
@@ -291,11 +248,3 @@ def replace_folder(fresh: Path, target: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         target.rename(previous)
     fresh.rename(target)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from typing import Any
 from results.record.columns import Decision, Device, State
 from results.record.history import History
 from results.record.journal import Event, Journal
-from search.space.parameters import Values
+from results.record.values import Values
 from search.worker.laps import process_start
 
 Listener = Callable[[Event], None]

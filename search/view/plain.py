@@ -8,8 +8,8 @@ from rich.console import Console
 from results.record.columns import State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
+from results.record.values import Values
 from search.plan.plan import Plan
-from search.space.parameters import Values
 from search.storage.recorder import Clock
 from search.view.screen import SEPARATOR
 

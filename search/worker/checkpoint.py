@@ -19,7 +19,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from search.storage.folder import before, beside, best_beside, remove_state
+from results.record.files import beside
+from search.storage.folder import before, best_beside, remove_state
 
 STATE = "state"
 SUFFIX = ".npy"  # of an array's name in the file

@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from results.record.files import beside, write_json
 from results.record.history import Objective, divergence, has_diverged
 from search.errors import objective_not_reported
 from search.space import mirror
-from search.storage.folder import RunFolder, beside, write_json
+from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.fast import PathTaken
 from search.worker.laps import KEEP, REPORT, TRAIN, VALIDATE

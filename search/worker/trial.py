@@ -15,7 +15,9 @@ import keras_tuner as kt
 import tensorflow as tf
 
 from results.record.columns import State
+from results.record.files import read_json
 from results.record.history import DEFAULT_OBJECTIVE, Objective
+from results.record.values import Values
 from search.errors import (
     RunFolderError,
     SearchError,
@@ -25,8 +27,8 @@ from search.errors import (
 )
 from search.plan.task import FitArguments, Task
 from search.space import mirror
-from search.space.parameters import FORMER_TRIAL, Space, Values
-from search.storage.folder import RunFolder, read_json
+from search.space.parameters import FORMER_TRIAL, Space
+from search.storage.folder import RunFolder
 from search.worker import arguments, fast, process
 from search.worker.callbacks import own_paths
 from search.worker.checkpoint import Checkpoints

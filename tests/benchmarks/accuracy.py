@@ -24,9 +24,9 @@ from results.compare.rows import Row, ranked
 from results.reading import read_run, row_of
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
+from results.record.files import write_json
 from results.record.shapes import shaped
 from results.text import audited, confirmed
-from search.storage.folder import write_json
 
 HOME = Path(__file__).resolve().parents[2]
 FOLDER = "runs/accuracy"

@@ -41,6 +41,7 @@ from standings import (
 from results.reading import Run, read_run
 from results.record import columns
 from results.record.columns import Decision
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from search.plan.plan import Engine, Plan, Problem
@@ -48,7 +49,7 @@ from search.session.run_file import describe
 from search.session.session import write_outcome
 from search.session.stopping import TIME_BUDGET_SPENT
 from search.space.parameters import Space
-from search.storage.folder import new_run, write_json
+from search.storage.folder import new_run
 from search.storage.recorder import Recorder
 
 BENCHMARKS = Path(__file__).resolve().parent

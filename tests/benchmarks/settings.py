@@ -25,9 +25,10 @@ from record import CANDIDATES, SPLITS, has_ended
 from results.reading import read_run
 from results.record import columns
 from results.record.columns import State
+from results.record.values import Values
 from search.algorithms.searchers import TPESearcher
 from search.session.stopping import TIME_BUDGET_SPENT
-from search.space.parameters import Values, fingerprint
+from search.space.parameters import fingerprint
 
 BENCHMARKS = Path(__file__).resolve().parent
 TARGETS = (0.9007, 0.9055)

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.columns import Decision, State
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from search.final.mistakes import most_confident
 from search.final.scores import classification_scores
 from search.session.session import write_outcome
-from search.storage.folder import RunFolder, write_json
+from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 
 CLASSES = ("<red>", "green", "blue")

@@ -13,8 +13,8 @@ from page import DESKTOP, PHONE
 from results.compare.published import DATA
 from results.reading import read_run
 from results.record import columns
+from results.record.files import write_json
 from results.report.report import page, write_report
-from search.storage.folder import write_json
 
 # The page says so of itself.
 DRAWN = "body[data-drawn]"

@@ -22,6 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from rich.console import Console
 
 from results.record.columns import Decision, State
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from search.algorithms.searchers import RandomSearcher
@@ -36,7 +37,7 @@ from search.session.session import write_outcome
 from search.session.warm_start import read_earlier
 from search.space import mirror
 from search.space.parameters import Space
-from search.storage.folder import RunFolder, write_json
+from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 from search.view.plain import PlainView
 from search.worker import process

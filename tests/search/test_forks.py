@@ -155,7 +155,7 @@ def test_ray_has_its_workers_forked():
         "    @ray.remote\n"
         "    def look():\n"
         "        import psutil, sys\n"
-        "        from search import worker\n"
+        "        from search.worker import process as worker\n"
         "        parent = psutil.Process().parent().cmdline()\n"
         "        was_set_up = worker.is_set_up()\n"
         "        worker.set_up(threads=1, sees_gpus=False)\n"

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from results.record import journal
 from results.record.columns import Decision, State
+from results.record.files import beside, write_json
 from results.record.history import History, Objective
 from results.record.tables import write_tables
 from search.errors import RunFolderError
 from search.session.session import Tidier
-from search.storage.folder import RunFolder, beside, replace_folder, write_json
+from search.storage.folder import RunFolder, replace_folder
 from search.storage.recorder import Recorder
 
 
@@ -203,7 +204,7 @@ def test_a_nan_is_never_the_best():
 def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
     search_a_little(recorder)
     folder = RunFolder(tmp_path)
-    write_tables(folder, recorder.history, journal_crc=0)
+    write_tables(folder.path, recorder.history, journal_crc=0)
     trials = pq.read_table(folder.trials_file).to_pylist()
     assert [row["trial"] for row in trials] == [0, 1, 2]
     assert [row["hp:units"] for row in trials] == [8, 3, 5]

@@ -15,6 +15,7 @@ from problems import small
 from results.reading import RunError, read_run
 from results.record import journal
 from results.record.columns import Decision, State
+from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from results.refresh import refresh
@@ -29,7 +30,7 @@ from search.session.run_file import describe
 from search.session.session import Session, make_searcher, write_outcome
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
-from search.storage.folder import RunFolder, held, new_run, write_json
+from search.storage.folder import RunFolder, held, new_run
 from search.storage.lock import Owner
 from search.storage.recorder import Recorder
 from search.view.plain import SilentView

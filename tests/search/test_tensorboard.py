@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.record.columns import Decision, State
+from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from search.cli.run import app
@@ -28,7 +29,7 @@ from search.run import rebuilt, resume_run
 from search.session.resume import Changes, read_former
 from search.session.run_file import described_plan
 from search.session.session import Session
-from search.storage.folder import RunFolder, held, read_json
+from search.storage.folder import RunFolder, held
 from search.storage.recorder import Recorder
 from search.view.plain import SilentView
 

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from results.record.values import Values
 from search.engines.ray.placement.rule import Judgement, judged
 from search.errors import ProblemError, one_line
 from search.plan.plan import Plan
 from search.plan.task import Task
 from search.ray.nodes import here
-from search.space.parameters import Values
 
 # A process imports TensorFlow before its first answer.
 ANSWER_SECONDS = 600.0

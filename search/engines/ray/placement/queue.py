@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from results.record.columns import Device
+from results.record.values import Values
 from search.engines.ray.placement.rule import Judgement
-from search.space.parameters import Values
 
 # So many are drawn ahead, to find one for a device that is free. Each is drawn with less known.
 DRAWN_AHEAD = 8

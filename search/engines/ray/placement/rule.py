@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.record.columns import Device
+from results.record.values import Values
 from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.plan import AUTO
-from search.space.parameters import Values
 
 # From so many on a trial goes to a GPU. Six times as many floating-point operations train a
 # sample (forward, and twice as much back): of 128 samples some 15 ms on a CPU core that does

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from results.record.history import Objective
 from search.errors import SearchError
-from search.plan.plan import ASHA, Algorithm, Engine, Plan, Problem, Tuner
+from search.plan.plan import ASHA, Engine, Plan, Problem, Tuner
+from search.plan.registry import Algorithm
 
 if TYPE_CHECKING:
     from search.tuner.ray_tuner import RayTuner

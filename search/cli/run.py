@@ -30,18 +30,16 @@ from search.plan.plan import (
     GPU_SHARE,
     HUNG_AFTER_SECONDS,
     SEEDS,
-    Algorithm,
     Confirmation,
     Engine,
-    Log,
     Plan,
     Problem,
-    Scheduler,
     Tuner,
     gpu_resources,
     infer_objective,
     local_workers,
 )
+from search.plan.registry import Algorithm, Log, Scheduler
 from search.replay import replay
 from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
 from search.session.resume import Changes, read_former

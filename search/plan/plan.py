@@ -12,6 +12,7 @@ from results.record.columns import Device
 from results.record.history import Objective
 from results.record.values import Values
 from search.errors import UsageError
+from search.plan.registry import Log, Scheduler
 from search.storage.folder import is_blank, taken
 
 CHECKPOINT_SECONDS = 10.0
@@ -29,26 +30,6 @@ class Engine(StrEnum):
 
     RAY = "ray"
     KERAS_TUNER = "keras-tuner"
-
-
-class Algorithm(StrEnum):
-    """How the Ray engine chooses configurations."""
-
-    TPE = "tpe"
-    RANDOM = "random"
-
-
-class Scheduler(StrEnum):
-    """What stops trials early."""
-
-    ASHA = "asha"
-    NONE = "none"
-
-
-class Log(StrEnum):
-    """What shows a search beside its tables."""
-
-    TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from results.record.journal import Event, read
 from results.record.values import Values
 from search.algorithms.searchers import Searcher
 from search.errors import UsageError
-from search.plan.plan import GPU, Engine, Log, Plan, gpu_resources, local_workers
+from search.plan.plan import GPU, Engine, Plan, gpu_resources, local_workers
+from search.plan.registry import Log
 from search.session.run_file import described_plan, is_whole, read_asked
 from search.session.warm_start import fitted_values
 from search.space.parameters import ORACLE_VALUES, Space

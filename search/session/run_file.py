@@ -15,7 +15,8 @@ from results.record.files import read_json
 from results.record.history import Objective
 from results.record.journal import Event
 from search.errors import RunFolderError, one_line
-from search.plan.plan import Engine, Log, Plan, Problem, Scheduler, Tuner
+from search.plan.plan import Engine, Plan, Problem, Tuner
+from search.plan.registry import Log, Scheduler
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 

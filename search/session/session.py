@@ -14,7 +14,8 @@ from results.record.journal import Event, Journal, parse
 from results.record.tables import write_tables
 from search.algorithms.searchers import RandomSearcher, Searcher, TPESearcher
 from search.errors import RunFolderError
-from search.plan.plan import Algorithm, Engine, Plan
+from search.plan.plan import Engine, Plan
+from search.plan.registry import Algorithm
 from search.session.resume import Former, bring_up, no_longer_held
 from search.session.run_file import describe
 from search.session.warm_start import Earlier, fitted

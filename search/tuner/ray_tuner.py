@@ -34,7 +34,8 @@ from search.errors import (
     one_line,
 )
 from search.plan.importer import sources
-from search.plan.plan import ASHA, AUTO, Engine, Plan, Problem, Scheduler, available_cores
+from search.plan.plan import ASHA, AUTO, Engine, Plan, Problem, available_cores
+from search.plan.registry import Scheduler
 from search.plan.task import Carried, FitArguments, Task
 from search.ray.nodes import nodes_up, shortage, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment

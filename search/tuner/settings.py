@@ -9,7 +9,8 @@ import keras_tuner as kt
 
 from results.record.history import Objective
 from search.errors import UsageError, nearest
-from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, Algorithm, Scheduler
+from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE
+from search.plan.registry import Algorithm, Scheduler
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}

@@ -256,7 +256,8 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from results.reading import read_run
     from results.record.history import History, Objective
     from search.engines.ray import engine
-    from search.plan.plan import Engine, Plan, Problem, Scheduler
+    from search.plan.plan import Engine, Plan, Problem
+    from search.plan.registry import Scheduler
     from search.plan.task import Task
     from search.session.session import Beginning, Session
     from search.session.stopping import TRIALS_DONE, Stopping

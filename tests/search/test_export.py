@@ -30,7 +30,8 @@ from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.exchange.optuna_study import domain, frozen_trials, moments
-from search.plan.plan import Algorithm, Engine, Plan, Problem
+from search.plan.plan import Engine, Plan, Problem
+from search.plan.registry import Algorithm
 from search.plan.task import Named
 from search.session.run_file import describe, described_problem
 from search.session.session import write_outcome

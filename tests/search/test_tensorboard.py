@@ -24,7 +24,7 @@ from results.record.journal import Journal, read
 from search.cli.run import app
 from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
-from search.plan.plan import Log
+from search.plan.registry import Log
 from search.run import rebuilt, resume_run
 from search.session.resume import Changes, read_former
 from search.session.run_file import described_plan

@@ -27,7 +27,8 @@ from search.engines.ray.suggestions import AGAIN, DEVICE, RETRIES, SPACE, Stop, 
 from search.engines.ray.verdicts import Verdicts
 from search.errors import ProblemError, RayLostError
 from search.plan import importer
-from search.plan.plan import Plan, Scheduler
+from search.plan.plan import Plan
+from search.plan.registry import Scheduler
 from search.plan.task import FitArguments, Named, Task
 from search.ray.keeper import Place
 from search.ray.nodes import Whereabouts, in_rays_names, on_this_node

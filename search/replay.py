@@ -11,7 +11,7 @@ from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
 from search.errors import UsageError
 from search.plan.task import Task
-from search.session.resume import Former, read_former
+from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import RECORDED_VERSIONS
 from search.view.plain import View, configuration
 from search.worker.data import load_data
@@ -65,20 +65,20 @@ def replay(path: Path, number: int, view: View) -> Replayed:
         SearchError: The folder is no run, has no such trial, or does not name its builder; or the
             data are not those of the run.
     """
-    former = read_former(path)
-    trial = _trial(former, number)
-    for note in (*former.notes, *_changes(former)):
+    previous = read_previous_run(path)
+    trial = _trial(previous, number)
+    for note in (*previous.notes, *_changes(previous)):
         view.note(note)
     view.note(f"trial {number} ({trial.state}): {configuration(trial)}")
     from search.worker import process
 
-    device = trial.device or former.plan.device
-    process.set_up(threads=former.plan.threads, sees_gpus=device is Device.GPU)
+    device = trial.device or previous.plan.device
+    process.set_up(threads=previous.plan.threads, sees_gpus=device is Device.GPU)
     from search.worker.trial import run_trial
 
-    problem = former.plan.problem
+    problem = previous.plan.problem
     data = load_data(problem, needs_test=False)
-    digest = former.asked.get("data_digest")
+    digest = previous.asked.get("data_digest")
     if digest and data.digest() != digest:
         raise UsageError(
             f"the data have changed since {str(path)!r} was made (digest {data.digest()}, then "
@@ -109,9 +109,9 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     return Replayed(len(told), tuple(_differences(trial.epochs, told)), failure)
 
 
-def _trial(former: Former, number: int) -> TrialRecord:
-    path, trials = str(former.folder.path), former.history.trials
-    if former.plan.problem.hypermodel is None:
+def _trial(previous: PreviousRun, number: int) -> TrialRecord:
+    path, trials = str(previous.folder.path), previous.history.trials
+    if previous.plan.problem.hypermodel is None:
         raise UsageError(
             f"{path!r} does not name its builder, as it comes from a script (RayTuner): build the "
             "trial there, with tuner.hypermodel.build(trial.hyperparameters)."
@@ -126,14 +126,14 @@ def _trial(former: Former, number: int) -> TrialRecord:
     return trials[number]
 
 
-def _changes(former: Former) -> Iterator[str]:
+def _changes(previous: PreviousRun) -> Iterator[str]:
     """Say what differs from where the run was made; figures may then differ too."""
-    for name, then in former.asked.get("versions", {}).items():
+    for name, then in previous.asked.get("versions", {}).items():
         known = name in RECORDED_VERSIONS
         now = importlib.metadata.version(name) if known else platform.python_version()
         if now != then:
             yield f"{name} is {now} here, the run was made with {then}: figures may differ"
-    then = former.asked.get("machine", {}).get("processor")
+    then = previous.asked.get("machine", {}).get("processor")
     if then and then != platform.machine():
         yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
 

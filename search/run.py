@@ -20,9 +20,9 @@ from search.plan.plan import Engine, Plan
 from search.plan.task import Task
 from search.ray.nodes import nodes_up, shortage, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
-from search.session.resume import Changes, Former, asked_again, read_former
+from search.session.resume import Changes, PreviousRun, changes_between, read_previous_run
 from search.session.run_file import described_problem, is_whole, read_asked
-from search.session.session import Beginning, Session, make_log, write_outcome
+from search.session.session import DeferredSession, Session, make_log, write_outcome
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
@@ -30,9 +30,9 @@ from search.session.stopping import (
     TRIALS_DONE,
     Stopping,
 )
-from search.session.warm_start import Earlier, read_earlier
+from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
-from search.storage.folder import Held, RunFolder, held, is_blank, new_run
+from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Clock, Recorder, later, seconds_since_process_start
 from search.view.plain import View, ending
 
@@ -63,19 +63,19 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
     Raises:
         SearchError: The folder is no run, another process drives it, or what ``run`` raises.
     """
-    check(changes.applied(read_former(path).plan), is_new=False)  # before anything is touched
-    with held(RunFolder.open(path), view.note) as run:
-        former = read_former(path)
-        for note in former.notes:
+    check(changes.applied(read_previous_run(path).plan), is_new=False)  # before anything is touched
+    with locked_run(RunFolder.open(path), view.note) as run:
+        previous = read_previous_run(path)
+        for note in previous.notes:
             view.note(note)
-        plan = changes.applied(former.plan)
+        plan = changes.applied(previous.plan)
         warnings = check(plan, is_new=False)
-        clock = later(seconds_since_process_start, former.seconds)
-        over = _why_over(plan, former, clock)
+        clock = later(seconds_since_process_start, previous.seconds)
+        over = _why_over(plan, previous, clock)
         if over is not None:
-            return _without_search(plan, former, view, over)
+            return _without_search(plan, previous, view, over)
         _say_starting(plan, warnings, view)
-        return _run(plan, view, run, former.history, clock, former=former)
+        return _run(plan, view, run, previous.history, clock, previous=previous)
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
@@ -86,16 +86,16 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
     """
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
-    return resume_run(plan.out, asked_again(read_former(plan.out).plan, plan), view)
+    return resume_run(plan.out, changes_between(read_previous_run(plan.out).plan, plan), view)
 
 
-def earlier_of(source: str | None, objective: Objective) -> Earlier | None:
+def earlier_of(source: str | None, objective: Objective) -> EarlierSearch | None:
     """Read the earlier search that a run is to learn from, if there is one.
 
     Raises:
         UsageError: It cannot be read.
     """
-    return None if source is None else read_earlier(source, objective)
+    return None if source is None else read_earlier_search(source, objective)
 
 
 def rebuilt(path: Path, view: View) -> RunFolder:
@@ -117,13 +117,15 @@ def rebuilt(path: Path, view: View) -> RunFolder:
     return folder
 
 
-def recorded(plan: Plan, engine: EngineSearch, begin: Beginning, stopping: Stopping) -> str:
+def recorded(
+    plan: Plan, engine: EngineSearch, deferred: DeferredSession, stopping: Stopping
+) -> str:
     """Run an engine's search and write its run folder.
 
     Args:
         plan: What was asked.
         engine: Runs the trials.
-        begin: Opens the session that is closed here.
+        deferred: Opens the session that is closed here.
         stopping: Says when to end.
 
     Returns:
@@ -131,15 +133,15 @@ def recorded(plan: Plan, engine: EngineSearch, begin: Beginning, stopping: Stopp
     """
     reason = "failed"
     try:
-        engine(plan, begin=begin, stopping=stopping)
+        engine(plan, deferred=deferred, stopping=stopping)
         reason = stopping.reason or TRIALS_DONE
     except KeyboardInterrupt:
-        if begin.session is None:
+        if deferred.session is None:
             raise
         reason = INTERRUPTED
     finally:
-        if begin.session is not None:
-            begin.session.close(reason)
+        if deferred.session is not None:
+            deferred.session.close(reason)
     return reason
 
 
@@ -153,9 +155,9 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
         view.note(f"starting{at_once} (training begins in 10 to 30 s)")
 
 
-def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:
+def _why_over(plan: Plan, previous: PreviousRun, clock: Clock) -> str | None:
     """Say why nothing is left to search under a plan; None where something is."""
-    history = former.history
+    history = previous.history
     reason = Stopping(plan, history, clock).reason
     if reason is not None:
         return reason
@@ -164,24 +166,24 @@ def _why_over(plan: Plan, former: Former, clock: Clock) -> str | None:
     if plan.trials is not None and history.next_trial >= plan.trials:
         return f"there are {len(history.trials)} trials, {plan.trials} were asked for"
     # One that ended by itself, its space exhausted, would end again.
-    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == former.plan.trials
+    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == previous.plan.trials
     return "its configurations are exhausted" if ended_by_itself else None
 
 
 def _run(
     plan: Plan,
     view: View,
-    run: Held,
+    run: LockedRun,
     history: History,
     clock: Clock,
     *,
-    earlier: Earlier | None = None,
-    former: Former | None = None,
+    earlier: EarlierSearch | None = None,
+    previous: PreviousRun | None = None,
 ) -> Outcome:
     stopping = Stopping(plan, history, clock)
 
     def searched(engine: EngineSearch, digest: Callable[[], str]) -> Outcome:
-        begin = Beginning(
+        deferred = DeferredSession(
             partial(
                 Session.open,
                 plan,
@@ -190,12 +192,12 @@ def _run(
                 run=run,
                 data_digest=digest,
                 earlier=earlier,
-                former=former,
+                previous=previous,
                 clock=clock,
             )
         )
-        found = Outcome(run.folder, recorded(plan, engine, begin, stopping), history)
-        _check(found, stopping, is_new=former is None)
+        found = Outcome(run.folder, recorded(plan, engine, deferred, stopping), history)
+        _check(found, stopping, is_new=previous is None)
         view.note(ending(found.reason, history))
         return found
 
@@ -309,17 +311,17 @@ def _keras_tuner_engine() -> EngineSearch:
     return keras_tuner.search
 
 
-def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcome:
+def _without_search(plan: Plan, previous: PreviousRun, view: View, over: str) -> Outcome:
     """Do what is left of a run whose search has ended: its end, the tables, and retraining."""
-    history, folder = former.history, former.folder
+    history, folder = previous.history, previous.folder
     ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
     if history.end_reason is None:  # killed before it was recorded
         journal = Journal(folder.journal_file)
-        Recorder(journal, history, clock=lambda: former.seconds).search_ended(ended)
+        Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder, history)
-    _write_log(plan, former, view)
-    _record_what_follows(plan, former)
+    _write_log(plan, previous, view)
+    _record_what_follows(plan, previous)
     reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
@@ -328,27 +330,27 @@ def _without_search(plan: Plan, former: Former, view: View, over: str) -> Outcom
         return found
     needs_ray = plan.confirm is not None or plan.audit is not None
     standing = None if needs_ray else standing_final(plan, found, view)
-    return standing or follow_alone(plan, found, view, asked=former.asked)
+    return standing or follow_alone(plan, found, view, asked=previous.asked)
 
 
-def _write_log(plan: Plan, former: Former, view: View) -> None:
+def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
     """Write the log of a run whose search has ended."""
-    log = make_log(plan, former.folder, former.history, view, former)
+    log = make_log(plan, previous.folder, previous.history, view, previous)
     if log is not None:
         log.write_all()
 
 
-def _record_what_follows(plan: Plan, former: Former) -> None:
+def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:
     """Record what is asked otherwise of a run whose search has ended: to go on does it too."""
     row = plan.to_json()
     changes = {
         name: row[name]
         for name in AFTER_THE_SEARCH
-        if getattr(plan, name) != getattr(former.plan, name)
+        if getattr(plan, name) != getattr(previous.plan, name)
     }
     if changes:
-        asked = former.asked | {"plan": former.asked["plan"] | changes}
-        write_json(former.folder.run_file, asked)
+        asked = previous.asked | {"plan": previous.asked["plan"] | changes}
+        write_json(previous.folder.run_file, asked)
 
 
 def _check(found: Outcome, stopping: Stopping, *, is_new: bool) -> None:

@@ -42,7 +42,7 @@ from search.plan.plan import (
 from search.plan.registry import Algorithm, Log, Scheduler
 from search.replay import replay
 from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
-from search.session.resume import Changes, read_former
+from search.session.resume import Changes, read_previous_run
 from search.session.stopping import INTERRUPTED
 from search.space.parameters import ORACLE_VALUES, Space
 from search.view.plain import View, make_view
@@ -414,7 +414,7 @@ def resume_command(
     wrong: list[str] = []
     planned = None if retrain_epochs is None else _epochs(retrain_epochs, wrong)
     chosen_log = None if log is None else _chosen(Log, "--log", log, wrong)
-    if seeds is not None and confirm is None and read_former(run_folder).plan.confirm is None:
+    if seeds is not None and confirm is None and read_previous_run(run_folder).plan.confirm is None:
         wrong.append(_seeds_alone(seeds))
     if wrong:
         raise UsageError("\n".join(wrong))

@@ -19,7 +19,7 @@ from results.record.values import Scalar
 from search.errors import ObjectiveError, objective_not_reported
 from search.plan.plan import Plan, Tuner
 from search.plan.task import Task
-from search.session.session import Beginning, Session
+from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
 from search.space.parameters import ORACLE_VALUES
 from search.worker import process
@@ -30,18 +30,18 @@ class _SearchEnds(kt.errors.FatalError):
     """Ends keras-tuner's search: it passes only errors of this kind on."""
 
 
-def search(plan: Plan, *, begin: Beginning, stopping: Stopping) -> None:
+def search(plan: Plan, *, deferred: DeferredSession, stopping: Stopping) -> None:
     """Run keras-tuner's search until it is done or must stop.
 
     Args:
         plan: What was asked.
-        begin: Called with the space once it is known.
+        deferred: Opened with the space once it is known.
         stopping: Says when to end.
     """
     problem = plan.problem
     data = load_data(problem, needs_test=bool(plan.retrain_epochs))
     assert problem.hypermodel is not None
-    session = begin(process.discover(problem.hypermodel))
+    session = deferred.open(process.discover(problem.hypermodel))
     hypermodel = process.hypermodel(Task.of(problem).hypermodel)
     objective = kt.Objective(problem.objective.name, problem.objective.mode)
     with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:

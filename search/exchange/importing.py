@@ -9,7 +9,7 @@ from results.record.journal import Journal
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
 from search.session.session import write_outcome
-from search.session.warm_start import Earlier, read_earlier
+from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, new_run
 from search.storage.recorder import Recorder
@@ -22,7 +22,7 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
     Raises:
         SearchError: It cannot be read, or ``out`` stands already.
     """
-    earlier = read_earlier(source, objective)
+    earlier = read_earlier_search(source, objective)
     plan = Plan(
         problem=Problem(
             hypermodel=None,
@@ -49,7 +49,7 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
         return _written(run.folder, plan, earlier, view)
 
 
-def _written(folder: RunFolder, plan: Plan, earlier: Earlier, view: View) -> RunFolder:
+def _written(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) -> RunFolder:
     objective = plan.problem.objective
     content = describe(plan, Space(()))
     content["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}

@@ -23,7 +23,7 @@ from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
 from search.session.run_file import described_plan, described_problem, read_asked
 from search.session.session import check_data, write_outcome
 from search.session.stopping import INTERRUPTED
-from search.storage.folder import RunFolder, held
+from search.storage.folder import RunFolder, locked_run
 from search.view.plain import View
 
 FOLLOWED = "followed"
@@ -187,7 +187,7 @@ def _of_a_run(
 ) -> Outcome:
     """Do what follows, of a run that was made before."""
     folder = RunFolder.open(path)
-    with held(folder, view.note):
+    with locked_run(folder, view.note):
         content = read(folder.journal_file)
         asked = read_asked(folder, content.events)
         if described_problem(folder, asked).hypermodel is None:

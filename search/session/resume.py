@@ -76,7 +76,7 @@ class Changes:
         return replace(plan, **given | {"address": self.address, "elastic": elastic})
 
 
-def asked_again(former: Plan, plan: Plan) -> Changes:
+def changes_between(previous: Plan, plan: Plan) -> Changes:
     """Return what a plan asks otherwise than that of the run which stands in its folder.
 
     Raises:
@@ -96,7 +96,7 @@ def asked_again(former: Plan, plan: Plan) -> Changes:
         audit=plan.audit,
         address=plan.address,
     )
-    before, now = _search(changes.applied(former)), _search(plan)
+    before, now = _search(changes.applied(previous)), _search(plan)
     differing = [
         f"{name.replace('_', ' ')} {before[name]!r}, now {now[name]!r}"
         for name in now
@@ -120,7 +120,7 @@ def _search(plan: Plan) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Former:
+class PreviousRun:
     """A run as it was left.
 
     Attributes:
@@ -147,7 +147,7 @@ class Former:
         return Space.from_json(self.asked["space"])
 
 
-def read_former(path: Path) -> Former:
+def read_previous_run(path: Path) -> PreviousRun:
     """Read a run that is to be gone on with.
 
     Raises:
@@ -165,7 +165,7 @@ def read_former(path: Path) -> Former:
             f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
         )
     seconds = max((event["at_seconds"] for event in content.events), default=0.0)
-    return Former(folder, asked, plan, content.events, history, seconds, tuple(notes))
+    return PreviousRun(folder, asked, plan, content.events, history, seconds, tuple(notes))
 
 
 def _described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
@@ -185,7 +185,7 @@ def _described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
     return described_plan(folder, asked)
 
 
-def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
+def teach_searcher(searcher: Searcher, previous: PreviousRun) -> Iterator[str]:
     """Teach a searcher what it had learnt when the run was left.
 
     A trial whose configuration the space still holds is told as it happened; of any other that
@@ -193,17 +193,17 @@ def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
 
     Args:
         searcher: Knows the space as it is discovered today.
-        former: The run.
+        previous: The run.
 
     Yields:
         What could not be used, a line each.
     """
     adopted: set[int] = set()
     changed: list[int] = []
-    for event in former.events:
+    for event in previous.events:
         number = event.get("trial")
         if event["event"] == "trial_started" and number not in adopted:
-            values = held_values(event["values"], searcher.space)
+            values = values_within(event["values"], searcher.space)
             if values is None:
                 changed.append(event["trial"])
             else:
@@ -217,7 +217,7 @@ def bring_up(searcher: Searcher, former: Former) -> Iterator[str]:
         elif event.get("state") != State.INTERRUPTED and (number is None or number in adopted):
             searcher.observe(event)
     for number in changed:
-        yield _learnt(searcher, former.history.trials[number])
+        yield _learnt(searcher, previous.history.trials[number])
 
 
 def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
@@ -227,13 +227,13 @@ def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
         yield f"{event['source']} is left out: {error}"
 
 
-def no_longer_held(former: Former, space: Space) -> list[int]:
+def trials_outside(previous: PreviousRun, space: Space) -> list[int]:
     """Return the unfinished trials whose configuration a space does not hold any more."""
-    unfinished = former.history.unfinished()
-    return [one.trial for one in unfinished if held_values(one.proposed, space) is None]
+    unfinished = previous.history.unfinished()
+    return [one.trial for one in unfinished if values_within(one.proposed, space) is None]
 
 
-def held_values(values: Values, space: Space) -> Values | None:
+def values_within(values: Values, space: Space) -> Values | None:
     """Return a configuration as the space holds it; None where it does not."""
     own = {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
     known = {parameter.name for parameter in space}

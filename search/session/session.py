@@ -16,11 +16,11 @@ from search.algorithms.searchers import RandomSearcher, Searcher, TPESearcher
 from search.errors import RunFolderError
 from search.plan.plan import Engine, Plan
 from search.plan.registry import Algorithm
-from search.session.resume import Former, bring_up, no_longer_held
+from search.session.resume import PreviousRun, teach_searcher, trials_outside
 from search.session.run_file import describe
-from search.session.warm_start import Earlier, fitted
+from search.session.warm_start import EarlierSearch, fitted
 from search.space.parameters import Space
-from search.storage.folder import Held, RunFolder
+from search.storage.folder import LockedRun, RunFolder
 from search.storage.recorder import Clock, Listener, Recorder, seconds_since_process_start
 from search.view.plain import View
 
@@ -54,10 +54,10 @@ class Session:
         history: History,
         view: View,
         *,
-        run: Held,
+        run: LockedRun,
         data_digest: Callable[[], str] = lambda: "",
-        earlier: Earlier | None = None,
-        former: Former | None = None,
+        earlier: EarlierSearch | None = None,
+        previous: PreviousRun | None = None,
         searcher: Searcher | None = None,
         listeners: Iterable[Listener] = (),
         clock: Clock = seconds_since_process_start,
@@ -72,7 +72,7 @@ class Session:
             run: The folder, held by this process.
             data_digest: Tells what equal data share; asked when the space is known.
             earlier: An earlier search, told to the searcher as far as it fits the space.
-            former: The same run as it was left; None: a new one.
+            previous: The same run as it was left; None: a new one.
             searcher: Chooses the configurations; None: the one that the plan names.
             listeners: Told of every event, after the searcher and before the view.
             clock: Seconds since the start of what is measured.
@@ -81,30 +81,30 @@ class Session:
             RunFolderError: The folder cannot be written, or was made with other data.
         """
         folder = run.folder
-        if former is not None:
+        if previous is not None:
             folder.sweep()
         searcher = searcher or make_searcher(plan, space)
         asked = describe(plan, space) | {"data_digest": data_digest()}
-        if former is not None:
-            asked = _resumed(former, asked)
+        if previous is not None:
+            asked = _resumed(previous, asked)
         write_json(folder.run_file, asked)
         journal = Journal(folder.journal_file, guard=run.lock.check)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
-        for note in bring_up(searcher, former) if former else ():
+        for note in teach_searcher(searcher, previous) if previous else ():
             view.note(note)
         recorder = Recorder(journal, history, [searcher.observe, *listeners], clock=clock)
         kept = plan.kept_weights
         recorder.listen(Tidier(folder, history, kept))
-        log = make_log(plan, folder, history, view, former)
+        log = make_log(plan, folder, history, view, previous)
         if log is not None:
             recorder.listen(log)
-        if former is None:
+        if previous is None:
             recorder.search_started(run=asked)
         else:
             recorder.search_resumed(run=asked)
-            _settle(recorder, former, searcher.space, view)
-        if earlier is not None and former is None:  # else the journal tells of it
+            _settle(recorder, previous, searcher.space, view)
+        if earlier is not None and previous is None:  # else the journal tells of it
             _tell_earlier(earlier, space, recorder, view)
         view.begin(plan, history, clock)
         recorder.listen(view.tell)
@@ -122,19 +122,19 @@ class Session:
         write_outcome(self.folder, self.recorder.history)
 
 
-class Beginning:
-    """Opens the session, once, as soon as an engine knows the space: nothing is written before.
+class DeferredSession:
+    """A session that opens once an engine knows the space; nothing is written before.
 
-    Args:
-        opens: Makes the session.
+    Attributes:
+        session: The session; None until it is opened.
     """
 
     def __init__(self, opens: Callable[[Space], Session]) -> None:
         self._opens = opens
         self.session: Session | None = None
 
-    def __call__(self, space: Space) -> Session:
-        """Return the session, opened now where it does not stand already."""
+    def open(self, space: Space) -> Session:
+        """Return the session; the first call opens it."""
         if self.session is None:
             self.session = self._opens(space)
         return self.session
@@ -175,19 +175,19 @@ def make_searcher(plan: Plan, space: Space) -> Searcher:
 
 
 def make_log(
-    plan: Plan, folder: RunFolder, history: History, view: View, former: Former | None
+    plan: Plan, folder: RunFolder, history: History, view: View, previous: PreviousRun | None
 ) -> "TensorBoardLog | None":
     """Return the log that a plan asks for, if it does, and say how it is looked at."""
     if plan.log is None:
         return None
     from search.loggers.tensorboard import TensorBoardLog
 
-    log = TensorBoardLog(folder, history, view.note, before=former.events if former else ())
+    log = TensorBoardLog(folder, history, view.note, before=previous.events if previous else ())
     view.note(f"log: tensorboard --logdir {shlex.quote(os.path.relpath(log.path))}")
     return log
 
 
-def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View) -> None:
+def _tell_earlier(earlier: EarlierSearch, space: Space, recorder: Recorder, view: View) -> None:
     told = fitted(earlier, space)
     for trial in told.trials:
         recorder.earlier_trial(trial.values, trial.score, f"{earlier.source}, trial {trial.name}")
@@ -196,16 +196,16 @@ def _tell_earlier(earlier: Earlier, space: Space, recorder: Recorder, view: View
     view.note(f"{earlier.source} ({earlier.kind}): learnt from {len(told.trials)} finished trials")
 
 
-def _resumed(former: Former, asked: dict[str, Any]) -> dict[str, Any]:
+def _resumed(previous: PreviousRun, asked: dict[str, Any]) -> dict[str, Any]:
     """Return what run.json says of a run that goes on.
 
     Raises:
         RunFolderError: Its data have changed since.
     """
-    check_data(former.folder, former.asked, asked["data_digest"])
+    check_data(previous.folder, previous.asked, asked["data_digest"])
     now = {key: asked[key] for key in ("started_at", "command", "versions", "machine")}
-    resumed = [*former.asked.get("resumed", []), now]
-    return {**former.asked, "plan": asked["plan"], "space": asked["space"], "resumed": resumed}
+    resumed = [*previous.asked.get("resumed", []), now]
+    return {**previous.asked, "plan": asked["plan"], "space": asked["space"], "resumed": resumed}
 
 
 def check_data(folder: RunFolder, asked: dict[str, Any], digest: str) -> None:
@@ -223,9 +223,9 @@ def check_data(folder: RunFolder, asked: dict[str, Any], digest: str) -> None:
         )
 
 
-def _settle(recorder: Recorder, former: Former, space: Space, view: View) -> None:
+def _settle(recorder: Recorder, previous: PreviousRun, space: Space, view: View) -> None:
     """End what was decided on, or cannot go on; say what does."""
-    for number in no_longer_held(former, space):
+    for number in trials_outside(previous, space):
         recorder.trial_ended(
             number, State.INTERRUPTED, error="its configuration is not of the space any more"
         )

@@ -43,7 +43,7 @@ class EarlierTrial:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierSearch:
     """The finished trials of an earlier search.
 
     Attributes:
@@ -60,7 +60,7 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedTrials:
     """Earlier trials as a space of today can hold them.
 
     Attributes:
@@ -72,7 +72,7 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def read_earlier(source: str | Path, objective: Objective) -> Earlier:
+def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSearch:
     """Read the finished trials of an earlier search.
 
     Args:
@@ -102,10 +102,10 @@ def read_earlier(source: str | Path, objective: Objective) -> Earlier:
     if not trials:
         reasons = "; ".join(left_out[:3]) or "it has no trials"
         raise UsageError(f"{text!r} holds no finished trial with {objective.name}: {reasons}.")
-    return Earlier(text, kind, trials, left_out)
+    return EarlierSearch(text, kind, trials, left_out)
 
 
-def fitted(earlier: Earlier, space: Space) -> Fitted:
+def fitted(earlier: EarlierSearch, space: Space) -> FittedTrials:
     """Fit earlier trials to a space.
 
     A parameter that no longer exists is left out and named; one that is new takes its default; a
@@ -126,7 +126,7 @@ def fitted(earlier: Earlier, space: Space) -> Fitted:
     if gone:
         names = ", ".join(repr(name) for name in gone)
         notes.insert(0, f"{earlier.source}: parameters unknown to this space are left out: {names}")
-    return Fitted(tuple(trials), tuple(notes))
+    return FittedTrials(tuple(trials), tuple(notes))
 
 
 def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:

@@ -196,7 +196,7 @@ def taken(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Held:
+class LockedRun:
     """A run folder, and the lock by which this process is its one driver."""
 
     folder: RunFolder
@@ -204,7 +204,7 @@ class Held:
 
 
 @contextmanager
-def new_run(path: Path, say: Say) -> Iterator["Held"]:
+def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
     """Make a run folder and hold it; it is removed where nothing was recorded in it.
 
     Raises:
@@ -212,7 +212,7 @@ def new_run(path: Path, say: Say) -> Iterator["Held"]:
     """
     folder = RunFolder.create(path)
     try:
-        with held(folder, say) as run:
+        with locked_run(folder, say) as run:
             yield run
     finally:
         if not folder.journal_file.exists():
@@ -220,7 +220,7 @@ def new_run(path: Path, say: Say) -> Iterator["Held"]:
 
 
 @contextmanager
-def held(folder: RunFolder, say: Say) -> Iterator["Held"]:
+def locked_run(folder: RunFolder, say: Say) -> Iterator["LockedRun"]:
     """Be the one driver of a run meanwhile.
 
     Raises:
@@ -228,7 +228,7 @@ def held(folder: RunFolder, say: Say) -> Iterator["Held"]:
     """
     lock = RunLock(folder.lock_file, say=say)
     try:
-        yield Held(folder, lock)
+        yield LockedRun(folder, lock)
     finally:
         lock.release()
 

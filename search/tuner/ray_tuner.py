@@ -40,14 +40,14 @@ from search.plan.task import Carried, FitArguments, Task
 from search.ray.nodes import nodes_up, shortage, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
 from search.run import earlier_of, ray_engine, recorded
-from search.session.resume import Former, read_former
+from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, read_asked
-from search.session.session import Beginning, Session, make_searcher
+from search.session.session import DeferredSession, Session, make_searcher
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
-from search.session.warm_start import KERAS_TUNER_FILE, Earlier
+from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch
 from search.space import mirror
 from search.space.parameters import Space
-from search.storage.folder import Held, RunFolder, held, new_run
+from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
 from search.storage.recorder import Clock, later, since_now
 from search.tuner.settings import Settings, checked, plain_objective
 from search.view.plain import SilentView, View, ending, make_view
@@ -224,8 +224,8 @@ class RayTuner(MendedTuner):
             scratch = stack.enter_context(_scratch())
             carried = packed(arguments, scratch)
             run = stack.enter_context(self._held(view))
-            former = self._former(carried, view)
-            task = replace(task, seed=former.plan.problem.seed) if former else task
+            previous = self._previous(carried, view)
+            task = replace(task, seed=previous.plan.problem.seed) if previous else task
             ray = RenewableRay(
                 partial(
                     cluster,
@@ -257,10 +257,10 @@ class RayTuner(MendedTuner):
                 ray,
                 view,
                 run=run,
-                former=former,
+                previous=previous,
                 searcher=self._searcher(plan, scratch),
                 earlier=earlier,
-                clock=later(clock, former.seconds) if former else clock,
+                clock=later(clock, previous.seconds) if previous else clock,
             )
             self.on_search_end()
 
@@ -271,13 +271,13 @@ class RayTuner(MendedTuner):
         ray: RenewableRay,
         view: View,
         *,
-        run: Held,
-        former: Former | None,
+        run: LockedRun,
+        previous: PreviousRun | None,
         searcher: Searcher,
-        earlier: Earlier | None,
+        earlier: EarlierSearch | None,
         clock: Clock,
     ) -> None:
-        self._history = history = former.history if former else History(self._objective)
+        self._history = history = previous.history if previous else History(self._objective)
         stopping = Stopping(
             plan,
             history,
@@ -285,21 +285,21 @@ class RayTuner(MendedTuner):
             max_consecutive_failed_trials=self.oracle.max_consecutive_failed_trials,
         )
         self._overwrites = False  # what follows is this tuner's own
-        begin = Beginning(
+        deferred = DeferredSession(
             partial(
                 Session.open,
                 plan,
                 history=history,
                 view=view,
                 run=run,
-                former=former,
+                previous=previous,
                 earlier=earlier,
                 searcher=searcher,
                 listeners=[self._keep_book, self._call_hooks],
                 clock=clock,
             )
         )
-        reason = recorded(plan, ray_engine(task, ray, history, searcher.space), begin, stopping)
+        reason = recorded(plan, ray_engine(task, ray, history, searcher.space), deferred, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)
         view.note(ending(reason, history))
@@ -405,16 +405,16 @@ class RayTuner(MendedTuner):
         return not self._overwrites and has_something
 
     @contextlib.contextmanager
-    def _held(self, view: View) -> Iterator[Held]:
+    def _held(self, view: View) -> Iterator[LockedRun]:
         """Hold the run folder, a new one where there is nothing to go on with."""
         path = self._run_folder.path
         if self._goes_on():
-            with held(self._run_folder, view.note) as run:
+            with locked_run(self._run_folder, view.note) as run:
                 yield run
             return
         if path.exists():
             if self._is_run():
-                with held(self._run_folder, view.note):
+                with locked_run(self._run_folder, view.note):
                     pass  # nobody else is searching in what is moved
             moved = _move_away(path)
             if moved is not None:
@@ -423,7 +423,7 @@ class RayTuner(MendedTuner):
         with new_run(path, view.note) as run:
             yield run
 
-    def _former(self, arguments: FitArguments, view: View) -> Former | None:
+    def _previous(self, arguments: FitArguments, view: View) -> PreviousRun | None:
         """Read the search that is gone on with.
 
         Raises:
@@ -431,17 +431,17 @@ class RayTuner(MendedTuner):
         """
         if not self._goes_on():
             return None
-        former = read_former(self._run_folder.path)
-        for note in former.notes:
+        previous = read_previous_run(self._run_folder.path)
+        for note in previous.notes:
             view.note(note)
         data = described(arguments)
-        if data != former.plan.problem.data:
+        if data != previous.plan.problem.data:
             raise UsageError(
-                f"{self.project_dir!r} was searched with other data ({former.plan.problem.data}, "
+                f"{self.project_dir!r} was searched with other data ({previous.plan.problem.data}, "
                 f"now {data}): its figures would not be of one problem. Give search the same, or "
                 "name another project_name."
             )
-        return former
+        return previous
 
     def _fit_kwargs(self, given: dict[str, Any]) -> dict[str, Any]:
         kwargs = dict(given)
@@ -565,7 +565,7 @@ class RayTuner(MendedTuner):
                 )
             raise ObjectiveError(said)
 
-    def _explore(self, earlier: Earlier | None) -> None:
+    def _explore(self, earlier: EarlierSearch | None) -> None:
         """Build once with each earlier configuration that names entries not met so far.
 
         keras-tuner explores conditional scopes; what a builder asks for in a loop it meets only

@@ -259,7 +259,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.plan.plan import Engine, Plan, Problem
     from search.plan.registry import Scheduler
     from search.plan.task import Task
-    from search.session.session import Beginning, Session
+    from search.session.session import DeferredSession, Session
     from search.session.stopping import TRIALS_DONE, Stopping
     from search.space.parameters import Space
     from search.storage.folder import new_run
@@ -278,17 +278,17 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     history, clock = History(problem.objective), since_now()
     space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
     with new_run(out, print) as run:
-        begin = Beginning(
+        deferred = DeferredSession(
             lambda space: Session.open(
                 plan, space, history, SilentView(Console()), run=run, clock=clock
             )
         )
         engine.search(
-            plan, Task.of(problem), stored, begin=begin,
+            plan, Task.of(problem), stored, deferred=deferred,
             stopping=Stopping(plan, history, clock), space=space, train=replay_trial,
         )  # fmt: skip
-        assert begin.session is not None
-        begin.session.close(TRIALS_DONE)
+        assert deferred.session is not None
+        deferred.session.close(TRIALS_DONE)
     return read_run(out)
 
 

@@ -1,4 +1,4 @@
-"""Run folders that former versions wrote, and this one must open: kept as they were left."""
+"""Run folders that previous versions wrote, and this one must open: kept as they were left."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from results.reading import read_run, row_of
 from results.record.columns import State
 from results.refresh import refresh
-from search.session.resume import read_former
+from search.session.resume import read_previous_run
 
 VERSIONS = sorted((Path(__file__).parents[1] / "assets").glob("version-*"))
 
@@ -22,31 +22,31 @@ def version(request, tmp_path):
 
 
 def test_a_finished_run_is_read(version):
-    former = read_former(version / "finished")
-    assert former.history.unfinished() == []
-    assert former.history.end_reason == "trials done"
+    previous = read_previous_run(version / "finished")
+    assert previous.history.unfinished() == []
+    assert previous.history.end_reason == "trials done"
     row = row_of(read_run(version / "finished"))
-    assert row.trials == len(former.history.trials) == 4
-    assert row.best == former.history.best_value
+    assert row.trials == len(previous.history.trials) == 4
+    assert row.best == previous.history.best_value
 
 
 def test_a_run_that_was_cut_off_is_read(version):
     from search.worker.checkpoint import read_newest
 
-    former = read_former(version / "cut-off")
-    unfinished = former.history.unfinished()
+    previous = read_previous_run(version / "cut-off")
+    unfinished = previous.history.unfinished()
     assert {trial.state for trial in unfinished} == {State.RUNNING}
-    state = former.folder.state_file(unfinished[0].trial)
+    state = previous.folder.state_file(unfinished[0].trial)
     assert 1 <= read_newest(state).epochs <= len(unfinished[0].epochs)
     assert refresh(version / "cut-off") is None
     run = read_run(version / "cut-off")
     assert run.ended == "cut off"
-    assert run.trials.num_rows == len(former.history.trials)
+    assert run.trials.num_rows == len(previous.history.trials)
 
 
 @pytest.mark.long
 def test_a_run_that_was_cut_off_goes_on(version, commands):
-    before = read_former(version / "cut-off")
+    before = read_previous_run(version / "cut-off")
     reported = {
         (t.trial, e.epoch): e.metrics for t in before.history.trials.values() for e in t.epochs
     }
@@ -54,7 +54,7 @@ def test_a_run_that_was_cut_off_goes_on(version, commands):
         [commands / "fmnist-search", "resume", version / "cut-off"],
         check=True, capture_output=True, timeout=300,
     )  # fmt: skip
-    after = read_former(version / "cut-off")
+    after = read_previous_run(version / "cut-off")
     trials = pq.read_table(version / "cut-off" / "trials.parquet").to_pylist()
     assert [row["state"] for row in trials] == ["completed"] * 4
     now = {(t.trial, e.epoch): e.metrics for t in after.history.trials.values() for e in t.epochs}

@@ -20,9 +20,9 @@ from results.record.journal import read
 from search.errors import RunFolderError, UsageError
 from search.ray import nodes
 from search.replay import replay
-from search.session.resume import read_former
+from search.session.resume import read_previous_run
 from search.session.session import Session
-from search.storage.folder import held
+from search.storage.folder import locked_run
 from search.view.plain import SilentView
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -292,13 +292,13 @@ def test_a_run_with_other_data_is_refused(tmp_path):
     run = shutil.copytree(ASSET / "cut-off", tmp_path / "run")
     (run / "driver.lock").unlink()
     asked = (run / "run.json").read_text()
-    former = read_former(run)
+    previous = read_previous_run(run)
     with (
-        held(former.folder, print) as mine,
+        locked_run(previous.folder, print) as mine,
         pytest.raises(RunFolderError, match=r"the data have changed since .*digest other, then"),
     ):
         Session.open(
-            former.plan, former.space, former.history, SilentView(None), run=mine, former=former,
+            previous.plan, previous.space, previous.history, SilentView(None), run=mine, previous=previous,
             data_digest=lambda: "other",
         )  # fmt: skip
     assert (run / "run.json").read_text() == asked

@@ -14,7 +14,7 @@ from results.record.history import Objective
 from search.algorithms.searchers import RandomSearcher, TPESearcher
 from search.errors import RunFolderError, UsageError
 from search.exchange.importing import import_run
-from search.session.warm_start import Earlier, EarlierTrial, fitted, read_earlier
+from search.session.warm_start import EarlierSearch, EarlierTrial, fitted, read_earlier_search
 from search.space import mirror
 from search.space.parameters import fingerprint
 from search.view.plain import SilentView
@@ -51,7 +51,7 @@ def project(tmp_path_factory):
 
 def test_a_keras_tuner_project_is_read(project):
     path, tuner = project
-    earlier = read_earlier(path, ACCURACY)
+    earlier = read_earlier_search(path, ACCURACY)
     completed = {t.trial_id: t for t in tuner.oracle.trials.values() if t.status == "COMPLETED"}
     assert earlier.kind == "keras-tuner"
     assert {t.name: (t.values, t.score) for t in earlier.trials} == {
@@ -64,10 +64,10 @@ def test_a_keras_tuner_project_is_read(project):
 def test_a_project_with_cut_files_gives_what_is_whole(project, tmp_path):
     copy = shutil.copytree(project[0], tmp_path / "cut")
     (copy / "oracle.json").write_text('{"ongoing')
-    first = read_earlier(copy, ACCURACY).trials[0]
+    first = read_earlier_search(copy, ACCURACY).trials[0]
     with (copy / f"trial_{first.name}" / "trial.json").open("r+") as file:
         file.truncate(90)
-    earlier = read_earlier(copy, ACCURACY)
+    earlier = read_earlier_search(copy, ACCURACY)
     assert first not in earlier.trials
     assert any(f"trial {first.name} (its file is damaged" in line for line in earlier.left_out)
 
@@ -91,16 +91,16 @@ def test_an_optuna_study_is_read_from_either_kind_of_file(tmp_path):
     backend = optuna.storages.journal.JournalFileBackend(str(journal))
     studies(optuna.storages.JournalStorage(backend), "one", "two")
     for source in (sqlite, f"sqlite:///{sqlite}", f"{journal}::two"):
-        earlier = read_earlier(source, ACCURACY)
+        earlier = read_earlier_search(source, ACCURACY)
         assert [(t.values, t.score) for t in earlier.trials] == [
             ({"units": 3}, 0.3),
             ({"units": 5}, 0.5),
         ]
         assert earlier.left_out == ("trial 2 (running)",)
     with pytest.raises(UsageError, match=r"holds the studies one, two: expected one of them as"):
-        read_earlier(journal, ACCURACY)
+        read_earlier_search(journal, ACCURACY)
     with pytest.raises(UsageError, match=r"searched for the maximum, val_loss for the minimum"):
-        read_earlier(sqlite, Objective("val_loss", "min"))
+        read_earlier_search(sqlite, Objective("val_loss", "min"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a study", b"SQLite format 3\x00 and no more", None])
@@ -109,13 +109,13 @@ def test_what_is_no_earlier_search_is_refused_and_left_as_it_is(tmp_path, conten
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"expected|holds"):
-        read_earlier(path, ACCURACY)
+        read_earlier_search(path, ACCURACY)
     assert content is None or path.read_bytes() == content
 
 
 def test_an_objective_that_was_not_reported_is_named(project):
     with pytest.raises(UsageError, match=r"no finished trial with val_auc: .*not val_auc"):
-        read_earlier(project[0], Objective("val_auc", "max"))
+        read_earlier_search(project[0], Objective("val_auc", "max"))
 
 
 def test_trials_are_fitted_to_the_space_of_today():
@@ -136,7 +136,7 @@ def test_trials_are_fitted_to_the_space_of_today():
         {"units": None, "kind": "a"},
     ]
     trials = tuple(EarlierTrial(str(n), values, 0.5) for n, values in enumerate(rows))
-    told = fitted(Earlier("old", "keras-tuner", trials, ()), space)
+    told = fitted(EarlierSearch("old", "keras-tuner", trials, ()), space)
     assert [trial.values for trial in told.trials] == [
         {"units": 6, "kind": "a"},
         {"units": 6, "kind": "b", "rate": 0.05},
@@ -164,14 +164,14 @@ def test_trials_of_hyperbands_early_rounds_have_not_finished(tmp_path):
             },
         }
         (tmp_path / f"trial_{name}" / "trial.json").write_text(json.dumps(state))
-    earlier = read_earlier(tmp_path, ACCURACY)
+    earlier = read_earlier_search(tmp_path, ACCURACY)
     assert [(t.name, t.values, t.score) for t in earlier.trials] == [("2", {"units": 3}, 0.5)]
     assert earlier.left_out == ("trial 0 (2 epochs only)", "trial 1 (2 epochs only)")
 
 
 def test_a_url_without_a_file_makes_none(tmp_path):
     with pytest.raises(UsageError, match="there is no such file"):
-        read_earlier(f"sqlite:///{tmp_path / 'typo.db'}", ACCURACY)
+        read_earlier_search(f"sqlite:///{tmp_path / 'typo.db'}", ACCURACY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +214,7 @@ def test_an_earlier_search_is_imported_as_a_run_and_read_again(project, tmp_path
     out = tmp_path / "imported"
     folder = import_run(str(project[0]), ACCURACY, out, VIEW)
     trials = pq.read_table(folder.trials_file).to_pylist()
-    earlier = read_earlier(project[0], ACCURACY)
+    earlier = read_earlier_search(project[0], ACCURACY)
     assert [trial["best_objective"] for trial in trials] == [
         trial.score for trial in earlier.trials
     ]
@@ -222,13 +222,13 @@ def test_an_earlier_search_is_imported_as_a_run_and_read_again(project, tmp_path
         trial.values["units"] for trial in earlier.trials
     ]
     assert json.loads(folder.run_file.read_text())["plan"]["engine"] == "keras-tuner"
-    again = read_earlier(out, ACCURACY)
+    again = read_earlier_search(out, ACCURACY)
     assert [(t.values, t.score) for t in again.trials] == [
         (t.values, t.score) for t in earlier.trials
     ]
     with pytest.raises(
         UsageError, match=r"was searched for val_accuracy \(max\), not for val_loss"
     ):
-        read_earlier(out, Objective("val_loss", "min"))
+        read_earlier_search(out, Objective("val_loss", "min"))
     with pytest.raises(RunFolderError, match="exists already"):
         import_run(str(project[0]), ACCURACY, out, VIEW)

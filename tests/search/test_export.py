@@ -35,7 +35,7 @@ from search.plan.registry import Algorithm
 from search.plan.task import Named
 from search.session.run_file import describe, described_problem
 from search.session.session import write_outcome
-from search.session.warm_start import read_earlier
+from search.session.warm_start import read_earlier_search
 from search.space import mirror
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
@@ -442,7 +442,7 @@ def test_what_is_to_be_small_is_minimized(tmp_path):
 
 def test_the_study_is_an_earlier_search_like_the_run_itself(every_end, tmp_path):
     exported(every_end, tmp_path / "out", Part.STUDY)
-    theirs = read_earlier(tmp_path / "out" / "study.db", ACCURACY)
+    theirs = read_earlier_search(tmp_path / "out" / "study.db", ACCURACY)
     assert [(trial.values, trial.score) for trial in theirs.trials] == [
         ({"units": 2}, 0.7),
         ({"units": 3}, 0.4),

@@ -26,7 +26,7 @@ from search.errors import (
     UsageError,
 )
 from search.ray import runtime
-from search.session.warm_start import Earlier, EarlierTrial, fitted
+from search.session.warm_start import EarlierSearch, EarlierTrial, fitted
 from search.space import mirror
 from search.tuner.ray_tuner import _move_away
 
@@ -242,9 +242,10 @@ def test_what_an_earlier_search_met_in_a_loop_is_explored(tmp_path):
     trial = EarlierTrial(
         "0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5
     )
-    tuner._explore(Earlier("old", "keras-tuner", (trial,), ()))
+    tuner._explore(EarlierSearch("old", "keras-tuner", (trial,), ()))
     told = fitted(
-        Earlier("old", "keras-tuner", (trial,), ()), mirror.mirror(tuner.oracle.get_space().space)
+        EarlierSearch("old", "keras-tuner", (trial,), ()),
+        mirror.mirror(tuner.oracle.get_space().space),
     )
     assert (told.trials, told.notes) == ((trial,), ())
 

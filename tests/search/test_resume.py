@@ -25,12 +25,18 @@ from search.engines.ray.schedulers import Asha
 from search.errors import SearchError
 from search.plan.plan import Engine, Plan, Problem, available_cores
 from search.run import resume_run
-from search.session.resume import Changes, bring_up, held_values, no_longer_held, read_former
+from search.session.resume import (
+    Changes,
+    read_previous_run,
+    teach_searcher,
+    trials_outside,
+    values_within,
+)
 from search.session.run_file import describe
 from search.session.session import Session, make_searcher, write_outcome
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
-from search.storage.folder import RunFolder, held, new_run
+from search.storage.folder import RunFolder, locked_run, new_run
 from search.storage.lock import Owner
 from search.storage.recorder import Recorder
 from search.view.plain import SilentView
@@ -68,17 +74,17 @@ def value(trial, epoch):
 class Search:
     """What the driver does, two trials at a time, without processes that train."""
 
-    def __init__(self, folder, searcher, history, *, former=None):
+    def __init__(self, folder, searcher, history, *, previous=None):
         self.searcher, self.history = searcher, history
         self.asha = Asha(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=3)
-        if former is not None:
-            assert list(bring_up(searcher, former)) == []
+        if previous is not None:
+            assert list(teach_searcher(searcher, previous)) == []
             self.asha.replay(history)
         self.kept = Journal(folder.journal_file)
-        clock = (lambda: former.seconds) if former else (lambda: 0.0)
+        clock = (lambda: previous.seconds) if previous else (lambda: 0.0)
         self.recorder = Recorder(self.kept, history, [searcher.observe], clock=clock)
         asked = describe(plan(folder.path), SPACE)
-        if former is None:
+        if previous is None:
             write_json(folder.run_file, asked)
             self.recorder.search_started(run=asked)
         else:
@@ -178,8 +184,8 @@ def test_a_search_cut_off_at_any_event_goes_on_as_if_it_had_not_been(
     again = RunFolder.create(tmp_path_factory.mktemp("cut") / "run")
     shutil.copy(folder.run_file, again.run_file)
     again.journal_file.write_bytes(b"".join(lines[:kept]) + lines[kept][:torn])
-    former = read_former(again.path)
-    Search(again, searcher_of(algorithm), former.history, former=former).run()
+    previous = read_previous_run(again.path)
+    Search(again, searcher_of(algorithm), previous.history, previous=previous).run()
     content = read(again.journal_file)
     assert content.damaged_lines == ((kept + 1,) if torn else ())
     assert told(History.replay(ACCURACY, content.events)) == told(undisturbed)
@@ -208,7 +214,7 @@ def test_an_oracle_with_rounds_of_its_own_is_brought_up_too(tmp_path):
         kept.append(event)
     kept.close()
     fresh = searcher_of("hyperband")
-    assert list(bring_up(fresh, read_former(folder.path))) == []
+    assert list(teach_searcher(fresh, read_previous_run(folder.path))) == []
     assert [fresh.propose(number), fresh.propose(number + 1)] == next_ones
 
 
@@ -219,11 +225,11 @@ def test_a_trial_whose_start_was_lost_is_begun_again(whole, tmp_path):
     which = next(n for n, line in enumerate(lines) if b'"trial_started","trial":2' in line)
     lines[which] = lines[which].replace(b'"units"', b'"UNITS"')
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines))
-    former = read_former(tmp_path / "run")
-    assert former.notes == (f"journal: line {which + 1} is damaged and left out",)
-    assert former.history.next_trial == 2
+    previous = read_previous_run(tmp_path / "run")
+    assert previous.notes == (f"journal: line {which + 1} is damaged and left out",)
+    assert previous.history.next_trial == 2
     searcher = searcher_of("random")
-    list(bring_up(searcher, former))
+    list(teach_searcher(searcher, previous))
     assert searcher.propose(2) == undisturbed.trials[2].values
 
 
@@ -243,10 +249,10 @@ def changed_space():
 
 def test_what_a_changed_space_still_holds_is_learnt_and_the_rest_is_named(whole):
     folder, _ = whole("tpe")
-    former = read_former(folder.path)
+    previous = read_previous_run(folder.path)
     searcher = TPESearcher(changed_space(), seed=3, objective=ACCURACY)
-    notes = list(bring_up(searcher, former))
-    trials = former.history.trials.values()
+    notes = list(teach_searcher(searcher, previous))
+    trials = previous.history.trials.values()
     done = [trial for trial in trials if trial.state is State.COMPLETED]
     fitting = [trial for trial in done if trial.values["units"] <= 32]
     assert len(notes) == len(trials)
@@ -268,19 +274,19 @@ def test_an_unfinished_trial_that_the_space_no_longer_holds_is_named(whole, tmp_
     lines = (tmp_path / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
     started = [n for n, line in enumerate(lines) if b'"trial_started"' in line]
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[: started[1] + 1]))
-    former = read_former(tmp_path / "run")
-    unfinished = done_numbers(former.history.unfinished())
+    previous = read_previous_run(tmp_path / "run")
+    unfinished = done_numbers(previous.history.unfinished())
     assert unfinished
-    assert no_longer_held(former, SPACE) == []
-    assert no_longer_held(former, changed_space()) == unfinished
+    assert trials_outside(previous, SPACE) == []
+    assert trials_outside(previous, changed_space()) == unfinished
 
 
 def test_a_new_parameter_takes_its_default_and_types_stay(whole):
     wider = Space((*SPACE.parameters, Parameter("depth", Kind.INT, 2, low=1, high=4)))
     values = {"units": 9, "rate": 1e-3, "activation": "tanh"}
-    assert held_values(values, wider) == values | {"depth": 2}
-    assert held_values(values | {"units": 65}, wider) is None
-    assert held_values(values | {"width": 1}, wider) is None
+    assert values_within(values, wider) == values | {"depth": 2}
+    assert values_within(values | {"units": 65}, wider) is None
+    assert values_within(values | {"width": 1}, wider) is None
 
 
 def test_changes_make_another_plan_and_nothing_else(tmp_path):
@@ -305,8 +311,8 @@ def test_changes_make_another_plan_and_nothing_else(tmp_path):
 )
 def test_trials_at_once_follow_the_machines(tmp_path, begun, asked, workers, elastic):
     address, before, was_elastic = begun
-    former = replace(plan(tmp_path), address=address, workers=before, elastic=was_elastic)
-    after = Changes(address=asked[0], workers=asked[1]).applied(former)
+    previous = replace(plan(tmp_path), address=address, workers=before, elastic=was_elastic)
+    after = Changes(address=asked[0], workers=asked[1]).applied(previous)
     assert (after.address, after.workers, after.elastic) == (asked[0], workers, elastic)
 
 
@@ -323,14 +329,14 @@ def finished(whole):
 def opened(path):
     """Read a run as `resume` and as `fmnist-results` do; both may only tell of what is wrong."""
     try:
-        former = read_former(path)
+        previous = read_previous_run(path)
     except SearchError as error:
-        former = str(error)
+        previous = str(error)
     try:
         row = read_run(path)
     except RunError as error:
         row = str(error)
-    return former, row
+    return previous, row
 
 
 def test_a_run_cut_at_every_byte_of_its_last_record_is_read(tmp_path, finished):
@@ -340,10 +346,10 @@ def test_a_run_cut_at_every_byte_of_its_last_record_is_read(tmp_path, finished):
     whole_events = len(read(finished.journal_file).events)
     for cut in range(start, len(content)):
         (tmp_path / "run" / "journal.jsonl").write_bytes(content[:cut])
-        former, _ = opened(tmp_path / "run")
+        previous, _ = opened(tmp_path / "run")
         is_whole = cut == len(content) - 1  # all but the end of the line
-        assert len(former.events) == whole_events - (not is_whole)
-        assert len(former.notes) == (start < cut and not is_whole)
+        assert len(previous.events) == whole_events - (not is_whole)
+        assert len(previous.notes) == (start < cut and not is_whole)
 
 
 FILES = ("run.json", "journal.jsonl", "trials.parquet", "epochs.parquet", "best.json")
@@ -377,22 +383,22 @@ def test_a_damaged_file_is_told_of_or_does_no_harm(
             "noise": bytes(range(256)) * 9,
         }
         file.write_bytes(damaged[damage])
-    former, _row = opened(path)
+    previous, _row = opened(path)
     if name == "journal.jsonl" and damage in ("remove", "folder"):
-        assert "journal.jsonl cannot be read" in former
-    elif isinstance(former, str):
+        assert "journal.jsonl cannot be read" in previous
+    elif isinstance(previous, str):
         # One bit can turn a number of run.json into another; then it is what it says.
-        assert name in ("run.json", "journal.jsonl"), former
+        assert name in ("run.json", "journal.jsonl"), previous
     elif name != "journal.jsonl":
-        assert len(former.history.trials) == TRIALS
+        assert len(previous.history.trials) == TRIALS
 
 
 def test_run_json_is_made_anew_from_the_journal(tmp_path, finished):
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
-    assert read_former(tmp_path / "run").plan.trials == TRIALS
+    assert read_previous_run(tmp_path / "run").plan.trials == TRIALS
     (tmp_path / "run" / "run.json").write_text('{"plan": {')
-    assert read_former(tmp_path / "run").plan.problem == plan("x").problem
+    assert read_previous_run(tmp_path / "run").plan.problem == plan("x").problem
     assert (
         refresh(tmp_path / "run") == "run.json was missing or damaged: made anew from the journal"
     )
@@ -409,7 +415,7 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path, finished, monkeypatch):
     with pytest.raises(
         SearchError, match=r"format is version 2, this program reads version 1. Use"
     ):
-        read_former(tmp_path / "run")
+        read_previous_run(tmp_path / "run")
 
 
 def test_a_run_of_another_engine_or_program_is_refused(tmp_path, finished):
@@ -420,12 +426,12 @@ def test_a_run_of_another_engine_or_program_is_refused(tmp_path, finished):
     with pytest.raises(
         SearchError, match=r"made by keras-tuner, whose search cannot be gone on with"
     ):
-        read_former(tmp_path / "run")
+        read_previous_run(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({"plan": {"engine": "ray"}}))
     with pytest.raises(SearchError, match="does not say what was searched"):
-        read_former(tmp_path / "run")
+        read_previous_run(tmp_path / "run")
     with pytest.raises(SearchError, match=r"is no run: expected a folder with run\.json"):
-        read_former(tmp_path)
+        read_previous_run(tmp_path)
 
 
 NAMES = [
@@ -442,16 +448,18 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_folder_names_are_as_good_as_any(tmp_path, finished, name):
     shutil.copytree(finished.path, tmp_path / name)
-    former, run = opened(tmp_path / name)
-    assert len(former.history.trials) == run.trials.num_rows == TRIALS
+    previous, run = opened(tmp_path / name)
+    assert len(previous.history.trials) == run.trials.num_rows == TRIALS
 
 
 def test_tables_that_are_older_than_the_journal_are_made_anew(tmp_path, finished):
     shutil.copytree(finished.path, tmp_path / "run")
-    former = read_former(tmp_path / "run")
+    previous = read_previous_run(tmp_path / "run")
     assert refresh(tmp_path / "run") is None  # current
     kept = Journal(tmp_path / "run" / "journal.jsonl")
-    Recorder(kept, former.history, clock=lambda: 9.0).trial_started(TRIALS, {"units": 5}, epochs=2)
+    Recorder(kept, previous.history, clock=lambda: 9.0).trial_started(
+        TRIALS, {"units": 5}, epochs=2
+    )
     kept.close()
     assert read_run(tmp_path / "run").trials.num_rows == TRIALS
     assert refresh(tmp_path / "run") is None
@@ -462,7 +470,7 @@ def test_tables_that_are_older_than_the_journal_are_made_anew(tmp_path, finished
 
 
 def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, commands):
-    """Held by a file in the way of what is written, as permissions do not hold for root."""
+    """LockedRun by a file in the way of what is written, as permissions do not hold for root."""
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "trials.parquet").unlink()
     (tmp_path / "run" / "trials.parquet").mkdir()
@@ -496,9 +504,9 @@ def test_random_search_draws_the_same_after_a_resume_from_an_empty_journal(tmp_p
     folder = RunFolder.create(tmp_path / "run")
     write_json(folder.run_file, describe(plan(folder.path, "random"), SPACE))
     folder.journal_file.write_bytes(b"")
-    former = read_former(folder.path)
+    previous = read_previous_run(folder.path)
     searcher = RandomSearcher(SPACE, seed=3)
-    assert list(bring_up(searcher, former)) == []
+    assert list(teach_searcher(searcher, previous)) == []
     assert searcher.propose(0) == SPACE.defaults()
 
 
@@ -515,10 +523,16 @@ def reopened(whole, tmp_path):
         lines = (tmp_path / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
         last = next(n for n, line in enumerate(lines) if is_last(journal.decode(line)))
         (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
-        former = read_former(tmp_path / "run")
-        with held(former.folder, print) as run:
+        previous = read_previous_run(tmp_path / "run")
+        with locked_run(previous.folder, print) as run:
             yield Session.open(
-                former.plan, space, former.history, SilentView(None), run=run, former=former, **more
+                previous.plan,
+                space,
+                previous.history,
+                SilentView(None),
+                run=run,
+                previous=previous,
+                **more,
             )
 
     return contextlib.contextmanager(opening)
@@ -573,7 +587,7 @@ def test_an_earlier_search_is_fitted_to_a_changed_space(tmp_path):
         recorder.earlier_trial(values, 0.5, f"study, trial {units}")
     kept.close()
     searcher = TPESearcher(changed_space(), seed=3, objective=ACCURACY)
-    [note] = bring_up(searcher, read_former(folder.path))
+    [note] = teach_searcher(searcher, read_previous_run(folder.path))
     assert note.startswith("study, trial 64 is left out: units=64")
     [learnt] = searcher._study.get_trials()
     assert set(learnt.params) == {"units", "rate", "dropout"}
@@ -589,8 +603,8 @@ def test_entries_that_are_not_tuned_do_not_count_against_a_trial():
         history.apply({"trial": 0, "at_seconds": 0.0, **event})
     [trial] = history.unfinished()
     only_units = Space(SPACE.parameters[:1])
-    assert held_values(trial.values, only_units) is None
-    assert held_values(trial.proposed, only_units) == {"units": 9}
+    assert values_within(trial.values, only_units) is None
+    assert values_within(trial.proposed, only_units) == {"units": 9}
 
 
 def test_only_coming_further_clears_a_trial_of_ending_its_process():
@@ -636,7 +650,7 @@ def test_a_folder_in_which_nothing_was_recorded_is_taken_again(tmp_path):
     with pytest.raises(
         SearchError, match=r"ended before anything was recorded.*Run the same command"
     ):
-        read_former(folder.path)
+        read_previous_run(folder.path)
     assert list(plan(folder.path).problems(is_new=True)) == []
     with new_run(folder.path, print) as run:
         assert run.folder == folder
@@ -678,5 +692,5 @@ def test_a_search_that_was_killed_before_its_end_was_recorded_is_ended(tmp_path,
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
     assert resume_run(tmp_path / "run", Changes(), SilentView(None)).reason == "trials done"
     assert read_run(tmp_path / "run").ended == "trials done"
-    assert read_former(tmp_path / "run").history.end_reason == "trials done"
+    assert read_previous_run(tmp_path / "run").history.end_reason == "trials done"
     assert not (tmp_path / "run" / "driver.lock").exists()

@@ -26,10 +26,10 @@ from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log
 from search.run import rebuilt, resume_run
-from search.session.resume import Changes, read_former
+from search.session.resume import Changes, read_previous_run
 from search.session.run_file import described_plan
 from search.session.session import Session
-from search.storage.folder import RunFolder, held
+from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
 from search.view.plain import SilentView
 
@@ -229,24 +229,24 @@ def former_run(tmp_path):
 
 def test_a_finished_run_gets_its_log_and_keeps_it_from_then_on(former_run):
     run = former_run("finished")
-    assert read_former(run).plan.log is None
+    assert read_previous_run(run).plan.log is None
     resume_run(run, Changes(log=Log.TENSORBOARD), SilentView(None))
     assert_it_shows_the_tables_of(run)
-    before = read_former(ASSETS / "finished").plan
-    assert read_former(run).plan == replace(before, log=Log.TENSORBOARD, out=run.resolve())
+    before = read_previous_run(ASSETS / "finished").plan
+    assert read_previous_run(run).plan == replace(before, log=Log.TENSORBOARD, out=run.resolve())
 
 
 def test_a_run_that_was_cut_off_gets_a_log_of_what_was_before(former_run):
     run = former_run("cut-off")
-    former = read_former(run)
-    plan = replace(former.plan, log=Log.TENSORBOARD)
-    same_data = {"data_digest": lambda: former.asked["data_digest"]}
-    with held(former.folder, print) as lock:
+    previous = read_previous_run(run)
+    plan = replace(previous.plan, log=Log.TENSORBOARD)
+    same_data = {"data_digest": lambda: previous.asked["data_digest"]}
+    with locked_run(previous.folder, print) as lock:
         session = Session.open(
-            plan, former.space, former.history, SilentView(None), run=lock, former=former,
+            plan, previous.space, previous.history, SilentView(None), run=lock, previous=previous,
             **same_data,
         )  # fmt: skip
-        unfinished = former.history.unfinished()[0]
+        unfinished = previous.history.unfinished()[0]
         reported = [epoch.epoch for epoch in unfinished.epochs]
         assert [step for step, _ in shown(run, unfinished.trial).scalars["loss"]] == reported
         session.recorder.trial_restarted(unfinished.trial)

@@ -33,7 +33,7 @@ from search.plan.task import FitArguments, Named, Task
 from search.ray.keeper import Place
 from search.ray.nodes import Whereabouts, in_rays_names, on_this_node
 from search.ray.runtime import ENVIRONMENT, fetch, has_other_nodes
-from search.session.session import Beginning
+from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import FORMER_TRIAL, Space
 from search.storage.folder import RunFolder
@@ -53,7 +53,7 @@ def search(
     task: Task,
     stored: "ray.ObjectRef[Stored]",
     *,
-    begin: Beginning,
+    deferred: DeferredSession,
     stopping: Stopping,
     space: Space | None = None,
     train: Callable[..., None] | None = None,
@@ -68,7 +68,7 @@ def search(
         plan: What was asked.
         task: What all trials share.
         stored: The splits or the arguments of ``fit``, once in the node's shared memory.
-        begin: Called with the space once it is known; gives the session that stands already.
+        deferred: Opened with the space once it is known; holds the session already open.
         stopping: Says when to end.
         space: The space, where the driver knows it.
         train: What a process does of a trial; None trains it.
@@ -92,11 +92,11 @@ def search(
         home=os.getcwd(),
     )
     events = Events(
-        task, scheduler, begin, stopping, verdicts, hung_after_seconds=plan.hung_after_seconds
+        task, scheduler, deferred, stopping, verdicts, hung_after_seconds=plan.hung_after_seconds
     )
     suggestions = Suggestions(events, plan, task)
     scheduler.in_vain, scheduler.called_back = suggestions.in_vain, events.give_back
-    known = begin.session.searcher.space if begin.session else space
+    known = deferred.session.searcher.space if deferred.session else space
     if known is not None:
         events.begin(known)
     # Ray's own state is scratch: the journal is the record.

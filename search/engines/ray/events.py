@@ -24,7 +24,7 @@ from search.errors import (
 )
 from search.plan.task import Task
 from search.ray import nodes, runtime
-from search.session.session import Beginning, Session
+from search.session.session import DeferredSession, Session
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
 
@@ -68,7 +68,7 @@ class Events(NotPickled, tune.Callback):
     Args:
         task: What all trials share.
         scheduler: Has decided on an epoch before it is told of here.
-        begin: Called with the space, once it is known.
+        deferred: Opened with the space, once it is known.
         stopping: Says when the search must end, and is told of errors that end it.
         verdicts: Where trials are told that they are stopped, if not by Ray.
         hung_after_seconds: A trial without a sign of life for so long is ended; None: never.
@@ -78,7 +78,7 @@ class Events(NotPickled, tune.Callback):
         self,
         task: Task,
         scheduler: NoStopping,
-        begin: Beginning,
+        deferred: DeferredSession,
         stopping: Stopping,
         verdicts: Verdicts | None,
         *,
@@ -87,7 +87,7 @@ class Events(NotPickled, tune.Callback):
         self._task = task
         self._scheduler = scheduler
         self._verdicts = verdicts
-        self._begin = begin
+        self._deferred = deferred
         self._stopping = stopping
         self._hung_after_seconds = hung_after_seconds
         self._unfinished: deque[int] = deque()
@@ -134,7 +134,7 @@ class Events(NotPickled, tune.Callback):
 
     def begin(self, space: Space) -> None:
         """Begin to search a space, or go on, now that it is known."""
-        self.session = self._begin(space)
+        self.session = self._deferred.open(space)
         history = self.session.recorder.history
         self._scheduler.replay(history)
         self._unfinished.extend(trial.trial for trial in history.unfinished())

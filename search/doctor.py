@@ -30,7 +30,7 @@ from search.plan.task import Task
 from search.ray.nodes import on_every_node
 from search.ray.runtime import cluster
 from search.space.parameters import Kind, Parameter, Space
-from search.storage.folder import MIN_FREE_BYTES, unwritable
+from search.storage.folder import MIN_FREE_BYTES, is_blank, taken, unwritable
 from search.view.plain import words
 from search.worker.data import Data, load_data
 from search.worker.quiet import quiet_training
@@ -81,8 +81,10 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
         UsageError: Names every problem, a line each.
     """
     found = list(_quick(plan))
-    problems = [finding.text for finding in found if finding.grade is Grade.PROBLEM]
-    problems = [*plan.problems(is_new=is_new), *problems]
+    problems = list(plan.problems())
+    if is_new and plan.out.exists() and not is_blank(plan.out):
+        problems.append(taken(plan.out))
+    problems += [finding.text for finding in found if finding.grade is Grade.PROBLEM]
     if problems:
         raise UsageError("\n".join(problems))
     return [finding for finding in found if finding.grade is Grade.WARNING]

@@ -13,7 +13,6 @@ from results.record.history import Objective
 from results.record.values import Values
 from search.errors import UsageError
 from search.plan.registry import Log, Scheduler
-from search.storage.folder import is_blank, taken
 
 CHECKPOINT_SECONDS = 10.0
 # Ray's name, in what a trial takes.
@@ -230,12 +229,8 @@ class Plan:
         """Return the plan as JSON values."""
         return asdict(self) | {"algorithm": self.algorithm_name, "out": str(self.out)}
 
-    def problems(self, *, is_new: bool) -> Iterator[str]:
-        """Say everything that is wrong with what was asked, a line each.
-
-        Args:
-            is_new: Whether the run folder is still to be made.
-        """
+    def problems(self) -> Iterator[str]:
+        """Say everything that is wrong with what was asked, a line each."""
         problem = self.problem
         whole_numbers = {
             "--trials": (self.trials, 1),
@@ -271,8 +266,6 @@ class Plan:
             yield f"--data-dir {problem.data_dir!r}: there is no such folder."
         if self.hung_after_seconds is not None and self.hung_after_seconds <= 0:
             yield f"--hung-after {self.hung_after_seconds}: expected more than 0 seconds."
-        if is_new and self.out.exists() and not is_blank(self.out):
-            yield taken(self.out)
 
     def _resource_problems(self) -> Iterator[str]:
         if not 0 < self.cpus_per_trial < math.inf:

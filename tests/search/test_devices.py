@@ -236,5 +236,5 @@ def test_the_memory_of_the_gpu_is_asked_of_its_driver(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_resources_is_said_before_anything_starts(changes, said):
-    assert [line for line in plan(**changes).problems(is_new=True) if line.startswith(said)]
-    assert not list(plan().problems(is_new=True))
+    assert [line for line in plan(**changes).problems() if line.startswith(said)]
+    assert not list(plan().problems())

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.task import Carried, Named
-from search.ray.forks.server import FORKED, QUIET_TENSORFLOW
 from search.space.parameters import Space
 from search.worker.gpus import GPU_ENVIRONMENT, memory_limit_mib, visible_memory_mib
 from search.worker.laps import Laps
@@ -22,6 +21,9 @@ from search.worker.quiet import silent_errors
 if TYPE_CHECKING:
     import keras_tuner as kt
 
+# In the environment of a fork, whose TensorFlow is imported and has done nothing yet.
+FORKED = "FMNIST_SEARCH_FORKED"
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 # Where the time of this process goes.
 LAPS = Laps.since_process_start()
 

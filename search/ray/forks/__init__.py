@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.worker.process import FORKED, QUIET_TENSORFLOW
+
 HERE = Path(__file__).parent
 START = HERE / "start.py"
 # The path of a socket may have 107 characters at most: unix(7).
@@ -20,6 +22,8 @@ SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
 # Threads would not be in a fork: none may be started before it. TensorFlow has a setting of its own
 # for those of a trial; NumPy's stay at one.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# None is looked for: what the driver of one starts would not be in a fork.
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 # Devices of the drivers of NVIDIA's and AMD's, on Linux and under WSL.
 GPUS = ("nvidia[0-9]*", "kfd", "dxg")
 
@@ -52,12 +56,12 @@ def fork_server() -> Iterator[str | None]:
             listener.bind(path)
             listener.listen(128)
             server = subprocess.Popen(
-                [sys.executable, HERE / "server.py", str(listener.fileno()), folder],
+                [sys.executable, HERE / "server.py", str(listener.fileno()), folder, FORKED],
                 stdin=subprocess.PIPE,  # closed when this process is killed
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
-                env=os.environ | WITHOUT_THREADS,
+                env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
             )
         try:
             # -S: it needs nothing but the standard library, and is there at once.

@@ -1,7 +1,7 @@
-"""The process that workers are forked of: ``server.py LISTENING-SOCKET FOLDER``.
+"""The process that workers are forked of: ``server.py LISTENING-SOCKET FOLDER VARIABLE``.
 
-Ray itself is not imported before the fork: what its library holds from then on (Ray 2.60, with
-gRPC inside) does not work in a fork.
+The variable is set in the environment of each fork. Ray itself is not imported before the fork:
+what its library holds from then on (Ray 2.60, with gRPC inside) does not work in a fork.
 """
 
 import contextlib
@@ -18,12 +18,9 @@ import sys
 import threading
 from pathlib import Path
 
-# Set in a fork, whose TensorFlow is imported and has done nothing yet.
-FORKED = "FMNIST_SEARCH_FORKED"
 # jemalloc's own, in libraries that bring it (pyarrow): jemalloc has handlers for a fork (its
 # ``pthread_atfork``) and starts the thread anew.
 FORKED_SAFELY = ("jemalloc_bg_thd",)
-QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def main() -> None:
@@ -35,8 +32,6 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
-    # No GPU is looked for: what a driver of one starts would not be in a fork.
-    os.environ |= QUIET_TENSORFLOW | {"CUDA_VISIBLE_DEVICES": "-1"}
     import keras  # noqa: F401
     import keras_tuner  # noqa: F401
     import tensorflow  # noqa: F401
@@ -79,7 +74,7 @@ def become_worker(connection: socket.socket) -> None:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as badness:
         badness.write(asked["oom_score_adj"])
     os.environ.clear()
-    os.environ |= asked["environment"] | {FORKED: "1"}
+    os.environ |= asked["environment"] | {sys.argv[3]: "1"}
     os.chdir(asked["folder"])
     random.seed()
     sys.modules["numpy"].random.seed()

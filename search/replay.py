@@ -13,7 +13,8 @@ from search.errors import UsageError
 from search.plan.task import Task
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import RECORDED_VERSIONS
-from search.view.plain import View, configuration
+from search.view.plain import configuration
+from search.view.view import View
 from search.worker.data import load_data
 from search.worker.quiet import quiet_training
 

@@ -32,9 +32,11 @@ from search.session.stopping import (
 )
 from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
+from search.storage.clock import Clock, later, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
-from search.storage.recorder import Clock, Recorder, later, seconds_since_process_start
-from search.view.plain import View, ending
+from search.storage.recorder import Recorder
+from search.view.plain import ending
+from search.view.view import View
 
 # Of a plan: what follows the search.
 AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")

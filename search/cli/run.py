@@ -45,7 +45,7 @@ from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
 from search.session.resume import Changes, read_previous_run
 from search.session.stopping import INTERRUPTED
 from search.space.parameters import ORACLE_VALUES, Space
-from search.view.plain import View, make_view
+from search.view.view import View, make_view
 
 # The problem that ships with the project, by name: nothing of it is imported here.
 SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}

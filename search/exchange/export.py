@@ -24,7 +24,7 @@ from search.session.run_file import described_problem, read_asked
 from search.session.session import best_record
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, unwritable
-from search.view.plain import View
+from search.view.view import View
 
 HYPERPARAMETERS_FILE = "hyperparameters.json"
 STUDY_FILE = "study.db"

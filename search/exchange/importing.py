@@ -13,7 +13,7 @@ from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, new_run
 from search.storage.recorder import Recorder
-from search.view.plain import View
+from search.view.view import View
 
 
 def import_run(source: str, objective: Objective, out: Path, view: View) -> RunFolder:

@@ -24,7 +24,7 @@ from search.session.run_file import described_plan, described_problem, read_aske
 from search.session.session import check_data, write_outcome
 from search.session.stopping import INTERRUPTED
 from search.storage.folder import RunFolder, locked_run
-from search.view.plain import View
+from search.view.view import View
 
 FOLLOWED = "followed"
 

@@ -20,9 +20,10 @@ from search.session.resume import PreviousRun, teach_searcher, trials_outside
 from search.session.run_file import describe
 from search.session.warm_start import EarlierSearch, fitted
 from search.space.parameters import Space
+from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder
-from search.storage.recorder import Clock, Listener, Recorder, seconds_since_process_start
-from search.view.plain import View
+from search.storage.recorder import Listener, Recorder
+from search.view.view import View
 
 if TYPE_CHECKING:
     from search.loggers.tensorboard import TensorBoardLog

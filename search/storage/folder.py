@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from results.record import columns
-from search.errors import RunFolderError
+from results.record.errors import RunFolderError
 from search.storage.lock import RunLock, Say
 
 # Less than this is not enough for the weights and states of a run.

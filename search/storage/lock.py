@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from search.errors import RunFolderError
+from results.record.errors import RunFolderError
 
 BEAT_SECONDS = 2.0
 # A driver that could not write its beat for so long may be taken for dead.

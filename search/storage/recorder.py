@@ -1,6 +1,5 @@
 """The one way by which anything that happens in a search is written down."""
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,27 +7,9 @@ from results.record.columns import Decision, Device, State
 from results.record.history import History
 from results.record.journal import Event, Journal
 from results.record.values import Values
-from search.worker.laps import process_start
+from search.storage.clock import Clock, seconds_since_process_start
 
 Listener = Callable[[Event], None]
-Clock = Callable[[], float]
-_STARTED = process_start()
-
-
-def seconds_since_process_start() -> float:
-    """Return the seconds since this process began, imports included."""
-    return time.monotonic() - _STARTED
-
-
-def since_now() -> Clock:
-    """Return a clock that begins now."""
-    now = time.monotonic()
-    return lambda: time.monotonic() - now
-
-
-def later(clock: Clock, seconds: float) -> Clock:
-    """Return a clock that goes on from so many seconds: those of a search before it was cut off."""
-    return lambda: seconds + clock()
 
 
 class Recorder:

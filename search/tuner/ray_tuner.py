@@ -47,10 +47,11 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch
 from search.space import mirror
 from search.space.parameters import Space
+from search.storage.clock import Clock, later, since_now
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
-from search.storage.recorder import Clock, later, since_now
 from search.tuner.settings import Settings, checked, plain_objective
-from search.view.plain import SilentView, View, ending, make_view
+from search.view.plain import SilentView, ending
+from search.view.view import View, make_view
 from search.worker import process
 from search.worker.arguments import described, packed
 from search.worker.trial import MendedTuner, load_best_weights

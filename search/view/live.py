@@ -13,7 +13,7 @@ from rich.text import Text
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
 from search.plan.plan import Plan
-from search.storage.recorder import Clock
+from search.storage.clock import Clock
 from search.view.plain import (
     PlainView,
     all_done,

@@ -1,7 +1,6 @@
-"""What a person sees while a search runs: the live view, or lines where there is no screen."""
+"""A line for each thing that happens in a search, where there is no screen; and the words of it."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from rich.console import Console
 
@@ -10,33 +9,11 @@ from results.record.history import History, TrialRecord
 from results.record.journal import Event
 from results.record.values import Values
 from search.plan.plan import Plan
-from search.storage.recorder import Clock
+from search.storage.clock import Clock
 from search.view.screen import SEPARATOR
 
 # Without a screen, a line for so many epochs of retraining.
 LINE_EVERY_EPOCHS = 10
-
-
-class View(Protocol):
-    """Shown a run; computes nothing that is kept."""
-
-    def note(self, text: str) -> None:
-        """Say something that stays on the screen."""
-
-    def begin(self, plan: Plan, history: History, clock: Clock) -> None:
-        """Show a search from now on."""
-
-    def tell(self, event: Event) -> None:
-        """Take notice of an event."""
-
-    def tick(self) -> None:
-        """Bring what moves up to date."""
-
-    def end(self) -> None:
-        """Stop showing the search."""
-
-    def progress(self, done: Mapping[int, int]) -> None:
-        """Show how far the retrainings are: epochs done, by epochs planned."""
 
 
 class PlainView:
@@ -93,15 +70,6 @@ class SilentView(PlainView):
 
     def note(self, text: str) -> None:
         return None
-
-
-def make_view(console: Console) -> View:
-    """Return the view that fits the console."""
-    if not console.is_terminal:
-        return PlainView(console)
-    from search.view.live import LiveView  # which is a PlainView, so it imports this module
-
-    return LiveView(console)
 
 
 def summary(plan: Plan, history: History, seconds: float) -> str:

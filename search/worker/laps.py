@@ -1,10 +1,8 @@
 """Where the time of a process goes: stretches that follow each other without a gap."""
 
-import os
 import time
-from pathlib import Path
 
-import psutil
+from search.storage.clock import process_start
 
 # What a worker does, in the order in which a trial meets it.
 START = "start"  # the process itself, until its first trial
@@ -18,21 +16,6 @@ TRAIN = "train"
 VALIDATE = "validate"
 KEEP = "keep"  # weights and checkpoints
 REPORT = "report"
-
-
-def process_start() -> float:
-    """Return when this process began, by the monotonic clock, which nobody sets back.
-
-    On Linux to a hundredth of a second, where psutil 7 would count from the machine's start
-    rounded to a second (``psutil._pslinux``).
-    """
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-        age_seconds = clock - int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime
-    except (OSError, AttributeError):
-        age_seconds = time.time() - psutil.Process().create_time()
-    return time.monotonic() - age_seconds
 
 
 class Laps:

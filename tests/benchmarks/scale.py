@@ -262,8 +262,8 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.session.session import DeferredSession, Session
     from search.session.stopping import TRIALS_DONE, Stopping
     from search.space.parameters import Space
+    from search.storage.clock import since_now
     from search.storage.folder import new_run
-    from search.storage.recorder import since_now
     from search.view.plain import SilentView
 
     problem = Problem(

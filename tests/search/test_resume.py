@@ -21,6 +21,7 @@ from results.record.journal import Journal, read
 from results.refresh import refresh
 from search.algorithms.oracles import OracleSearcher
 from search.algorithms.searchers import Pause, RandomSearcher, TPESearcher
+from search.doctor import check
 from search.engines.ray.schedulers import Asha
 from search.errors import SearchError
 from search.plan.plan import Engine, Plan, Problem, available_cores
@@ -484,7 +485,7 @@ def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, comma
 
 
 def test_a_clock_that_is_set_back_sets_no_record_back(monkeypatch):
-    from search.storage.recorder import later, seconds_since_process_start
+    from search.storage.clock import later, seconds_since_process_start
 
     clock = later(seconds_since_process_start, 100.0)
     first = clock()
@@ -651,13 +652,13 @@ def test_a_folder_in_which_nothing_was_recorded_is_taken_again(tmp_path):
         SearchError, match=r"ended before anything was recorded.*Run the same command"
     ):
         read_previous_run(folder.path)
-    assert list(plan(folder.path).problems(is_new=True)) == []
+    check(plan(folder.path))
     with new_run(folder.path, print) as run:
         assert run.folder == folder
         run.folder.state_file(0).write_bytes(b"something")
         run.folder.journal_file.write_bytes(b"")
-    [problem] = plan(folder.path).problems(is_new=True)
-    assert "exists already" in problem
+    with pytest.raises(SearchError, match="exists already"):
+        check(plan(folder.path))
 
 
 def test_show_tells_a_search_that_runs_from_one_that_was_cut_off(tmp_path, finished, commands):

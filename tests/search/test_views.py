@@ -11,7 +11,8 @@ from results.record.journal import Journal
 from search.plan.plan import Engine, Plan, Problem
 from search.storage.recorder import Recorder
 from search.view.live import REFRESH_SECONDS, LiveView
-from search.view.plain import PlainView, make_view
+from search.view.plain import PlainView
+from search.view.view import make_view
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 VALUES = {"activation": "relu", "units": 192, "rate": 0.00151234, "optimizer": "nadam", "layers": 3}

@@ -1,7 +1,6 @@
 """Hands Ray Tune what is to be trained next: first what was left unfinished, then what is new."""
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -9,9 +8,9 @@ from ray.tune.search import Searcher as RaySearcher
 
 from results.record.columns import Device
 from search.algorithms.searchers import Pause
-from search.engines.ray.placement.capacity import Room
+from search.engines.ray.placement.capacity import Capacity, Load
 from search.engines.ray.placement.judge import make_judge
-from search.engines.ray.placement.queue import Line, Waiting
+from search.engines.ray.placement.queue import QueuedTrial, TrialQueue
 from search.engines.ray.schedulers import METRIC, WARM
 from search.errors import SearchError
 from search.plan.plan import Plan
@@ -53,9 +52,9 @@ class Suggestions(NotPickled, RaySearcher):
         self._epochs = task.epochs
         # Of Ray's trials, those that have begun and not ended.
         self._running: dict[str, Device] = {}
-        self._room = Room(plan)
+        self._capacity = Capacity(plan)
         self._judge = make_judge(plan, task, is_interrupted=lambda: events.is_interrupted)
-        self._line = Line(self._drawn, has_gpus=lambda: self._room.has_gpus)
+        self._queue = TrialQueue(self._drawn, has_gpus=lambda: self._capacity.has_gpus)
         self._is_exhausted = False
         # One process finds the space; the others import TensorFlow meanwhile, and wait.
         most = min(plan.workers, plan.trials or plan.workers)
@@ -69,7 +68,7 @@ class Suggestions(NotPickled, RaySearcher):
         if self._events.session is None:
             return self._warm_worker(trial_id)
         try:
-            taken = self._line.take(self._free())
+            taken = self._queue.take(self._free())
         except SearchError as error:
             self._events.error = error  # Tune turns it into the text of an error of its own
             raise
@@ -77,19 +76,18 @@ class Suggestions(NotPickled, RaySearcher):
             self._running[trial_id] = taken[1]
             return self._begun(*taken)
         # One that runs may lose its process, and be begun again.
-        is_over = self._is_exhausted and not self._line and not self._running
+        is_over = self._is_exhausted and not self._queue and not self._running
         is_over &= not self._events.has_unfinished
         return RaySearcher.FINISHED if is_over else None
 
     def _free(self) -> list[Device]:
-        if self._plan.device_rule is None:
-            return [self._plan.device] if self._room.is_free(len(self._running)) else []
-        begun = [d for name, d in self._running.items() if self._events.has_begun(name)]
-        return self._room.free(Counter(self._running.values()), Counter(begun))
+        running = self._running.items()
+        load = Load.of((device, self._events.has_begun(name)) for name, device in running)
+        return self._capacity.free(load)
 
     def in_vain(self) -> list[str]:
         """Return which of Ray's trials are to be on a GPU while there is none any more."""
-        if self._room.has_gpus:
+        if self._capacity.has_gpus:
             return []
         return [name for name, device in self._running.items() if device is Device.GPU]
 
@@ -102,12 +100,12 @@ class Suggestions(NotPickled, RaySearcher):
         self._running[trial_id] = device  # what is new waits for its process
         return {WARM: True, SPACE: discovers, DEVICE: device}
 
-    def _drawn(self) -> Waiting | None:
+    def _drawn(self) -> QueuedTrial | None:
         drawn = self._unfinished() or self._new()
         self._is_exhausted = drawn is RaySearcher.FINISHED
-        return drawn if isinstance(drawn, Waiting) else None
+        return drawn if isinstance(drawn, QueuedTrial) else None
 
-    def _unfinished(self) -> Waiting | None:
+    def _unfinished(self) -> QueuedTrial | None:
         number = self._events.take_unfinished()
         if number is None:
             return None
@@ -116,14 +114,14 @@ class Suggestions(NotPickled, RaySearcher):
         epochs = trial.planned_epochs or self._epochs
         values = dict(trial.values)
         judgement = self._judge(values)
-        return Waiting(number, values, epochs, judgement, again=True, retries=trial.retries)
+        return QueuedTrial(number, values, epochs, judgement, again=True, retries=trial.retries)
 
     def _new(self) -> Any:
         session = self._events.session
         assert session is not None
         history = session.recorder.history
         number = history.next_trial
-        while number in self._line or number in history.trials:
+        while number in self._queue or number in history.trials:
             number += 1
         if self._plan.trials is not None and number >= self._plan.trials:
             return RaySearcher.FINISHED
@@ -132,9 +130,9 @@ class Suggestions(NotPickled, RaySearcher):
             return RaySearcher.FINISHED
         if values is Pause.WAIT:
             return None
-        return Waiting(number, dict(values), self._epochs, self._judge(dict(values)))
+        return QueuedTrial(number, dict(values), self._epochs, self._judge(dict(values)))
 
-    def _begun(self, one: Waiting, device: Device) -> dict[str, Any]:
+    def _begun(self, one: QueuedTrial, device: Device) -> dict[str, Any]:
         """Record that a trial begins, and return its config."""
         assert self._events.session is not None
         recorder = self._events.session.recorder

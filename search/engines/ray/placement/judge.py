@@ -1,11 +1,11 @@
-"""Asks of a configuration which device suits it, which takes a process that can build models."""
+"""Finds the device that suits a configuration, in a process that can build its model."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 from results.record.values import Values
-from search.engines.ray.placement.rule import Judgement, judged
+from search.engines.ray.placement.rule import Judgement, judge
 from search.errors import ProblemError, one_line
 from search.plan.plan import Plan
 from search.plan.task import Task
@@ -21,39 +21,39 @@ RETRIES = 3
 def make_judge(
     plan: Plan, task: Task, *, is_interrupted: Callable[[], bool]
 ) -> Callable[[Values], Judgement]:
-    """Return what tells where a configuration is to be trained. Ray is running already.
+    """Return a function that chooses the device of a configuration. Ray is running already.
 
     Args:
-        plan: Says by what rule.
-        task: Says of what hypermodel.
+        plan: Names the rule.
+        task: Provides the hypermodel.
         is_interrupted: Tells whether nobody waits for an answer any more.
     """
     if plan.device_rule is None:
-        alike = Judgement(plan.device)
-        return lambda _values: alike
-    return _Judge(plan.device_rule, task, is_interrupted)
+        same_for_all = Judgement(plan.device)
+        return lambda _values: same_for_all
+    return _RemoteJudge(plan.device_rule, task, is_interrupted)
 
 
-class _Judge:
-    """Asks a process on this node, started at once and without a GPU.
+class _RemoteJudge:
+    """Asks a process on this node, which is started at once and has no GPU.
 
     Args:
         rule: ``auto``, or the user's own.
-        task: Says of what hypermodel.
+        task: Provides the hypermodel.
         is_interrupted: Tells whether nobody waits for an answer any more.
     """
 
     def __init__(self, rule: str, task: Task, is_interrupted: Callable[[], bool]) -> None:
         import ray
 
-        make = ray.remote(
+        actor = ray.remote(
             num_cpus=0, max_restarts=-1, max_task_retries=RETRIES, scheduling_strategy=here()
-        )(_Judging)
-        self._actor: Any = make.remote(rule, task)
+        )(_JudgeActor)
+        self._actor: Any = actor.remote(rule, task)
         self._is_interrupted = is_interrupted
 
     def __call__(self, values: Values) -> Judgement:
-        """Ask.
+        """Return the device for a configuration.
 
         Raises:
             ProblemError: The rule failed, or its process again and again.
@@ -61,7 +61,7 @@ class _Judge:
         """
         import ray
 
-        answer = self._actor.judged.remote(values)
+        answer = self._actor.judge.remote(values)
         deadline = time.monotonic() + ANSWER_SECONDS
         while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
             if self._is_interrupted():
@@ -69,19 +69,18 @@ class _Judge:
             if time.monotonic() > deadline:
                 raise ProblemError(f"--resources: no answer in {ANSWER_SECONDS:g} s for {values}")
         try:
-            told = ray.get(answer)
+            judgement: Judgement | ProblemError = ray.get(answer)
         except ray.exceptions.RayError as error:
             raise ProblemError(
                 f"--resources: the process that judges sizes failed ({one_line(error)})"
             ) from error
-        if isinstance(told, ProblemError):
-            raise told
-        judgement: Judgement = told
+        if isinstance(judgement, ProblemError):
+            raise judgement
         return judgement
 
 
-class _Judging:
-    """In the process that builds."""
+class _JudgeActor:
+    """Builds the model of a configuration and applies the rule, in a process of its own."""
 
     def __init__(self, rule: str, task: Task) -> None:
         from search.worker import process
@@ -91,9 +90,9 @@ class _Judging:
         self._rule = rule
         self._task = task
 
-    def judged(self, values: Values) -> "Judgement | ProblemError":
+    def judge(self, values: Values) -> "Judgement | ProblemError":
         try:
-            return judged(self._rule, values, self._size(values))
+            return judge(self._rule, values, self._size(values))
         except ProblemError as error:
             return error
 

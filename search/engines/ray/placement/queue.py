@@ -13,8 +13,8 @@ DRAWN_AHEAD = 8
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A trial to be begun, or gone on with.
+class QueuedTrial:
+    """A trial to be begun or continued.
 
     Attributes:
         trial: Its number.
@@ -33,7 +33,7 @@ class Waiting:
     retries: int = 0
 
 
-class Line:
+class TrialQueue:
     """Gives a free device the trial that suits it and has waited longest.
 
     Args:
@@ -41,18 +41,20 @@ class Line:
         has_gpus: Tells whether there are GPUs; where none is left, every trial suits the CPUs.
     """
 
-    def __init__(self, draw: Callable[[], Waiting | None], *, has_gpus: Callable[[], bool]) -> None:
+    def __init__(
+        self, draw: Callable[[], QueuedTrial | None], *, has_gpus: Callable[[], bool]
+    ) -> None:
         self._draw = draw
         self._has_gpus = has_gpus
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[QueuedTrial] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __contains__(self, trial: int) -> bool:
-        return any(one.trial == trial for one in self._waiting)
+    def __contains__(self, number: int) -> bool:
+        return any(trial.trial == number for trial in self._waiting)
 
-    def take(self, free: Sequence[Device]) -> tuple[Waiting, Device] | None:
+    def take(self, free: Sequence[Device]) -> tuple[QueuedTrial, Device] | None:
         """Return a trial and where it begins; None where none suits what is free.
 
         Args:
@@ -60,15 +62,15 @@ class Line:
         """
         while True:
             for device in free:
-                found = next((one for one in self._waiting if self._suits(one, device)), None)
-                if found is not None:
-                    self._waiting.remove(found)
-                    return found, device
+                trial = next((one for one in self._waiting if self._suits(one, device)), None)
+                if trial is not None:
+                    self._waiting.remove(trial)
+                    return trial, device
             drawn = self._draw() if free and len(self._waiting) < DRAWN_AHEAD else None
             if drawn is None:
                 return None
             self._waiting.append(drawn)
 
-    def _suits(self, one: Waiting, device: Device) -> bool:
-        wanted = one.judgement.device if self._has_gpus() else Device.CPU
-        return wanted is device
+    def _suits(self, trial: QueuedTrial, device: Device) -> bool:
+        suited = trial.judgement.device if self._has_gpus() else Device.CPU
+        return suited is device

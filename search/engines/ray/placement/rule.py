@@ -1,4 +1,4 @@
-"""Which trials go to a GPU: the rule, and where another stands in its place."""
+"""Which trials go to a GPU: by the rule that ships, or by one of the user's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class Judgement:
     multiply_adds: int | None = None
 
 
-def suited(_values: Values, multiply_adds: int | None) -> Device:
-    """Return what suits a model: of one whose size is not known, the CPUs."""
+def by_size(_values: Values, multiply_adds: int | None) -> Device:
+    """Return the device that suits a model; the CPUs if its size is not known."""
     is_large = multiply_adds is not None and multiply_adds >= GPU_FROM_MULTIPLY_ADDS
     return Device.GPU if is_large else Device.CPU
 
 
 def own_rule(rule: str | None) -> str | None:
-    """Return the function of the user's own that a rule names; None where it names none."""
+    """Return the reference of the user's own rule; None for the rule that ships."""
     return None if rule == AUTO else rule
 
 
-def judged(rule: str, values: Values, multiply_adds: int | None) -> Judgement:
-    """Ask the rule that a user named.
+def judge(rule: str, values: Values, multiply_adds: int | None) -> Judgement:
+    """Apply the rule that a user named.
 
     Args:
         rule: ``auto``, or ``module:function`` of the user's own.
@@ -54,9 +54,9 @@ def judged(rule: str, values: Values, multiply_adds: int | None) -> Judgement:
     Raises:
         ProblemError: The function cannot be loaded, raised, or returned no device.
     """
-    ask: Rule = suited if rule == AUTO else importer.load(rule, "resources")
+    choose: Rule = by_size if rule == AUTO else importer.load(rule, "resources")
     try:
-        device = ask(values, multiply_adds)
+        device = choose(values, multiply_adds)
     except Exception as error:
         raise ProblemError(f"--resources {rule!r} raised {one_line(error)} for {values}") from error
     if device not in tuple(Device):

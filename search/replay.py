@@ -79,7 +79,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
 
     problem = previous.plan.problem
     data = load_data(problem, needs_test=False)
-    digest = previous.asked.get("data_digest")
+    digest = previous.description.get("data_digest")
     if digest and data.digest() != digest:
         raise UsageError(
             f"the data have changed since {str(path)!r} was made (digest {data.digest()}, then "
@@ -129,12 +129,12 @@ def _trial(previous: PreviousRun, number: int) -> TrialRecord:
 
 def _changes(previous: PreviousRun) -> Iterator[str]:
     """Say what differs from where the run was made; figures may then differ too."""
-    for name, then in previous.asked.get("versions", {}).items():
+    for name, then in previous.description.get("versions", {}).items():
         known = name in RECORDED_VERSIONS
         now = importlib.metadata.version(name) if known else platform.python_version()
         if now != then:
             yield f"{name} is {now} here, the run was made with {then}: figures may differ"
-    then = previous.asked.get("machine", {}).get("processor")
+    then = previous.description.get("machine", {}).get("processor")
     if then and then != platform.machine():
         yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
 

@@ -20,9 +20,11 @@ from search.plan.plan import Engine, Plan
 from search.plan.task import Task
 from search.ray.nodes import nodes_up, shortage, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
-from search.session.resume import Changes, PreviousRun, changes_between, read_previous_run
+from search.session.changes import Changes, changes_between
+from search.session.origin import NewRun, Origin, ResumedRun
+from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, is_whole, read_asked
-from search.session.session import DeferredSession, Session, make_log, write_outcome
+from search.session.session import DeferredSession, SessionSetup, make_log, write_outcome
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
@@ -32,7 +34,7 @@ from search.session.stopping import (
 )
 from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
-from search.storage.clock import Clock, later, seconds_since_process_start
+from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
 from search.view.plain import ending
@@ -55,8 +57,7 @@ def run(plan: Plan, view: View) -> Outcome:
     earlier = earlier_of(plan.warm_start, plan.problem.objective)
     _say_starting(plan, warnings, view)
     with new_run(plan.out, view.note) as run:
-        history = History(plan.problem.objective)
-        return _run(plan, view, run, history, seconds_since_process_start, earlier=earlier)
+        return _run(plan, view, run, NewRun(History(plan.problem.objective), earlier))
 
 
 def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
@@ -72,12 +73,12 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
             view.note(note)
         plan = changes.applied(previous.plan)
         warnings = check(plan, is_new=False)
-        clock = later(seconds_since_process_start, previous.seconds)
-        over = _why_over(plan, previous, clock)
+        origin = ResumedRun(previous)
+        over = _why_over(plan, previous, origin.clock(seconds_since_process_start))
         if over is not None:
             return _without_search(plan, previous, view, over)
         _say_starting(plan, warnings, view)
-        return _run(plan, view, run, previous.history, clock, previous=previous)
+        return _run(plan, view, run, origin)
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
@@ -176,30 +177,18 @@ def _run(
     plan: Plan,
     view: View,
     run: LockedRun,
-    history: History,
-    clock: Clock,
-    *,
-    earlier: EarlierSearch | None = None,
-    previous: PreviousRun | None = None,
+    origin: Origin,
 ) -> Outcome:
+    history, clock = origin.history, origin.clock(seconds_since_process_start)
     stopping = Stopping(plan, history, clock)
 
     def searched(engine: EngineSearch, digest: Callable[[], str]) -> Outcome:
-        deferred = DeferredSession(
-            partial(
-                Session.open,
-                plan,
-                history=history,
-                view=view,
-                run=run,
-                data_digest=digest,
-                earlier=earlier,
-                previous=previous,
-                clock=clock,
-            )
+        setup = SessionSetup(
+            plan=plan, run=run, origin=origin, view=view, clock=clock, data_digest=digest
         )
+        deferred = DeferredSession(setup)
         found = Outcome(run.folder, recorded(plan, engine, deferred, stopping), history)
-        _check(found, stopping, is_new=previous is None)
+        _check(found, stopping, is_new=isinstance(origin, NewRun))
         view.note(ending(found.reason, history))
         return found
 
@@ -332,12 +321,12 @@ def _without_search(plan: Plan, previous: PreviousRun, view: View, over: str) ->
         return found
     needs_ray = plan.confirm is not None or plan.audit is not None
     standing = None if needs_ray else standing_final(plan, found, view)
-    return standing or follow_alone(plan, found, view, asked=previous.asked)
+    return standing or follow_alone(plan, found, view, asked=previous.description)
 
 
 def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
     """Write the log of a run whose search has ended."""
-    log = make_log(plan, previous.folder, previous.history, view, previous)
+    log = make_log(plan, previous.folder, previous.history, view, previous.events)
     if log is not None:
         log.write_all()
 
@@ -351,7 +340,7 @@ def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:
         if getattr(plan, name) != getattr(previous.plan, name)
     }
     if changes:
-        asked = previous.asked | {"plan": previous.asked["plan"] | changes}
+        asked = previous.description | {"plan": previous.description["plan"] | changes}
         write_json(previous.folder.run_file, asked)
 
 

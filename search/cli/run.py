@@ -42,7 +42,8 @@ from search.plan.plan import (
 from search.plan.registry import Algorithm, Log, Scheduler
 from search.replay import replay
 from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
-from search.session.resume import Changes, read_previous_run
+from search.session.changes import Changes
+from search.session.resume import read_previous_run
 from search.session.stopping import INTERRUPTED
 from search.space.parameters import ORACLE_VALUES, Space
 from search.view.view import View, make_view

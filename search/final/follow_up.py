@@ -20,8 +20,9 @@ from search.plan.importer import sources
 from search.plan.plan import Confirmation, Plan, Problem, available_cores
 from search.ray.nodes import cores_here, gpus_here, most_cpus, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
+from search.session.origin import check_data
 from search.session.run_file import described_plan, described_problem, read_asked
-from search.session.session import check_data, write_outcome
+from search.session.session import write_outcome
 from search.session.stopping import INTERRUPTED
 from search.storage.folder import RunFolder, locked_run
 from search.view.view import View

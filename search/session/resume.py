@@ -1,7 +1,7 @@
-"""A run as it was left, and what of it goes on: after it was cut off, or to be extended."""
+"""A run as it was left: what is read of it, and what a searcher learns from it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,112 +11,11 @@ from results.record.journal import Event, read
 from results.record.values import Values
 from search.algorithms.searchers import Searcher
 from search.errors import UsageError
-from search.plan.plan import GPU, Engine, Plan, gpu_resources, local_workers
-from search.plan.registry import Log
+from search.plan.plan import Engine, Plan
 from search.session.run_file import described_plan, is_whole, read_asked
 from search.session.warm_start import fitted_values
 from search.space.parameters import ORACLE_VALUES, Space
 from search.storage.folder import RunFolder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What is asked otherwise of a run that goes on; None: as before.
-
-    Attributes:
-        trials: Most trials, those of before included.
-        epochs: Most epochs of a trial that is new.
-        workers: Trials at once.
-        time_budget_seconds: Seconds of search in all, those of before included.
-        target: The search ends when the objective has reached this.
-        retrain_epochs: Numbers of epochs at which the best is retrained.
-        log: What else is written of the search.
-        gpus_per_trial: GPU of a trial; 0: none.
-        gpus: GPUs for trials in all.
-        confirm: So many of the best are trained again on new seeds.
-        seeds: So many new seeds.
-        audit: So many of the stopped trials are trained to their end.
-        address: The Ray cluster that is joined now, whatever it was before; None: none is.
-    """
-
-    trials: int | None = None
-    epochs: int | None = None
-    workers: int | None = None
-    time_budget_seconds: float | None = None
-    target: float | None = None
-    retrain_epochs: tuple[int, ...] | None = None
-    log: Log | None = None
-    gpus_per_trial: float | None = None
-    gpus: float | None = None
-    confirm: int | None = None
-    seeds: int | None = None
-    audit: int | None = None
-    address: str | None = None
-
-    def applied(self, plan: Plan) -> Plan:
-        """Return a plan with the changes made."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given = {name: value for name, value in given.items() if value is not None}
-        epochs = given.pop("epochs", None)
-        if epochs is not None:
-            given["problem"] = replace(plan.problem, epochs=epochs)
-        share = given.pop("gpus_per_trial", None)
-        if share is not None:
-            others = {name: n for name, n in plan.other_resources.items() if name != GPU}
-            given["other_resources"] = others | gpu_resources(share)
-            given["device_rule"] = plan.device_rule if share else None
-        if self.address is None or share == 0:
-            given["gpus"] = None  # no autoscaler brings any
-        if self.workers is None and self.address is None and plan.address is not None:
-            # Not so many as that cluster had.
-            given["workers"] = local_workers(plan.cpus_per_trial)
-        # A number that was asked for on a cluster stands on another.
-        elastic = self.address is not None and (plan.elastic or plan.address is None)
-        elastic &= self.workers is None
-        return replace(plan, **given | {"address": self.address, "elastic": elastic})
-
-
-def changes_between(previous: Plan, plan: Plan) -> Changes:
-    """Return what a plan asks otherwise than that of the run which stands in its folder.
-
-    Raises:
-        UsageError: It asks for another search; names everything that differs.
-    """
-    changes = Changes(
-        trials=plan.trials,
-        epochs=plan.problem.epochs,
-        workers=None if plan.elastic else plan.workers,
-        time_budget_seconds=plan.time_budget_seconds,
-        target=plan.target,
-        retrain_epochs=plan.retrain_epochs,
-        log=plan.log,
-        gpus=plan.gpus,
-        confirm=plan.confirm,
-        seeds=plan.seeds,
-        audit=plan.audit,
-        address=plan.address,
-    )
-    before, now = _search(changes.applied(previous)), _search(plan)
-    differing = [
-        f"{name.replace('_', ' ')} {before[name]!r}, now {now[name]!r}"
-        for name in now
-        if before[name] != now[name]
-    ]
-    if differing:
-        raise UsageError(
-            f"--out {str(plan.out)!r} holds a run that was asked otherwise "
-            f"({'; '.join(differing)}): nothing is begun. Name another folder, or go on with that "
-            f"one by `fmnist-search resume {plan.out}`."
-        )
-    return changes
-
-
-def _search(plan: Plan) -> dict[str, Any]:
-    """Return what makes a plan's search the one that it is, wherever it runs."""
-    problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
-    whole = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
-    elsewhere = ("problem", "out", "workers", "elastic", "address", "gpus")
-    return {name: value for name, value in whole.items() if name not in elsewhere}
 
 
 @dataclass(frozen=True)
@@ -125,7 +24,7 @@ class PreviousRun:
 
     Attributes:
         folder: Where it is.
-        asked: What run.json says.
+        description: What run.json says.
         plan: The plan in it.
         events: What its journal holds.
         history: Those events, folded.
@@ -134,7 +33,7 @@ class PreviousRun:
     """
 
     folder: RunFolder
-    asked: dict[str, Any]
+    description: dict[str, Any]
     plan: Plan
     events: tuple[Event, ...]
     history: History
@@ -144,7 +43,7 @@ class PreviousRun:
     @property
     def space(self) -> Space:
         """The space as it was discovered."""
-        return Space.from_json(self.asked["space"])
+        return Space.from_json(self.description["space"])
 
 
 def read_previous_run(path: Path) -> PreviousRun:

@@ -40,14 +40,15 @@ from search.plan.task import Carried, FitArguments, Task
 from search.ray.nodes import nodes_up, shortage, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
 from search.run import earlier_of, ray_engine, recorded
+from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, read_asked
-from search.session.session import DeferredSession, Session, make_searcher
+from search.session.session import DeferredSession, SessionSetup, make_searcher
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch
 from search.space import mirror
 from search.space.parameters import Space
-from search.storage.clock import Clock, later, since_now
+from search.storage.clock import Clock, since_now
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
 from search.tuner.settings import Settings, checked, plain_objective
 from search.view.plain import SilentView, ending
@@ -252,16 +253,16 @@ class RayTuner(MendedTuner):
             soon = "" if plan.address else " (training begins in 10 to 30 s)"
             view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
             self.on_search_begin()
+            origin = ResumedRun(previous) if previous else NewRun(History(self._objective), earlier)
             self._run(
                 plan,
                 task,
                 ray,
                 view,
                 run=run,
-                previous=previous,
+                origin=origin,
                 searcher=self._searcher(plan, scratch),
-                earlier=earlier,
-                clock=later(clock, previous.seconds) if previous else clock,
+                clock=origin.clock(clock),
             )
             self.on_search_end()
 
@@ -273,12 +274,11 @@ class RayTuner(MendedTuner):
         view: View,
         *,
         run: LockedRun,
-        previous: PreviousRun | None,
+        origin: Origin,
         searcher: Searcher,
-        earlier: EarlierSearch | None,
         clock: Clock,
     ) -> None:
-        self._history = history = previous.history if previous else History(self._objective)
+        self._history = history = origin.history
         stopping = Stopping(
             plan,
             history,
@@ -286,20 +286,16 @@ class RayTuner(MendedTuner):
             max_consecutive_failed_trials=self.oracle.max_consecutive_failed_trials,
         )
         self._overwrites = False  # what follows is this tuner's own
-        deferred = DeferredSession(
-            partial(
-                Session.open,
-                plan,
-                history=history,
-                view=view,
-                run=run,
-                previous=previous,
-                earlier=earlier,
-                searcher=searcher,
-                listeners=[self._keep_book, self._call_hooks],
-                clock=clock,
-            )
+        setup = SessionSetup(
+            plan=plan,
+            run=run,
+            origin=origin,
+            view=view,
+            clock=clock,
+            searcher=searcher,
+            listeners=(self._keep_book, self._call_hooks),
         )
+        deferred = DeferredSession(setup)
         reason = recorded(plan, ray_engine(task, ray, history, searcher.space), deferred, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)

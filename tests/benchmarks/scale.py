@@ -259,7 +259,8 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.plan.plan import Engine, Plan, Problem
     from search.plan.registry import Scheduler
     from search.plan.task import Task
-    from search.session.session import DeferredSession, Session
+    from search.session.origin import NewRun
+    from search.session.session import DeferredSession, SessionSetup
     from search.session.stopping import TRIALS_DONE, Stopping
     from search.space.parameters import Space
     from search.storage.clock import since_now
@@ -279,8 +280,8 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
     with new_run(out, print) as run:
         deferred = DeferredSession(
-            lambda space: Session.open(
-                plan, space, history, SilentView(Console()), run=run, clock=clock
+            SessionSetup(
+                plan=plan, run=run, origin=NewRun(history), view=SilentView(Console()), clock=clock
             )
         )
         engine.search(

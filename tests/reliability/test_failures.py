@@ -20,8 +20,9 @@ from results.record.journal import read
 from search.errors import RunFolderError, UsageError
 from search.ray import nodes
 from search.replay import replay
+from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
-from search.session.session import Session
+from search.session.session import Session, SessionSetup
 from search.storage.folder import locked_run
 from search.view.plain import SilentView
 
@@ -297,10 +298,11 @@ def test_a_run_with_other_data_is_refused(tmp_path):
         locked_run(previous.folder, print) as mine,
         pytest.raises(RunFolderError, match=r"the data have changed since .*digest other, then"),
     ):
-        Session.open(
-            previous.plan, previous.space, previous.history, SilentView(None), run=mine, previous=previous,
-            data_digest=lambda: "other",
+        setup = SessionSetup(
+            plan=previous.plan, run=mine, origin=ResumedRun(previous), view=SilentView(None),
+            clock=lambda: 0.0, data_digest=lambda: "other",
         )  # fmt: skip
+        Session.open(setup, previous.space)
     assert (run / "run.json").read_text() == asked
 
 

@@ -12,7 +12,7 @@ from results.record.files import beside, write_json
 from results.record.history import History, Objective
 from results.record.tables import write_tables
 from search.errors import RunFolderError
-from search.session.session import Tidier
+from search.session.tidier import Tidier
 from search.storage.folder import RunFolder, replace_folder
 from search.storage.recorder import Recorder
 

@@ -26,15 +26,16 @@ from search.engines.ray.schedulers import Asha
 from search.errors import SearchError
 from search.plan.plan import Engine, Plan, Problem, available_cores
 from search.run import resume_run
+from search.session.changes import Changes
+from search.session.origin import ResumedRun
 from search.session.resume import (
-    Changes,
     read_previous_run,
     teach_searcher,
     trials_outside,
     values_within,
 )
 from search.session.run_file import describe
-from search.session.session import Session, make_searcher, write_outcome
+from search.session.session import Session, SessionSetup, make_searcher, write_outcome
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
@@ -518,7 +519,7 @@ def test_random_search_draws_the_same_after_a_resume_from_an_empty_journal(tmp_p
 def reopened(whole, tmp_path):
     """Open a session on a run of which only the events up to the one that a test wants are left."""
 
-    def opening(algorithm, is_last, space=SPACE, **more):
+    def opening(algorithm, is_last, space=SPACE):
         folder, _ = whole(algorithm)
         shutil.copytree(folder.path, tmp_path / "run")
         lines = (tmp_path / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
@@ -526,15 +527,14 @@ def reopened(whole, tmp_path):
         (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
         previous = read_previous_run(tmp_path / "run")
         with locked_run(previous.folder, print) as run:
-            yield Session.open(
-                previous.plan,
-                space,
-                previous.history,
-                SilentView(None),
+            setup = SessionSetup(
+                plan=previous.plan,
                 run=run,
-                previous=previous,
-                **more,
+                origin=ResumedRun(previous),
+                view=SilentView(None),
+                clock=lambda: previous.seconds,
             )
+            yield Session.open(setup, space)
 
     return contextlib.contextmanager(opening)
 

@@ -26,9 +26,11 @@ from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log
 from search.run import rebuilt, resume_run
-from search.session.resume import Changes, read_previous_run
+from search.session.changes import Changes
+from search.session.origin import ResumedRun
+from search.session.resume import read_previous_run
 from search.session.run_file import described_plan
-from search.session.session import Session
+from search.session.session import Session, SessionSetup
 from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
 from search.view.plain import SilentView
@@ -240,12 +242,13 @@ def test_a_run_that_was_cut_off_gets_a_log_of_what_was_before(former_run):
     run = former_run("cut-off")
     previous = read_previous_run(run)
     plan = replace(previous.plan, log=Log.TENSORBOARD)
-    same_data = {"data_digest": lambda: previous.asked["data_digest"]}
     with locked_run(previous.folder, print) as lock:
-        session = Session.open(
-            plan, previous.space, previous.history, SilentView(None), run=lock, previous=previous,
-            **same_data,
+        setup = SessionSetup(
+            plan=plan, run=lock, origin=ResumedRun(previous), view=SilentView(None),
+            clock=lambda: previous.seconds,
+            data_digest=lambda: previous.description["data_digest"],
         )  # fmt: skip
+        session = Session.open(setup, previous.space)
         unfinished = previous.history.unfinished()[0]
         reported = [epoch.epoch for epoch in unfinished.epochs]
         assert [step for step, _ in shown(run, unfinished.trial).scalars["loss"]] == reported

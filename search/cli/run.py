@@ -41,10 +41,11 @@ from search.plan.plan import (
 )
 from search.plan.registry import Algorithm, Log, Scheduler
 from search.replay import replay
-from search.run import earlier_of, rebuilt, resume_run, run, run_or_resume
+from search.run import rebuilt, resume_run, run, run_or_resume
 from search.session.changes import Changes
 from search.session.resume import read_previous_run
 from search.session.stopping import INTERRUPTED
+from search.session.warm_start import read_warm_start
 from search.space.parameters import ORACLE_VALUES, Space
 from search.view.view import View, make_view
 
@@ -670,7 +671,7 @@ def _seeds_alone(seeds: int) -> str:
 
 def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
     try:
-        earlier_of(source, objective)
+        read_warm_start(source, objective)
     except SearchError as error:
         return [f"--warm-start: {error}"]
     return []

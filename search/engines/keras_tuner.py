@@ -8,6 +8,7 @@ import io
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,57 +18,66 @@ from results.record.columns import Decision, State
 from results.record.history import divergence, has_diverged
 from results.record.values import Scalar
 from search.errors import ObjectiveError, objective_not_reported
-from search.plan.plan import Plan, Tuner
+from search.plan.plan import Plan, Problem, Tuner
 from search.plan.task import Task
 from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
 from search.space.parameters import ORACLE_VALUES
 from search.worker import process
-from search.worker.data import load_data
+from search.worker.data import Data, load_data
 
 
 class _SearchEnds(kt.errors.FatalError):
     """Ends keras-tuner's search: it passes only errors of this kind on."""
 
 
-def search(plan: Plan, *, deferred: DeferredSession, stopping: Stopping) -> None:
-    """Run keras-tuner's search until it is done or must stop.
+@dataclass(frozen=True)
+class KerasTunerEngine:
+    """Runs keras-tuner's own search in this process, one trial after the other.
 
-    Args:
+    Attributes:
         plan: What was asked.
-        deferred: Opened with the space once it is known.
-        stopping: Says when to end.
     """
-    problem = plan.problem
-    data = load_data(problem, needs_test=bool(plan.retrain_epochs))
-    assert problem.hypermodel is not None
-    session = deferred.open(process.discover(problem.hypermodel))
-    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
-    objective = kt.Objective(problem.objective.name, problem.objective.mode)
-    with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
-        common = {
-            "hypermodel": hypermodel,
-            "objective": objective,
-            "directory": scratch,
-            "project_name": "search",
-        }
-        tuner = _tuner_class(plan.tuner)(**common, **_arguments(plan))
-        tuner.attach(plan, session, stopping)
-        stop_early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
-        try:
-            # It writes every trial's traceback to the screen: the journal has it.
-            with contextlib.redirect_stderr(io.StringIO()):
-                tuner.search(
-                    *data.train,
-                    epochs=problem.epochs,
-                    validation_data=data.validation,
-                    callbacks=[stop_early] if problem.patience else [],
-                    verbose=0,
-                )
-        except _SearchEnds:
-            pass
-        except KeyboardInterrupt:
-            stopping.interrupt()
+
+    plan: Plan
+    stored: None = None
+
+    def data_digest(self) -> str:
+        return ""  # its runs cannot be resumed
+
+    def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
+        problem = self.plan.problem
+        data = load_data(problem, needs_test=bool(self.plan.retrain_epochs))
+        assert problem.hypermodel is not None
+        session = deferred.open(process.discover(problem.hypermodel))
+        with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
+            tuner = _tuner_class(self.plan.tuner)(
+                hypermodel=process.hypermodel(Task.of(problem).hypermodel),
+                objective=kt.Objective(problem.objective.name, problem.objective.mode),
+                directory=scratch,
+                project_name="search",
+                **_arguments(self.plan),
+            )
+            tuner.attach(self.plan, session, stopping)
+            _run(tuner, problem, data, stopping)
+
+
+def _run(tuner: Any, problem: Problem, data: Data, stopping: Stopping) -> None:
+    early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
+    try:
+        # It writes every trial's traceback to the screen: the journal has it.
+        with contextlib.redirect_stderr(io.StringIO()):
+            tuner.search(
+                *data.train,
+                epochs=problem.epochs,
+                validation_data=data.validation,
+                callbacks=[early] if problem.patience else [],
+                verbose=0,
+            )
+    except _SearchEnds:
+        pass
+    except KeyboardInterrupt:
+        stopping.interrupt()
 
 
 def _arguments(plan: Plan) -> dict[str, Any]:

@@ -124,6 +124,11 @@ class DeferredSession:
         self._setup = setup
         self.session: Session | None = None
 
+    @property
+    def history(self) -> History:
+        """What has happened so far, before it is opened too."""
+        return self._setup.origin.history
+
     def open(self, space: Space) -> Session:
         """Return the session; the first call opens it."""
         if self.session is None:

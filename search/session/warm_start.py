@@ -72,6 +72,15 @@ class FittedTrials:
     notes: tuple[str, ...]
 
 
+def read_warm_start(source: str | None, objective: Objective) -> EarlierSearch | None:
+    """Read the earlier search that a run is to learn from; None where there is none.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    return None if source is None else read_earlier_search(source, objective)
+
+
 def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSearch:
     """Read the finished trials of an earlier search.
 

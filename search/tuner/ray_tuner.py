@@ -6,7 +6,7 @@ import operator
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
@@ -22,7 +22,9 @@ from results.record.journal import Event, read
 from search.algorithms.oracles import Book, OracleSearcher
 from search.algorithms.searchers import Searcher
 from search.doctor import check, check_nodes
+from search.engines.engine import run_trials
 from search.engines.ray.placement.rule import own_rule
+from search.engines.ray.ray_engine import RayEngine
 from search.errors import (
     FatalTrialError,
     ObjectiveError,
@@ -37,15 +39,15 @@ from search.plan.importer import sources
 from search.plan.plan import ASHA, AUTO, Engine, Plan, Problem, available_cores
 from search.plan.registry import Scheduler
 from search.plan.task import Carried, FitArguments, Task
-from search.ray.nodes import nodes_up, shortage, slots
+from search.ray.nodes import nodes_up
 from search.ray.runtime import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
-from search.run import earlier_of, ray_engine, recorded
+from search.ray.size import trials_at_once
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, read_asked
 from search.session.session import DeferredSession, SessionSetup, make_searcher
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
-from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch
+from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch, read_warm_start
 from search.space import mirror
 from search.space.parameters import Space
 from search.storage.clock import Clock, since_now
@@ -220,7 +222,7 @@ class RayTuner(MendedTuner):
         arguments = FitArguments(fit_args, self._fit_kwargs(fit_kwargs))
         task = self._task(arguments)
         self._check_objective(arguments)
-        earlier = earlier_of(self._warm_start, self._objective)
+        earlier = read_warm_start(self._warm_start, self._objective)
         self._explore(earlier)
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch())
@@ -296,7 +298,7 @@ class RayTuner(MendedTuner):
             listeners=(self._keep_book, self._call_hooks),
         )
         deferred = DeferredSession(setup)
-        reason = recorded(plan, ray_engine(task, ray, history, searcher.space), deferred, stopping)
+        reason = run_trials(RayEngine(plan, task, ray, searcher.space), deferred, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)
         view.note(ending(reason, history))
@@ -505,7 +507,7 @@ class RayTuner(MendedTuner):
             engine=Engine.RAY,
             algorithm=settings.algorithm_name,
             trials=self.oracle.max_trials,
-            workers=_slots({"cpu": cpus} if settings.device_rule else settings.resources),
+            workers=trials_at_once({"cpu": cpus} if settings.device_rule else settings.resources),
             elastic=has_other_nodes(),
             address=self._address,
             cpus_per_trial=cpus,
@@ -671,21 +673,6 @@ def _stored(arguments: FitArguments) -> Stored:
             f"the arguments of search cannot be sent to the workers ({one_line(error)}): expected "
             "arrays, tf.data.Dataset or keras.utils.PyDataset objects and callbacks."
         ) from error
-
-
-def _slots(resources: Mapping[str, float]) -> int:
-    """Return how many trials there is room for at once.
-
-    Raises:
-        ProblemError: There is no room for one.
-    """
-    room = slots(resources)
-    if room < 1:
-        raise ProblemError(
-            f"resources_per_trial asks for {shortage(resources)}: expected no more than that on a "
-            "node. Ask for less, or name a larger cluster as address."
-        )
-    return room
 
 
 def _move_away(path: Path) -> Path | None:

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from results.record.columns import State
 from results.record.values import Values
-from search.algorithms.searchers import fill
+from search.algorithms.drawing import fill
 from search.errors import SearchError, UsageError, one_line
 from search.plan.importer import sources
 from search.plan.plan import Plan, Problem

@@ -34,8 +34,8 @@ class Registry(StrEnum):
 class Algorithm(Registry):
     """How the Ray engine chooses configurations."""
 
-    TPE = "tpe", "search.algorithms.searchers:TPESearcher"
-    RANDOM = "random", "search.algorithms.searchers:RandomSearcher"
+    TPE = "tpe", "search.algorithms.tpe:TPESearcher"
+    RANDOM = "random", "search.algorithms.random:RandomSearcher"
 
 
 class Scheduler(Registry):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from results.record.columns import State
 from results.record.history import History
 from results.record.journal import Event
-from search.algorithms.searchers import Searcher
+from search.algorithms.base import Searcher
 from search.errors import RunFolderError
 from search.session.resume import PreviousRun, teach_searcher, trials_outside
 from search.session.warm_start import EarlierSearch, fitted

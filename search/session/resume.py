@@ -9,7 +9,7 @@ from results.record.columns import State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event, read
 from results.record.values import Values
-from search.algorithms.searchers import Searcher
+from search.algorithms.base import Searcher
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan
 from search.session.run_file import described_plan, is_whole, read_asked

@@ -11,9 +11,9 @@ from results.record.files import write_json
 from results.record.history import EpochRecord, History
 from results.record.journal import Event, Journal, parse
 from results.record.tables import write_tables
-from search.algorithms.searchers import RandomSearcher, Searcher, TPESearcher
-from search.plan.plan import Engine, Plan
-from search.plan.registry import Algorithm
+from search.algorithms.base import Searcher
+from search.algorithms.factory import make_searcher
+from search.plan.plan import Plan
 from search.session.origin import Origin
 from search.session.run_file import describe
 from search.session.tidier import Tidier
@@ -159,15 +159,6 @@ def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
         "at_seconds": best.at_seconds,
         "values": history.trials[best.trial].values,
     }
-
-
-def make_searcher(plan: Plan, space: Space) -> Searcher:
-    """Return the searcher that a plan names."""
-    seed, first = plan.problem.seed, plan.defaults_first
-    if plan.engine is Engine.RAY and plan.algorithm == Algorithm.TPE:
-        objective = plan.problem.objective
-        return TPESearcher(space, seed=seed, objective=objective, defaults_first=first)
-    return RandomSearcher(space, seed=seed, defaults_first=first)
 
 
 def make_log(

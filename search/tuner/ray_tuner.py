@@ -19,8 +19,8 @@ from rich.console import Console
 
 from results.record.history import DEFAULT_OBJECTIVE, History
 from results.record.journal import Event, read
-from search.algorithms.oracles import Book, OracleSearcher
-from search.algorithms.searchers import Searcher
+from search.algorithms.base import Searcher
+from search.algorithms.factory import make_searcher
 from search.doctor import check, check_nodes
 from search.engines.engine import run_trials
 from search.engines.ray.placement.rule import own_rule
@@ -45,13 +45,14 @@ from search.ray.size import trials_at_once
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, read_asked
-from search.session.session import DeferredSession, SessionSetup, make_searcher
+from search.session.session import DeferredSession, SessionSetup
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import KERAS_TUNER_FILE, EarlierSearch, read_warm_start
 from search.space import mirror
 from search.space.parameters import Space
 from search.storage.clock import Clock, since_now
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
+from search.tuner.reporting_oracle import ReportingOracle
 from search.tuner.settings import Settings, checked, plain_objective
 from search.view.plain import SilentView, ending
 from search.view.view import View, make_view
@@ -170,11 +171,11 @@ class RayTuner(MendedTuner):
         self._overwrites = overwrite
         self._registered = _config(settings)
         self._run_folder = RunFolder(_path(directory, project_name))
-        book = Book(**settings.book_arguments())
-        self._objective = plain_objective(book.objective)
+        oracle = ReportingOracle(**settings.book_arguments())
+        self._objective = plain_objective(oracle.objective)
         self._history = History(self._objective)
         super().__init__(
-            book,
+            oracle,
             hypermodel,
             max_model_size=max_model_size,
             optimizer=optimizer,
@@ -529,11 +530,7 @@ class RayTuner(MendedTuner):
 
     def _searcher(self, plan: Plan, scratch: Path) -> Searcher:
         space = mirror.mirror(self.oracle.get_space().space)
-        if self._settings.oracle is None:
-            return make_searcher(plan, space)
-        return OracleSearcher(
-            self._settings.oracle, space, objective=self._objective, scratch=str(scratch)
-        )
+        return make_searcher(plan, space, oracle=self._settings.oracle, scratch=str(scratch))
 
     def _check_objective(self, arguments: FitArguments) -> None:
         """Check that the model reports the objective, where that can be known without training.

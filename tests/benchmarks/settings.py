@@ -26,7 +26,7 @@ from results.reading import read_run
 from results.record import columns
 from results.record.columns import State
 from results.record.values import Values
-from search.algorithms.searchers import TPESearcher
+from search.algorithms.tpe import TPESearcher
 from search.session.stopping import TIME_BUDGET_SPENT
 from search.space.parameters import fingerprint
 

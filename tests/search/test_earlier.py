@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from results.record.history import Objective
-from search.algorithms.searchers import RandomSearcher, TPESearcher
+from search.algorithms.random import RandomSearcher
+from search.algorithms.tpe import TPESearcher
 from search.errors import RunFolderError, UsageError
 from search.exchange.importing import import_run
 from search.session.warm_start import EarlierSearch, EarlierTrial, fitted, read_earlier_search

@@ -25,7 +25,7 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from search.algorithms.searchers import RandomSearcher
+from search.algorithms.random import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run

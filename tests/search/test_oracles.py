@@ -4,8 +4,8 @@ import keras_tuner as kt
 import pytest
 
 from results.record.history import History, Objective
+from search.algorithms.base import Pause
 from search.algorithms.oracles import Book, OracleSearcher
-from search.algorithms.searchers import Pause
 from search.errors import UsageError
 from search.space import mirror
 

@@ -19,8 +19,11 @@ from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from results.refresh import refresh
+from search.algorithms.base import Pause
+from search.algorithms.factory import make_searcher
 from search.algorithms.oracles import OracleSearcher
-from search.algorithms.searchers import Pause, RandomSearcher, TPESearcher
+from search.algorithms.random import RandomSearcher
+from search.algorithms.tpe import TPESearcher
 from search.doctor import check
 from search.engines.ray.schedulers import Asha
 from search.errors import SearchError
@@ -35,7 +38,7 @@ from search.session.resume import (
     values_within,
 )
 from search.session.run_file import describe
-from search.session.session import Session, SessionSetup, make_searcher, write_outcome
+from search.session.session import Session, SessionSetup, write_outcome
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run

@@ -12,7 +12,8 @@ from scipy.stats import chisquare, ks_2samp
 
 from results.record.history import Objective
 from search.algorithms import study_memory
-from search.algorithms.searchers import RandomSearcher, TPESearcher
+from search.algorithms.random import RandomSearcher
+from search.algorithms.tpe import TPESearcher
 from search.errors import ProblemError
 from search.plan.task import Named
 from search.space import mirror

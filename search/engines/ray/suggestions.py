@@ -7,7 +7,7 @@ from ray import tune
 from ray.tune.search import Searcher as RaySearcher
 
 from results.record.columns import Device
-from search.algorithms.searchers import Pause
+from search.algorithms.base import Pause
 from search.engines.ray.placement.capacity import Capacity, Load
 from search.engines.ray.placement.judge import make_judge
 from search.engines.ray.placement.queue import QueuedTrial, TrialQueue

@@ -1,0 +1,79 @@
+"""Algorithms that draw positions on the axes of the mirrored space."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Self
+
+from results.record.values import Values
+from search.algorithms.base import Searcher
+from search.plan.plan import Plan
+from search.space.parameters import Parameter, Space, fingerprint
+
+# As keras-tuner 1.4.8: after so many draws of known configurations the space counts as exhausted.
+MAX_COLLISIONS = 20
+Position = float
+
+
+class DrawingSearcher(Searcher):
+    """Draws positions on the axes of the space.
+
+    Args:
+        space: The space to draw from.
+        seed: Seed of the run. What trial n draws follows from (seed, n) and from the
+            configurations and events before it.
+        defaults_first: Whether trial 0 gets the defaults of the space.
+    """
+
+    def __init__(self, space: Space, *, seed: int, defaults_first: bool = True) -> None:
+        super().__init__(space)
+        self.seed = seed
+        self._defaults_first = defaults_first
+        self._tried: set[str] = set()
+
+    @classmethod
+    def from_plan(cls, plan: Plan, space: Space) -> Self:
+        """Make the searcher with the seed of a plan."""
+        return cls(space, seed=plan.problem.seed, defaults_first=plan.defaults_first)
+
+    def propose(self, trial: int) -> Values | None:
+        """Return the configuration of a trial, or None when every one has been tried.
+
+        The defaults are what the builder itself says is a good start: trial 0 gets them, tried
+        before or not.
+        """
+        for collision in range(MAX_COLLISIONS + 1):
+            is_first = self._defaults_first and trial == 0 and collision == 0
+            values = self._defaults(trial) if is_first else self._draw(trial, collision)
+            if is_first or fingerprint(values) not in self._tried:
+                self._tried.add(fingerprint(values))
+                return values
+            self._discard(trial)
+        return None
+
+    def adopt(self, trial: int, values: Values) -> None:
+        """Do not propose it again."""
+        self._tried.add(fingerprint(values))
+
+    def learn(self, values: Values, score: float) -> None:
+        """Do not propose what an earlier search has tried."""
+        self._tried.add(fingerprint(values))
+
+    def _defaults(self, trial: int) -> Values:
+        return self.space.defaults()
+
+    @abstractmethod
+    def _draw(self, trial: int, collision: int) -> Values:
+        """Draw a configuration for a trial."""
+
+    def _discard(self, trial: int) -> None:
+        """Forget a draw that turned out to be known already."""
+        return
+
+
+def fill(space: Space, choose: Callable[[Parameter], Position]) -> Values:
+    """Choose a value for every active parameter, parents before children."""
+    values: Values = {}
+    for parameter in space:
+        if parameter.is_active(values) and parameter.name not in values:
+            values[parameter.name] = parameter.value_at(choose(parameter))
+    return values

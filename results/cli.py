@@ -4,14 +4,12 @@ import json
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
-from typer.exceptions import TyperException
 
 from results.compare import formats, seeds
 from results.compare.published import DATA, published_rows
@@ -19,7 +17,9 @@ from results.compare.rows import Condition, Order, Row, nearest, ranked
 from results.follow.follow import JsonTeller, follow_run
 from results.follow.story import Story
 from results.reading import CUT_OFF, Run, RunError, read_run, row_of
-from results.record import columns
+from results.record import columns, console
+from results.record.console import INTERRUPTED_STATUS
+from results.record.errors import SearchError
 from results.record.files import beside
 from results.refresh import refresh
 from results.report import pictures
@@ -46,13 +46,11 @@ OutputFile = Annotated[
 TEXT_ENDINGS = (*formats.ENDINGS, ".txt")
 T = TypeVar("T")
 
-# What a shell reports of a program that Ctrl-C has ended.
-INTERRUPTED_STATUS = 130
 # Of a search that was followed, and whose driver is gone.
 CUT_OFF_STATUS = 1
 
 
-class _UsageError(Exception):
+class _UsageError(SearchError):
     """What was asked cannot be done as it was asked."""
 
 
@@ -228,19 +226,7 @@ def plot_command(
 
 def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
-    try:
-        sys.exit(app(arguments, prog_name="fmnist-results", standalone_mode=False) or 0)
-    except TyperException as error:
-        _fail(error, error.format_message(), error.exit_code, debug)
-    except (RunError, _UsageError) as error:
-        _fail(error, str(error), 2, debug)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+    console.main(app, "fmnist-results")
 
 
 def _read(path: Path) -> Run:
@@ -424,15 +410,3 @@ def _check_table_or_json(output: str) -> None:
 
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=formats.PLAIN_WIDTH)
-
-
-def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exception(error)
-    for line in message.splitlines() or [type(error).__name__]:
-        print(f"error: {line}", file=sys.stderr)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,7 @@ from results.compare.rows import FIELDS, Row
 from results.record import columns
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
+from results.record.errors import SearchError
 from results.record.shapes import shaped
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
 AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
 
 
-class RunError(Exception):
+class RunError(SearchError):
     """A folder is no run, or a file of it is missing or damaged."""
 
 

@@ -1,5 +1,5 @@
 """``fmnist-search``: the commands, thin over functions."""
 
-from search.cli.run import main
+from search.cli.app import main
 
 __all__ = ["main"]

@@ -247,7 +247,7 @@ def command(racer: Racer, seed: int, out: Path, scratch: Path, lines: Path) -> l
 @lru_cache
 def first_configuration(space: str) -> dict[str, Any]:
     """Return the builder's defaults."""
-    from search.cli.run import SHIPPED_SPACES
+    from search.cli.options import SHIPPED_SPACES
     from search.worker.process import discover
 
     return dict(discover(SHIPPED_SPACES[space]).defaults())

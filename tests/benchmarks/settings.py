@@ -145,7 +145,7 @@ def run_missing(folder: Path, report: Path, asked: Sequence[str]) -> None:
 
 def search(variant: str, words: Sequence[str]) -> None:
     """Be the command with something changed in it."""
-    from search.cli.run import main as command
+    from search.cli import main as command
 
     VARIANTS[variant].change()
     sys.argv = ["fmnist-search", "run", *words, *VARIANTS[variant].options]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from results.record.history import Objective
-from search.cli.run import app
+from search.cli.app import app
 from search.errors import UsageError
 from search.plan.plan import infer_objective
 

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from results.record.columns import Decision, State
 from results.record.history import EpochRecord, History, Objective, TrialRecord
 from results.record.intervals import mean_of, share_of
 from results.record.journal import Journal
-from search.cli.run import AGAIN, _say_defaults, app, main
+from search.cli.also import left_to_defaults
+from search.cli.app import app, main
+from search.cli.outcome import AGAIN
 from search.errors import TrainingError, UsageError
 from search.final.audit import chosen, summary
 from search.final.confirm import Candidate, candidates, different, ranked_rows
@@ -28,7 +29,6 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
-from search.view.plain import PlainView
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 
@@ -314,7 +314,7 @@ def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(
         heard.append(asked)
         return Outcome(RunFolder(path), TRIALS_DONE, history(ended(0, 0.7)))
 
-    monkeypatch.setattr("search.cli.run.confirm_run", confirm_run)
+    monkeypatch.setattr("search.cli.after.confirm_run", confirm_run)
     given = {"x/a/best.json": 2, "y/a/best.json": 3, "x/b/best.json": 4, "mine.json": 5}
     for name, units in given.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -332,7 +332,7 @@ def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(
     assert "some.json leaves to their defaults: rate=0.01" in told[0]
 
 
-def test_only_what_an_active_hyperparameter_is_left_to_is_told(capsys):
+def test_only_what_an_active_hyperparameter_is_left_to_is_told():
     rows = [
         ("deep", [], [False, True], False),
         ("depth", [{"parent": "deep", "values": [True]}], [2, 3], 2),
@@ -345,9 +345,8 @@ def test_only_what_an_active_hyperparameter_is_left_to_is_told(capsys):
             for name, conditions, choices, default in rows
         ]
     )  # fmt: skip
-    _say_defaults(Path("deep.json"), {"deep": True}, space, PlainView(Console()))
-    _say_defaults(Path("all.json"), {"deep": True, "depth": 3}, space, PlainView(Console()))
-    assert capsys.readouterr().out.endswith("deep.json leaves to their defaults: depth=2\n")
+    assert left_to_defaults({"deep": True}, space) == ["depth=2"]
+    assert left_to_defaults({"deep": True, "depth": 3}, space) == []
 
 
 @pytest.fixture

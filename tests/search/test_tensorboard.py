@@ -21,7 +21,7 @@ from results.record.columns import Decision, State
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from search.cli.run import app
+from search.cli.app import app
 from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log

@@ -1,0 +1,127 @@
+"""What is done with a run that was searched: retrain, confirm, audit, replay."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from results.record.values import Values
+from search.cli.also import left_to_defaults, names_of, read_configurations, unknown_names
+from search.cli.options import AddressOption, RunArgument, epoch_numbers, raise_any
+from search.cli.outcome import carry_out
+from search.errors import SearchError, UsageError
+from search.exchange.export import recorded_space
+from search.final.follow_up import audit_run, confirm_run, retrain_run
+from search.plan.plan import SEEDS, Confirmation
+from search.replay import replay
+from search.space.parameters import Space
+from search.view.view import make_view
+
+
+def retrain_command(
+    run_folder: RunArgument,
+    retrain_epochs: Annotated[
+        str, typer.Option(help="Epochs at which the best is retrained.")
+    ] = "20,50,100",
+) -> None:
+    """Retrain and evaluate the best configuration of a run again."""
+    problems: list[str] = []
+    epochs = epoch_numbers(retrain_epochs, problems)
+    raise_any(problems)
+    view = make_view(Console())
+    carry_out(lambda: retrain_run(run_folder, epochs, view), run_folder, view)
+
+
+def confirm_command(
+    run_folder: RunArgument,
+    top: Annotated[int, typer.Option(help="So many of its best configurations.")] = 3,
+    seeds: Annotated[int, typer.Option(help="So many new seeds.")] = SEEDS,
+    retrain_epochs: Annotated[
+        str, typer.Option(help="Epochs at which each is trained.")
+    ] = "20,50,100",
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON file of a configuration to train beside them, such as a best.json."
+        ),
+    ] = None,
+    address: AddressOption = None,
+) -> None:
+    """Train the best of a run again on new seeds, choose by the mean, evaluate the winner."""
+    problems: list[str] = []
+    epochs = epoch_numbers(retrain_epochs, problems)
+    others = read_configurations(also or [], problems)
+    names = names_of(others)
+    confirmation = Confirmation(
+        top, seeds, epochs, {names[file]: values for file, values in others.items()}
+    )
+    problems += confirmation.problems(top_option="--top")
+    space = _space_of(run_folder, others, problems)
+    raise_any(problems)
+    view = make_view(Console())
+    for file, values in others.items():
+        left = left_to_defaults(values, space)
+        if left:
+            view.note(f"{file} leaves to their defaults: {', '.join(left)}")
+    carry_out(
+        lambda: confirm_run(run_folder, confirmation, view, address=address),
+        run_folder,
+        view,
+        is_repeatable=True,
+    )
+
+
+def audit_command(
+    run_folder: RunArgument,
+    trials: Annotated[int, typer.Option(help="So many of the trials that were stopped.")] = 10,
+    address: AddressOption = None,
+) -> None:
+    """Let some stopped trials of a run train to their end: what did stopping cost, and save?"""
+    if trials < 1:
+        raise UsageError(f"--trials {trials}: expected 1 or more.")
+    view = make_view(Console())
+    carry_out(
+        lambda: audit_run(run_folder, trials, view, address=address),
+        run_folder,
+        view,
+        is_repeatable=True,
+    )
+
+
+def replay_command(
+    run_folder: RunArgument,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
+) -> None:
+    """Train one trial again from its record, and compare every epoch with the journal."""
+    view = make_view(Console())
+    replayed = replay(run_folder, trial, view)
+    if replayed.is_the_same:
+        epochs = replayed.epochs
+        view.note(f"trial {trial}: {epochs} epochs, each with the same bits as the journal's")
+        return
+    for row in replayed.differences:
+        view.note(f"epoch {row.epoch}, {row.metric}: {row.now!r}, in the journal {row.then!r}")
+    if replayed.end is not None:
+        view.note(f"it ended otherwise: {replayed.end}")
+    view.note(f"trial {trial} is not what it was")
+    raise typer.Exit(1)
+
+
+def _space_of(run_folder: Path, others: dict[Path, Values], problems: list[str]) -> Space:
+    """Return the space that a run recorded, and check the names of other configurations by it.
+
+    Args:
+        run_folder: The run.
+        others: The configurations; the space is not read where there are none.
+        problems: Gets a line for each unknown name, and one where the space cannot be read.
+    """
+    space = Space(())
+    try:
+        if others:
+            space = recorded_space(run_folder)
+    except SearchError as error:
+        problems.append(str(error))
+    for file, values in others.items():
+        problems += unknown_names(file, values, space)
+    return space

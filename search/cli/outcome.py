@@ -1,0 +1,109 @@
+"""What a command says at its end: how it ended, and how to go on."""
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from results.record import columns
+from results.record.console import INTERRUPTED_STATUS
+from search.final.follow_up import Outcome
+from search.session.stopping import INTERRUPTED
+from search.view.view import View
+
+AGAIN = "interrupted; what is trained is kept: the same command goes on"
+# Of an evaluation, behind what was searched for.
+SCORES = ("test_accuracy", "precision_macro", "recall_macro", "test_loss")
+
+
+def carry_out(
+    work: Callable[[], Outcome], run_folder: Path, view: View, *, is_repeatable: bool = False
+) -> None:
+    """Do the work of a command; say how it ended and how to go on.
+
+    Args:
+        work: What the command does.
+        run_folder: The run that it does it with.
+        view: What the user sees.
+        is_repeatable: Whether the same command goes on with what it has done.
+
+    Raises:
+        typer.Exit: It was interrupted.
+    """
+    try:
+        outcome = work()
+    except KeyboardInterrupt:
+        _end_interrupted(run_folder, view, is_repeatable=is_repeatable)
+    if is_repeatable and outcome.reason == INTERRUPTED:
+        _end_interrupted(run_folder, view, is_repeatable=True)
+    _say_what_came_out(outcome, view)
+    shown = os.path.relpath(outcome.folder.path)
+    view.note(f"kept in {shown}")
+    if outcome.reason == INTERRUPTED:
+        view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
+        view.note(f"to see its trials: fmnist-results show {shown}")
+        raise typer.Exit(INTERRUPTED_STATUS)
+    view.note(f"to look into it: fmnist-results report {shlex.quote(shown)}")
+    view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
+
+
+def _end_interrupted(run_folder: Path, view: View, *, is_repeatable: bool) -> NoReturn:
+    """Say what is left where Ctrl-C came while nothing else would."""
+    if is_repeatable:
+        view.note(AGAIN)
+    elif (run_folder / columns.JOURNAL_FILE).exists():
+        shown = shlex.quote(os.path.relpath(run_folder))
+        view.note(f"interrupted; to go on: fmnist-search resume {shown}")
+    else:
+        view.note("interrupted before anything was recorded: nothing is left of it")
+    raise typer.Exit(INTERRUPTED_STATUS) from None
+
+
+def _say_what_came_out(outcome: Outcome, view: View) -> None:
+    if outcome.audit is not None:
+        _say_audit(outcome.audit, view)
+    if outcome.confirmation is not None:
+        _say_confirmation(outcome.confirmation, view)
+    elif outcome.evaluation is not None:
+        evaluation = outcome.evaluation
+        searched_for = f"test_{outcome.history.objective.name.removeprefix('val_')}"
+        scores = [
+            f"{name} {evaluation[name]:.4f}"
+            for name in dict.fromkeys((searched_for, *SCORES))
+            if evaluation.get(name) is not None
+        ]
+        view.note(f"final model ({evaluation['epochs']} epochs): {', '.join(scores)}")
+
+
+def _say_audit(told: dict[str, Any], view: View) -> None:
+    share = f"{told['wrong_low']:.0%} to {told['wrong_high']:.0%}"
+    hours = told["seconds_saved"] / 3600
+    view.note(
+        f"audit: {told['wrong']} of {told['audited']} audited trials would have beaten the best of "
+        f"the search (95 % interval of the share: {share}); stopping {told['stopped']} saved about "
+        f"{hours:.1f} worker hours"
+    )
+
+
+def _say_confirmation(told: dict[str, Any], view: View) -> None:
+    winner, seeds = told["candidates"][told["winner"]], len(told["seeds"])
+    view.note(
+        f"confirmed: {winner['name']} at {winner['epochs']} epochs, mean {told['objective']} of "
+        f"{seeds} new seeds {_mean(winner)}; the search had said {winner['search_value']:.4f}"
+    )
+    for row in told["candidates"]:
+        if row["verdict"] == "better":
+            view.note(
+                f"{row['name']} at {row['epochs']} epochs is better, mean {_mean(row)}: it is "
+                "there to compare, and makes no final model"
+            )
+        test = row["test"]
+        if test is not None:
+            view.note(f"test accuracy of {row['name']}, mean of {seeds} models: {_mean(test)}")
+
+
+def _mean(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})"

@@ -1,0 +1,295 @@
+"""A session: what it writes when it opens, while it runs and when it closes. No Ray, no Keras."""
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from results.record.columns import Decision, State
+from results.record.history import History, Objective
+from results.record.journal import read
+from search.errors import RunFolderError
+from search.plan.plan import Engine, Plan, Problem
+from search.session.origin import NewRun, ResumedRun
+from search.session.resume import read_previous_run
+from search.session.session import DeferredSession, Session, SessionSetup
+from search.session.warm_start import EarlierSearch, EarlierTrial
+from search.space.parameters import Kind, Parameter, Space
+from search.storage.folder import RunFolder, locked_run, new_run
+from search.view.plain import PlainView
+
+ACCURACY = Objective("val_accuracy", "max")
+SPACE = Space(
+    (
+        Parameter("units", Kind.INT, 8, low=2, high=64),
+        Parameter("rate", Kind.FLOAT, 0.01, low=0.001, high=0.1, sampling="log"),
+    )
+)
+
+
+class Sessions:
+    """Opens sessions on one run folder, as one driver after the other would."""
+
+    def __init__(self, out):
+        self.folder = RunFolder(out)
+        self.screen = io.StringIO()
+        self.now = 10.0
+        self._stack = contextlib.ExitStack()
+        self.plan = Plan(
+            problem=Problem(
+                hypermodel="problems:small", data="problems:blobs", data_dir=None, space="small",
+                objective=ACCURACY, epochs=3, patience=0, seed=3,
+            ),
+            engine=Engine.RAY, algorithm="random", trials=5, workers=1, grace_period=1,
+            reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=out,
+        )  # fmt: skip
+
+    @property
+    def notes(self):
+        return self.screen.getvalue().splitlines()
+
+    @property
+    def events(self):
+        return read(self.folder.journal_file).events
+
+    @property
+    def run_json(self):
+        return json.loads(self.folder.run_file.read_text())
+
+    def setup(self, run, origin, **changes):
+        view = PlainView(Console(file=self.screen, width=200))
+        clock = origin.clock(lambda: self.now)
+        setup = SessionSetup(plan=self.plan, run=run, origin=origin, view=view, clock=clock)
+        return replace(setup, **{"data_digest": lambda: "d1", **changes})
+
+    def new_setup(self, earlier=None, **changes):
+        run = self._stack.enter_context(new_run(self.folder.path, print))
+        return self.setup(run, NewRun(History(ACCURACY), earlier), **changes)
+
+    def start(self, **changes):
+        return Session.open(self.new_setup(**changes), SPACE)
+
+    def resume(self, space=SPACE, **changes):
+        run = self._stack.enter_context(locked_run(self.folder, print))
+        origin = ResumedRun(read_previous_run(self.folder.path))
+        return Session.open(self.setup(run, origin, **changes), space)
+
+    def kill(self, session):
+        """Leave everything as a process does that is killed: nothing is closed but its files."""
+        session.journal.close()
+        self.release()
+
+    def release(self):
+        self._stack.close()
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    made = Sessions(tmp_path / "run")
+    yield made
+    made.release()
+
+
+def train(session, *values, decision=Decision.CONTINUE, state=None):
+    """Begin the next trial, report its epochs and, where a state is given, end it."""
+    number = session.recorder.history.next_trial
+    session.recorder.trial_started(number, {"units": 4 + number, "rate": 0.01}, epochs=3)
+    for epoch, value in enumerate(values, 1):
+        report = {"epoch": epoch, "epoch_seconds": 1.0, "metrics": {"val_accuracy": value}}
+        is_last = epoch == len(values)
+        session.recorder.epoch(
+            number, report, decision=decision if is_last else Decision.CONTINUE, worker="w"
+        )
+    if state is not None:
+        session.recorder.trial_ended(number, state)
+    return number
+
+
+def states(session):
+    return [trial.state for trial in session.recorder.history.trials.values()]
+
+
+# --- It opens ---------------------------------------------------------------------------------
+
+
+def test_run_json_stands_before_the_first_event_which_repeats_it(sessions):
+    written = []
+    sessions.start(listeners=(lambda event: written.append((event, sessions.run_json)),))
+    [(event, run_json)] = written
+    assert event["event"] == "search_started"
+    [recorded] = sessions.events
+    assert (recorded["event"], recorded["at_seconds"]) == ("search_started", 10.0)
+    assert recorded["run"] == run_json
+    assert run_json["data_digest"] == "d1"
+    assert run_json["plan"]["problem"]["seed"] == 3
+    assert Space.from_json(run_json["space"]) == SPACE
+    assert sessions.notes == ["space small: units, rate"]
+
+
+def test_nothing_is_written_before_the_space_is_known(sessions):
+    deferred = DeferredSession(sessions.new_setup())
+    assert deferred.session is None
+    assert deferred.history.trials == {}
+    assert not sessions.folder.run_file.exists()
+    assert not sessions.folder.journal_file.exists()
+    session = deferred.open(SPACE)
+    assert deferred.open(SPACE) is deferred.session is session
+    assert [event["event"] for event in sessions.events] == ["search_started"]
+
+
+def test_a_listener_is_told_before_the_view_shows_an_event(sessions):
+    shown = []
+    session = sessions.start(
+        listeners=(lambda event: shown.append((event["event"], len(sessions.notes))),)
+    )
+    train(session, 0.5, state=State.COMPLETED)
+    assert shown == [("search_started", 1), ("trial_started", 1), ("epoch", 1), ("trial_ended", 2)]
+    assert len(sessions.notes) == 3
+    assert "trial 0 completed after 1 epochs" in sessions.notes[2]
+
+
+def test_an_earlier_search_is_recorded_as_far_as_it_fits(sessions):
+    trials = (
+        EarlierTrial("7", {"units": 9, "rate": 0.05}, 0.8),
+        EarlierTrial("8", {"units": 99, "rate": 0.05}, 0.9),
+    )
+    session = sessions.start(earlier=EarlierSearch("old", "optuna", trials, ("trial 9 (failed)",)))
+    [event] = [event for event in sessions.events if event["event"] == "earlier_trial"]
+    assert (event["values"], event["score"]) == ({"units": 9, "rate": 0.05}, 0.8)
+    assert event["source"] == "old, trial 7"
+    assert sessions.notes[1:] == [
+        "old: left out: trial 9 (failed)",
+        "old, trial 8 is left out: units=99, expected 2 to 64",
+        "old (optuna): learnt from 1 finished trials",
+    ]
+    # Resumed, the journal tells of it: it is recorded once.
+    session.close("interrupted")
+    sessions.release()
+    sessions.resume()
+    assert [event["event"] for event in sessions.events].count("earlier_trial") == 1
+
+
+# --- It closes --------------------------------------------------------------------------------
+
+
+def test_a_close_writes_the_tables_and_the_best(sessions):
+    session = sessions.start()
+    train(session, 0.5, 0.8, 0.7, state=State.COMPLETED)
+    train(session, 0.6, state=State.FAILED)
+    session.close("trials done")
+    last = sessions.events[-1]
+    assert (last["event"], last["reason"]) == ("search_ended", "trials done")
+    assert pq.read_table(sessions.folder.trials_file).column("trial").to_pylist() == [0, 1]
+    assert pq.read_table(sessions.folder.epochs_file).num_rows == 4
+    best = json.loads(sessions.folder.best_file.read_text())
+    assert (best["trial"], best["epoch"], best["value"]) == (0, 2, 0.8)
+    assert best["values"] == {"units": 4, "rate": 0.01}
+
+
+def test_a_search_without_a_value_closes_without_a_best(sessions):
+    session = sessions.start()
+    train(session, state=State.FAILED)
+    session.close("failed")
+    assert not sessions.folder.best_file.exists()
+    assert sessions.folder.trials_file.exists()
+
+
+def test_what_runs_at_the_end_is_interrupted_and_keeps_its_state(sessions):
+    session = sessions.start()
+    ended, running = train(session, 0.5, state=State.COMPLETED), train(session, 0.6)
+    for trial in (ended, running):  # a process that was cut off has written once more
+        session.folder.state_file(trial).write_bytes(b"state")
+    session.close("interrupted")
+    assert states(session) == [State.COMPLETED, State.INTERRUPTED]
+    assert not session.folder.state_file(ended).exists()
+    assert session.folder.state_file(running).exists()
+    assert [trial.trial for trial in session.recorder.history.unfinished()] == [running]
+
+
+# --- It goes on -------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_keeps_how_it_began_and_adds_what_is_asked_now(sessions):
+    sessions.start().close("interrupted")
+    sessions.release()
+    before = sessions.run_json
+    sessions.plan = replace(sessions.plan, trials=9)
+    sessions.now = 2.0
+    session = sessions.resume()
+    after = sessions.run_json
+    assert after["plan"] == before["plan"] | {"trials": 9}
+    kept = ("version", "started_at", "command", "versions", "machine", "data_digest")
+    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+    [resumed] = after["resumed"]
+    assert set(resumed) == {"started_at", "command", "versions", "machine"}
+    last = sessions.events[-1]
+    assert (last["event"], last["run"]) == ("search_resumed", after)
+    assert last["at_seconds"] == 12.0  # the clock runs on from where the run was left
+    session.close("interrupted")
+    sessions.release()
+    sessions.resume()
+    assert len(sessions.run_json["resumed"]) == 2
+
+
+def test_other_data_are_refused_and_nothing_is_changed(sessions):
+    sessions.start().close("interrupted")
+    sessions.release()
+    before = (sessions.folder.run_file.read_bytes(), sessions.folder.journal_file.read_bytes())
+    with pytest.raises(
+        RunFolderError, match=r"the data have changed .* \(digest d2, then d1\).*--warm-start"
+    ):
+        sessions.resume(data_digest=lambda: "d2")
+    assert before == (
+        sessions.folder.run_file.read_bytes(),
+        sessions.folder.journal_file.read_bytes(),
+    )
+
+
+def test_what_a_killed_session_leaves_goes_on(sessions):
+    session = sessions.start()
+    train(session, 0.5, state=State.COMPLETED)
+    running = train(session, 0.6, 0.7)
+    decided = train(session, 0.1, decision=Decision.STOP)
+    torn = sessions.folder.checkpoints / f".123-{sessions.folder.prefix(running)}state.npz"
+    torn.write_bytes(b"half of it")
+    sessions.kill(session)
+    assert not sessions.folder.trials_file.exists()
+    assert not sessions.folder.best_file.exists()
+
+    again = sessions.resume()
+    assert not torn.exists()
+    assert states(again) == [State.COMPLETED, State.RUNNING, State.STOPPED]
+    assert [trial.trial for trial in again.recorder.history.unfinished()] == [running]
+    assert again.recorder.history.next_trial == decided + 1
+    note = "resumed; trials that have ended: 2; that go on: trial 1 (after epoch 2)"
+    assert note in sessions.notes
+    again.close("interrupted")
+    assert json.loads(sessions.folder.best_file.read_text())["trial"] == running
+
+
+def test_a_trial_whose_value_the_space_has_lost_is_interrupted_for_good(sessions):
+    session = sessions.start()
+    train(session, 0.5)
+    sessions.kill(session)
+    units, rate = SPACE.parameters
+    again = sessions.resume(Space((replace(units, low=8), rate)))
+    [trial] = again.recorder.history.trials.values()
+    assert trial.state is State.INTERRUPTED
+    assert trial.error == "its configuration is not of the space any more"
+    assert again.recorder.history.unfinished() == []
+    assert "trial 0 (running): its configuration is not of this space: left out" in sessions.notes
+
+
+def test_the_searcher_that_goes_on_proposes_nothing_twice(sessions):
+    session = sessions.start()
+    first = session.searcher.propose(0)
+    session.recorder.trial_started(0, first, epochs=3)
+    second = session.searcher.propose(1)
+    sessions.kill(session)
+    again = sessions.resume()
+    assert first == SPACE.defaults()
+    assert again.searcher.propose(1) == second

@@ -206,7 +206,10 @@ def _show(nodes: list[Node]) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    """Run the command line; an error is one line on the screen and a status that is not 0.
+
+    As ``results.record.console`` does: to import that would take as long as the rest of a start.
+    """
     arguments, debug = _without_debug(sys.argv[1:])
     try:
         sys.exit(
@@ -216,8 +219,6 @@ def main() -> NoReturn:
         _fail(error, error.format_message(), error.exit_code, debug)
     except ClusterError as error:
         _fail(error, str(error), 2, debug)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 

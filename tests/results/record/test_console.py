@@ -1,0 +1,89 @@
+"""How every command ends: one line an error on the screen, and the status that a shell expects."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from results.record import console
+from results.record.errors import SearchError
+
+
+class LateError(SearchError):
+    exit_status = 1
+
+
+ERRORS = {
+    "refused": SearchError("first\nsecond"),
+    "late": LateError("at the end"),
+    "mute": SearchError(),
+    "unexpected": ZeroDivisionError("by zero"),
+    "interrupted": KeyboardInterrupt(),
+    "ended": typer.Exit(3),
+}
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def work(name: str) -> None:
+    raise ERRORS[name]
+
+
+def ended(monkeypatch, *words):
+    """Return the status of a command line."""
+    monkeypatch.setattr(sys, "argv", ["work", *words])
+    with pytest.raises(SystemExit) as end:
+        console.main(app, "work")
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "lines"),
+    [
+        (["refused"], 2, ["first", "second"]),
+        (["late"], 1, ["at the end"]),
+        (["mute"], 2, ["SearchError"]),
+        (["unexpected"], 1, ["ZeroDivisionError: by zero (--debug shows where)"]),
+        (["refused", "--trials"], 2, ["No such option: --trials"]),
+    ],
+)
+def test_an_error_is_a_line_each_and_a_status(monkeypatch, capsys, words, status, lines):
+    assert ended(monkeypatch, *words) == status
+    assert capsys.readouterr().err.splitlines() == [f"error: {line}" for line in lines]
+
+
+@pytest.mark.parametrize(("name", "status"), [("interrupted", 130), ("ended", 3)])
+def test_what_a_person_or_a_command_ended_is_not_worth_a_word(monkeypatch, capsys, name, status):
+    assert ended(monkeypatch, name) == status
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [["--debug", "late"], ["late", "--debug"]])
+def test_debug_anywhere_on_the_line_shows_the_traceback(monkeypatch, capsys, words):
+    assert ended(monkeypatch, *words) == 1
+    shown = capsys.readouterr().err
+    assert "raise ERRORS[name]" in shown
+    assert shown.endswith("error: at the end\n")
+
+
+def test_nothing_typed_is_answered_with_the_help(monkeypatch, capsys):
+    assert ended(monkeypatch) == 0
+    assert capsys.readouterr().out.startswith("Usage: work")
+
+
+def test_a_reader_that_is_gone_ends_the_command_without_a_word():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    code = (
+        "import typer; from results.record import console; app = typer.Typer()\n"
+        "@app.command()\n"
+        "def work(): print('line\\n' * 100_000)\n"
+        "console.main(app, 'work')"
+    )
+    with os.fdopen(write_end, "w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=output, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -1,6 +1,7 @@
 """Conventions, held by a test: who imports whom, and what may stand in a tracked file."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,51 @@ def test_search_takes_only_the_record_from_results():
         for module in imported_modules(path):
             if module.split(".")[0] == "results":
                 assert module.startswith("results.record."), (path, module)
+
+
+# The folders and modules of a room, from the top: one imports only what stands below it.
+FLOORS = {
+    "search": [
+        "cli", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
+        "worker", "view", "loggers", "storage", "algorithms", "plan", "space", "errors",
+    ],
+    "results": ["cli", "report", "text follow", "compare", "reading refresh", "record"],
+}  # fmt: skip
+
+
+@functools.cache
+def our_imports():
+    """Return for each module of ours which others it imports, inside functions and for types too.
+
+    What a registry names by a string is not counted: it is imported when a user asks for it.
+    """
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files
+    }
+    return {
+        name: {
+            module if module in modules else module.rpartition(".")[0]
+            for module in imported_modules(path)
+        }
+        & modules.keys() - {name}
+        for name, path in modules.items()
+    }
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_imports_run_downwards_between_the_folders_of_a_room(room):
+    floors = {name: floor for floor, row in enumerate(FLOORS[room]) for name in row.split()}
+    upwards = []
+    for importer, imported in our_imports().items():
+        for module in imported:
+            upper, lower = importer.split("."), module.split(".")
+            if len(upper) == 1 or upper[0] != room or lower[0] != room or upper[1] == lower[1]:
+                continue
+            if floors[upper[1]] >= floors[lower[1]]:
+                upwards.append(f"{importer} imports {module}")
+    assert not upwards
 
 
 def test_the_engines_do_not_import_each_other():

@@ -3,7 +3,8 @@
 Knows files only: nothing of Ray, Keras or the search.
 """
 
-from results.compare.rows import Row, ranked
+from results.compare.rows import ranked
 from results.reading import Run, RunError, read_run, row_of
+from results.row import Row
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]

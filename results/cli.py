@@ -13,17 +13,18 @@ from rich.console import Console
 
 from results.compare import formats, seeds
 from results.compare.published import DATA, published_rows
-from results.compare.rows import Condition, Order, Row, nearest, ranked
+from results.compare.rows import Condition, Order, ranked
 from results.follow.follow import JsonTeller, follow_run
 from results.follow.story import Story
 from results.reading import CUT_OFF, Run, RunError, read_run, row_of
 from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
-from results.record.errors import SearchError
+from results.record.errors import SearchError, nearest
 from results.record.files import beside
 from results.refresh import refresh
 from results.report import pictures
 from results.report.report import is_report, write_report
+from results.row import Row
 from results.text import audited, confirmed, show, timing
 
 app = typer.Typer(

@@ -9,12 +9,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.compare.rows import FIELDS, Row
 from results.record import columns
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
 from results.record.errors import SearchError
 from results.record.shapes import shaped
+from results.row import FIELDS, Row
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.compare.rows import Row, ends, kind_of, number
+from results.compare.rows import ends, kind_of, number
+from results.row import Row
 
 # A pipe or a file has no width: wide enough for one line a row.
 PLAIN_WIDTH = 320

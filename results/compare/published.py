@@ -4,7 +4,7 @@ They are facts of an earlier search with one seed, not reproduced here; the mode
 layers of 239 neurons, relu, nadam, dropout 0.0262, chosen by a search of 9 min 4 s.
 """
 
-from results.compare.rows import Row
+from results.row import Row
 
 REFERENCE = "published"
 # The data that the figures are of, as runs name it.

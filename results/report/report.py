@@ -16,7 +16,7 @@ from typing import Any
 
 from results.compare import formats, seeds
 from results.compare.published import published_rows
-from results.compare.rows import Row, number, ranked
+from results.compare.rows import number, ranked
 from results.reading import Run, RunError, best_trial, row_of
 from results.record import columns
 from results.record.columns import State
@@ -26,6 +26,7 @@ from results.report.charts import Chart
 from results.report.charts.importance import LEAST_TRIALS
 from results.report.charts.style import TEXT, template
 from results.report.mistakes import Mistake, mistakes_of
+from results.row import Row
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"

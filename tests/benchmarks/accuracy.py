@@ -20,12 +20,13 @@ from record import COMMAND
 
 from results.compare.formats import as_markdown
 from results.compare.published import published_rows
-from results.compare.rows import Row, ranked
+from results.compare.rows import ranked
 from results.reading import read_run, row_of
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
 from results.record.files import write_json
 from results.record.shapes import shaped
+from results.row import Row
 from results.text import audited, confirmed
 
 HOME = Path(__file__).resolve().parents[2]

@@ -12,10 +12,11 @@ from rich.console import Console
 from results.compare import formats
 from results.compare.formats import Format
 from results.compare.published import published_rows
-from results.compare.rows import FIELDS, Condition, Order, Row
+from results.compare.rows import Condition, Order
 from results.reading import read_run, row_of
 from results.record import columns
 from results.refresh import is_current, refresh
+from results.row import FIELDS, Row
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 

@@ -9,9 +9,10 @@ import pytest
 
 from results.compare.formats import as_markdown, shown_columns
 from results.compare.published import published_rows
-from results.compare.rows import Row, ranked
+from results.compare.rows import ranked
 from results.reading import RunError, read_run, row_of
 from results.record import columns
+from results.row import Row
 
 
 def results(commands, *arguments, cwd=None):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.compare.formats import as_markdown
-from results.compare.rows import Row, kind_of
+from results.compare.rows import kind_of
+from results.row import Row
 
 HOME = Path(__file__).parents[2]
 ACCURACY = (HOME / "docs" / "accuracy.md").read_text()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from results.compare.rows import Row, number
+from results.compare.rows import number
 from results.reading import Run
 from results.record import columns
 from results.record.columns import State
@@ -22,6 +22,7 @@ from results.report.charts.chart import (
     plain,
     without_worst_tenth,
 )
+from results.row import Row
 
 # Of more curves than this each is drawn thinner, and lets others be seen through it.
 MANY_TRIALS = 100

@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.audit import Audit
+from results.record.columns import State
 from results.record.confirmation import Confirmation
+from results.record.ending import Ending
 from results.record.errors import SearchError
 from results.record.shapes import shaped
+from results.record.tables import with_scheduler
 from results.row import FIELDS, Row
 
 T = TypeVar("T")
@@ -90,7 +93,7 @@ def read_run(path: Path) -> Run:
     run = Run(
         path=path,
         asked=asked,
-        trials=read_table(path / columns.TRIALS_FILE),
+        trials=_trials(path / columns.TRIALS_FILE),
         epochs=read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
         ended=_ended(path / columns.JOURNAL_FILE),
@@ -216,6 +219,19 @@ def read_table(path: Path) -> pa.Table:
             f"{path} is damaged ({error}). `fmnist-search tables {path.parent}` makes it anew from "
             "the journal."
         ) from error
+
+
+def _trials(path: Path) -> pa.Table:
+    trials = read_table(path)
+    try:
+        return with_scheduler(trials)
+    except ValueError as error:
+        raise RunError(f"{path} is not of a run of this program ({error}).") from error
+
+
+def how_ended(row: dict[str, Any]) -> Ending:
+    """Return how the trial of a row of trials.parquet ended."""
+    return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])
 
 
 def _ended(journal: Path) -> str:

@@ -70,7 +70,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     trial = _trial(previous, number)
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
-    view.note(f"trial {number} ({trial.state}): {configuration(trial)}")
+    view.note(f"trial {number} ({trial.ending}): {configuration(trial)}")
     from search.worker import process
 
     device = trial.device or previous.plan.device

@@ -264,7 +264,7 @@ def _check(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> None:
 
 def _no_value(outcome: Outcome) -> str:
     trials = outcome.history.trials.values()
-    ends = sorted({f"{trial.state}{f': {trial.error}' if trial.error else ''}" for trial in trials})
+    ends = sorted({f"{one.ending}{f': {one.error}' if one.error else ''}" for one in trials})
     return (
         f"The search ended ({outcome.reason}) before any epoch reported a finite "
         f"{outcome.history.objective.name}; trials: {'; '.join(ends) or 'none'}."

@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 # has slept wakes with an old one, and that of another machine goes by another clock.
 QUIET_POLLS = 10
 # Of the journal's lines, as `search` writes them.
-VERSION = 1
+READABLE = (1, 2)
 
 Event = dict[str, Any]
 
@@ -74,11 +74,11 @@ class Tail:
     def _line(self, content: bytes) -> Line:
         self._number += 1
         event = _decoded(content)
-        if event is not None and event["version"] != VERSION:
+        if event is not None and event["version"] not in READABLE:
             raise RunError(
                 f"{self._path}, line {self._number}: its format is version {event['version']}, "
-                f"this program reads version {VERSION}. Use the fmnist-results of the program that "
-                "wrote it, or a newer."
+                f"this program reads versions {' and '.join(map(str, READABLE))}. Use the "
+                "fmnist-results of the program that wrote it, or a newer."
             )
         return Line(self._number, content.decode(errors="replace"), event)
 

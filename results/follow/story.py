@@ -9,6 +9,7 @@ from typing import Any
 from results.follow.follow import Event, Line, damaged, note
 from results.reading import CUT_OFF, Run
 from results.record import columns
+from results.record.ending import Ending
 
 INTERRUPTED = "interrupted"
 
@@ -195,7 +196,8 @@ class Story:
         )
 
     def _ended(self, event: Event, number: int, trial: Trial) -> str:
-        sentence = f"trial {number} {event['state']} after {len(trial.epochs)} epochs"
+        ending = Ending.read(event["state"], event.get("scheduler"))
+        sentence = f"trial {number} {ending} after {len(trial.epochs)} epochs"
         best = trial.best(self._sign)
         if best is not None:
             sentence += f", best {self._objective} {best.value:.4f}"

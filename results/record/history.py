@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from results.record.columns import Decision, Device, State
+from results.record.ending import Ending
 from results.record.journal import Event
 from results.record.values import Values
 
@@ -79,6 +80,7 @@ class TrialRecord:
     """One trial: its configuration, its epochs, how it ended.
 
     Attributes:
+        scheduler: What stopped it; None of a trial that no scheduler stopped.
         planned_epochs: Most epochs that it may train; a schedule of its own ends with them.
         retries: How often it failed and was begun again.
         deaths: How often it ended its process since it last came further than ever before.
@@ -93,6 +95,7 @@ class TrialRecord:
     started_seconds: float
     attempt: int = 1
     state: State = State.RUNNING
+    scheduler: str | None = None
     ended_seconds: float | None = None
     error: str | None = None
     traceback: str | None = None
@@ -108,6 +111,11 @@ class TrialRecord:
     proposed: Values = field(default_factory=dict)
     device: Device | None = None
     multiply_adds: int | None = None
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended, or that it has not: for people."""
+        return Ending(self.state, self.scheduler)
 
     @property
     def is_unfinished(self) -> bool:
@@ -174,7 +182,8 @@ class History:
                 self.trials[event["trial"]].retries = trial.retries + 1
             elif kind == "trial_restarted":
                 trial.attempt += 1
-                trial.state, trial.ended_seconds = State.RUNNING, None
+                trial.state, trial.scheduler = State.RUNNING, None
+                trial.ended_seconds = None
             elif kind == "trial_placed":
                 trial.device, trial.multiply_adds = Device(event["device"]), event["multiply_adds"]
             elif kind == "worker_lost":
@@ -290,7 +299,7 @@ class History:
             self._find_best()
 
     def _end(self, trial: TrialRecord, event: Event) -> None:
-        trial.state = State(event["state"])
+        trial.state, trial.scheduler = State(event["state"]), event.get("scheduler")
         trial.ended_seconds = event["at_seconds"]
         trial.error = event.get("error")
         trial.traceback = event.get("traceback")

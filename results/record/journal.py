@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.record.ending import STOPPED_BY_ASHA, Ending
 from results.record.errors import RunFolderError
 
-VERSION = 1
+VERSION = 2
+# In version 1 the name of the scheduler was part of a stopped trial's state. Version 0.1.0 of the
+# program reads that version alone, and refuses any other by name.
+READABLE = (1, VERSION)
 SYNC_SECONDS = 1.0
 # Events after which nothing may be lost, not even to a power cut.
 SYNCED_EVENTS = frozenset({"search_started", "search_resumed", "trial_ended", "search_ended"})
@@ -110,7 +114,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event:
-    """Return the event of a line.
+    """Return the event of a line; one of version 1 as this version writes it.
 
     Raises:
         ValueError: The line is torn or altered.
@@ -120,6 +124,9 @@ def decode(line: bytes) -> Event:
         raise ValueError("checksum does not match")
     if not {"version", "event"} <= set(body):
         raise ValueError("no event")
+    if body["version"] == 1 and body.get("state") == STOPPED_BY_ASHA:
+        ending = Ending.read(STOPPED_BY_ASHA)
+        return body | {"state": ending.state, "scheduler": ending.scheduler}
     return body
 
 
@@ -148,10 +155,11 @@ def parse(content: bytes, path: Path) -> JournalContent:
         except (ValueError, RecursionError):  # also covers JSON and UTF-8 errors
             damaged.append(number)
             continue
-        if events[-1]["version"] != VERSION:
+        if events[-1]["version"] not in READABLE:
             raise RunFolderError(
                 f"{path}, line {number}: its format is version {events[-1]['version']}, this "
-                f"program reads version {VERSION}. Use the fmnist-search that wrote it, or a newer."
+                f"program reads versions {' and '.join(map(str, READABLE))}. Use the "
+                "fmnist-search that wrote it, or a newer."
             )
     return JournalContent(tuple(events), tuple(damaged))
 

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.record import columns
+from results.record.ending import Ending
 from results.record.files import beside
 from results.record.history import EpochRecord, History, TrialRecord
 
 TRIAL_SCHEMA = {
     columns.TRIAL: pa.int64(),
     columns.STATE: pa.string(),
+    columns.SCHEDULER: pa.string(),
     columns.EPOCHS: pa.int64(),
     columns.BEST_OBJECTIVE: pa.float64(),
     columns.BEST_EPOCH: pa.int64(),
@@ -65,11 +67,29 @@ def write_tables(
         pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
 
 
+def with_scheduler(trials: pa.Table) -> pa.Table:
+    """Return trials.parquet of any version with its column of schedulers.
+
+    Raises:
+        ValueError: A state is none that a trial can have.
+    """
+    if columns.SCHEDULER in trials.column_names or columns.STATE not in trials.column_names:
+        return trials
+    place = trials.column_names.index(columns.STATE)
+    endings = [Ending.read(state) for state in trials[columns.STATE].to_pylist()]
+    states = pa.array([ending.state for ending in endings], pa.string())
+    schedulers = pa.array([ending.scheduler for ending in endings], pa.string())
+    return trials.set_column(place, columns.STATE, states).add_column(
+        place + 1, columns.SCHEDULER, schedulers
+    )
+
+
 def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     best = trial.best
     row = {
         columns.TRIAL: trial.trial,
         columns.STATE: trial.state,
+        columns.SCHEDULER: trial.scheduler,
         columns.EPOCHS: len(trial.epochs),
         columns.BEST_OBJECTIVE: best.objective if best else None,
         columns.BEST_EPOCH: best.epoch if best else None,

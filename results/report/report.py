@@ -17,9 +17,8 @@ from typing import Any
 from results.compare import formats, seeds
 from results.compare.published import published_rows
 from results.compare.rows import number, ranked
-from results.reading import Run, RunError, best_trial, row_of
+from results.reading import Run, RunError, best_trial, how_ended, row_of
 from results.record import columns
-from results.record.columns import State
 from results.record.files import beside
 from results.report import charts
 from results.report.charts import Chart
@@ -200,8 +199,8 @@ def _section(run: Run, name: str, place: int) -> Section:
 
 
 def _states(run: Run) -> list[tuple[str, str]]:
-    found = dict.fromkeys(run.trials[columns.STATE].to_pylist())
-    return [(state, charts.STATE_COLORS[State(state)]) for state in found]
+    endings = dict.fromkeys(how_ended(row) for row in run.trials.to_pylist())
+    return [(str(ending), charts.STATE_COLORS[ending.state]) for ending in endings]
 
 
 def _drawn(*found: Chart | None) -> list[Chart]:
@@ -300,7 +299,7 @@ def _trials(run: Run) -> list[list[str]]:
         error = (row[columns.ERROR] or "").partition("\n")[0]
         rows.append(
             [
-                str(row[columns.TRIAL]), row[columns.STATE], str(row[columns.EPOCHS]),
+                str(row[columns.TRIAL]), str(how_ended(row)), str(row[columns.EPOCHS]),
                 number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
                 f"{row[columns.TRAIN_SECONDS]:.1f}", *map(_text, values), error,
             ]

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from results.reading import Run
+from results.reading import Run, how_ended
 from results.record import columns
 
 
@@ -63,7 +63,7 @@ def trials_table(run: Run) -> Table:
         )
         table.add_row(
             str(row[columns.TRIAL]),
-            row[columns.STATE],
+            str(how_ended(row)),
             str(row[columns.EPOCHS]),
             "" if best is None else f"{best:.4f}",
             "" if best is None else str(row[columns.BEST_EPOCH]),

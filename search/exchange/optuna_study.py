@@ -155,7 +155,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
     own = {name: value for name, value in trial.values.items() if name.startswith(ORACLE_VALUES)}
     known = {
         "trial": trial.trial,
-        "ended": str(trial.state),
+        "ended": str(trial.ending),
         "best_epoch": trial.best.epoch if trial.best else None,
         "error": trial.error,
     }

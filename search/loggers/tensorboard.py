@@ -113,7 +113,7 @@ class TensorBoardLog:
         if trial.state is State.RUNNING or trial.ended_seconds is None:
             return messages
         messages += session(
-            {**trial.values, STATE: str(trial.state)},
+            {**trial.values, STATE: str(trial.ending)},
             status=_status(trial.state),
             started=at(trial.started_seconds),
             ended=at(trial.ended_seconds),

@@ -149,7 +149,7 @@ def _learnt(searcher: Searcher, trial: TrialRecord) -> str:
     name = f"trial {trial.trial}"
     has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
     if not has_finished or trial.best_value is None:
-        return f"{name} ({trial.state}): its configuration is not of this space: left out"
+        return f"{name} ({trial.ending}): its configuration is not of this space: left out"
     known = {parameter.name for parameter in searcher.space}
     gone = [n for n in trial.values if n not in known and not n.startswith(ORACLE_VALUES)]
     try:

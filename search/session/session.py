@@ -88,9 +88,13 @@ class Session:
         for note in origin.teach(searcher):
             view.note(note)
         journal = Journal(folder.journal_file, guard=setup.run.lock.check)
-        recorder = Recorder(journal, origin.history, [searcher.observe], clock=setup.clock)
-        for listener in setup.listeners:
-            recorder.listen(listener)
+        recorder = Recorder(
+            journal,
+            origin.history,
+            [searcher.observe, *setup.listeners],
+            clock=setup.clock,
+            scheduler=plan.scheduler,
+        )
         recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
         log = make_log(plan, folder, origin.history, view, origin.events)
         if log is not None:

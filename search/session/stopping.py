@@ -94,7 +94,7 @@ class Stopping:
         if len(last) == limit and all(has_failed(trial) for trial in last):
             error = FailureLimitError(
                 f"{limit} trials failed one after the other (max_consecutive_failed_trials="
-                f"{limit}); the last: {last[-1].error or last[-1].state}"
+                f"{limit}); the last: {last[-1].error or last[-1].ending}"
             )
             self.fail(error)
 

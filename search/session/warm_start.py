@@ -186,7 +186,7 @@ def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
         if has_finished and trial.best_value is not None:
             yield EarlierTrial(str(trial.trial), _own(trial.values), trial.best_value)
         else:
-            yield f"trial {trial.trial} ({trial.state})"
+            yield f"trial {trial.trial} ({trial.ending})"
 
 
 def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:

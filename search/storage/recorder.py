@@ -20,6 +20,7 @@ class Recorder:
         history: What has happened so far; brought up to date before the listeners are told.
         listeners: The searcher, the live view and whoever else reads events.
         clock: Seconds since the start of the process, or of what else is measured.
+        scheduler: Name of what stops trials early; None: nothing does.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Recorder:
         listeners: Iterable[Listener] = (),
         *,
         clock: Clock = seconds_since_process_start,
+        scheduler: str | None = None,
     ) -> None:
         self.history = history
         self._journal = journal
         self._listeners = list(listeners)
         self._clock = clock
+        self._scheduler = scheduler
 
     def listen(self, listener: Listener) -> None:
         """Have a listener told of every event from now on."""
@@ -74,6 +77,9 @@ class Recorder:
         self._record("trial_restarted", trial=trial)
 
     def trial_ended(self, trial: int, state: State, **fields: Any) -> None:
+        """Record how a trial ended, and of a stopped one by which scheduler."""
+        if state is State.STOPPED:
+            fields["scheduler"] = self._scheduler
         self._record("trial_ended", trial=trial, state=state, **fields)
 
     def space_grown(self, parameters: list[dict[str, Any]]) -> None:

@@ -68,7 +68,7 @@ class ReportingOracle(kt.Oracle):
             self.end_order.append(name)
         trial.message = record.traceback or record.error
         if record.state is State.STOPPED:  # keras-tuner's summary shows it
-            trial.message = f"stopped by ASHA after {len(record.epochs)} epochs"
+            trial.message = f"{record.ending} after {len(record.epochs)} epochs"
         if record.best is not None:
             self._score(trial, record)
         elif record.state is State.DIVERGED:

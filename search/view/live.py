@@ -218,7 +218,7 @@ def _best_lines(history: History) -> list[Text]:
             str(trial.trial),
             number(trial.best_value),
             str(trial.best.epoch if trial.best else "-"),
-            str(trial.state),
+            str(trial.ending),
             configuration(trial),
         )
         for rank, trial in enumerate(top_trials(history), start=1)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from results.record.columns import State
+from results.record.ending import Ending
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
 from results.record.values import Values
 from search.plan.plan import Plan
+from search.plan.registry import Scheduler
 from search.storage.clock import Clock
 from search.view.screen import SEPARATOR
 
@@ -77,10 +79,11 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
     trials = history.trials
     running, stopped = len(history.unfinished()), history.count(State.STOPPED)
     finished = len(trials) - running - stopped
+    stops = Ending(State.STOPPED, None if plan.scheduler is Scheduler.NONE else plan.scheduler)
     of = f" of {plan.trials}" if plan.trials else ""
     parts = [
         f"{seconds:.0f} s",
-        f"trials{of}: {running} running, {finished} finished, {stopped} stopped by ASHA",
+        f"trials{of}: {running} running, {finished} finished, {stopped} {stops}",
         f"best {history.objective.name} {number(history.best_value)}",
         f"{_epochs_per_second(history, seconds):.2f} epochs/s",
     ]
@@ -136,7 +139,7 @@ def all_done(done: Mapping[int, int]) -> bool:
 
 
 def _end_of(trial: TrialRecord, objective: str) -> str:
-    line = f"trial {trial.trial} {trial.state} after {len(trial.epochs)} epochs"
+    line = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
     if trial.best:
         line += f", best {objective} {trial.best.objective:.4f}"
     if trial.error:

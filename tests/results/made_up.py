@@ -54,7 +54,7 @@ def made_up_run(path, *, trials=30, workers=2, seed=0):
     ticks = itertools.count(1)
     journal = Journal(folder.journal_file, clock=lambda: 0.0)
     history = History(Objective("val_accuracy", "max"))
-    recorder = Recorder(journal, history, clock=lambda: next(ticks) * 0.25)
+    recorder = Recorder(journal, history, clock=lambda: next(ticks) * 0.25, scheduler="asha")
     recorder.search_started(run=run)
     generator = np.random.default_rng(seed)
     for trial in range(trials):

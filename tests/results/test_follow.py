@@ -10,7 +10,7 @@ import pytest
 
 from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import BEAT_SECONDS, CUT_OFF, RunError, read_run
+from results.reading import BEAT_SECONDS, CUT_OFF, RunError, how_ended, read_run
 from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
@@ -40,7 +40,9 @@ class Search:
         """Begin to write, as a new driver does."""
         self.beat()
         history = History(self.objective)
-        return Recorder(Journal(self.journal), history, clock=lambda: self.now - 1000.0)
+        return Recorder(
+            Journal(self.journal), history, clock=lambda: self.now - 1000.0, scheduler="asha"
+        )
 
     def started(self) -> Recorder:
         recorder = self.record()
@@ -402,8 +404,8 @@ def test_a_run_that_goes_away_or_is_another_ends_it(search, capsys):
 
 
 def test_a_journal_of_a_newer_version_is_refused(search):
-    search.journal.write_bytes(encode({"event": "search_started", "version": 2}))
-    with pytest.raises(RunError, match="line 1: its format is version 2"):
+    search.journal.write_bytes(encode({"event": "search_started", "version": 3}))
+    with pytest.raises(RunError, match="line 1: its format is version 3"):
         follow_run(search.run, JsonTeller())
 
 
@@ -522,7 +524,7 @@ def test_a_real_search_is_followed_to_its_end(commands, tmp_path):
     assert len(rows) == 4
     for trial, row in rows.items():
         assert any(f"  trial {trial} started: " in line for line in lines)
-        end = f"trial {trial} {row['state']} after {row['epochs']} epochs, best val_accuracy "
+        end = f"trial {trial} {how_ended(row)} after {row['epochs']} epochs, best val_accuracy "
         assert any(f"{end}{row['best_objective']:.4f}" in line for line in lines)
     best = max(row["best_objective"] for row in rows.values())
     assert lines[-1].startswith(

@@ -84,7 +84,7 @@ class Making:
         self._journal = Journal(self.folder.journal_file)
         seconds = count(10)
         self.recorder = Recorder(
-            self._journal, History(objective), clock=lambda: float(next(seconds))
+            self._journal, History(objective), clock=lambda: float(next(seconds)), scheduler="asha"
         )
         self.recorder.search_started(run=self.content)
 

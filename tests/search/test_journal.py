@@ -31,7 +31,9 @@ class Clock:
 def recorder(tmp_path):
     clock = Clock()
     kept = journal.Journal(tmp_path / "journal.jsonl", clock=clock)
-    recording = Recorder(kept, History(Objective("val_accuracy", "max")), clock=clock)
+    recording = Recorder(
+        kept, History(Objective("val_accuracy", "max")), clock=clock, scheduler="asha"
+    )
     recording.clock, recording.path = clock, tmp_path / "journal.jsonl"
     yield recording
     kept.close()
@@ -65,6 +67,7 @@ def test_the_journal_replayed_is_the_history_that_was_recorded(recorder):
     assert replayed.best.at_seconds == 3.0
     states = [trial.state for trial in replayed.trials.values()]
     assert states == [State.COMPLETED, State.STOPPED, State.INTERRUPTED]
+    assert [trial.scheduler for trial in replayed.trials.values()] == [None, "asha", None]
     assert replayed.end_reason == "time budget spent"
 
 

@@ -352,14 +352,14 @@ def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, t
     run = tmp_path / "run"
     ends = {event["trial"]: event for event in events(run, "trial_ended")}
     assert len(ends) == 5
-    assert {end["state"] for end in ends.values()} == {"completed", "stopped by ASHA"}
+    assert {end["state"] for end in ends.values()} == {"completed", "stopped"}
     for trial, end in ends.items():
         epochs = [event for event in events(run, "epoch") if event["trial"] == trial]
         first = [event["metrics"]["val_loss"] for event in epochs if not event.get("execution")]
         second = [event["metrics"]["val_loss"] for event in epochs if event.get("execution")]
         assert len(first) == len(second)  # the second runs as far as ASHA let the first
         assert end["score"] == pytest.approx((min(first) + min(second)) / 2)
-        assert (epochs[len(first) - 1]["decision"] == "stop") == (end["state"] == "stopped by ASHA")
+        assert (epochs[len(first) - 1]["decision"] == "stop") == (end["state"] == "stopped")
         score = made.oracle.get_trial(str(trial)).score
         assert score == end["score"]
     assert len({epoch["worker"] for epoch in events(run, "epoch")}) == 1
@@ -378,7 +378,7 @@ def test_bayesian_optimization_proposes_while_asha_stops(tuner, tmp_path):
     made.search(*TRAIN, **(DATA | {"epochs": 3}))
     ends = [event["state"] for event in events(tmp_path / "run", "trial_ended")]
     assert len(ends) == 6
-    assert "stopped by ASHA" in ends
+    assert "stopped" in ends
     assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["algorithm"] == (
         "keras-tuner BayesianOptimization"
     )

@@ -87,7 +87,9 @@ class Search:
             self.asha.replay(history)
         self.kept = Journal(folder.journal_file)
         clock = (lambda: previous.seconds) if previous else (lambda: 0.0)
-        self.recorder = Recorder(self.kept, history, [searcher.observe], clock=clock)
+        self.recorder = Recorder(
+            self.kept, history, [searcher.observe], clock=clock, scheduler="asha"
+        )
         asked = describe(plan(folder.path), SPACE)
         if previous is None:
             write_json(folder.run_file, asked)
@@ -413,12 +415,12 @@ def test_run_json_is_made_anew_from_the_journal(tmp_path, finished):
 def test_a_run_of_a_newer_version_is_refused(tmp_path, finished, monkeypatch):
     shutil.copytree(finished.path, tmp_path / "run")
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "VERSION", 2)
+        patched.setattr(journal, "VERSION", 3)
         line = journal.encode({"event": "trial_started", "trial": 99, "at_seconds": 1.0})
     with (tmp_path / "run" / "journal.jsonl").open("ab") as file:
         file.write(line)
     with pytest.raises(
-        SearchError, match=r"format is version 2, this program reads version 1. Use"
+        SearchError, match=r"format is version 3, this program reads versions 1 and 2\. Use"
     ):
         read_previous_run(tmp_path / "run")
 

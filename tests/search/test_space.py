@@ -203,7 +203,7 @@ def test_tpe_is_told_the_truth_about_how_trials_ended():
     for trial in range(4):
         searcher.propose(trial)
     told(searcher, 0, 0.9, state="completed")
-    told(searcher, 1, 0.5, decision="stop", state="stopped by ASHA")
+    told(searcher, 1, 0.5, decision="stop", state="stopped")
     searcher.observe({"event": "trial_ended", "trial": 2, "state": "failed"})
     states = [trial.state.name for trial in searcher._study.trials]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
@@ -237,7 +237,7 @@ def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
             if trial < 30:  # the best come early, and all but these are stopped
                 told(one, trial, 1.0 - trial / 100, state="completed")
             else:
-                told(one, trial, 0.1, decision="stop", state="stopped by ASHA")
+                told(one, trial, 0.1, decision="stop", state="stopped")
     assert max(len(numbers) for numbers in looked_at) == study_memory.MOST + 1  # one runs
     assert shown(searcher) >= {*range(30), last}
     assert shown(searcher) == shown(replayed)

@@ -134,7 +134,11 @@ class Search:
         self.said = []
         self.log = TensorBoardLog(self.folder, self.history, self.said.append)
         self.recorder = Recorder(
-            Journal(self.folder.journal_file), self.history, [self.log], clock=lambda: self.now
+            Journal(self.folder.journal_file),
+            self.history,
+            [self.log],
+            clock=lambda: self.now,
+            scheduler="asha",
         )
         self.recorder.search_started(run={"started_at": FIRST_DAY})
 

@@ -54,7 +54,11 @@ class Screen:
         )
         self.view = LiveView(console, now=lambda: self.now)
         self.tell = Recorder(
-            Journal(journal), self.history, [self.view.tell], clock=lambda: self.now
+            Journal(journal),
+            self.history,
+            [self.view.tell],
+            clock=lambda: self.now,
+            scheduler="asha",
         )
         self.view.begin(plan_of(objective, **asked), self.history, lambda: self.now)
 

@@ -2,14 +2,15 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from results.compare.rows import number
-from results.reading import Run
+from results.reading import Run, how_ended
 from results.record import columns
 from results.record.columns import State
+from results.record.ending import Ending
 from results.report.charts.chart import (
     COLORS,
     DASHES,
@@ -120,17 +121,19 @@ def learning_curves(run: Run) -> Chart | None:
     if not reports:
         return None
     figure = go.Figure()
-    states = dict(_pairs(run.trials, columns.TRIAL, columns.STATE))
+    endings = {row[columns.TRIAL]: how_ended(row) for row in run.trials.to_pylist()}
     curves: dict[int, list[dict[str, Any]]] = {}
     for row in reports:
         curves.setdefault(row[columns.TRIAL], []).append(row)
     is_many = len(curves) > MANY_TRIALS
-    present = [state for state in State if state in states.values()]
-    for state in sorted(present, key=lambda one: one is not State.STOPPED):
-        x, y, texts = _one_line([rows for trial, rows in curves.items() if states[trial] == state])
+    present = _in_order(endings.values())
+    for ending in sorted(present, key=lambda one: one.state is not State.STOPPED):
+        x, y, texts = _one_line(
+            [rows for trial, rows in curves.items() if endings[trial] == ending]
+        )
         figure.add_scatter(
-            x=x, y=y, text=texts, name=str(state), mode="lines+markers", connectgaps=False,
-            line={"color": STATE_COLORS[state], "width": 1.0 if is_many else 1.6},
+            x=x, y=y, text=texts, name=str(ending), mode="lines+markers", connectgaps=False,
+            line={"color": STATE_COLORS[ending.state], "width": 1.0 if is_many else 1.6},
             marker={"size": 3}, opacity=0.5 if is_many else 1.0, showlegend=True,
             hovertemplate="%{text}, epoch %{x}: %{y}<extra></extra>",
         )  # fmt: skip
@@ -138,7 +141,7 @@ def learning_curves(run: Run) -> Chart | None:
     _draw_rungs(figure, found)
     laid_out(figure, x="epoch", y=run.objective, height=460)
     ends = without_worst_tenth([row[columns.OBJECTIVE] for row in reports], run.mode)
-    text = _ends_told(states, found)
+    text = _ends_told(list(endings.values()), found)
     if ends:
         figure.update_yaxes(range=padded(*ends, 0.05))
         text += _left_out(curves, padded(*ends, 0.05))
@@ -158,10 +161,15 @@ def _left_out(curves: dict[int, list[dict[str, Any]]], shown: list[float]) -> st
     return f" {counted(len(outside), 'trial')} {lie} outside of what is shown."
 
 
-def _ends_told(states: dict[int, str], found: Sequence[int]) -> str:
-    counts = [(list(states.values()).count(state), state) for state in State]
-    text = f"{counted(len(states), 'trial')}: "
-    text += ", ".join(f"{count} {state}" for count, state in counts if count) + "."
+def _in_order(endings: Iterable[Ending]) -> list[Ending]:
+    """Return the different endings in the order of the states."""
+    order = list(State)
+    return sorted(set(endings), key=lambda one: (order.index(one.state), str(one)))
+
+
+def _ends_told(endings: list[Ending], found: Sequence[int]) -> str:
+    text = f"{counted(len(endings), 'trial')}: "
+    text += ", ".join(f"{endings.count(one)} {one}" for one in _in_order(endings)) + "."
     if found:
         text += f" ASHA decides after epoch {', '.join(map(str, found))}."
     return text
@@ -258,7 +266,3 @@ def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> l
 
 def _better(mode: str) -> Callable[[float, float], float]:
     return max if mode == "max" else min
-
-
-def _pairs(table: Any, *names: str) -> list[tuple[Any, ...]]:
-    return list(zip(*(table[name].to_pylist() for name in names), strict=True))

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from results.reading import Run
+from results.reading import Run, how_ended
 from results.record import columns
-from results.record.columns import State
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import (
     STATE_COLORS,
@@ -84,16 +83,17 @@ def _slice(run: Run, axis: Axis, place: int) -> Chart:
 
     figure = go.Figure()
     trials = run.trials.to_pylist()
-    for state in dict.fromkeys(row[columns.STATE] for row in trials):
+    for ending in dict.fromkeys(map(how_ended, trials)):
         points = [
             (value, row[columns.BEST_OBJECTIVE], row[columns.TRIAL])
             for value, row in zip(axis.values, trials, strict=True)
-            if value is not None and row[columns.STATE] == state
+            if value is not None and how_ended(row) == ending
         ]
         x, y, numbers = zip(*points, strict=True) if points else ((), (), ())
         figure.add_scatter(
             x=[_shown(axis, value) for value in x], y=y, customdata=numbers, mode="markers",
-            name=state, marker={"color": STATE_COLORS[State(state)], "size": 6, "opacity": 0.75},
+            name=str(ending),
+            marker={"color": STATE_COLORS[ending.state], "size": 6, "opacity": 0.75},
             hovertemplate="trial %{customdata}: %{x}, %{y}<extra></extra>",
         )  # fmt: skip
     laid_out(figure, y=run.objective, height=240)

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 from results.compare.rows import number
-from results.reading import Run
+from results.reading import Run, how_ended
 from results.record import columns
-from results.record.columns import State
+from results.record.ending import Ending
 from results.report.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
 
 # What of a report was not waiting: the epoch, and what the trial needed before its first one.
@@ -24,7 +24,7 @@ class Stay:
     Attributes:
         worker: The process.
         trial: Number of the trial.
-        state: How the trial ended.
+        ending: How the trial ended.
         began_seconds: When its first epoch began there, its model's building included.
         ended_seconds: When its last epoch was reported.
         epochs: Epochs trained there.
@@ -33,7 +33,7 @@ class Stay:
 
     worker: str
     trial: int
-    state: str
+    ending: Ending
     began_seconds: float
     ended_seconds: float
     epochs: int
@@ -42,7 +42,7 @@ class Stay:
 
 def stays(run: Run) -> list[Stay]:
     """Return what each process trained, in the order in which it began."""
-    states = {row[columns.TRIAL]: row[columns.STATE] for row in run.trials.to_pylist()}
+    endings = {row[columns.TRIAL]: how_ended(row) for row in run.trials.to_pylist()}
     better = max if run.mode == "max" else min
     found: dict[tuple[Any, ...], Stay] = {}
     for row in sorted(run.epochs.to_pylist(), key=lambda row: row[columns.AT_SECONDS]):
@@ -50,7 +50,7 @@ def stays(run: Run) -> list[Stay]:
         key = row[columns.WORKER], trial, row[columns.ATTEMPT]
         if key not in found:
             began = max(0.0, at - _busy_seconds(row))
-            found[key] = Stay(key[0], trial, states[trial], began, at, 0, None)
+            found[key] = Stay(key[0], trial, endings[trial], began, at, 0, None)
         stay = found[key]
         stay.ended_seconds, stay.epochs = at, stay.epochs + 1
         if value is not None:
@@ -68,10 +68,10 @@ def timeline(run: Run) -> Chart | None:
     workers = list(dict.fromkeys(stay.worker for stay in found))
     figure = go.Figure()
     nth = {id(stay): place for place, stay in enumerate(found)}
-    for state in dict.fromkeys(stay.state for stay in found):
-        shown = [stay for stay in found if stay.state == state]
+    for ending in dict.fromkeys(stay.ending for stay in found):
+        shown = [stay for stay in found if stay.ending == ending]
         figure.add_bar(
-            orientation="h", name=state, showlegend=True,
+            orientation="h", name=str(ending), showlegend=True,
             y=[plain(stay.worker) for stay in shown],
             base=[stay.began_seconds for stay in shown],
             x=[stay.ended_seconds - stay.began_seconds for stay in shown],
@@ -79,7 +79,7 @@ def timeline(run: Run) -> Chart | None:
             hovertemplate="%{text}<extra></extra>",
             marker={
                 # Neighbours are told apart without a line, which would hide what is short.
-                "color": STATE_COLORS[State(state)], "line": {"width": 0},
+                "color": STATE_COLORS[ending.state], "line": {"width": 0},
                 "opacity": [1.0 - 0.35 * (nth[id(stay)] // len(workers) % 2) for stay in shown],
             },
         )  # fmt: skip
@@ -125,7 +125,7 @@ def _busy_seconds(row: dict[str, Any]) -> float:
 def _words(stay: Stay) -> str:
     return "<br>".join(
         [
-            f"trial {stay.trial}, {stay.state}",
+            f"trial {stay.trial}, {stay.ending}",
             f"{counted(stay.epochs, 'epoch')}, best {number(stay.best)}",
             f"{stay.began_seconds:.1f} to {stay.ended_seconds:.1f} s",
         ]

@@ -37,7 +37,7 @@ class Told:
         if value is not None:
             self.tell(
                 "epoch", trial, epoch=1, epoch_seconds=1.0, metrics={"v": value}, worker="w",
-                decision="stop" if state.startswith("stopped") else "continue",
+                decision="stop" if state == "stopped" else "continue",
             )  # fmt: skip
         self.tell("trial_ended", trial, state=state, **more)
 
@@ -53,11 +53,11 @@ def test_a_stopped_trial_counts_as_the_worst_that_has_finished(tmp_path):
     told = Told(kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=9, seed=1), tmp_path)
     for trial in range(5):
         told.start(trial)
-    told.end(0, 0.1, "stopped by ASHA")  # none has finished: nothing is known of its worth
+    told.end(0, 0.1, "stopped")  # none has finished: nothing is known of its worth
     told.end(1, 0.8)
     told.end(2, 0.6, "early-stopped")
-    told.end(3, 0.75, "stopped by ASHA")  # better than one that finished, at an early epoch
-    told.end(4, 0.2, "stopped by ASHA")
+    told.end(3, 0.75, "stopped")  # better than one that finished, at an early epoch
+    told.end(4, 0.2, "stopped")
     assert told.trials() == [
         ("FAILED", None), ("COMPLETED", 0.8), ("COMPLETED", 0.6), ("COMPLETED", 0.6), ("COMPLETED", 0.6),
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_grid_search_waits_and_then_tries_every_configuration_once(tmp_path):
             break
         if values is Pause.WAIT:
             stopped = len(tried) % 2
-            told.end(running.pop(0), 0.5, "stopped by ASHA" if stopped else "completed")
+            told.end(running.pop(0), 0.5, "stopped" if stopped else "completed")
             continue
         tried.append(tuple(values.items()))
         running.append(trial)

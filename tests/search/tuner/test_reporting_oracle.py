@@ -15,7 +15,7 @@ def test_trials_are_shown_in_keras_tuners_words():
     history = History(OBJECTIVE)
     oracle = ReportingOracle(KT_OBJECTIVE, max_trials=20)
     ends = [
-        (0.7, "completed"), (0.9, "stopped by ASHA"), (None, "failed"), (0.5, "diverged"),
+        (0.7, "completed"), (0.9, "stopped"), (None, "failed"), (0.5, "diverged"),
         (None, "diverged"), (0.6, "interrupted"),
     ]  # fmt: skip
     for trial, (value, state) in enumerate(ends):
@@ -31,8 +31,9 @@ def test_trials_are_shown_in_keras_tuners_words():
         error = (
             {"error": "ValueError: no", "traceback": "Traceback ..."} if state == "failed" else {}
         )
+        more = error | ({"scheduler": "asha"} if state == "stopped" else {})
         history.apply(
-            {"event": "trial_ended", "trial": trial, "at_seconds": 3, "state": state, **error}
+            {"event": "trial_ended", "trial": trial, "at_seconds": 3, "state": state, **more}
         )
         oracle.show(history.trials[trial])
     best = oracle.get_best_trials(10)

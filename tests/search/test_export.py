@@ -22,6 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from rich.console import Console
 
 from results.record.columns import Decision, State
+from results.record.ending import Ending
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
@@ -611,7 +612,7 @@ def test_the_study_of_a_real_run_equals_its_tables(taken):
     for theirs, row in zip(found.trials, trials, strict=True):
         assert theirs.number == theirs.user_attrs["trial"] == row["trial"]
         assert theirs.state.name == states[row["state"]]
-        assert theirs.user_attrs["ended"] == row["state"]
+        assert theirs.user_attrs["ended"] == str(Ending.read(row["state"], row["scheduler"]))
         assert (theirs.value, theirs.user_attrs["best_epoch"]) == (
             row["best_objective"],
             row["best_epoch"],

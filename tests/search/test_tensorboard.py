@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.record.columns import Decision, State
+from results.record.ending import Ending
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
@@ -118,7 +119,8 @@ def assert_it_shows_the_tables_of(run):
         }
         log = shown(run, trial["trial"])
         assert log.scalars == scalars
-        assert log.hparams == values | {"trial state": trial["state"]}
+        ending = Ending.read(trial["state"], trial["scheduler"])
+        assert log.hparams == values | {"trial state": str(ending)}
         for name, value in values.items():
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             assert type(log.hparams[name]) is (float if is_number else type(value))

@@ -16,6 +16,7 @@ from search.engines.ray.placement.rule import own_rule
 from search.engines.ray.ray_engine import RayEngine
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import Outcome, follow, follow_alone, is_done, standing_final
+from search.loggers.factory import make_log
 from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task
@@ -25,7 +26,7 @@ from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import described_problem, is_whole, read_asked
-from search.session.session import DeferredSession, SessionSetup, make_log, write_outcome
+from search.session.session import DeferredSession, SessionSetup, write_outcome
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
@@ -227,7 +228,7 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
 
 def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
     """Write the log of a run whose search has ended."""
-    log = make_log(plan, previous.folder, previous.history, view, previous.events)
+    log = make_log(plan, previous.folder, previous.history, view.note, before=previous.events)
     if log is not None:
         log.write_all()
 

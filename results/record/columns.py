@@ -27,7 +27,6 @@ AUDIT_DIR = "audit"
 AUDIT_FILE = "audit.json"
 REPORT_FILE = "report.html"
 PICTURES_DIR = "pictures"
-TENSORBOARD_DIR = "tensorboard"
 
 # In the metadata of both tables: of which journal they tell, and which of its lines are damaged.
 JOURNAL_CRC = "journal_crc"

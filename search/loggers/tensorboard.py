@@ -7,16 +7,15 @@ that it keeps what it read first until it is started again.
 """
 
 import os
-from bisect import bisect_right
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
 
 from results.record.columns import State
 from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import Event
+from search.loggers.base import Logger
 from search.loggers.event_file import Message, framed, heading, scalars, session
 from search.storage.folder import RunFolder
 
@@ -37,16 +36,14 @@ class _Written:
     epochs: list[EpochRecord]
 
 
-class TensorBoardLog:
-    """Told of every event; keeps a folder for each trial, for ``tensorboard --logdir``.
-
-    It is derived from the journal: where it cannot be written the search goes on without.
+class TensorBoardLog(Logger):
+    """Keeps a folder for each trial, for ``tensorboard --logdir``.
 
     Args:
         folder: The run.
         history: Brought up to date before an event comes here.
-        say: Told, once, that the log cannot be written.
-        before: The events of the run as it was left, of one that goes on.
+        say: Called with a line for the user.
+        before: The events of a run that is resumed, as it was left.
     """
 
     def __init__(
@@ -57,42 +54,37 @@ class TensorBoardLog:
         *,
         before: Iterable[Event] = (),
     ) -> None:
-        self.path = folder.tensorboard
-        self._folder = folder
-        self._history = history
-        self._say = say
-        self._has_said = False
-        self._times = _Times()
+        super().__init__(folder, history, say, before=before)
         self._running: dict[int, _Written] = {}
-        for event in before:
-            self._times.know(event)
 
-    def __call__(self, event: Event) -> None:
-        """Write what an event tells."""
-        self._times.know(event)
-        if event["event"] == "search_resumed":
-            self.write_all()
-        elif event["event"] in ("epoch", "trial_ended"):
-            self._keep(self._history.trials[event["trial"]])
+    @property
+    def path(self) -> Path:
+        """A folder with one for each trial."""
+        return self.folder.path / "tensorboard"
 
-    def write_all(self) -> None:
-        """Write what the history holds, whatever stands there already."""
+    @property
+    def command(self) -> str:
+        """Starts TensorBoard's server."""
+        return f"tensorboard --logdir {shlex.quote(os.path.relpath(self.path))}"
+
+    def _write(self, event: Event) -> None:
+        if event["event"] in ("epoch", "trial_ended"):
+            self._keep(self.history.trials[event["trial"]])
+
+    def _write_all(self) -> None:
         self._running.clear()
-        for trial in self._history.trials.values():
+        for trial in self.history.trials.values():
             if trial.epochs or trial.state is not State.RUNNING:
                 self._keep(trial)
 
     def _keep(self, trial: TrialRecord) -> None:
         written = self._running.pop(trial.trial, None)
-        epochs = [one for one in trial.epochs if one.execution == 0]
-        try:
+        epochs = [epoch for epoch in trial.epochs if epoch.execution == 0]
+        with self._search_goes_on():
             # Where this fails, what is torn is written anew with the trial's next event.
             file = self._written(trial, epochs, written)
-        except OSError as error:
-            self._say_once(error)
-            return
-        if trial.state is State.RUNNING:
-            self._running[trial.trial] = _Written(file, epochs)
+            if trial.state is State.RUNNING:
+                self._running[trial.trial] = _Written(file, epochs)
 
     def _written(
         self, trial: TrialRecord, epochs: list[EpochRecord], written: _Written | None
@@ -106,9 +98,10 @@ class TensorBoardLog:
 
     def _messages(self, trial: TrialRecord, epochs: list[EpochRecord]) -> list[Message]:
         """Return what tells of some epochs, and of the trial's end where it has ended."""
-        at = self._times.at
+        at = self.times.at
         messages = [
-            scalars(one.metrics, step=one.epoch, wall_time=at(one.at_seconds)) for one in epochs
+            scalars(epoch.metrics, step=epoch.epoch, wall_time=at(epoch.at_seconds))
+            for epoch in epochs
         ]
         if trial.state is State.RUNNING or trial.ended_seconds is None:
             return messages
@@ -119,14 +112,14 @@ class TensorBoardLog:
             ended=at(trial.ended_seconds),
         )
         if trial.best is not None:
-            best = {BEST + self._history.objective.name: trial.best.objective}
+            best = {BEST + self.history.objective.name: trial.best.objective}
             wall_time = at(trial.best.at_seconds)
             messages.append(scalars(best, step=trial.best.epoch, wall_time=wall_time))
         return messages
 
     def _begun(self, trial: TrialRecord, messages: list[Message]) -> Path:
         """Write a trial's file anew; what stood there goes once it is in its place."""
-        place = self.path / self._folder.prefix(trial.trial).rstrip("-")
+        place = self.path / self.folder.prefix(trial.trial).rstrip("-")
         place.mkdir(parents=True, exist_ok=True)
         former = sorted(place.glob(f"{PREFIX}*{SUFFIX}"))
         # A TensorBoard that looks on goes from file to file in the order of their names.
@@ -134,41 +127,13 @@ class TensorBoardLog:
         file = place / f"{PREFIX}{number:06d}{SUFFIX}"
         fresh = place / FRESH
         try:
-            fresh.write_bytes(framed([*heading(self._times.at(trial.started_seconds)), *messages]))
+            fresh.write_bytes(framed([*heading(self.times.at(trial.started_seconds)), *messages]))
             fresh.replace(file)
         finally:
             fresh.unlink(missing_ok=True)
-        for one in former:
-            one.unlink(missing_ok=True)
+        for left in former:
+            left.unlink(missing_ok=True)
         return file
-
-    def _say_once(self, error: OSError) -> None:
-        if not self._has_said:
-            self._has_said = True
-            self._say(
-                f"{os.path.relpath(self.path)} cannot be written ({error.strerror}): the search "
-                "goes on, and nothing else is lost. To have the log whole, make that possible, and "
-                "resume the run once it has ended."
-            )
-
-
-class _Times:
-    """Tells the time of day of a journal's seconds, which run on over the sessions of a run."""
-
-    def __init__(self) -> None:
-        self._zeros: list[tuple[float, float]] = []
-
-    def know(self, event: Event) -> None:
-        """Learn from an event with which the run was begun or gone on with."""
-        if "run" in event:
-            newest = [event["run"], *event["run"].get("resumed", [])][-1]
-            now = datetime.fromisoformat(newest["started_at"]).timestamp()
-            self._zeros.append((event["at_seconds"], now - event["at_seconds"]))
-
-    def at(self, seconds: float) -> float:
-        """Return seconds since 1970; of a journal that lost its beginning, those of the search."""
-        session = bisect_right(self._zeros, seconds, key=itemgetter(0)) - 1
-        return seconds + (self._zeros[max(session, 0)][1] if self._zeros else 0.0)
 
 
 def _status(state: State) -> str:

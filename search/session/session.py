@@ -1,18 +1,17 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
-import os
-import shlex
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from results.record.files import write_json
 from results.record.history import EpochRecord, History
-from results.record.journal import Event, Journal, parse
+from results.record.journal import Journal, parse
 from results.record.tables import write_tables
 from search.algorithms.base import Searcher
 from search.algorithms.factory import make_searcher
+from search.loggers.factory import make_log
 from search.plan.plan import Plan
 from search.session.origin import Origin
 from search.session.run_file import describe
@@ -22,9 +21,6 @@ from search.storage.clock import Clock
 from search.storage.folder import LockedRun, RunFolder
 from search.storage.recorder import Listener, Recorder
 from search.view.view import View
-
-if TYPE_CHECKING:
-    from search.loggers.tensorboard import TensorBoardLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +92,7 @@ class Session:
             scheduler=plan.scheduler,
         )
         recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
-        log = make_log(plan, folder, origin.history, view, origin.events)
+        log = make_log(plan, folder, origin.history, view.note, before=origin.events)
         if log is not None:
             recorder.listen(log)
         origin.record(recorder, description, searcher.space, view.note)
@@ -163,16 +159,3 @@ def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
         "at_seconds": best.at_seconds,
         "values": history.trials[best.trial].values,
     }
-
-
-def make_log(
-    plan: Plan, folder: RunFolder, history: History, view: View, before: Iterable[Event]
-) -> "TensorBoardLog | None":
-    """Return the log that a plan asks for, if it does, and say how it is looked at."""
-    if plan.log is None:
-        return None
-    from search.loggers.tensorboard import TensorBoardLog
-
-    log = TensorBoardLog(folder, history, view.note, before=before)
-    view.note(f"log: tensorboard --logdir {shlex.quote(os.path.relpath(log.path))}")
-    return log

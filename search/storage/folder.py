@@ -93,10 +93,6 @@ class RunFolder:
         return self.path / columns.FINAL_DIR
 
     @property
-    def tensorboard(self) -> Path:
-        return self.path / columns.TENSORBOARD_DIR
-
-    @property
     def lock_file(self) -> Path:
         return self.path / columns.LOCK_FILE
 

@@ -14,12 +14,12 @@ from results.record.audit import Audit
 from results.record.columns import State
 from results.record.confirmation import Confirmation
 from results.record.ending import Ending
-from results.record.errors import SearchError
-from results.record.shapes import shaped
+from results.record.errors import RunFolderError, SearchError
+from results.record.json_record import JsonRecord
 from results.record.tables import with_scheduler
 from results.row import FIELDS, Row
 
-T = TypeVar("T")
+T = TypeVar("T", bound=JsonRecord)
 
 # Why a search ended: it has not; or its driver was killed.
 RUNNING, CUT_OFF = "running", "cut off"
@@ -192,11 +192,11 @@ def _extra(run: Path, kind: type[T], of: tuple[str, str]) -> T | None:
     if not path.is_file():
         return None
     try:
-        return shaped(kind, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        return kind.read(path)
+    except RunFolderError as error:
         raise RunError(
-            f"{path} is damaged or incomplete ({error}). `fmnist-search {command} {run}` makes it "
-            "anew; once it is removed, the run is shown without it."
+            f"{error} `fmnist-search {command} {run}` makes it anew; once it is removed, the run "
+            "is shown without it."
         ) from error
 
 

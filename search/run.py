@@ -15,7 +15,7 @@ from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
 from search.engines.ray.ray_engine import RayEngine
 from search.errors import AllTrialsFailedError, SearchError
-from search.final.follow_up import Outcome, follow, follow_alone, is_done, standing_final
+from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
 from search.loggers.factory import make_log
 from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
@@ -139,12 +139,11 @@ def _search(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
     """Search on the engine that the plan names, then do what follows."""
     with ENGINES[plan.engine](plan, view) as engine:
         outcome = _searched(engine, run, origin, view)
-        if is_done(engine.plan, outcome):
-            return outcome
+        what = FollowUp.of(engine.plan)
         if engine.stored is None:
             # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-            return follow_alone(engine.plan, outcome, view, asked={})
-        return follow(engine.plan, engine.stored, outcome, view)
+            return follow_alone(engine.plan, what, outcome, view, asked={})
+        return follow(engine.plan, what, engine.stored, outcome, view)
 
 
 @contextmanager
@@ -219,11 +218,7 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     outcome = Outcome(folder, reason, history)
-    if history.best is None or is_done(plan, outcome):
-        return outcome
-    needs_ray = plan.confirm is not None or plan.audit is not None
-    standing = None if needs_ray else standing_final(plan, outcome, view)
-    return standing or follow_alone(plan, outcome, view, asked=previous.description)
+    return follow_alone(plan, FollowUp.of(plan), outcome, view, asked=previous.description)
 
 
 def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:

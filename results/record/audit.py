@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from results.record.confirmation import Mode
+from results.record.json_record import JsonRecord
 
 
 @dataclass(frozen=True)
 class AuditedTrial:
-    """A trial that was stopped, and what it would have come to.
+    """A trial that was stopped, and was then trained to its end.
 
     Attributes:
         trial: Its number.
@@ -37,7 +38,7 @@ class AuditedTrial:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(JsonRecord):
     """How often early stopping was wrong, and what it saved.
 
     Attributes:
@@ -78,9 +79,9 @@ class Audit:
                 f"it holds {len(self.trials)} trials, with audited {self.audited} of stopped "
                 f"{self.stopped}"
             )
-        found = sum(one.is_wrong for one in self.trials)
-        if found != self.wrong:
-            raise ValueError(f"wrong is {self.wrong}, its trials say {found}")
+        wrong = sum(one.is_wrong for one in self.trials)
+        if wrong != self.wrong:
+            raise ValueError(f"wrong is {self.wrong}, its trials say {wrong}")
 
     @property
     def saved_share(self) -> float:

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from results.record.intervals import Mean
+from results.record.json_record import JsonRecord
+
 Mode = Literal["max", "min"]
 
 
 class Verdict(StrEnum):
-    """How a candidate stands to the winner."""
+    """How a candidate compares with the winner."""
 
     WINNER = "winner"
     BETTER = "better"
@@ -17,29 +20,25 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes:
-        mean: The mean.
-        low: Lower end of its 95 % bootstrap interval; None where it has none.
-        high: Upper end of it; both are part of the interval.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Tested(Estimate):
+class AccuracyOnTest:
     """The accuracy on the test set, in 0..1: each seed's model has read it once.
 
     Attributes:
         accuracies: Of each seed.
+        mean: Their mean.
+        low: Lower end of its 95 % bootstrap interval.
+        high: Upper end of it; both are part of the interval.
     """
 
     accuracies: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def estimate(self) -> Mean:
+        """The mean with its interval."""
+        return Mean(self.mean, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,10 @@ class Candidate:
 
     Attributes:
         name: What tables call the configuration.
-        trial: Number of its trial; None of one that was given to compare.
-        epochs: How long it was trained.
+        trial: Number of its trial; None of one that the user named to compare.
+        epochs: How long it is trained.
         values: The configuration.
         search_value: The best value that its trial had in the search; None where it had none.
-        scores: The objective at the last epoch, by seed; None of a training that diverged.
-        mean: Mean of the scores; None where any training diverged.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end of it.
-        difference: Its scores less the winner's, paired by seed; None of the winner, and of one
-            that diverged.
-        verdict: How it stands to the winner.
-        is_for_comparison: Whether the user named it beside the search's own; it never wins.
-        test: Its accuracy on the test set; None where that was not read.
     """
 
     name: str
@@ -68,24 +58,44 @@ class Candidate:
     epochs: int
     values: dict[str, Any]
     search_value: float | None
+
+
+@dataclass(frozen=True)
+class ConfirmedCandidate(Candidate):
+    """A candidate, trained on the new seeds.
+
+    Attributes:
+        scores: The objective at the last epoch, by seed; None of a training that diverged.
+        mean: Mean of the scores; None where any training diverged.
+        low: Lower end of its 95 % bootstrap interval.
+        high: Upper end of it.
+        difference: Its scores less the winner's, paired by seed; None of the winner, and of one
+            that diverged.
+        verdict: How it compares with the winner.
+        is_for_comparison: Whether the user named it beside the search's own; it never wins.
+        test: Its accuracy on the test set; None where that was not read.
+    """
+
     scores: tuple[float | None, ...]
     mean: float | None
     low: float | None
     high: float | None
-    difference: Estimate | None
+    difference: Mean | None
     verdict: Verdict
     is_for_comparison: bool
-    test: Tested | None
+    test: AccuracyOnTest | None
 
     @property
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> Mean | None:
         """The mean of its scores with the interval; None where any training diverged."""
-        return None if self.mean is None else Estimate(self.mean, self.low, self.high)
+        if self.mean is None or self.low is None or self.high is None:
+            return None
+        return Mean(self.mean, self.low, self.high)
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """What became of the best configurations on new seeds.
+class Confirmation(JsonRecord):
+    """The results of the best configurations on new seeds.
 
     Attributes:
         objective: The metric that counts.
@@ -101,7 +111,7 @@ class Confirmation:
     objective: str
     mode: Mode
     seeds: tuple[int, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ConfirmedCandidate, ...]
     winner: int
 
     def __post_init__(self) -> None:
@@ -121,16 +131,30 @@ class Confirmation:
         return 1.0 if self.mode == "max" else -1.0
 
     @property
-    def chosen(self) -> Candidate:
+    def chosen(self) -> ConfirmedCandidate:
         """The winner."""
         return self.candidates[self.winner]
 
     @property
-    def best_first(self) -> list[Candidate]:
+    def best_first(self) -> list[ConfirmedCandidate]:
         """The candidates by their means; those without one come last."""
         return sorted(
             self.candidates, key=lambda one: (one.mean is None, -self.sign * (one.mean or 0.0))
         )
+
+    @property
+    def compared(self) -> list[ConfirmedCandidate]:
+        """The configurations to compare, each at its best number of epochs, the best first."""
+        compared: dict[str, ConfirmedCandidate] = {}
+        for one in self.best_first:
+            if one.is_for_comparison and one.mean is not None:
+                compared.setdefault(one.name, one)
+        return list(compared.values())
+
+    @property
+    def finals(self) -> list[ConfirmedCandidate]:
+        """Those whose models read the test set: the winner, and the configurations to compare."""
+        return [self.chosen, *self.compared]
 
     @property
     def optimism(self) -> float | None:

@@ -7,18 +7,19 @@ from results.compare.formats import Column
 from results.compare.rows import difference, ends, number
 from results.reading import Run, best_trial
 from results.record import columns
-from results.record.confirmation import Candidate, Confirmation, Estimate, Verdict
+from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
+from results.record.intervals import Mean
 
 # Of more configurations that are alike the others are counted.
 MOST_NAMED = 3
 
 
-def label(one: Candidate) -> str:
+def label(one: ConfirmedCandidate) -> str:
     """Return what a candidate is called in a sentence."""
     return f"{one.name} with {one.epochs} {'epoch' if one.epochs == 1 else 'epochs'}"
 
 
-def verdict(one: Candidate) -> str:
+def verdict(one: ConfirmedCandidate) -> str:
     """Return how a candidate stands to the winner, in a word or two."""
     lost = one.scores.count(None)
     if not lost:
@@ -112,39 +113,34 @@ def _lost(found: Confirmation) -> Iterator[str]:
 
 def _others(found: Confirmation) -> Iterator[str]:
     """Say how far the configurations to compare go, each at its best number of epochs."""
-    others: dict[str, Candidate] = {}
-    for one in found.best_first:
-        if one.is_for_comparison and one.mean is not None:
-            others.setdefault(one.name, one)
-    for one in others.values():
+    for one in found.compared:
         yield f"For comparison, {label(one)} has {_spoken(one.estimate)}: {one.verdict}."
 
 
 def _tested(found: Confirmation) -> Iterator[str]:
-    parts = [f"{_spoken(one.test)} of {label(one)}" for one in found.best_first if one.test]
+    parts = [
+        f"{_spoken(one.test.estimate)} of {label(one)}" for one in found.best_first if one.test
+    ]
     if parts:
         yield f"Mean test accuracy, read once by each of these models: {'; '.join(parts)}."
 
 
-def _listed(some: Sequence[Candidate]) -> str:
+def _listed(some: Sequence[ConfirmedCandidate]) -> str:
     named = ", ".join(map(label, some[:MOST_NAMED]))
     more = len(some) - MOST_NAMED
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _spoken(estimate: Estimate | None) -> str:
+def _spoken(estimate: Mean | None) -> str:
     if estimate is None:
         return "no number"
-    between = ends(estimate.low, estimate.high)
-    return f"{number(estimate.mean)} ({between})" if between else number(estimate.mean)
+    return f"{number(estimate.mean)} ({ends(estimate.low, estimate.high)})"
 
 
-def _difference(one: Candidate, like: float | None) -> str:
+def _difference(one: ConfirmedCandidate, like: float | None) -> str:
     return "" if one.difference is None else difference(one.difference.mean, like)
 
 
-def _difference_ends(one: Candidate, like: float | None) -> str:
-    found = one.difference
-    if found is None or found.low is None or found.high is None:
-        return ""
-    return f"{difference(found.low, like)} to {difference(found.high, like)}"
+def _difference_ends(one: ConfirmedCandidate, like: float | None) -> str:
+    ends = one.difference
+    return f"{difference(ends.low, like)} to {difference(ends.high, like)}" if ends else ""

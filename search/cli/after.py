@@ -13,7 +13,7 @@ from search.cli.outcome import carry_out
 from search.errors import SearchError, UsageError
 from search.exchange.export import recorded_space
 from search.final.follow_up import audit_run, confirm_run, retrain_run
-from search.plan.plan import SEEDS, Confirmation
+from search.plan.plan import SEEDS, ConfirmationPlan
 from search.replay import replay
 from search.space.parameters import Space
 from search.view.view import make_view
@@ -53,7 +53,7 @@ def confirm_command(
     epochs = epoch_numbers(retrain_epochs, problems)
     others = read_configurations(also or [], problems)
     names = names_of(others)
-    confirmation = Confirmation(
+    confirmation = ConfirmationPlan(
         top, seeds, epochs, {names[file]: values for file, values in others.items()}
     )
     problems += confirmation.problems(top_option="--top")

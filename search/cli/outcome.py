@@ -4,12 +4,15 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
 from results.record import columns
+from results.record.audit import Audit
+from results.record.confirmation import Confirmation, Verdict
 from results.record.console import INTERRUPTED_STATUS
+from results.record.intervals import Mean
 from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED
 from search.view.view import View
@@ -78,32 +81,33 @@ def _say_what_came_out(outcome: Outcome, view: View) -> None:
         view.note(f"final model ({evaluation['epochs']} epochs): {', '.join(scores)}")
 
 
-def _say_audit(told: dict[str, Any], view: View) -> None:
-    share = f"{told['wrong_low']:.0%} to {told['wrong_high']:.0%}"
-    hours = told["seconds_saved"] / 3600
+def _say_audit(audit: Audit, view: View) -> None:
+    hours = audit.seconds_saved / 3600
     view.note(
-        f"audit: {told['wrong']} of {told['audited']} audited trials would have beaten the best of "
-        f"the search (95 % interval of the share: {share}); stopping {told['stopped']} saved about "
-        f"{hours:.1f} worker hours"
+        f"audit: {audit.wrong} of {audit.audited} audited trials would have beaten the best of "
+        f"the search (95 % interval of the share: {audit.wrong_low:.0%} to "
+        f"{audit.wrong_high:.0%}); stopping {audit.stopped} saved about {hours:.1f} worker hours"
     )
 
 
-def _say_confirmation(told: dict[str, Any], view: View) -> None:
-    winner, seeds = told["candidates"][told["winner"]], len(told["seeds"])
+def _say_confirmation(confirmation: Confirmation, view: View) -> None:
+    winner, seeds = confirmation.chosen, len(confirmation.seeds)
     view.note(
-        f"confirmed: {winner['name']} at {winner['epochs']} epochs, mean {told['objective']} of "
-        f"{seeds} new seeds {_mean(winner)}; the search had said {winner['search_value']:.4f}"
+        f"confirmed: {winner.name} at {winner.epochs} epochs, mean {confirmation.objective} of "
+        f"{seeds} new seeds {_mean(winner.estimate)}; the search had said "
+        f"{winner.search_value:.4f}"
     )
-    for row in told["candidates"]:
-        if row["verdict"] == "better":
+    for one in confirmation.candidates:
+        if one.verdict is Verdict.BETTER:
             view.note(
-                f"{row['name']} at {row['epochs']} epochs is better, mean {_mean(row)}: it is "
+                f"{one.name} at {one.epochs} epochs is better, mean {_mean(one.estimate)}: it is "
                 "there to compare, and makes no final model"
             )
-        test = row["test"]
-        if test is not None:
-            view.note(f"test accuracy of {row['name']}, mean of {seeds} models: {_mean(test)}")
+        if one.test is not None:
+            mean = _mean(one.test.estimate)
+            view.note(f"test accuracy of {one.name}, mean of {seeds} models: {mean}")
 
 
-def _mean(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})"
+def _mean(estimate: Mean | None) -> str:
+    assert estimate is not None
+    return f"{estimate.mean:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"

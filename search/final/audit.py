@@ -7,29 +7,78 @@ follow from the run's seed and its own number, so that this is the very trial th
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from results.record import columns
+from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
+from results.record.confirmation import Mode
 from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import share_of
 from search.errors import TrainingError, UsageError
-from search.final.training import Share, ray_errors_told
+from search.final.training import Share, Trainer, ray_errors_as_ours
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.data import Data
 
-if TYPE_CHECKING:
-    import ray
-
 Say = Callable[[str], None]
 # How a trial ends that trains as far as it can.
 _ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
+
+
+@dataclass(frozen=True)
+class WholeTraining:
+    """A trial trained with nobody to stop it.
+
+    Attributes:
+        epochs: Of each its number, its seconds and its metrics.
+        state: How it ended.
+        error: Why, where it failed.
+    """
+
+    epochs: list[dict[str, Any]]
+    state: str
+    error: str | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has trained as far as it can."""
+        return self.state in _ENDS
+
+
+class AuditStore:
+    """audit/: every training of an audit, kept as soon as it is done.
+
+    Args:
+        folder: The run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.path / columns.AUDIT_DIR
+        self._path.mkdir(exist_ok=True)
+
+    @property
+    def audit_file(self) -> Path:
+        """Where the audit itself is written."""
+        return self._path / columns.AUDIT_FILE
+
+    def keep(self, trial: TrialRecord, training: WholeTraining) -> None:
+        """Keep a training that is done."""
+        write_json(self._file(trial), asdict(training))
+
+    def training(self, trial: TrialRecord) -> WholeTraining | None:
+        """Return the training of a trial; None where it is still to be done."""
+        file = self._file(trial)
+        training = WholeTraining(**read_json(file)) if file.exists() else None
+        return training if training and training.is_whole else None
+
+    def _file(self, trial: TrialRecord) -> Path:
+        return self._path / f"trial-{trial.trial:05d}.json"
 
 
 def stopped(history: History) -> list[TrialRecord]:
@@ -38,7 +87,7 @@ def stopped(history: History) -> list[TrialRecord]:
     return [trial for trial in trials if trial.state is State.STOPPED and trial.best is not None]
 
 
-def chosen(history: History, count: int, seed: int) -> list[TrialRecord]:
+def sampled(history: History, count: int, seed: int) -> list[TrialRecord]:
     """Choose some of the stopped trials at random, the same for the same seed.
 
     Raises:
@@ -58,125 +107,100 @@ def chosen(history: History, count: int, seed: int) -> list[TrialRecord]:
     return random.Random(seed).sample(candidates, count)
 
 
-def audit(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    history: History,
-    count: int,
-    *,
-    folder: RunFolder,
-    share: Share,
-    say: Say,
-) -> dict[str, Any]:
-    """Let some stopped trials run to their end, and tell what stopping cost and saved.
+def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say: Say) -> Audit:
+    """Let some stopped trials run to their end, and say what stopping cost and saved.
 
-    Each is kept as soon as it is done. Ray is running already.
+    Each is kept as soon as it is done.
 
     Args:
-        problem: Names of model and data, and the seed.
-        stored: The splits.
+        trainer: Names the problem, and says what a training takes.
         history: The search.
         count: How many trials.
         folder: The run, whose ``audit/`` is written.
-        share: What a training takes.
         say: Told of each trial that is done.
-
-    Returns:
-        What ``audit/audit.json`` says.
 
     Raises:
         UsageError: So many were not stopped.
         TrainingError: Ray failed, or an audited trial did.
     """
-    trials = chosen(history, count, problem.seed)
-    place = folder.path / columns.AUDIT_DIR
-    place.mkdir(exist_ok=True)
-    missing = [trial for trial in trials if not _is_trained(place, trial)]
+    trials, store = sampled(history, count, trainer.problem.seed), AuditStore(folder)
+    missing = [trial for trial in trials if store.training(trial) is None]
     say(f"auditing {count} of {len(stopped(history))} stopped trials: {len(missing)} to train")
-    with ray_errors_told("Auditing"):
-        failed = []
-        for trial, run in _run_all(problem, stored, missing, share):
-            if run["state"] not in _ENDS:
-                failed.append(f"trial {trial.trial} ({run['state']}: {run['error']})")
-                continue
-            write_json(_file(place, trial), run)
-            say(_line(trial, run, history))
+    failed = []
+    with ray_errors_as_ours("Auditing"):
+        for trial, training in _train_all(trainer, missing):
+            if training.is_whole:
+                store.keep(trial, training)
+                say(_line(audited(trial, training, history), history))
+            else:
+                failed.append(f"trial {trial.trial} ({training.state}: {training.error})")
     if failed:
         raise TrainingError(
             f"Of the audited trials these did not come to their end: {'; '.join(failed)}. "
             "What the others came to is kept: audit again once that is mended."
         )
-    rows = [_row(trial, read_json(_file(place, trial)), history) for trial in trials]
-    told = summary(rows, history)
-    write_json(place / columns.AUDIT_FILE, told)
-    return told
+    trainings = [(trial, store.training(trial)) for trial in trials]
+    made = summary([audited(trial, one, history) for trial, one in trainings if one], history)
+    made.write(store.audit_file)
+    return made
 
 
-def summary(rows: Sequence[dict[str, Any]], history: History) -> dict[str, Any]:
+def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
     """Return how often stopping was wrong, with its interval, and what it saved.
 
     Args:
-        rows: The audited trials.
+        trials: The audited trials.
         history: The search.
     """
-    count, wrong = len(stopped(history)), sum(row["is_wrong"] for row in rows)
-    share = share_of(wrong, len(rows))
-    seconds = statistics.fmean(row["seconds_after_stop"] for row in rows)
-    return {
-        "objective": history.objective.name,
-        "mode": history.objective.mode,
-        "search_best": history.best_value,
-        "stopped": count,
-        "audited": len(rows),
-        "wrong": wrong,
-        "wrong_share": share.mean,
+    count, wrong = len(stopped(history)), sum(trial.is_wrong for trial in trials)
+    share = share_of(wrong, len(trials))
+    seconds = statistics.fmean(trial.seconds_after_stop for trial in trials)
+    assert history.best_value is not None
+    return Audit(
+        objective=history.objective.name,
+        mode=cast("Mode", history.objective.mode),
+        search_best=history.best_value,
+        stopped=count,
+        audited=len(trials),
+        wrong=wrong,
+        wrong_share=share.mean,
         # Of those that were audited it is known.
-        "wrong_low": max(share.low, wrong / count),
-        "wrong_high": min(share.high, (count - len(rows) + wrong) / count),
-        "trials": list(rows),
-        "seconds_saved": seconds * count,
-        "seconds_searched": sum(trial.train_seconds for trial in history.trials.values()),
-    }
+        wrong_low=max(share.low, wrong / count),
+        wrong_high=min(share.high, (count - len(trials) + wrong) / count),
+        trials=tuple(trials),
+        seconds_saved=seconds * count,
+        seconds_searched=sum(trial.train_seconds for trial in history.trials.values()),
+    )
 
 
-def _file(place: Path, trial: TrialRecord) -> Path:
-    return place / f"trial-{trial.trial:05d}.json"
-
-
-def _is_trained(place: Path, trial: TrialRecord) -> bool:
-    return _file(place, trial).exists() and read_json(_file(place, trial))["state"] in _ENDS
-
-
-def _row(trial: TrialRecord, run: dict[str, Any], history: History) -> dict[str, Any]:
-    """Return what an audited trial came to, beside what was known of it when it was stopped."""
+def audited(trial: TrialRecord, training: WholeTraining, history: History) -> AuditedTrial:
+    """Compare the whole training of a trial with what was known when it was stopped."""
     objective, best = history.objective, history.best_value
-    values = [epoch["metrics"].get(objective.name) for epoch in run["epochs"]]
-    value = _best(values, objective)
+    metrics = [epoch["metrics"] for epoch in training.epochs]
+    value = _best([of_epoch.get(objective.name) for of_epoch in metrics], objective)
+    seconds = [epoch["epoch_seconds"] for epoch in training.epochs]
     stop = trial.epochs[-1].epoch
-    seconds = [epoch["epoch_seconds"] for epoch in run["epochs"]]
     sign = -1.0 if objective.mode == "min" else 1.0
-    return {
-        "trial": trial.trial,
-        "stopped_epoch": stop,
-        "stopped_value": trial.best_value,
-        "epochs": len(run["epochs"]),
-        "value": value,
-        "state": run["state"],
-        "is_wrong": objective.is_better(value, best),
-        "excess": None if value is None or best is None else sign * (value - best),
-        "seconds_to_stop": sum(seconds[:stop]),
-        "seconds_after_stop": sum(seconds[stop:]),
-        "is_same": [epoch["metrics"] for epoch in run["epochs"][:stop]]
-        == [epoch.metrics for epoch in trial.epochs],
-    }
+    return AuditedTrial(
+        trial=trial.trial,
+        stopped_epoch=stop,
+        stopped_value=trial.best_value,
+        epochs=len(training.epochs),
+        value=value,
+        state=training.state,
+        is_wrong=objective.is_better(value, best),
+        excess=None if value is None or best is None else sign * (value - best),
+        seconds_to_stop=sum(seconds[:stop]),
+        seconds_after_stop=sum(seconds[stop:]),
+        is_same=metrics[:stop] == [epoch.metrics for epoch in trial.epochs],
+    )
 
 
-def _line(trial: TrialRecord, run: dict[str, Any], history: History) -> str:
-    row = _row(trial, run, history)
-    shown = "no number" if row["value"] is None else f"{row['value']:.4f}"
+def _line(trial: AuditedTrial, history: History) -> str:
+    value = "no number" if trial.value is None else f"{trial.value:.4f}"
     return (
-        f"trial {trial.trial}: {row['stopped_value']:.4f} when it was stopped after epoch "
-        f"{row['stopped_epoch']}, {shown} at its end; the search's best {history.best_value:.4f}"
+        f"trial {trial.trial}: {trial.stopped_value:.4f} when it was stopped after epoch "
+        f"{trial.stopped_epoch}, {value} at its end; the search's best {history.best_value:.4f}"
     )
 
 
@@ -187,44 +211,42 @@ def _best(values: Sequence[float | None], objective: Objective) -> float | None:
     return best
 
 
-def _run_all(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    trials: Sequence[TrialRecord],
-    share: Share,
-) -> Iterator[tuple[TrialRecord, dict[str, Any]]]:
+def _train_all(
+    trainer: Trainer, trials: Sequence[TrialRecord]
+) -> Iterator[tuple[TrialRecord, WholeTraining]]:
     import ray
 
     waiting = {}
     for trial in trials:
-        own = share.on(trial.device)
-        run = ray.remote(**own.options())(_run)
-        asked = (trial.trial, trial.proposed, trial.planned_epochs)
-        waiting[run.remote(problem, stored, *asked, own)] = trial
+        share = trainer.share.on(trial.device)
+        train = ray.remote(**share.options())(_train)
+        configuration = (trial.trial, trial.proposed, trial.planned_epochs)
+        started = train.remote(trainer.problem, trainer.stored, *configuration, share)
+        waiting[started] = trial
     while waiting:
         [ready], _ = ray.wait(list(waiting), num_returns=1)
         yield waiting.pop(ready), ray.get(ready)
 
 
-def _run(
+def _train(
     problem: Problem,
     data: Data,
     trial: int,
     values: dict[str, Any],
     epochs: int | None,
     share: Share,
-) -> dict[str, Any]:
+) -> WholeTraining:
     """Train a trial as in the search, with nobody to stop it, in a process of Ray's."""
     process.set_up(share.threads, sees_gpus=share.gpus is not None, gpu_share=share.gpus)
     from search.worker.trial import run_trial
 
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
     def report(epoch: dict[str, Any]) -> bool:
         if "retry" not in epoch:
-            told.append({name: epoch[name] for name in ("epoch", "epoch_seconds", "metrics")})
+            reported.append({name: epoch[name] for name in ("epoch", "epoch_seconds", "metrics")})
         return True
 
     task = replace(Task.of(problem), epochs=epochs or problem.epochs)
     end = run_trial(task, data, trial=trial, values=values, report=report, folder=None)
-    return {"epochs": told, "state": str(end.state), "error": end.error}
+    return WholeTraining(reported, str(end.state), end.error)

@@ -1,23 +1,26 @@
 """What follows a search: retraining its best, or confirming it, then the audit of its stops."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from results.record import columns
+from results.record.audit import Audit
 from results.record.columns import Device
+from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
 from results.record.journal import read
 from search.errors import UsageError
-from search.final.audit import audit, chosen, stopped
-from search.final.confirm import candidates, confirm, confirmed_trials, different
+from search.final.audit import audit, sampled, stopped
+from search.final.confirm import candidates, confirm, confirmed_trials, distinct
 from search.final.retrain import retrain
-from search.final.training import Share
+from search.final.training import Share, Trainer
 from search.plan.importer import sources
-from search.plan.plan import Confirmation, Plan, Problem, available_cores
+from search.plan.plan import ConfirmationPlan, Plan, available_cores
 from search.ray.nodes import cores_here, gpus_here, most_cpus, slots
 from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
 from search.session.origin import check_data
@@ -31,8 +34,41 @@ FOLLOWED = "followed"
 
 
 @dataclass(frozen=True)
+class FollowUp:
+    """What is to follow a search.
+
+    Attributes:
+        retrain_epochs: Numbers of epochs at which the best configuration is retrained, unless
+            a confirmation makes the final model.
+        confirmation: What is trained again on new seeds; None: nothing.
+        audit: So many of the stopped trials are trained to their end; None: none.
+        is_anew: Whether to retrain even where the final model is of the best trial already.
+    """
+
+    retrain_epochs: tuple[int, ...] = ()
+    confirmation: ConfirmationPlan | None = None
+    audit: int | None = None
+    is_anew: bool = False
+
+    @classmethod
+    def of(cls, plan: Plan) -> "FollowUp":
+        """Return what a plan has follow its search."""
+        return cls(plan.retrain_epochs, plan.confirmation, plan.audit)
+
+    @property
+    def makes_final_model(self) -> bool:
+        """Whether a final model is made, which reads the test split."""
+        return bool(self.retrain_epochs or self.confirmation)
+
+    @property
+    def only_retrains(self) -> bool:
+        """Whether nothing but the best configuration is trained."""
+        return bool(self.retrain_epochs) and self.confirmation is None and self.audit is None
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         folder: Where it is.
@@ -40,101 +76,69 @@ class Outcome:
             search of before was only followed up.
         history: All trials.
         evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
-        confirmation: What ``confirm/confirmation.json`` says; None where nothing was confirmed.
-        audit: What ``audit/audit.json`` says; None where nothing was audited.
+        confirmation: What was confirmed; None where nothing was.
+        audit: What was audited; None where nothing was.
     """
 
     folder: RunFolder
     reason: str
     history: History
     evaluation: dict[str, Any] | None = None
-    confirmation: dict[str, Any] | None = None
-    audit: dict[str, Any] | None = None
+    confirmation: Confirmation | None = None
+    audit: Audit | None = None
 
 
-def is_done(plan: Plan, found: Outcome) -> bool:
-    """Tell whether nothing follows the search."""
-    return found.reason == INTERRUPTED or not (plan.retrain_epochs or plan.audit)
-
-
-def follow(
-    plan: Plan,
-    stored: Stored,
-    found: Outcome,
-    view: View,
-    *,
-    confirmation: Confirmation | None = None,
-    is_anew: bool = False,
-) -> Outcome:
-    """Do what follows a search under its plan. Ray is running already.
+def follow(plan: Plan, what: FollowUp, stored: Stored, outcome: Outcome, view: View) -> Outcome:
+    """Do what follows a search. Ray is running already.
 
     Args:
-        plan: What was asked.
+        plan: Names the problem, and says what a trial took.
+        what: What is to be done.
         stored: The splits.
-        found: What the search came to.
+        outcome: The result of the search.
         view: What the user sees.
-        confirmation: What is confirmed, in the place of what the plan says.
-        is_anew: Whether a final model that is of the best trial already is retrained.
     """
-    share = _share(plan)
-    confirmation = confirmation or plan.confirmation
+    if _is_done(what, outcome):
+        return outcome
+    trainer = Trainer(plan.problem, stored.content, _share(plan))
     try:
-        if confirmation is not None:
-            found = _confirmed(plan.problem, confirmation, stored, found, share, view)
-        elif plan.retrain_epochs:
-            standing = None if is_anew else standing_final(plan, found, view)
-            found = standing or _retrained(plan, stored, found, view)
-        if plan.audit is not None:
-            found = _audited(plan.problem, plan.audit, stored, found, share, view)
+        if what.confirmation is not None:
+            outcome = _confirmed(what.confirmation, trainer, outcome, view)
+        elif what.retrain_epochs:
+            standing = _standing_final(what, outcome, view)
+            outcome = standing or _retrained(what, plan.gpu_share, trainer, outcome, view)
+        if what.audit is not None:
+            outcome = _audited(what.audit, trainer, outcome, view)
     except KeyboardInterrupt:
-        return replace(found, reason=INTERRUPTED)
-    return found
+        return replace(outcome, reason=INTERRUPTED)
+    return outcome
 
 
 def follow_alone(
-    plan: Plan, found: Outcome, view: View, *, asked: dict[str, Any], **how: Any
+    plan: Plan, what: FollowUp, outcome: Outcome, view: View, *, asked: dict[str, Any]
 ) -> Outcome:
-    """Do what follows where there is no search before it, on the data of the run.
+    """Do what follows where no search has started Ray, on the data of the run.
 
     Args:
-        plan: What was asked; trained on its cluster, or on this machine.
-        found: What the search came to.
+        plan: Trained on its cluster, or on this machine.
+        what: What is to be done.
+        outcome: The result of the search.
         view: What the user sees.
-        asked: What run.json says; empty where its data need no check.
-        how: As for ``follow``.
+        asked: What run.json says; empty where the data need no check.
     """
+    if _is_done(what, outcome):
+        return outcome
+    if what.only_retrains and (standing := _standing_final(what, outcome, view)):
+        return standing
     code = sources(plan.problem.hypermodel, plan.problem.data)
-    needs_test = bool(plan.retrain_epochs or how.get("confirmation"))
     ray = RenewableRay(
         partial(cluster, plan.address, available_cores(), code, forks=plan.gpu_share is None),
-        partial(stored_data, plan.problem, needs_test=needs_test),
+        partial(stored_data, plan.problem, needs_test=what.makes_final_model),
         say=view.note,
     )
     with ray:
-        check_data(found.folder, asked, str(fetch(ray.stored.digest)))
-        return follow(plan, ray.stored, found, view, **how)
-
-
-def standing_final(plan: Plan, found: Outcome, view: View) -> Outcome | None:
-    """Return what is there already where the final model is of the best trial, or confirmed."""
-    assert found.history.best is not None
-    file = found.folder.final / columns.EVALUATION_FILE
-    if not file.exists():
-        return None
-    evaluation, best = read_json(file), found.history.best.trial
-    if columns.CONFIRMED_SEEDS in evaluation and best in confirmed_trials(found.folder):
-        view.note(
-            f"the final model is confirmed, and trial {best} was among them: it stands "
-            "(`fmnist-search retrain` makes one of the search's best)"
-        )
-    elif (evaluation.get("trial"), evaluation.get("retrain_epochs")) == (
-        best,
-        sorted(set(plan.retrain_epochs)),
-    ):
-        view.note(f"the final model is of the best trial ({best}) already: it stands")
-    else:
-        return None
-    return replace(found, evaluation=evaluation)
+        check_data(outcome.folder, asked, str(fetch(ray.stored.digest)))
+        return follow(plan, what, ray.stored, outcome, view)
 
 
 def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
@@ -145,26 +149,25 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     """
     if not retrain_epochs or min(retrain_epochs) < 1:
         raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
-    changes = {"retrain_epochs": retrain_epochs, "confirm": None, "audit": None}
-    return _of_a_run(path, view, lambda _history: changes, is_anew=True)
+    with _ended_search(path, view) as search:
+        return search.followed(FollowUp(retrain_epochs, is_anew=True), view)
 
 
-def confirm_run(path: Path, asked: Confirmation, view: View, *, address: str | None) -> Outcome:
+def confirm_run(
+    path: Path, planned: ConfirmationPlan, view: View, *, address: str | None
+) -> Outcome:
     """Train the best configurations of a run on new seeds, and evaluate the best of them.
 
     Raises:
         SearchError: The folder is no run, it has fewer trials than are asked for, or a training
             failed.
     """
-    wrong = list(asked.problems())
+    wrong = list(planned.problems())
     if wrong:
         raise UsageError("\n".join(wrong))
-
-    def changes(history: History) -> dict[str, Any]:
-        candidates(history, asked)  # before anything is started
-        return {"confirm": None, "audit": None, "address": address}
-
-    return _of_a_run(path, view, changes, confirmation=asked)
+    with _ended_search(path, view) as search:
+        candidates(search.outcome.history, planned)  # before anything is started
+        return search.followed(FollowUp(confirmation=planned), view, address=address)
 
 
 def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Outcome:
@@ -175,18 +178,39 @@ def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Out
     """
     if count < 1:
         raise UsageError(f"--audit {count}: expected 1 or more.")
-
-    def changes(history: History) -> dict[str, Any]:
-        chosen(history, count, 0)
-        return {"audit": count, "confirm": None, "retrain_epochs": (), "address": address}
-
-    return _of_a_run(path, view, changes)
+    with _ended_search(path, view) as search:
+        sampled(search.outcome.history, count, seed=0)  # before anything is started
+        return search.followed(FollowUp(audit=count), view, address=address)
 
 
-def _of_a_run(
-    path: Path, view: View, changes: Callable[[History], dict[str, Any]], **how: Any
-) -> Outcome:
-    """Do what follows, of a run that was made before."""
+@dataclass(frozen=True)
+class _EndedSearch:
+    """A run that was made before, and is now followed up.
+
+    Attributes:
+        plan: As it was searched.
+        asked: What run.json says.
+        outcome: Its trials.
+    """
+
+    plan: Plan
+    asked: dict[str, Any]
+    outcome: Outcome
+
+    def followed(self, what: FollowUp, view: View, *, address: str | None = None) -> Outcome:
+        """Do what is to follow, on a cluster or on this machine."""
+        write_outcome(self.outcome.folder, self.outcome.history)
+        plan = replace(self.plan, address=address)
+        return follow_alone(plan, what, self.outcome, view, asked=self.asked)
+
+
+@contextmanager
+def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
+    """Lock a run and read what it has searched.
+
+    Raises:
+        SearchError: The folder is no run, names no builder, or no trial of it reported a value.
+    """
     folder = RunFolder.open(path)
     with locked_run(folder, view.note):
         content = read(folder.journal_file)
@@ -198,16 +222,39 @@ def _of_a_run(
             )
         if content.damaged_lines:
             view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-        plan = replace(described_plan(folder, asked), address=None)
+        plan = described_plan(folder, asked)
         history = History.replay(plan.problem.objective, content.events)
         if history.best is None:
             raise UsageError(
                 f"{str(path)!r}: no trial has reported a value, so none can be retrained."
             )
-        plan = replace(plan, **changes(history))
-        write_outcome(folder, history)
-        found = Outcome(folder, FOLLOWED, history)
-        return follow_alone(plan, found, view, asked=asked, **how)
+        yield _EndedSearch(plan, asked, Outcome(folder, FOLLOWED, history))
+
+
+def _is_done(what: FollowUp, outcome: Outcome) -> bool:
+    """Tell whether nothing follows the search."""
+    is_cut_off = outcome.reason == INTERRUPTED or outcome.history.best is None
+    return is_cut_off or not (what.makes_final_model or what.audit)
+
+
+def _standing_final(what: FollowUp, outcome: Outcome, view: View) -> Outcome | None:
+    """Return the outcome with the final model that stands, unless another is to be made."""
+    assert outcome.history.best is not None
+    file = outcome.folder.final / columns.EVALUATION_FILE
+    if what.is_anew or not file.exists():
+        return None
+    evaluation, best = read_json(file), outcome.history.best.trial
+    planned = sorted(set(what.retrain_epochs))
+    if columns.CONFIRMED_SEEDS in evaluation and best in confirmed_trials(outcome.folder):
+        view.note(
+            f"the final model is confirmed, and trial {best} was among them: it stands "
+            "(`fmnist-search retrain` makes one of the search's best)"
+        )
+    elif (evaluation.get("trial"), evaluation.get("retrain_epochs")) == (best, planned):
+        view.note(f"the final model is of the best trial ({best}) already: it stands")
+    else:
+        return None
+    return replace(outcome, evaluation=evaluation)
 
 
 def _share(plan: Plan) -> Share:
@@ -217,68 +264,44 @@ def _share(plan: Plan) -> Share:
     return Share(cpus, max(1, int(cpus)), plan.gpu_share if has_gpus else None)
 
 
-def _audited(
-    problem: Problem, count: int, stored: Stored, found: Outcome, share: Share, view: View
-) -> Outcome:
-    there = len(stopped(found.history))
-    if there < count:
-        view.note(f"--audit {count}: {there} trials were stopped")
-    if not there:
-        return found
-    told = audit(
-        problem,
-        stored.content,
-        found.history,
-        min(count, there),
-        folder=found.folder,
-        share=share,
-        say=view.note,
-    )
-    return replace(found, audit=told)
+def _audited(count: int, trainer: Trainer, outcome: Outcome, view: View) -> Outcome:
+    available = len(stopped(outcome.history))
+    if available < count:
+        view.note(f"--audit {count}: {available} trials were stopped")
+    if not available:
+        return outcome
+    count = min(count, available)
+    made = audit(trainer, outcome.history, count, outcome.folder, view.note)
+    return replace(outcome, audit=made)
 
 
 def _confirmed(
-    problem: Problem,
-    asked: Confirmation,
-    stored: Stored,
-    found: Outcome,
-    share: Share,
-    view: View,
+    planned: ConfirmationPlan, trainer: Trainer, outcome: Outcome, view: View
 ) -> Outcome:
-    there = len(different(found.history))
-    if there < asked.top:
-        view.note(f"--confirm {asked.top}: {there} configurations have reported a value")
-    told = confirm(
-        problem,
-        stored.content,
-        found.history,
-        replace(asked, top=min(asked.top, there)),
-        folder=found.folder,
-        share=share,
-        say=view.note,
-    )
-    evaluation = read_json(found.folder.final / columns.EVALUATION_FILE)
-    return replace(found, confirmation=told, evaluation=evaluation)
+    available = len(distinct(outcome.history))
+    if available < planned.top:
+        view.note(f"--confirm {planned.top}: {available} configurations have reported a value")
+        planned = replace(planned, top=available)
+    made = confirm(trainer, outcome.history, planned, outcome.folder, view.note)
+    evaluation = read_json(outcome.folder.final / columns.EVALUATION_FILE)
+    return replace(outcome, confirmation=made, evaluation=evaluation)
 
 
-def _retrained(plan: Plan, stored: Stored, found: Outcome, view: View) -> Outcome:
-    assert found.history.best is not None
-    best = found.history.trials[found.history.best.trial]
-    epochs = ", ".join(str(number) for number in plan.retrain_epochs)
+def _retrained(
+    what: FollowUp, gpu_share: float | None, trainer: Trainer, outcome: Outcome, view: View
+) -> Outcome:
+    assert outcome.history.best is not None
+    best = outcome.history.trials[outcome.history.best.trial]
+    epochs = ", ".join(map(str, what.retrain_epochs))
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
-    share = plan.gpu_share if best.device is not Device.CPU else None
+    share = gpu_share if best.device is not Device.CPU else None
     if share is not None and gpus_here() < share:
         view.note("this node has no such GPU: the final model is trained on its CPUs")
         share = None
-    evaluation = retrain(
-        plan.problem,
-        stored.content,
-        best.values,
-        trial=best.trial,
-        folder=found.folder,
-        retrain_epochs=plan.retrain_epochs,
-        cores=cores_here(),
-        gpu_share=share,
-        progress=view.progress,
-    )
-    return replace(found, evaluation=evaluation)
+    cores = cores_here()
+    threads = max(1, cores // len(set(what.retrain_epochs)))
+    # On this node, where the run folder is; a head of a cluster may offer no CPU.
+    here = Share(threads if cores else 0, threads, share, is_here=True)
+    trainer = replace(trainer, share=here)
+    evaluation = retrain(trainer, best, what.retrain_epochs, outcome.folder, view.progress)
+    return replace(outcome, evaluation=evaluation)

@@ -5,56 +5,41 @@ epochs is chosen on validation data, and only the chosen model sees the test set
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from results.record.history import Objective, has_diverged
-from results.record.values import Values
+from results.record.history import Objective, TrialRecord, has_diverged
 from search.errors import TrainingError
 from search.final.final_folder import write_final
 from search.final.training import (
     Share,
     Trained,
+    Trainer,
     Training,
-    evaluate_all,
     last_metrics,
-    ray_errors_told,
-    train_all,
+    ray_errors_as_ours,
 )
-from search.plan.plan import Problem
 from search.storage.folder import RunFolder
 from search.worker import process
-from search.worker.data import Data
-
-if TYPE_CHECKING:
-    import ray
 
 # Called after each epoch with the epochs done by each retraining, by its planned epochs.
 Progress = Callable[[Mapping[int, int]], None]
 
 
 def retrain(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    values: Values,
-    *,
-    trial: int,
-    folder: RunFolder,
+    trainer: Trainer,
+    best: TrialRecord,
     retrain_epochs: Sequence[int],
-    cores: int,
-    gpu_share: float | None = None,
+    folder: RunFolder,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Retrain, choose, evaluate and write ``final/``. Ray is running already.
+    """Retrain, choose, evaluate and write ``final/``.
 
     Args:
-        problem: Names of model and data, and the seed.
-        stored: The splits, in shared memory.
-        values: The configuration to train.
-        trial: Number of the trial whose it is.
-        folder: Run whose ``final/`` is written; one that stands there is kept beside it.
+        trainer: Trains, on the node of the run folder.
+        best: The trial whose configuration is trained.
         retrain_epochs: The numbers of epochs to try, trained side by side.
-        cores: CPU cores of this machine that the trainings share.
-        gpu_share: What each training takes of a GPU of this machine; None: none.
+        folder: Run whose ``final/`` is written; one that stands there is kept beside it.
         progress: Told of each epoch.
 
     Returns:
@@ -64,45 +49,39 @@ def retrain(
         TrainingError: The configuration cannot be trained any more, or no number of epochs
             gave a value.
     """
-    plans = sorted(set(retrain_epochs))
+    problem, planned = trainer.problem, sorted(set(retrain_epochs))
     trainings = [
         Training(
             f"Retraining at {epochs} epochs",
-            values,
+            best.values,
             epochs,
             process.trial_seed(problem.seed, epochs),
-            folder.retraining_state_file(trial, epochs),
+            folder.retraining_state_file(best.trial, epochs),
         )
-        for epochs in plans
+        for epochs in planned
     ]
-    threads = max(1, cores // len(plans))
-    # On this node, where the run folder is; a head of a cluster may offer no CPU.
-    share = Share(threads if cores else 0, threads, gpu_share, is_here=True)
-    done = dict.fromkeys(plans, 0)
+    done = dict.fromkeys(planned, 0)
 
-    def tell(training: Training, epoch: int) -> None:
+    def count(training: Training, epoch: int) -> None:
         done[training.epochs] = epoch
         progress(done)
 
-    with ray_errors_told("Retraining or evaluating"):
-        trained = {
-            training.epochs: one
-            for training, one in train_all(problem, stored, trainings, share, tell)
-        }
+    with ray_errors_as_ours("Retraining or evaluating"):
+        trained = {training.epochs: result for training, result in trainer.train(trainings, count)}
         epochs = choose(trained, problem.objective)
         chosen = trained[epochs]
-        alone = Share(min(cores, 1), 1, is_here=True)
-        [evaluated] = evaluate_all(problem, stored, [(values, chosen.model)], alone)
+        alone = replace(trainer, share=Share(min(trainer.share.cpus, 1), 1, is_here=True))
+        [evaluated] = alone.evaluate([(best.values, chosen.model)])
     about = {
         "epochs": epochs,
         "seed": problem.seed,
         "objective": problem.objective.name,
-        "trial": trial,
-        "values": values,
-        "retrain_epochs": plans,
+        "trial": best.trial,
+        "values": best.values,
+        "retrain_epochs": planned,
     }
     evaluation = evaluated.scores | last_metrics(chosen.history) | about
-    histories = {number: trained[number].history for number in plans}
+    histories = {number: trained[number].history for number in planned}
     write_final(folder, chosen.model, histories, evaluated, evaluation)
     folder.forget_retrainings()
     return evaluation

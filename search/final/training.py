@@ -103,7 +103,7 @@ class Failure:
 
 
 @contextlib.contextmanager
-def ray_errors_told(what: str) -> Iterator[None]:
+def ray_errors_as_ours(what: str) -> Iterator[None]:
     """Turn an error of Ray, such as a process killed for its memory, into one of ours.
 
     Raises:
@@ -117,45 +117,71 @@ def ray_errors_told(what: str) -> Iterator[None]:
         raise TrainingError(f"{what} failed: {one_line(error)}") from error
 
 
-def train_all(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    trainings: Sequence[Training],
-    share: Share,
-    progress: Progress,
-) -> Iterator[tuple[Training, Trained]]:
-    """Train side by side, as many at once as there is room for. Ray is running already.
+@dataclass(frozen=True)
+class Trainer:
+    """Trains and evaluates configurations side by side. Ray is running already.
 
-    Yields:
-        Each training with what it came to, as soon as it is done.
-
-    Raises:
-        TrainingError: One failed, or ended without a result.
+    Attributes:
+        problem: Names of model and data, and the seed of the search.
+        stored: The splits, in shared memory; they stay those of the search.
+        share: What a training takes.
     """
-    import ray
 
-    train = ray.remote(_train_reporting).options
-    waiting: dict[Any, Training] = {}
-    for one in trainings:
-        own = share.on(one.device)
-        started = train(num_returns="streaming", **own.options())
-        waiting[started.remote(problem, stored, one, own)] = one
-    while waiting:
-        [ready], _ = ray.wait(list(waiting), num_returns=1)
-        training = waiting[ready]
-        try:
-            item = ray.get(next(ready))
-        except StopIteration:
-            raise TrainingError(f"{training.name} ended without a result: run it again.") from None
-        if isinstance(item, Trained):
-            del waiting[ready]
-            yield training, item
-        elif isinstance(item, Failure):
-            failed = TrainingError(f"{training.name}: {item.message}")
-            failed.add_note(item.traceback)
-            raise failed
-        else:
-            progress(training, item)
+    problem: Problem
+    stored: "ray.ObjectRef[Data]"
+    share: Share
+
+    def train(
+        self, trainings: Sequence[Training], progress: Progress = lambda _training, _epoch: None
+    ) -> Iterator[tuple[Training, Trained]]:
+        """Train as many at once as there is room for.
+
+        Yields:
+            Each training with its result, as soon as it is done.
+
+        Raises:
+            TrainingError: One failed, or ended without a result.
+        """
+        import ray
+
+        train = ray.remote(_train_reporting).options
+        waiting: dict[Any, Training] = {}
+        for training in trainings:
+            share = self.share.on(training.device)
+            started = train(num_returns="streaming", **share.options())
+            waiting[started.remote(self.problem, self.stored, training, share)] = training
+        while waiting:
+            [ready], _ = ray.wait(list(waiting), num_returns=1)
+            training = waiting[ready]
+            try:
+                item = ray.get(next(ready))
+            except StopIteration:
+                message = f"{training.name} ended without a result: run it again."
+                raise TrainingError(message) from None
+            if isinstance(item, Trained):
+                del waiting[ready]
+                yield training, item
+            elif isinstance(item, Failure):
+                failed = TrainingError(f"{training.name}: {item.message}")
+                failed.add_note(item.traceback)
+                raise failed
+            else:
+                progress(training, item)
+
+    def evaluate(self, models: Sequence[tuple[Values, bytes]]) -> "Iterator[Evaluated]":
+        """Evaluate files of models on the test split, each once: nothing else reads it.
+
+        Args:
+            models: Of each its configuration and the bytes of its ``.keras`` file.
+
+        Yields:
+            The scores of each, in their order, as soon as they are known.
+        """
+        import ray
+
+        evaluate = ray.remote(**self.share.on(Device.CPU).options())(_evaluate)
+        waiting = [evaluate.remote(self.problem, self.stored, *model) for model in models]
+        yield from map(ray.get, waiting)
 
 
 def _train_reporting(
@@ -176,12 +202,12 @@ def _train_reporting(
             items.put(Failure(one_line(error), traceback.format_exc()))
 
     threading.Thread(target=work, daemon=True).start()
-    told = 0
+    reported = 0
     while not isinstance(item := items.get(), Failure):
         epochs = len(item.history) if isinstance(item, Trained) else item
-        while told < epochs:
-            told += 1
-            yield told
+        while reported < epochs:
+            reported += 1
+            yield reported
         if isinstance(item, Trained):
             break
     yield item
@@ -203,44 +229,20 @@ def _train(
     is_kept = training.state.parent.is_dir()
     kept = Checkpoints(training.state, seed=training.seed) if is_kept else None
     fast.install(model, seed=training.seed, fast=problem.fast_epoch, checkpoints=kept)
-    told = Rows(report)
+    metrics = Rows(report)
     hypermodel.fit(
         hp,
         model,
         *data.train,
         epochs=training.epochs,
         validation_data=data.validation,
-        callbacks=[told],
+        callbacks=[metrics],
         verbose=0,
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         model.save(path)
-        return Trained(told.rows, path.read_bytes())
-
-
-def evaluate_all(
-    problem: Problem,
-    stored: "ray.ObjectRef[Data]",
-    models: Sequence[tuple[Values, bytes]],
-    share: Share,
-) -> "Iterator[Evaluated]":
-    """Evaluate files of models on the test split, each once: nothing else reads it.
-
-    Args:
-        problem: Names the builder.
-        stored: The splits.
-        models: Of each its configuration and the bytes of its ``.keras`` file.
-        share: What each takes.
-
-    Yields:
-        What each does, in their order, as soon as it is known.
-    """
-    import ray
-
-    evaluate = ray.remote(**share.options())(_evaluate)
-    waiting = [evaluate.remote(problem, stored, values, model) for values, model in models]
-    yield from map(ray.get, waiting)
+        return Trained(metrics.rows, path.read_bytes())
 
 
 def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":
@@ -257,8 +259,8 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
         path = Path(scratch) / columns.MODEL_FILE
         path.write_bytes(model_bytes)
         model.load_weights(path)
-    found = evaluate(model, *data.test, class_names=data.class_names)
-    return replace(found, scores=process.plain(found.scores))
+    evaluated = evaluate(model, *data.test, class_names=data.class_names)
+    return replace(evaluated, scores=process.plain(evaluated.scores))
 
 
 def last_metrics(history: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class ConfirmationPlan:
     """What is to be trained again on new seeds.
 
     Attributes:
@@ -214,11 +214,11 @@ class Plan:
         return self.resources if device is Device.GPU else self.cpu_resources
 
     @property
-    def confirmation(self) -> Confirmation | None:
+    def confirmation(self) -> ConfirmationPlan | None:
         """What is trained again on new seeds; None: nothing."""
         if self.confirm is None:
             return None
-        return Confirmation(self.confirm, self.seeds, self.retrain_epochs)
+        return ConfirmationPlan(self.confirm, self.seeds, self.retrain_epochs)
 
     @property
     def algorithm_name(self) -> str:

@@ -25,7 +25,6 @@ from results.reading import read_run, row_of
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
 from results.record.files import write_json
-from results.record.shapes import shaped
 from results.row import Row
 from results.text import audited, confirmed
 
@@ -76,9 +75,9 @@ def keep(report: Path, found: dict[str, Any]) -> None:
 
 def shown(found: dict[str, Any]) -> Iterator[str]:
     """Return the parts of the page: the run, its confirmation, its audit."""
-    row = shaped(Row, found["run"])
-    confirmation = shaped(Confirmation, found["confirmation"])
-    audit = shaped(Audit, found["audit"])
+    row = Row(**found["run"])
+    confirmation = Confirmation.of_json(json.dumps(found["confirmation"]))
+    audit = Audit.of_json(json.dumps(found["audit"]))
     yield "\n".join(f"fmnist-search {' '.join(words)}" for words in COMMANDS)
     yield sittings([found], "run")
     yield as_markdown(ranked([row, *published_rows()]))

@@ -1,11 +1,13 @@
 """Writes what `fmnist-search confirm` and `fmnist-search audit` leave in a run, of made-up values."""
 
 import json
+from dataclasses import replace
 
 from results.record import columns
+from results.record.confirmation import AccuracyOnTest, Candidate
 from results.record.history import Objective
 from results.record.intervals import mean_of
-from search.final.confirm import Candidate, finals, ranked_rows
+from search.final.confirm import ranked
 
 SEEDS = (1, 2, 3, 4, 5)
 # A winner whose search was lucky, a tie, one that is worse, one that diverged on a seed, and the
@@ -26,19 +28,20 @@ AUDITED = (
 
 def confirm(run, candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="val_accuracy"):
     """Write confirm/confirmation.json; return what it says."""
-    found = [
-        Candidate(name, _trial(name), {"layers": 2, "rate": 0.003}, epochs, search_value)
+    chosen = [
+        Candidate(name, _trial(name), epochs, {"layers": 2, "rate": 0.003}, search_value)
         for name, epochs, search_value, _ in candidates
     ]
-    rows = ranked_rows(found, [scores for *_, scores in candidates], Objective(objective, mode))
-    told = {
-        "objective": objective, "mode": mode, "seeds": list(seeds), "candidates": rows,
-        "winner": next(place for place, row in enumerate(rows) if row["verdict"] == "winner"),
-    }  # fmt: skip
-    for place in finals(told):
-        accuracies = [0.9 + seed / 1000 - place / 100 for seed in seeds]
-        rows[place]["test"] = {"accuracies": accuracies, **mean_of(accuracies).to_json()}
-    return put(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, told)
+    scores = [scores for *_, scores in candidates]
+    made = ranked(chosen, seeds, scores, Objective(objective, mode))
+    tested = list(made.candidates)
+    for one in made.finals:
+        place = tested.index(one)
+        accuracies = tuple(0.9 + seed / 1000 - place / 100 for seed in seeds)
+        test = AccuracyOnTest(accuracies, **mean_of(accuracies).to_json())
+        tested[place] = replace(one, test=test)
+    made = replace(made, candidates=tuple(tested))
+    return put(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, made.to_json())
 
 
 def audit(run, trials=AUDITED, *, mode="max", objective="val_accuracy", best=0.9112, **others):

@@ -35,15 +35,17 @@ def written(run, said):
 def test_what_the_search_writes_is_read_as_it_was_meant(run):
     events = read(run / columns.JOURNAL_FILE).events
     history = History.replay(Objective("val_accuracy", "max"), events)
-    rows = told(run)["trials"]
-    written(run, summary(rows, history))
+    trials = read_run(run).audit.trials
+    made = summary(trials, history)
+    made.write(run / columns.AUDIT_DIR / columns.AUDIT_FILE)
     found = read_run(run).audit
+    assert found == made
     assert (found.search_best, found.stopped) == (history.best_value, len(stopped(history)))
     assert (found.wrong_share, found.seconds_saved) == (0.25, 33.0 * found.stopped)
     # Wilson's formula, of 1 in 4 with z = 1.95996, begins at 0.04559: but one of the 14 is known.
     assert found.stopped == 14
     assert (found.wrong_low, found.wrong_high) == pytest.approx((1 / 14, 0.69936), abs=1e-4)
-    assert [one.trial for one in found.trials] == [row["trial"] for row in rows]
+    assert found.trials == trials
     assert found.saved_share == pytest.approx(
         found.seconds_saved / (found.seconds_saved + found.seconds_searched)
     )
@@ -157,7 +159,7 @@ def wrong_kinds(said):
 @pytest.mark.parametrize(
     ("change", "problems"),
     [
-        (lambda said: "not JSON", ["Expecting value"]),
+        (lambda said: "not JSON", ["expected ident at line 1"]),
         (lambda said: "17", ["it is no object"]),
         (lambda said: said.clear(), ["objective is missing", "and 7 more"]),
         (lacks_a_trial, ["it holds 3 trials, with audited 4 of stopped 120"]),

@@ -16,13 +16,13 @@ from results.compare import formats
 from results.compare.rows import difference
 from results.reading import RunError, read_run, row_of
 from results.record import columns
-from results.record.confirmation import Verdict
+from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
 from results.report import charts
 from results.report.charts.confirmed import MARKS
 from results.report.report import page
 from results.text import confirmed
-from search.final.confirm import Candidate, ranked_rows
+from search.final.confirm import ranked
 
 SHOWN = ["confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test"]
 
@@ -49,14 +49,15 @@ def headings(text):
 
 def test_what_the_search_writes_is_read_as_it_was_meant(run):
     scores = [(0.3, 0.2, 0.4), (0.5, None, 0.6), (0.1, 0.2, 0.1)]
-    found = [
-        Candidate("trial 3", 3, {"layers": 1}, 20, 0.15),
-        Candidate("trial 5", 5, {"layers": 2}, 20, 0.16),
-        Candidate("published", None, {"layers": 3}, 20, None),
+    chosen = [
+        Candidate("trial 3", 3, 20, {"layers": 1}, 0.15),
+        Candidate("trial 5", 5, 20, {"layers": 2}, 0.16),
+        Candidate("published", None, 20, {"layers": 3}, None),
     ]
-    rows = ranked_rows(found, scores, Objective("val_loss", "min"))
-    written(run, {"objective": "val_loss", "mode": "min", "seeds": [7, 8, 9], "candidates": rows, "winner": 0})  # fmt: skip
+    made = ranked(chosen, (7, 8, 9), scores, Objective("val_loss", "min"))
+    made.write(run / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE)
     read = read_run(run).confirmation
+    assert read == made
     assert [one.verdict for one in read.candidates] == ["winner", "worse", "tie"]
     assert [one.scores for one in read.candidates] == scores
     assert [one.name for one in read.best_first] == ["published", "trial 3", "trial 5"]
@@ -257,7 +258,7 @@ def too_large(said):
 @pytest.mark.parametrize(
     ("change", "problems"),
     [
-        (lambda said: "{", ["Expecting property name"]),
+        (lambda said: "{", ["EOF while parsing an object"]),
         (lambda said: "[]", ["it is no object"]),
         (lambda said: "[" * 100_000, ["recursion"]),
         (lacks_winner, ["winner is missing"]),

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
+from results.record.audit import Audit, AuditedTrial
 from results.record.columns import Decision, State
+from results.record.confirmation import Candidate, Confirmation
 from results.record.history import EpochRecord, History, Objective, TrialRecord
 from results.record.intervals import mean_of, share_of
 from results.record.journal import Journal
@@ -21,10 +23,10 @@ from search.cli.also import left_to_defaults
 from search.cli.app import app, main
 from search.cli.outcome import AGAIN
 from search.errors import TrainingError, UsageError
-from search.final.audit import chosen, summary
-from search.final.confirm import Candidate, candidates, different, ranked_rows
+from search.final.audit import sampled, summary
+from search.final.confirm import candidates, distinct, ranked
 from search.final.follow_up import Outcome, follow
-from search.plan.plan import Confirmation
+from search.plan.plan import ConfirmationPlan
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
@@ -54,7 +56,7 @@ def history(*trials, objective=MAX):
 
 
 def asked(top=2, seeds=3, epochs=(5,), **also):
-    return Confirmation(top, seeds, epochs, also)
+    return ConfirmationPlan(top, seeds, epochs, also)
 
 
 def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epochs():
@@ -62,9 +64,9 @@ def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epoch
     made = history(
         ended(0, 0.7), ended(1, 0.9, values=same), ended(2, 0.8, values=same), ended(3, 0.6)
     )
-    assert [trial.trial for trial in different(made)] == [1, 0, 3]
-    found = candidates(made, asked(2, epochs=(5, 9), published={"units": 1}))
-    assert [(one.name, one.trial, one.epochs, one.search_value) for one in found] == [
+    assert [trial.trial for trial in distinct(made)] == [1, 0, 3]
+    chosen = candidates(made, asked(2, epochs=(5, 9), published={"units": 1}))
+    assert [(one.name, one.trial, one.epochs, one.search_value) for one in chosen] == [
         ("trial 1", 1, 5, 0.9), ("trial 1", 1, 9, 0.9), ("trial 0", 0, 5, 0.7), ("trial 0", 0, 9, 0.7),
         ("published", None, 5, None), ("published", None, 9, None),
     ]  # fmt: skip
@@ -72,42 +74,45 @@ def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epoch
         candidates(made, asked(4))
 
 
-def rows(scores, objective=MAX, *, compared=()):
-    found = [
-        Candidate(name, None if name in compared else place, {"units": place}, 5, 0.99)
+def confirmed(scores, objective=MAX, *, compared=()):
+    chosen = [
+        Candidate(name, None if name in compared else place, 5, {"units": place}, 0.99)
         for place, name in enumerate(scores)
     ]
-    told = ranked_rows(found, list(scores.values()), objective)
-    return {row["name"]: row for row in told}
+    seeds = range(len(next(iter(scores.values()))))
+    made = ranked(chosen, seeds, list(scores.values()), objective)
+    return {one.name: one for one in made.candidates}
 
 
 def test_the_winner_has_the_best_mean_and_others_are_held_against_it_seed_by_seed():
-    told = rows(
+    made = confirmed(
         {"a": [0.90, 0.91, 0.92], "b": [0.91, 0.92, 0.93], "c": [0.909, 0.921, 0.929], "d": [0.80, 0.81, 0.82], "p": [0.94, 0.95, 0.96]},
         compared=("p",),
     )  # fmt: skip
-    assert {name: row["verdict"] for name, row in told.items()} == {
+    assert {name: one.verdict for name, one in made.items()} == {
         "a": "worse", "b": "winner", "c": "tie", "d": "worse", "p": "better",
     }  # fmt: skip
-    assert told["b"]["mean"] == pytest.approx(0.92)
-    assert told["b"]["difference"] is None
-    assert told["a"]["difference"] == pytest.approx({"mean": -0.01, "low": -0.01, "high": -0.01})
-    assert told["c"]["difference"]["low"] <= 0 <= told["c"]["difference"]["high"]
-    assert told["p"]["is_for_comparison"]
+    assert made["b"].mean == pytest.approx(0.92)
+    assert made["b"].difference is None
+    assert made["a"].difference.to_json() == pytest.approx(
+        {"mean": -0.01, "low": -0.01, "high": -0.01}
+    )
+    assert made["c"].difference.low <= 0 <= made["c"].difference.high
+    assert made["p"].is_for_comparison
 
 
 def test_of_an_objective_to_minimize_the_least_mean_wins():
-    told = rows({"a": [0.5, 0.6], "b": [0.3, 0.4]}, MIN)
-    assert (told["a"]["verdict"], told["b"]["verdict"]) == ("worse", "winner")
+    made = confirmed({"a": [0.5, 0.6], "b": [0.3, 0.4]}, MIN)
+    assert (made["a"].verdict, made["b"].verdict) == ("worse", "winner")
 
 
 def test_a_configuration_that_diverges_on_a_seed_is_no_winner():
-    told = rows({"a": [0.99, None], "b": [0.5, 0.6]})
-    assert told["a"]["verdict"] == "worse"
-    assert told["a"]["mean"] is None
-    assert told["b"]["verdict"] == "winner"
+    made = confirmed({"a": [0.99, None], "b": [0.5, 0.6]})
+    assert made["a"].verdict == "worse"
+    assert made["a"].mean is None
+    assert made["b"].verdict == "winner"
     with pytest.raises(TrainingError, match="every configuration diverges on some seed"):
-        rows({"a": [0.99, None]})
+        confirmed({"a": [0.99, None]})
 
 
 def test_intervals_hold_their_means_and_shares_their_whole_range():
@@ -126,24 +131,26 @@ def test_stopped_trials_are_chosen_at_random_and_the_same_again():
         ended(30, 0.9, state=State.COMPLETED),
         ended(31, None),
     )
-    numbers = [trial.trial for trial in chosen(made, 10, seed=0)]
-    assert numbers == [trial.trial for trial in chosen(made, 10, seed=0)]
-    assert numbers != [trial.trial for trial in chosen(made, 10, seed=1)]
+    numbers = [trial.trial for trial in sampled(made, 10, seed=0)]
+    assert numbers == [trial.trial for trial in sampled(made, 10, seed=0)]
+    assert numbers != [trial.trial for trial in sampled(made, 10, seed=1)]
     assert len(set(numbers)) == 10
     assert set(numbers) <= set(range(30))
     with pytest.raises(UsageError, match=r"31 to audit: of this run 30 trials were stopped"):
-        chosen(made, 31, seed=0)
+        sampled(made, 31, seed=0)
 
 
 def test_the_audit_counts_those_that_would_have_won_and_reckons_what_was_saved():
     made = history(*(ended(n, 0.5) for n in range(4)), ended(4, 0.9, state=State.COMPLETED))
-    told = summary(
-        [{"is_wrong": wrong, "seconds_after_stop": 10.0} for wrong in (True, False)], made
-    )
-    assert (told["stopped"], told["audited"], told["wrong"], told["wrong_share"]) == (4, 2, 1, 0.5)
-    assert told["seconds_saved"] == 40.0
-    assert told["seconds_searched"] == 10.0
-    assert told["wrong_low"] < 0.5 < told["wrong_high"]
+    trials = [
+        AuditedTrial(n, 1, 0.5, 9, 0.8 + n / 5, "completed", n == 1, n / 5 - 0.1, 1.0, 10.0, True)
+        for n in range(2)
+    ]
+    audit = summary(trials, made)
+    assert (audit.stopped, audit.audited, audit.wrong, audit.wrong_share) == (4, 2, 1, 0.5)
+    assert audit.seconds_saved == 40.0
+    assert audit.seconds_searched == 10.0
+    assert audit.wrong_low < 0.5 < audit.wrong_high
 
 
 def command(commands, *words, cwd):
@@ -353,8 +360,8 @@ def test_only_what_an_active_hyperparameter_is_left_to_is_told():
 def cut_off_run(followed_run, tmp_path, monkeypatch):
     """A run whose search was interrupted, followed without Ray: nothing is trained."""
 
-    def follow_alone(plan, found, view, *, asked, **how):
-        return follow(plan, SimpleNamespace(content=None), found, view, **how)
+    def follow_alone(plan, what, outcome, view, *, asked):
+        return follow(plan, what, SimpleNamespace(content=None), outcome, view)
 
     monkeypatch.setattr("search.final.follow_up.follow_alone", follow_alone)
     monkeypatch.setattr("search.final.follow_up._share", lambda plan: None)
@@ -369,15 +376,18 @@ def cut_off_run(followed_run, tmp_path, monkeypatch):
 def test_what_follows_an_interrupted_search_ends_well_or_is_interrupted_itself(
     cut_off_run, monkeypatch, capsys, name
 ):
-    kept = {"audit": "audit/audit.json", "confirm": "confirm/confirmation.json"}[name]
-    told = json.loads((cut_off_run / kept).read_text())
+    kind, file = {
+        "audit": (Audit, "audit/audit.json"),
+        "confirm": (Confirmation, "confirm/confirmation.json"),
+    }[name]
+    made = kind.read(cut_off_run / file)
     words = {"audit": ["--trials", "2"], "confirm": ["--top", "2"]}[name]
 
     def interrupted(*_words, **_how):
         raise KeyboardInterrupt
 
     for work, status, said, unsaid in (
-        (lambda *_words, **_how: told, None, "to look into it: fmnist-results report", AGAIN),
+        (lambda *_words, **_how: made, None, "to look into it: fmnist-results report", AGAIN),
         (interrupted, 130, AGAIN, "to look into it"),
     ):
         monkeypatch.setattr(f"search.final.follow_up.{name}", work)

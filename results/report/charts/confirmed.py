@@ -6,7 +6,7 @@ from typing import Any
 
 from results.compare.rows import ends, number
 from results.reading import Run
-from results.record.confirmation import Candidate, Verdict
+from results.record.confirmation import ConfirmedCandidate, Verdict
 from results.report.charts.chart import COLORS, GREY, Chart, counted, laid_out, plain
 from results.text import confirmed
 
@@ -50,7 +50,9 @@ def confirmation_chart(run: Run) -> Chart | None:
     return Chart("confirmed", "Confirmed on new seeds", text, figure, confirmed.cells(found))
 
 
-def _draw_seeds(figure: Any, candidates: Sequence[Candidate], seeds: Sequence[int]) -> None:
+def _draw_seeds(
+    figure: Any, candidates: Sequence[ConfirmedCandidate], seeds: Sequence[int]
+) -> None:
     points = [
         (score, place, f"{plain(confirmed.label(one))}, seed {seed}: {number(score)}")
         for place, one in enumerate(candidates)
@@ -62,7 +64,7 @@ def _draw_seeds(figure: Any, candidates: Sequence[Candidate], seeds: Sequence[in
     _scatter(figure, [(x, place + 0.24, text) for x, place, text in points], "each seed", mark)
 
 
-def _draw_means(figure: Any, candidates: Sequence[Candidate], verdict: Verdict) -> None:
+def _draw_means(figure: Any, candidates: Sequence[ConfirmedCandidate], verdict: Verdict) -> None:
     shown = [
         (place, one)
         for place, one in enumerate(candidates)
@@ -79,7 +81,7 @@ def _draw_means(figure: Any, candidates: Sequence[Candidate], verdict: Verdict) 
     _scatter(figure, points, f"{verdict}: mean", mark, error_x=lines)
 
 
-def _draw_search(figure: Any, candidates: Sequence[Candidate]) -> None:
+def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
     points = [
         (one.search_value, place, f"{plain(one.name)} in the search: {number(one.search_value)}")
         for place, one in enumerate(candidates)
@@ -105,12 +107,12 @@ def _scatter(
     )  # fmt: skip
 
 
-def _told(one: Candidate) -> str:
+def _told(one: ConfirmedCandidate) -> str:
     between = ends(one.low, one.high)
     return f"{plain(confirmed.label(one))}: {number(one.mean)} ({between}), {one.verdict}"
 
 
-def _label(one: Candidate) -> str:
+def _label(one: ConfirmedCandidate) -> str:
     """Return a candidate's name on two or three short lines, for a narrow screen too."""
     lines = textwrap.wrap(one.name, LABEL_CHARACTERS, max_lines=LABEL_LINES, placeholder=" …") or [
         ""

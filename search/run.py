@@ -142,7 +142,7 @@ def _search(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
         what = FollowUp.of(engine.plan)
         if engine.stored is None:
             # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-            return follow_alone(engine.plan, what, outcome, view, asked={})
+            return follow_alone(engine.plan, what, outcome, view, description={})
         return follow(engine.plan, what, engine.stored, outcome, view)
 
 
@@ -218,7 +218,7 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     outcome = Outcome(folder, reason, history)
-    return follow_alone(plan, FollowUp.of(plan), outcome, view, asked=previous.description)
+    return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
 
 
 def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:

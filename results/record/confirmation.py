@@ -136,6 +136,11 @@ class Confirmation(JsonRecord):
         return self.candidates[self.winner]
 
     @property
+    def own_trials(self) -> set[int]:
+        """The trials whose configurations were confirmed."""
+        return {one.trial for one in self.candidates if one.trial is not None}
+
+    @property
     def best_first(self) -> list[ConfirmedCandidate]:
         """The candidates by their means; those without one come last."""
         return sorted(

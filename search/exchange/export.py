@@ -1,4 +1,4 @@
-"""What other tools take of a run, in one new folder."""
+"""Exports a run: a new folder with the files that other tools open."""
 
 import os
 import shlex
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from results.record import columns
+from results.record.confirmation import Confirmation
 from results.record.files import beside, read_json, write_json
 from results.record.history import EpochRecord, History
 from results.record.journal import Event, read
@@ -41,12 +42,12 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A run that something is taken of.
+class SearchedRun:
+    """A run to be exported.
 
     Attributes:
         folder: Where it is.
-        asked: What run.json says.
+        description: What run.json says.
         problem: What was searched.
         events: What its journal holds.
         history: Those events, folded.
@@ -54,7 +55,7 @@ class Searched:
     """
 
     folder: RunFolder
-    asked: dict[str, Any]
+    description: dict[str, Any]
     problem: Problem
     events: tuple[Event, ...]
     history: History
@@ -68,7 +69,7 @@ class Searched:
     @property
     def space(self) -> Space:
         """The whole space, also what trials were the first to ask for."""
-        return _whole_space(self.asked, self.events)
+        return _whole_space(self.description, self.events)
 
     @property
     def has_final(self) -> bool:
@@ -88,25 +89,25 @@ def recorded_space(path: Path) -> Space:
     return _whole_space(read_asked(folder, events), events)
 
 
-def _whole_space(asked: Mapping[str, Any], events: Iterable[Event]) -> Space:
+def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
     """Return the space as discovered first, and what trials were the first to ask for."""
-    space = Space.from_json(asked.get("space", []))
+    space = Space.from_json(description.get("space", []))
     for event in events:
         if event["event"] == "space_grown":
             space = space.extended(Space.from_json(event["parameters"]))
     return space
 
 
-# Stands for the folder in what is said of its files: they are written beside it.
+# Stands for the folder in the use of a file: files are written beside it, then moved there.
 FOLDER = "{folder}"
-# Writes into a folder; returns by the name of each file what it is for.
-Writer = Callable[[Searched, Path], dict[str, str]]
+# Writes into a folder; returns the use of each file by its name.
+Writer = Callable[[SearchedRun, Path], dict[str, str]]
 
 
 def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()) -> None:
-    """Write what other tools take of a run into a new folder, whole or not at all.
+    """Write the files that other tools open into a new folder, whole or not at all.
 
-    A run that is still searched, or was cut off, gives what there is.
+    Of a run that is still searched, or was cut off, what it has so far is written.
 
     Args:
         path: The run.
@@ -126,20 +127,20 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
             raise UsageError(_no_model(run))
         view.note(_no_model(run))
     with _made_whole(out) as fresh:
-        told: dict[str, str] = {}
+        uses: dict[str, str] = {}
         for part in parts:
-            told |= WRITERS[part](run, fresh)
-    for name, use in told.items():
+            uses |= WRITERS[part](run, fresh)
+    for name, use in uses.items():
         view.note(f"{out / name}: {use.replace(FOLDER, str(out))}")
     if Part.MODEL in parts:
         _say_whose_model(run, view)
 
 
-def _searched(path: Path, view: View) -> Searched:
+def _searched(path: Path, view: View) -> SearchedRun:
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    asked = read_asked(folder, content.events)
-    problem = described_problem(folder, asked)
+    description = read_asked(folder, content.events)
+    problem = described_problem(folder, description)
     if content.damaged_lines:
         view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
     history = History.replay(problem.objective, content.events)
@@ -149,10 +150,10 @@ def _searched(path: Path, view: View) -> Searched:
             "no best to export. Wait for its first epoch, or go on with it: "
             f"`fmnist-search resume {shlex.quote(str(path))}`."
         )
-    return Searched(folder, asked, problem, content.events, history, history.best)
+    return SearchedRun(folder, description, problem, content.events, history, history.best)
 
 
-def _no_model(run: Searched) -> str:
+def _no_model(run: SearchedRun) -> str:
     path = os.path.relpath(run.folder.path)
     said = f"{path!r}: nothing was retrained, so there is no model"
     if run.problem.hypermodel is None:  # a script's, or of another program
@@ -193,7 +194,7 @@ def _made_whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write_best(run: Searched, out: Path) -> dict[str, str]:
+def _write_best(run: SearchedRun, out: Path) -> dict[str, str]:
     best, objective = run.best, run.history.objective.name
     write_json(out / columns.BEST_FILE, best_record(run.history, best))
     return {
@@ -202,7 +203,7 @@ def _write_best(run: Searched, out: Path) -> dict[str, str]:
     }
 
 
-def _write_hyperparameters(run: Searched, out: Path) -> dict[str, str]:
+def _write_hyperparameters(run: SearchedRun, out: Path) -> dict[str, str]:
     values = run.history.trials[run.best.trial].values
     write_json(out / HYPERPARAMETERS_FILE, run.space.to_keras_tuner(values))
     return {
@@ -211,10 +212,10 @@ def _write_hyperparameters(run: Searched, out: Path) -> dict[str, str]:
     }
 
 
-def _write_study(run: Searched, out: Path) -> dict[str, str]:
+def _write_study(run: SearchedRun, out: Path) -> dict[str, str]:
     history = run.history
     try:
-        moment = moments(run.asked, run.events)
+        moment = moments(run.description, run.events)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{run.folder.run_file} does not say when the search began ({one_line(error)}): "
@@ -224,7 +225,7 @@ def _write_study(run: Searched, out: Path) -> dict[str, str]:
         "objective": history.objective.name,
         "best_trial": run.best.trial,
         "ended": history.end_reason or "not yet",
-        "fmnist-search": run.asked.get("version"),
+        "fmnist-search": run.description.get("version"),
     }
     with beside(out / STUDY_FILE) as fresh:
         write_study(fresh, run.name, history, run.space, moment, about=about)
@@ -234,7 +235,7 @@ def _write_study(run: Searched, out: Path) -> dict[str, str]:
     }
 
 
-def _write_model(run: Searched, out: Path) -> dict[str, str]:
+def _write_model(run: SearchedRun, out: Path) -> dict[str, str]:
     final = run.folder.final
     evaluation = read_json(final / columns.EVALUATION_FILE)
     with beside(out / columns.MODEL_FILE) as fresh:
@@ -242,7 +243,7 @@ def _write_model(run: Searched, out: Path) -> dict[str, str]:
     try:
         card = model_card(
             run.name,
-            run.asked,
+            run.description,
             evaluation,
             out / columns.MODEL_FILE,
             trials=len(run.history.trials),
@@ -264,22 +265,18 @@ def _write_model(run: Searched, out: Path) -> dict[str, str]:
     }
 
 
-def _confirmation(run: Searched, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+def _confirmation(run: SearchedRun, evaluation: Mapping[str, Any]) -> Confirmation | None:
     """Return the confirmation whose winner the final model is; None where it is none."""
     if not run.folder.confirmation_file.exists():
         return None
-    told: dict[str, Any] = read_json(run.folder.confirmation_file)
-    winner = told["candidates"][told["winner"]]
+    confirmation = Confirmation.read(run.folder.confirmation_file)
+    winner, seeds = confirmation.chosen, evaluation.get(columns.CONFIRMED_SEEDS, ())
     # Else it was retrained since, or a later confirmation was cut off.
-    is_its = (winner["values"], winner["epochs"], told["seeds"]) == (
-        evaluation["values"],
-        evaluation["epochs"],
-        evaluation.get(columns.CONFIRMED_SEEDS),
-    )
-    return told if is_its else None
+    is_winner = (winner.values, winner.epochs) == (evaluation["values"], evaluation["epochs"])
+    return confirmation if is_winner and confirmation.seeds == tuple(seeds) else None
 
 
-def _say_whose_model(run: Searched, view: View) -> None:
+def _say_whose_model(run: SearchedRun, view: View) -> None:
     evaluation = read_json(run.folder.final / columns.EVALUATION_FILE)
     trial, best = evaluation.get("trial"), run.best.trial
     if trial in (None, best):

@@ -114,8 +114,7 @@ def confirmed_trials(folder: RunFolder) -> set[int]:
     """Return whose configurations were confirmed last; none where nothing was."""
     if not folder.confirmation_file.exists():
         return set()
-    confirmation = Confirmation.read(folder.confirmation_file)
-    return {one.trial for one in confirmation.candidates if one.trial is not None}
+    return Confirmation.read(folder.confirmation_file).own_trials
 
 
 def ranked(

@@ -115,7 +115,7 @@ def follow(plan: Plan, what: FollowUp, stored: Stored, outcome: Outcome, view: V
 
 
 def follow_alone(
-    plan: Plan, what: FollowUp, outcome: Outcome, view: View, *, asked: dict[str, Any]
+    plan: Plan, what: FollowUp, outcome: Outcome, view: View, *, description: dict[str, Any]
 ) -> Outcome:
     """Do what follows where no search has started Ray, on the data of the run.
 
@@ -124,7 +124,7 @@ def follow_alone(
         what: What is to be done.
         outcome: The result of the search.
         view: What the user sees.
-        asked: What run.json says; empty where the data need no check.
+        description: What run.json says; empty where the data need no check.
     """
     if _is_done(what, outcome):
         return outcome
@@ -137,7 +137,7 @@ def follow_alone(
         say=view.note,
     )
     with ray:
-        check_data(outcome.folder, asked, str(fetch(ray.stored.digest)))
+        check_data(outcome.folder, description, str(fetch(ray.stored.digest)))
         return follow(plan, what, ray.stored, outcome, view)
 
 
@@ -189,19 +189,19 @@ class _EndedSearch:
 
     Attributes:
         plan: As it was searched.
-        asked: What run.json says.
+        description: What run.json says.
         outcome: Its trials.
     """
 
     plan: Plan
-    asked: dict[str, Any]
+    description: dict[str, Any]
     outcome: Outcome
 
     def followed(self, what: FollowUp, view: View, *, address: str | None = None) -> Outcome:
         """Do what is to follow, on a cluster or on this machine."""
         write_outcome(self.outcome.folder, self.outcome.history)
         plan = replace(self.plan, address=address)
-        return follow_alone(plan, what, self.outcome, view, asked=self.asked)
+        return follow_alone(plan, what, self.outcome, view, description=self.description)
 
 
 @contextmanager
@@ -214,21 +214,21 @@ def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
     folder = RunFolder.open(path)
     with locked_run(folder, view.note):
         content = read(folder.journal_file)
-        asked = read_asked(folder, content.events)
-        if described_problem(folder, asked).hypermodel is None:
+        description = read_asked(folder, content.events)
+        if described_problem(folder, description).hypermodel is None:
             raise UsageError(
                 f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
                 "was imported: build its best there, with tuner.get_best_hyperparameters()."
             )
         if content.damaged_lines:
             view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-        plan = described_plan(folder, asked)
+        plan = described_plan(folder, description)
         history = History.replay(plan.problem.objective, content.events)
         if history.best is None:
             raise UsageError(
                 f"{str(path)!r}: no trial has reported a value, so none can be retrained."
             )
-        yield _EndedSearch(plan, asked, Outcome(folder, FOLLOWED, history))
+        yield _EndedSearch(plan, description, Outcome(folder, FOLLOWED, history))
 
 
 def _is_done(what: FollowUp, outcome: Outcome) -> bool:

@@ -360,7 +360,7 @@ def test_only_what_an_active_hyperparameter_is_left_to_is_told():
 def cut_off_run(followed_run, tmp_path, monkeypatch):
     """A run whose search was interrupted, followed without Ray: nothing is trained."""
 
-    def follow_alone(plan, what, outcome, view, *, asked):
+    def follow_alone(plan, what, outcome, view, *, description):
         return follow(plan, what, SimpleNamespace(content=None), outcome, view)
 
     monkeypatch.setattr("search.final.follow_up.follow_alone", follow_alone)

@@ -86,7 +86,9 @@ def _put(row: Message, value: Scalar) -> None:
 def _hparams(tag: str, wall_time: float, **content: Message) -> Message:
     data = plugin_hparams_pb2.HParamsPluginData(version=0, **content)
     plugin = summary_pb2.SummaryMetadata.PluginData(
-        plugin_name="hparams", content=data.SerializeToString()
+        # The order of a map's entries changes from process to process otherwise.
+        plugin_name="hparams",
+        content=data.SerializeToString(deterministic=True),
     )
     metadata = summary_pb2.SummaryMetadata(plugin_data=plugin)
     summary = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=metadata)])

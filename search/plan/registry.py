@@ -42,7 +42,7 @@ class Scheduler(Registry):
     """What stops trials early."""
 
     ASHA = "asha", "search.engines.ray.schedulers:Asha"
-    NONE = "none", "search.engines.ray.schedulers:NoStopping"
+    NONE = "none", "search.engines.ray.schedulers:Fifo"
 
 
 class Log(Registry):

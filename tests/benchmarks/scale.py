@@ -159,35 +159,29 @@ def curves() -> list[list[dict[str, float]]]:
     return [[epoch["metrics"] for epoch in trial["epochs"]] for trial in of_this_length]
 
 
-def replay_trial(config: dict[str, Any], *, stored: list[Any], **_: Any) -> None:
+def replay_trial(fields: dict[str, Any], *, stored: list[Any], **_: Any) -> None:
     """Stand for the training of a trial: report recorded epochs, one after the other."""
-    from dataclasses import asdict
-
     import ray
     from ray import tune
 
-    from search.engines.ray.events import READY, REPORT, STARTED
-    from search.engines.ray.schedulers import END, METRIC, TIME_ATTR
+    from results.record.columns import State
+    from search.engines.ray.messages import Ended, Epoch, Ready, Started, config_of, to_ray
     from search.ray.nodes import Whereabouts
 
-    told = ray.get(stored[0])
+    config = config_of(fields)
+    content = ray.get(stored[0])
     where = Whereabouts.of_this_process()
-    tune.report({STARTED: json.dumps(asdict(where))})
-    tune.report({READY: True})
-    curve = told["curves"][config["trial"] % len(told["curves"])]
-    for epoch, metrics in enumerate(curve[: config["epochs"]], start=1):
-        time.sleep(told["epoch_seconds"])
-        report = {"epoch": epoch, "epoch_seconds": told["epoch_seconds"], "metrics": metrics}
-        tune.report(
-            {
-                REPORT: json.dumps(report),
-                "worker": where.worker,
-                TIME_ATTR: epoch,
-                METRIC: metrics["val_accuracy"],
-            }
-        )
-    tune.report({END: json.dumps({"state": "completed", "error": None, "traceback": None,
-                                  "fatal": None, "result": None})})  # fmt: skip
+    tune.report(to_ray(Started(where)))
+    tune.report(to_ray(Ready()))
+    curve = content["curves"][config.trial % len(content["curves"])]
+    for epoch, metrics in enumerate(curve[: config.epochs], start=1):
+        time.sleep(content["epoch_seconds"])
+        report = {
+            "epoch": epoch, "epoch_seconds": content["epoch_seconds"], "metrics": metrics,
+            "objective": metrics["val_accuracy"],
+        }  # fmt: skip
+        tune.report(to_ray(Epoch(report, where.worker)))
+    tune.report(to_ray(Ended(State.COMPLETED)))
     raise SystemExit(0)
 
 

@@ -4,21 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
-
-from search.engines.ray.schedulers import NoStopping
 
 SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
-
-
-def test_the_trial_to_run_is_not_chosen():
-    waiting = SimpleNamespace(status=Trial.PENDING)
-    controller = SimpleNamespace(get_trials=lambda: [waiting])
-    assert FIFOScheduler().choose_trial_to_run(controller) is waiting
-    assert NoStopping().choose_trial_to_run(controller) is None
 
 
 def test_trials_shorter_than_the_start_of_a_process_leave_no_slot_unused():

@@ -1,0 +1,151 @@
+"""What the driver and a worker process tell each other through Ray Tune.
+
+The driver sends a process a config, ``TrainTrial`` or ``WarmUp``; the process answers with reports.
+On the way each is a flat dict: Ray Tune copies and flattens every nested one.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from results.record.columns import Device, State
+from results.record.values import Values
+from search.ray.nodes import Whereabouts
+
+KIND, CONTENT = "kind", "content"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTrial:
+    """Config: train a trial.
+
+    Attributes:
+        trial: Its number.
+        values: Its configuration.
+        epochs: Most epochs that it may train; None: its fit decides.
+        device: Where it is trained.
+        space: The space as far as it is known, as JSON values.
+        again: Whether another process, or another driver, began it.
+        retries: How often it has failed and been begun again.
+    """
+
+    trial: int
+    values: Values
+    epochs: int | None
+    device: Device
+    space: list[dict[str, Any]]
+    again: bool = False
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Config: import TensorFlow and wait until there are trials.
+
+    Attributes:
+        device: Where the process runs.
+        discovers: Whether it discovers the space meanwhile.
+    """
+
+    device: Device
+    discovers: bool
+
+
+@dataclass(frozen=True)
+class Started:
+    """Report: a process has taken the trial."""
+
+    where: Whereabouts
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Report: the process has imported TensorFlow and has the data; it begins to train.
+
+    Attributes:
+        lacks_gpu_on: The host, where Ray has given a GPU that TensorFlow does not see.
+    """
+
+    lacks_gpu_on: str | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Report: an epoch was trained.
+
+    Attributes:
+        report: What the trial's reporter says of it.
+        worker: The process that trained it.
+    """
+
+    report: dict[str, Any]
+    worker: str
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the scheduler decides on it; not on those of a repeated execution."""
+        return "execution" not in self.report
+
+
+@dataclass(frozen=True)
+class Retried:
+    """Report: the trial has failed with an error and is begun again."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Report: the trial has ended by itself; the fields are those of ``TrialEnd``."""
+
+    state: State
+    error: str | None = None
+    traceback: str | None = None
+    fatal: str | None = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Report: a process is warm and waits for trials."""
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """Report: the process that discovers the space has found it."""
+
+    space: list[dict[str, Any]]
+
+
+Config = TrainTrial | WarmUp
+Report = Started | Ready | Epoch | Retried | Ended | Waiting | Discovered
+
+_KINDS = {kind.__name__: kind for kind in (*get_args(Config), *get_args(Report))}
+
+
+def to_ray(message: Config | Report) -> dict[str, str]:
+    """Return a message as Ray Tune carries it."""
+    return {KIND: type(message).__name__, CONTENT: json.dumps(vars(message), default=vars)}
+
+
+def config_of(fields: Mapping[str, Any]) -> Config:
+    """Read the config of one of Ray's trials."""
+    kind, content = _read(fields)
+    config: Config = kind(**content | {"device": Device(content["device"])})
+    return config
+
+
+def report_of(fields: Mapping[str, Any]) -> Report:
+    """Read what a process has reported."""
+    kind, content = _read(fields)
+    if kind is Started:
+        return Started(Whereabouts(**content["where"]))
+    if kind is Ended:
+        return Ended(**content | {"state": State(content["state"])})
+    report: Report = kind(**content)
+    return report
+
+
+def _read(fields: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
+    return _KINDS[fields[KIND]], json.loads(fields[CONTENT])

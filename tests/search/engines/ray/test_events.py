@@ -1,0 +1,264 @@
+"""What is recorded of what a process reports, and what becomes of the process."""
+
+import pytest
+
+from results.record.columns import Device, State
+from search.engines.ray import messages
+from search.engines.ray.events import Answer
+from search.engines.ray.messages import Ended, TrainTrial, WarmUp
+from search.errors import FatalTrialError, NewEntriesError, ProblemError
+from search.plan.registry import Scheduler
+from search.session.origin import ResumedRun
+from search.session.resume import read_previous_run
+from search.space.parameters import Kind, Parameter, Space
+
+NEW = Space((Parameter("rate", Kind.FLOAT, 0.1, low=0.01, high=1.0),)).to_json()
+NO_MODULE = "(ip: 10.0.0.7) ...\nModuleNotFoundError: No module named 'lightgbm'\n"
+
+
+@pytest.fixture
+def engine(make):
+    return make()
+
+
+# --- Epochs -----------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_recorded_with_the_decision_on_it(engine):
+    config = engine.begun()
+    assert engine.epoch(config, 1, 0.75, laps={"train": 0.5}) is Answer.GO_ON
+    [epoch] = engine.recorded("epoch")
+    assert epoch | {"at_seconds": None} == {
+        "event": "epoch", "trial": 0, "epoch": 1, "epoch_seconds": 1.0, "decision": "continue", "worker": "host:1",
+        "metrics": {"val_accuracy": 0.75}, "laps": {"train": 0.5}, "at_seconds": None,
+    } | {key: epoch[key] for key in epoch if key in ("version", "crc")}  # fmt: skip
+
+
+def stopped(engine):
+    """Let the scheduler stop a trial; return its config and the last answer."""
+    good, poor = engine.begun(), engine.begun()
+    engine.epoch(good, 1, 0.9)
+    return poor, engine.epoch(poor, 1, 0.1)
+
+
+def test_a_trial_that_the_scheduler_stops_is_ended_at_once(engine):
+    config, answer = stopped(engine)
+    assert answer is Answer.END
+    [end] = engine.recorded("trial_ended")
+    assert (end["trial"], end["state"], end["scheduler"]) == (config.trial, "stopped", "asha")
+    assert [epoch["decision"] for epoch in engine.recorded("epoch")] == ["continue", "stop"]
+
+
+def test_a_stopped_trial_with_executions_to_come_is_told_and_ends_by_itself(make):
+    engine = make(task={"executions_per_trial": 2})
+    config, answer = stopped(engine)
+    assert answer is Answer.TELL
+    assert engine.recorded("trial_ended") == []
+    # The scheduler does not decide on what is repeated, however poor.
+    assert engine.epoch(config, 1, 0.0, execution=1) is Answer.GO_ON
+    assert engine.tell(config, Ended(State.STOPPED, result={"score": 0.05, "best_step": 0, "metrics": {}})) is Answer.END  # fmt: skip
+    [end] = engine.recorded("trial_ended")
+    assert (end["state"], end["score"]) == (State.STOPPED, 0.05)
+
+
+def test_a_failed_trial_that_begins_again_is_recorded_and_judged_anew(make):
+    engine = make(task={"executions_per_trial": 2, "max_retries_per_trial": 1})
+    config, answer = stopped(engine)
+    assert answer is Answer.TELL
+    engine.epoch(config, 1, 0.1, execution=1)
+    engine.tell(config, messages.Retried("ValueError: no"))
+    [retried] = engine.recorded("trial_retried")
+    assert (retried["trial"], retried["error"]) == (config.trial, "ValueError: no")
+    assert engine.history.trials[config.trial].retries == 1
+    assert engine.epoch(config, 1, 0.1) is Answer.GO_ON  # ASHA counts a trial once at a rung
+
+
+# --- Ends -------------------------------------------------------------------------------------
+
+
+def test_how_a_trial_ended_is_recorded_with_what_it_tells(engine):
+    config = engine.begun()
+    answer = engine.tell(config, Ended(State.FAILED, "ValueError: no", "a traceback"))
+    assert answer is Answer.END
+    [end] = engine.recorded("trial_ended")
+    assert (end["state"], end["error"], end["traceback"]) == (
+        "failed",
+        "ValueError: no",
+        "a traceback",
+    )
+    assert engine.stopping.error is None
+
+
+def test_a_fatal_end_ends_the_search_with_its_error(engine):
+    config = engine.begun()
+    engine.tell(config, Ended(State.FAILED, "no objective", "a traceback", "ObjectiveMissing"))
+    assert isinstance(engine.stopping.error, FatalTrialError)
+    assert (str(engine.stopping.error), engine.stopping.error.kind) == (
+        "no objective",
+        "ObjectiveMissing",
+    )
+    assert engine.stopping.error.__notes__ == ["a traceback"]
+    assert engine.history.trials[0].state is State.FAILED
+
+
+def test_a_full_disk_ends_the_search_and_not_the_trial(engine):
+    config = engine.begun()
+    answer = engine.tell(config, Ended(State.FAILED, "no space left", "", "RunFolderError"))
+    assert answer is Answer.END
+    assert engine.recorded("trial_ended") == []
+    assert engine.history.trials[0].is_unfinished
+    assert str(engine.stopping.error) == "no space left"
+
+
+def test_an_end_that_comes_after_the_trial_was_ended_is_not_recorded_again(engine):
+    config = engine.begun()
+    engine.now = 31.0
+    engine.events.step_ended()
+    assert engine.tell(config, Ended(State.COMPLETED)) is Answer.END
+    assert [end["state"] for end in engine.recorded("trial_ended")] == ["hung"]
+
+
+# --- The space --------------------------------------------------------------------------------
+
+
+def test_a_new_parameter_is_searched_from_then_on(engine):
+    config = engine.begun()
+    engine.epoch(config, 1, values={"units": 8, "rate": 0.1}, space=NEW)
+    [grown] = engine.recorded("space_grown")
+    assert [row["name"] for row in grown["parameters"]] == ["rate"]
+    assert [event["event"] for event in engine.recorded()][-2:] == ["space_grown", "epoch"]
+    engine.epoch(config, 2, space=NEW)
+    assert len(engine.recorded("space_grown")) == 1
+    assert set(engine.begun().values) == {"units", "rate"}
+
+
+def test_a_trial_without_an_epoch_tells_of_new_parameters_when_it_ends(engine):
+    config = engine.begun()
+    result = {"values": {"units": 8, "rate": 0.1}, "space": NEW}
+    engine.tell(config, Ended(State.COMPLETED, result=result))
+    assert len(engine.recorded("space_grown")) == 1
+    [end] = engine.recorded("trial_ended")
+    assert end["values"] == {"units": 8, "rate": 0.1}
+    assert "space" not in end
+
+
+def test_a_new_parameter_that_is_not_allowed_ends_the_search(make):
+    engine = make(task={"allow_new_entries": False})
+    config = engine.begun()
+    engine.epoch(config, 1, space=NEW)
+    assert isinstance(engine.stopping.error, NewEntriesError)
+    assert "a build asked for rate" in str(engine.stopping.error)
+    assert engine.recorded("space_grown") == []
+
+
+def test_a_new_parameter_that_is_not_to_be_tuned_keeps_its_default(make):
+    engine = make(task={"tune_new_entries": False})
+    config = engine.begun()
+    engine.epoch(config, 1, space=NEW)
+    assert engine.recorded("space_grown") == []
+    assert engine.stopping.error is None
+    assert set(engine.begun().values) == {"units"}
+
+
+# --- Discovery --------------------------------------------------------------------------------
+
+
+def discovering(engine):
+    config = engine.suggestions.suggest("ray-0")
+    assert config == WarmUp(Device.CPU, discovers=True)
+    engine.events.process_began("ray-0", config)
+    return config
+
+
+def test_processes_wait_until_one_has_discovered_the_space(make):
+    engine = make(space=None)
+    config = discovering(engine)
+    waits = engine.suggestions.suggest("ray-1")
+    assert engine.tell(waits, messages.Waiting()) is Answer.GO_ON
+    assert engine.tell(config, messages.Discovered(NEW)) is Answer.GO_ON
+    assert engine.tell(waits, messages.Waiting()) is Answer.END
+    assert engine.tell(config, messages.Waiting()) is Answer.END
+    for name in ("ray-0", "ray-1"):
+        engine.suggestions.ended(name)
+    assert set(engine.begun().values) == {"rate"}
+
+
+def test_a_discovery_that_fails_ends_the_search_with_its_error(make):
+    engine = make(space=None)
+    answer = engine.tell(discovering(engine), Ended(State.FAILED, "no model", "", "ProblemError"))
+    assert answer is Answer.END
+    assert str(engine.stopping.error) == "no model"
+    assert engine.state.session is None
+
+
+def test_a_discovery_that_loses_its_process_is_repeated_once(make):
+    engine = make(space=None, workers=1)
+    config = discovering(engine)
+    engine.lose(config)
+    again = discovering(engine)
+    with pytest.raises(
+        ProblemError, match="its process ended twice without a word: it left no word"
+    ):
+        engine.lose(again)
+
+
+def test_a_process_that_only_waited_may_be_lost(make):
+    engine = make(space=None)
+    discovering(engine)
+    waits = engine.suggestions.suggest("ray-1")
+    for _ in range(3):
+        engine.lose(waits)
+
+
+def test_the_process_that_discovered_may_be_lost_afterwards(make):
+    engine = make(space=None)
+    config = discovering(engine)
+    engine.tell(config, messages.Discovered(NEW))
+    for _ in range(3):
+        engine.lose(config)
+
+
+# --- What else a process tells ----------------------------------------------------------------
+
+
+def test_a_package_that_a_node_lacks_ends_the_search_and_names_both(engine):
+    config = engine.begun()
+    with pytest.raises(ProblemError, match=r"'lightgbm' cannot be imported on node 10.0.0.7"):
+        engine.lose(config, NO_MODULE)
+    with pytest.raises(ProblemError, match="'lightgbm' cannot be imported on a node"):
+        engine.lose(config, NO_MODULE.replace("ip: ", ""))
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_said_once_for_each_host(engine):
+    config = engine.begun()
+    for host in ("red", "red", "blue", "red", None):
+        engine.tell(config, messages.Ready(host))
+    lines = [line for line in engine.screen.getvalue().splitlines() if "GPU" in line]
+    assert [line.split(" has a GPU")[0] for line in lines] == ["warning: red", "warning: blue"]
+
+
+def test_an_interrupted_search_is_left_at_once(engine):
+    engine.begun()
+    engine.stopping.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        engine.events.step_ended()
+
+
+def test_a_search_that_is_continued_begins_with_its_decisions_and_what_is_unfinished(make):
+    engine = make()
+    config, _ = stopped(engine)
+    engine.state.opened.journal.close()
+    again = make(origin=ResumedRun(read_previous_run(engine.plan.out)))
+    assert list(again.state.unfinished) == [0]
+    assert again.begun().trial == 0
+    # Its best was 0.9, the other's 0.1: a third is judged by both.
+    third = again.begun()
+    assert isinstance(third, TrainTrial)
+    assert (third.trial, again.epoch(third, 1, 0.5)) == (2, Answer.END)
+    assert config.trial == 1
+
+
+def test_without_a_scheduler_nothing_is_stopped(make):
+    engine = make(scheduler=Scheduler.NONE)
+    _, answer = stopped(engine)
+    assert answer is Answer.GO_ON

@@ -1,0 +1,234 @@
+"""What becomes of trials that hang, lose their process or run out of memory."""
+
+import pytest
+
+from results.record.columns import State
+from search.engines.ray import messages
+from search.engines.ray.liveness import LOOK_SECONDS, START_SECONDS
+from search.errors import AllTrialsFailedError, RayLostError
+from search.plan.registry import Scheduler
+
+LOST = "its process has ended"
+
+
+@pytest.fixture
+def engine(make):
+    return make(scheduler=Scheduler.NONE)
+
+
+def states(engine):
+    return {number: trial.state for number, trial in engine.history.trials.items()}
+
+
+# --- Trials that hang -------------------------------------------------------------------------
+
+
+def test_a_trial_without_an_epoch_for_too_long_is_ended_and_named(engine):
+    config = engine.begun()
+    other = engine.begun()
+    engine.now = 20.0
+    engine.epoch(other, 1)
+    engine.now = 30.0
+    engine.events.step_ended()
+    assert engine.machines.ended == []
+    engine.now = 31.0
+    engine.events.step_ended()
+    assert engine.machines.ended == [1]
+    [end] = engine.recorded("trial_ended")
+    assert (end["trial"], end["state"]) == (config.trial, "hung")
+    assert end["error"] == "no epoch in 30 s: its process (host-1:1) was ended"
+    # Ray tells that the process is lost, and it may still have had a report under way.
+    engine.epoch(config, 1)
+    engine.lose(config)
+    assert states(engine) == {0: State.HUNG, 1: State.RUNNING}
+    assert engine.recorded("worker_lost") == []
+    assert not engine.state.unfinished
+
+
+def test_it_is_looked_at_once_a_second(engine):
+    engine.begun()
+    engine.now = 30.5
+    engine.events.step_ended()
+    engine.now += LOOK_SECONDS / 2
+    engine.machines.is_ray_up = False
+    engine.events.step_ended()
+    assert engine.state.ray_lost is None
+    engine.now += LOOK_SECONDS / 2
+    engine.events.step_ended()
+    assert engine.state.ray_lost is not None
+
+
+def test_a_process_that_imports_and_waits_for_the_data_is_given_longer(engine):
+    config = engine.begun(ready=False)
+    engine.now = START_SECONDS
+    engine.events.step_ended()
+    assert engine.machines.ended == []
+    engine.tell(config, messages.Ready())
+    engine.now = START_SECONDS + 31
+    engine.events.step_ended()
+    [end] = engine.recorded("trial_ended")
+    assert end["error"].startswith("no epoch in 30 s")
+
+
+def test_a_process_that_never_begins_to_train_is_ended_too(engine):
+    engine.begun(ready=False)
+    engine.now = START_SECONDS + 1
+    engine.events.step_ended()
+    [end] = engine.recorded("trial_ended")
+    assert end["error"].startswith("no epoch in 600 s")
+
+
+def test_a_limit_above_that_of_the_start_holds_from_the_start(make):
+    engine = make(hung_after_seconds=1000.0)
+    engine.begun(ready=False)
+    engine.now = 1000.0
+    engine.events.step_ended()
+    assert engine.machines.ended == []
+    engine.now = 1001.0
+    engine.events.step_ended()
+    assert engine.machines.ended == [1]
+
+
+def test_without_a_limit_no_trial_is_ended(make):
+    engine = make(hung_after_seconds=None)
+    engine.begun()
+    engine.now = 1e6
+    engine.events.step_ended()
+    assert engine.machines.ended == []
+
+
+# --- Processes that are lost ------------------------------------------------------------------
+
+
+def test_a_trial_whose_process_is_lost_is_begun_again_and_names_why(engine):
+    config = engine.begun()
+    engine.epoch(config, 1)
+    said = "Worker exit type: X. Worker exit detail: Worker unexpectedly\n exits with 1. More."
+    engine.lose(config, said)
+    [lost] = engine.recorded("worker_lost")
+    assert (lost["trial"], lost["by_trial"]) == (0, True)
+    assert lost["error"] == "worker unexpectedly exits with 1"
+    again = engine.begun()
+    assert (again.trial, again.again, again.values) == (0, True, config.values)
+    assert [event["trial"] for event in engine.recorded("trial_restarted")] == [0]
+    assert engine.history.trials[0].attempt == 2
+
+
+def test_a_process_that_ended_without_a_word_is_said_to_have(engine):
+    config = engine.begun()
+    engine.lose(config)
+    assert engine.recorded("worker_lost")[0]["error"] == "it left no word"
+
+
+def test_a_trial_that_ends_its_process_twice_without_progress_is_lost(engine):
+    for _ in range(2):
+        config = engine.begun()
+        assert config.trial == 0
+        engine.epoch(config, 1)
+        engine.lose(config)
+    [end] = engine.recorded("trial_ended")
+    assert (end["trial"], end["state"]) == (0, "lost")
+    assert end["error"] == "its process ended 2 times without coming further: it left no word"
+    assert engine.begun().trial == 1
+
+
+def test_a_trial_that_comes_further_each_time_is_begun_again_for_ever(engine):
+    for epoch in range(1, 6):
+        config = engine.begun()
+        engine.epoch(config, epoch)
+        engine.lose(config)
+    assert states(engine) == {0: State.RUNNING}
+    assert engine.history.trials[0].attempt == 5
+
+
+def test_a_lost_node_is_not_the_trials_doing(engine):
+    for number in range(1, 5):
+        config = engine.begun()
+        engine.machines.nodes_down.add(f"node-{number}")
+        engine.lose(config)
+    lost = engine.recorded("worker_lost")
+    assert [event["by_trial"] for event in lost] == [False] * 4
+    assert lost[0]["error"] == "the node of its process (host-1:1) is lost"
+    assert states(engine) == {0: State.RUNNING}
+
+
+def test_a_process_that_ended_before_it_told_where_it_was_is_not_the_trials_doing(engine):
+    config = engine.suggestions.suggest("ray-0")
+    engine.lose(config)
+    assert engine.recorded("worker_lost")[0]["by_trial"] is False
+    assert list(engine.state.unfinished) == [0]
+
+
+def test_first_trials_that_are_all_lost_end_the_search(make):
+    engine = make(trials=3)
+    for _ in range(6):
+        config = engine.begun()
+        engine.lose(config)
+    assert isinstance(engine.stopping.error, AllTrialsFailedError)
+
+
+# --- Memory -----------------------------------------------------------------------------------
+
+
+def test_a_trial_that_the_system_ends_for_its_memory_is_named_so_and_not_begun_again(engine):
+    config = engine.begun()
+    engine.begun()
+    engine.machines.out_of_memory.add(1)
+    engine.lose(config)
+    assert engine.machines.started == [1, 2]
+    assert engine.machines.beside == [2]
+    [end] = engine.recorded("trial_ended")
+    assert (end["trial"], end["state"]) == (0, "out of memory")
+    assert end["error"] == "the system ended its process for want of memory"
+    assert not engine.state.unfinished
+
+
+RAYS_WORDS = """1 Workers (tasks / actors) killed due to memory pressure (OOM)
+Memory on the node (IP: 127.0.0.1, ID: ab) was 9.5GB / 10.0GB (0.95).
+Ray killed 1 worker: [pid=2, actor=Train, actual memory used=4.21GB].
+Top 10 memory users: pid=1 pid=3"""
+
+
+def test_a_trial_that_ray_ends_for_its_memory_is_told_from_those_beside_it(engine):
+    engine.begun()
+    engine.begun()
+    engine.liveness.ray_ended_for_memory(RAYS_WORDS)
+    assert states(engine) == {0: State.RUNNING, 1: State.OUT_OF_MEMORY}
+    [end] = engine.recorded("trial_ended")
+    assert end["error"] == "Ray ended its process, which used 4.21GB"
+    # Ray Tune has ended with it: what runs beside is continued on a new Ray.
+    assert [event["trial"] for event in engine.recorded("worker_lost")] == [0]
+    with pytest.raises(RayLostError, match="a process that Ray ends for its memory"):
+        engine.events.step_ended()
+
+
+# --- Ray itself -------------------------------------------------------------------------------
+
+
+def test_when_ray_has_ended_what_runs_is_unfinished_by_no_doing_of_its_own(engine):
+    config = engine.begun()
+    engine.begun()
+    engine.machines.is_ray_up = False
+    engine.lose(config)
+    lost = engine.recorded("worker_lost")
+    assert [(event["trial"], event["by_trial"]) for event in lost] == [(0, False), (1, False)]
+    with pytest.raises(RayLostError, match="it left no word"):
+        engine.events.step_ended()
+    assert len(engine.recorded("worker_lost")) == 2
+
+
+def test_rays_end_is_noticed_also_where_no_process_tells_of_it(engine):
+    engine.begun()
+    engine.machines.is_ray_up = False
+    engine.events.step_ended()
+    assert "the raylet" in engine.state.ray_lost
+    with pytest.raises(RayLostError):
+        engine.events.step_ended()
+
+
+def test_before_there_are_trials_rays_end_is_noticed_too(make):
+    engine = make(space=None)
+    engine.machines.is_ray_up = False
+    engine.events.step_ended()
+    with pytest.raises(RayLostError):
+        engine.events.step_ended()

@@ -73,8 +73,7 @@ def real_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def running_ray():
     """A Ray that runs already, as a script may have started one."""
-    from search.ray import runtime
+    from search.ray.runtime import local_cluster
 
-    runtime.prepare_environment()
-    with runtime.local_cluster(2):
+    with local_cluster(2):
         yield

@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 # By hand, so that a node may be added and lost while a search runs in another process.
 SCRIPT = """
 import json, sys
-from search.ray.runtime import prepare_environment
+from search.ray.environment import prepare_environment
 prepare_environment("cluster")
 from ray.cluster_utils import Cluster
 quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500,

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from search.plan.plan import Plan
-from search.ray.runtime import Stored
+from search.ray.renewable import Stored
 from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 

@@ -22,7 +22,8 @@ from search.final.training import Share, Trainer
 from search.plan.importer import sources
 from search.plan.plan import ConfirmationPlan, Plan, available_cores
 from search.ray.nodes import cores_here, gpus_here, most_cpus, slots
-from search.ray.runtime import RenewableRay, Stored, cluster, fetch, stored_data
+from search.ray.renewable import RenewableRay, Stored, fetch, stored_data
+from search.ray.runtime import cluster
 from search.session.origin import check_data
 from search.session.run_file import described_plan, described_problem, read_asked
 from search.session.session import write_outcome

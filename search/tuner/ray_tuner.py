@@ -39,8 +39,10 @@ from search.plan.importer import sources
 from search.plan.plan import ASHA, AUTO, Engine, Plan, Problem, available_cores
 from search.plan.registry import Scheduler
 from search.plan.task import Carried, FitArguments, Task
+from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
-from search.ray.runtime import RenewableRay, Stored, cluster, has_other_nodes, prepare_environment
+from search.ray.renewable import RenewableRay, Stored
+from search.ray.runtime import cluster, has_other_nodes
 from search.ray.size import trials_at_once
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run

@@ -22,7 +22,7 @@ from stage import ROOT, TESTS, epochs
 from results.record.columns import State
 from results.record.history import History
 from results.record.journal import parse
-from search.ray.runtime import ON_LOOPBACK
+from search.ray.environment import ON_LOOPBACK
 
 # What shares the Ray runs in one process.
 pytestmark = pytest.mark.xdist_group("job_server")

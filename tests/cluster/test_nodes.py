@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from search.ray import runtime
+from search.ray.environment import prepare_environment
 
 START = (
     "import sys, ray; from search.ray.runtime import local_cluster\n"
@@ -21,7 +21,7 @@ def nodes(commands, *arguments, environment=None):
 
 def test_the_nodes_of_a_running_cluster_are_listed(commands):
     environment = os.environ | {"RAY_AUTH_MODE": "token"}
-    runtime.prepare_environment()
+    prepare_environment()
     token = os.environ["RAY_AUTH_TOKEN"]
     head = subprocess.Popen(
         [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

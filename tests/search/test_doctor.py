@@ -121,7 +121,7 @@ def test_data_that_hold_no_numbers_are_named(tmp_path, monkeypatch):
 
 CLUSTER = """
 import json, os, subprocess, sys
-from search.ray.runtime import prepare_environment
+from search.ray.environment import prepare_environment
 prepare_environment("cluster")
 os.environ["RAY_AUTH_MODE"] = "disabled"
 from ray.cluster_utils import Cluster

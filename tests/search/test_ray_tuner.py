@@ -25,7 +25,7 @@ from search.errors import (
     SearchError,
     UsageError,
 )
-from search.ray import runtime
+from search.ray.environment import prepare_environment
 from search.session.warm_start import EarlierSearch, EarlierTrial, fitted
 from search.space import mirror
 from search.tuner.ray_tuner import _move_away
@@ -491,7 +491,7 @@ tuner.search(*train, epochs=1, validation_data=validation, verbose=0)
 
 @pytest.mark.long
 def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
-    runtime.prepare_environment()  # a token that both processes inherit
+    prepare_environment()  # a token that both processes inherit
     head = subprocess.Popen(
         [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from search.plan.plan import Plan
 from search.plan.task import Task
-from search.ray.runtime import RenewableRay, Stored, fetch
+from search.ray.renewable import RenewableRay, Stored, fetch
 from search.session.session import DeferredSession
 from search.session.stopping import Stopping
 from search.space.parameters import Space

@@ -17,9 +17,10 @@ from search.engines.ray.messages import TrainTrial, WarmUp, config_of, to_ray
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.task import FitArguments, Named, Task
+from search.ray.environment import ENVIRONMENT
 from search.ray.keeper import Place
 from search.ray.nodes import Whereabouts, on_this_node
-from search.ray.runtime import ENVIRONMENT, fetch
+from search.ray.renewable import fetch
 from search.space.parameters import FORMER_TRIAL, Space
 from search.worker import process
 from search.worker.data import Data

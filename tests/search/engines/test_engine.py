@@ -18,7 +18,8 @@ from search.errors import ProblemError
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Scheduler
 from search.plan.task import Task
-from search.ray.runtime import RenewableRay, cluster, stored_data
+from search.ray.renewable import RenewableRay, stored_data
+from search.ray.runtime import cluster
 from search.session.origin import NewRun
 from search.session.session import DeferredSession, SessionSetup
 from search.session.stopping import Stopping

@@ -1,4 +1,4 @@
-"""The Ray of this process: one that it started or joined, and ends with a run; or a script's own."""
+"""The Ray of this process: started or joined, and ended with a run; or a script's own."""
 
 import contextlib
 import os

@@ -1,0 +1,42 @@
+"""The Ray of a process: its own, or one that it joined."""
+
+import json
+import subprocess
+import sys
+
+from search.ray.environment import prepare_environment
+
+HEAD = """
+import sys
+from search.ray.runtime import has_other_nodes, is_up, local_cluster
+import ray
+with local_cluster(1):
+    print(ray.get_runtime_context().gcs_address, is_up(), has_other_nodes(), flush=True)
+    sys.stdin.read()
+"""
+JOIN = """
+import json, sys
+from search.ray.runtime import cluster, has_other_nodes, is_up
+with cluster(sys.argv[1], 1):
+    known = is_up(), has_other_nodes()
+import ray
+print(json.dumps([*known, is_up(), has_other_nodes(), ray.is_initialized()]))
+"""
+
+
+def test_a_ray_that_is_joined_has_other_nodes_and_goes_on_when_it_is_left():
+    prepare_environment()  # a token that both processes inherit
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address, *known = head.stdout.readline().split()
+        done = subprocess.run(
+            [sys.executable, "-c", JOIN, address], capture_output=True, text=True, check=False
+        )
+        assert head.poll() is None
+    finally:
+        head.communicate("", timeout=60)
+    assert known == ["True", "False"]  # its own: all trials are here
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [True, True, True, True, False]

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,10 @@ def test_imports_run_downwards_between_the_folders_of_a_room(room):
             if floors[upper[1]] >= floors[lower[1]]:
                 upwards.append(f"{importer} imports {module}")
     assert not upwards
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    list(graphlib.TopologicalSorter(our_imports()).static_order())  # CycleError names the circle
 
 
 def test_the_engines_do_not_import_each_other():

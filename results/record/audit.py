@@ -79,7 +79,7 @@ class Audit(JsonRecord):
                 f"it holds {len(self.trials)} trials, with audited {self.audited} of stopped "
                 f"{self.stopped}"
             )
-        wrong = sum(one.is_wrong for one in self.trials)
+        wrong = sum(trial.is_wrong for trial in self.trials)
         if wrong != self.wrong:
             raise ValueError(f"wrong is {self.wrong}, its trials say {wrong}")
 
@@ -90,8 +90,10 @@ class Audit(JsonRecord):
 
     @property
     def best_first(self) -> list[AuditedTrial]:
-        """The trials by what they came to; those that came to nothing are the last."""
+        """The trials by their best values; those without one come last."""
         sign = 1.0 if self.mode == "max" else -1.0
-        return sorted(
-            self.trials, key=lambda one: (one.value is None, -sign * (one.value or 0.0), one.trial)
-        )
+
+        def rank(trial: AuditedTrial) -> tuple[bool, float, int]:
+            return trial.value is None, -sign * (trial.value or 0.0), trial.trial
+
+        return sorted(self.trials, key=rank)

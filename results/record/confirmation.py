@@ -119,11 +119,10 @@ class Confirmation(JsonRecord):
             raise ValueError(f"winner is {self.winner} of {len(self.candidates)} candidates")
         if self.chosen.mean is None or self.chosen.is_for_comparison:
             raise ValueError(f"candidates[{self.winner}] cannot be the winner")
-        for place, one in enumerate(self.candidates):
-            if len(one.scores) != len(self.seeds):
-                raise ValueError(
-                    f"candidates[{place}] has {len(one.scores)} scores of {len(self.seeds)} seeds"
-                )
+        for place, candidate in enumerate(self.candidates):
+            scores, seeds = len(candidate.scores), len(self.seeds)
+            if scores != seeds:
+                raise ValueError(f"candidates[{place}] has {scores} scores of {seeds} seeds")
 
     @property
     def sign(self) -> float:
@@ -138,22 +137,25 @@ class Confirmation(JsonRecord):
     @property
     def own_trials(self) -> set[int]:
         """The trials whose configurations were confirmed."""
-        return {one.trial for one in self.candidates if one.trial is not None}
+        trials = {candidate.trial for candidate in self.candidates}
+        return {trial for trial in trials if trial is not None}
 
     @property
     def best_first(self) -> list[ConfirmedCandidate]:
         """The candidates by their means; those without one come last."""
-        return sorted(
-            self.candidates, key=lambda one: (one.mean is None, -self.sign * (one.mean or 0.0))
-        )
+
+        def rank(candidate: ConfirmedCandidate) -> tuple[bool, float]:
+            return candidate.mean is None, -self.sign * (candidate.mean or 0.0)
+
+        return sorted(self.candidates, key=rank)
 
     @property
     def compared(self) -> list[ConfirmedCandidate]:
         """The configurations to compare, each at its best number of epochs, the best first."""
         compared: dict[str, ConfirmedCandidate] = {}
-        for one in self.best_first:
-            if one.is_for_comparison and one.mean is not None:
-                compared.setdefault(one.name, one)
+        for candidate in self.best_first:
+            if candidate.is_for_comparison and candidate.mean is not None:
+                compared.setdefault(candidate.name, candidate)
         return list(compared.values())
 
     @property
@@ -163,6 +165,6 @@ class Confirmation(JsonRecord):
 
     @property
     def optimism(self) -> float | None:
-        """How much better the search's best of the winner was than its mean; None if unknown."""
-        seen, mean = self.chosen.search_value, self.chosen.mean
-        return None if seen is None or mean is None else self.sign * (seen - mean)
+        """How much better the winner's best in the search was than its mean; None if unknown."""
+        best, mean = self.chosen.search_value, self.chosen.mean
+        return None if best is None or mean is None else self.sign * (best - mean)

@@ -12,15 +12,15 @@ from results.record.columns import State
 Cells = list[list[str]]
 
 
-def sentences(found: Audit) -> list[str]:
+def sentences(audit: Audit) -> list[str]:
     """Say how often stopping was wrong, by how much, and what it saved."""
-    return [_how_often(found), *_by_how_much(found), _saved(found), *_others(found)]
+    return [_how_often(audit), *_by_how_much(audit), _saved(audit), *_others(audit)]
 
 
 def outdated(run: Run) -> Iterator[str]:
     """Say where the search has gone on since."""
-    found = run.audit
-    if found is None:
+    audit = run.audit
+    if audit is None:
         return
     rows = run.trials.to_pylist()
     stopped = sum(
@@ -28,72 +28,72 @@ def outdated(run: Run) -> Iterator[str]:
         for row in rows
     )
     best = (best_trial(run) or {}).get(columns.BEST_OBJECTIVE)
-    if (stopped, best) != (found.stopped, found.search_best):
+    if (stopped, best) != (audit.stopped, audit.search_best):
         yield (
             f"The search has gone on since: {stopped} trials were stopped, and its best is "
             f"{number(best)}."
         )
 
 
-def cells(found: Audit) -> Cells:
+def cells(audit: Audit) -> Cells:
     """Return the table of the audited trials, the best first; its headings are the first row."""
     heads = [
         "trial", "stopped after epoch", "best by then", "trained epochs", "best of all",
         "better than the search's best by", "wrongly stopped", "ended", "s to the stop",
         "s after it", "as in the journal",
     ]  # fmt: skip
-    return [heads, *(_row(one, found) for one in found.best_first)]
+    return [heads, *(_row(trial, audit) for trial in audit.best_first)]
 
 
-def _row(one: AuditedTrial, found: Audit) -> list[str]:
+def _row(trial: AuditedTrial, audit: Audit) -> list[str]:
     return [
-        str(one.trial), str(one.stopped_epoch), number(one.stopped_value), str(one.epochs),
-        number(one.value),
-        "" if one.excess is None else difference(one.excess, found.search_best),
-        _yes(one.is_wrong), one.state, f"{one.seconds_to_stop:.1f}",
-        f"{one.seconds_after_stop:.1f}", _yes(one.is_same),
+        str(trial.trial), str(trial.stopped_epoch), number(trial.stopped_value), str(trial.epochs),
+        number(trial.value),
+        "" if trial.excess is None else difference(trial.excess, audit.search_best),
+        _yes(trial.is_wrong), trial.state, f"{trial.seconds_to_stop:.1f}",
+        f"{trial.seconds_after_stop:.1f}", _yes(trial.is_same),
     ]  # fmt: skip
 
 
-def _how_often(found: Audit) -> str:
-    trials = f"{found.stopped} stopped trials" if found.stopped > 1 else "1 stopped trial"
-    were = "were" if found.audited > 1 else "was"
-    best = f"the search's best {found.objective}, {number(found.search_best)}"
+def _how_often(audit: Audit) -> str:
+    trials = f"{audit.stopped} stopped trials" if audit.stopped > 1 else "1 stopped trial"
+    were = "were" if audit.audited > 1 else "was"
+    best = f"the search's best {audit.objective}, {number(audit.search_best)}"
     return (
-        f"{found.audited} of {trials}, drawn at random, {were} trained to the end: "
-        f"{found.wrong or 'none'} would have beaten {best}. That is {found.wrong_share:.0%}; of "
-        f"all stopped trials between {found.wrong_low:.0%} and {found.wrong_high:.0%}, by the "
+        f"{audit.audited} of {trials}, drawn at random, {were} trained to the end: "
+        f"{audit.wrong or 'none'} would have beaten {best}. That is {audit.wrong_share:.0%}; of "
+        f"all stopped trials between {audit.wrong_low:.0%} and {audit.wrong_high:.0%}, by the "
         "95 % Wilson interval."
     )
 
 
-def _by_how_much(found: Audit) -> Iterator[str]:
-    known = [one for one in found.trials if one.excess is not None]
+def _by_how_much(audit: Audit) -> Iterator[str]:
+    known = [trial for trial in audit.trials if trial.excess is not None]
     if not known:
         return
-    best = max(known, key=lambda one: one.excess or 0.0)
-    amount = difference(abs(best.excess or 0.0), found.search_best, sign="-")
+    best = max(known, key=lambda trial: trial.excess or 0.0)
+    amount = difference(abs(best.excess or 0.0), audit.search_best, sign="-")
     how = f"{amount} better" if best.is_wrong else f"{amount} short of it"
-    said = f"The best of them, trial {best.trial}, came to {number(best.value)}, {how}"
-    wrong = [one.excess for one in known if one.is_wrong and one.excess is not None]
+    sentence = f"The best of them, trial {best.trial}, came to {number(best.value)}, {how}"
+    wrong = [trial.excess for trial in known if trial.is_wrong and trial.excess is not None]
     if len(wrong) > 1:
-        mean = difference(statistics.fmean(wrong), found.search_best, sign="-")
-        said += f"; the {len(wrong)} that were wrongly stopped are {mean} better on average"
-    yield f"{said}."
+        mean = difference(statistics.fmean(wrong), audit.search_best, sign="-")
+        sentence += f"; the {len(wrong)} that were wrongly stopped are {mean} better on average"
+    yield f"{sentence}."
 
 
-def _saved(found: Audit) -> str:
+def _saved(audit: Audit) -> str:
     return (
-        f"Stopping saved about {found.seconds_saved:.0f} seconds of a worker, "
-        f"{found.saved_share:.0%} of what all trials to their end would have taken: an estimate, "
+        f"Stopping saved about {audit.seconds_saved:.0f} seconds of a worker, "
+        f"{audit.saved_share:.0%} of what all trials to their end would have taken: an estimate, "
         "by the mean of those that were audited. The search took "
-        f"{found.seconds_searched:.0f} seconds of its workers."
+        f"{audit.seconds_searched:.0f} seconds of its workers."
     )
 
 
-def _others(found: Audit) -> Iterator[str]:
+def _others(audit: Audit) -> Iterator[str]:
     """Name the trials that came out otherwise than in the search: they say less."""
-    others = [str(one.trial) for one in found.trials if not one.is_same]
+    others = [str(trial.trial) for trial in audit.trials if not trial.is_same]
     if others:
         yield (
             f"Up to the stop, {'trial' if len(others) == 1 else 'trials'} {', '.join(others)} came "

@@ -1,10 +1,11 @@
 """A confirmation on new seeds in words and as a table: for the screen and for the report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from results.compare import seeds
 from results.compare.formats import Column
-from results.compare.rows import difference, ends, number
+from results.compare.rows import difference, number
 from results.reading import Run, best_trial
 from results.record import columns
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
@@ -14,90 +15,97 @@ from results.record.intervals import Mean
 MOST_NAMED = 3
 
 
-def label(one: ConfirmedCandidate) -> str:
+def label(candidate: ConfirmedCandidate) -> str:
     """Return what a candidate is called in a sentence."""
-    return f"{one.name} with {one.epochs} {'epoch' if one.epochs == 1 else 'epochs'}"
+    epochs = "1 epoch" if candidate.epochs == 1 else f"{candidate.epochs} epochs"
+    return f"{candidate.name} with {epochs}"
 
 
-def verdict(one: ConfirmedCandidate) -> str:
-    """Return how a candidate stands to the winner, in a word or two."""
-    lost = one.scores.count(None)
-    if not lost:
-        return one.verdict
-    return "diverged" if lost == len(one.scores) else f"diverged on {lost} of {len(one.scores)}"
+def verdict(candidate: ConfirmedCandidate) -> str:
+    """Return how a candidate compares with the winner, in a word or two."""
+    diverged, seeds = candidate.scores.count(None), len(candidate.scores)
+    if not diverged:
+        return candidate.verdict
+    return "diverged" if diverged == seeds else f"diverged on {diverged} of {seeds}"
 
 
-def shown_columns(found: Confirmation) -> list[Column]:
+def shown_columns(confirmation: Confirmation) -> list[Column]:
     """Return the columns of the table of candidates, but for those in which none has anything."""
-    like = found.chosen.mean
+    gap = partial(difference, like=confirmation.chosen.mean)
     all_of_them: list[Column] = [
-        ("configuration", lambda one: one.name),
-        ("epochs", lambda one: str(one.epochs)),
-        ("search's best", lambda one: number(one.search_value)),
-        ("mean", lambda one: number(one.mean)),
-        ("95 % interval", lambda one: ends(one.low, one.high)),
+        ("configuration", lambda row: row.name),
+        ("epochs", lambda row: str(row.epochs)),
+        ("search's best", lambda row: number(row.search_value)),
+        ("mean", lambda row: number(row.mean)),
+        ("95 % interval", lambda row: _interval(row.estimate, number)),
         ("verdict", verdict),
-        ("difference", lambda one: _difference(one, like)),
-        ("95 % of difference", lambda one: _difference_ends(one, like)),
-        ("test acc.", lambda one: number(one.test.mean) if one.test else ""),
-        ("95 % of test", lambda one: ends(one.test.low, one.test.high) if one.test else ""),
+        ("difference", lambda row: gap(row.difference.mean) if row.difference else ""),
+        ("95 % of difference", lambda row: _interval(row.difference, gap)),
+        ("test acc.", lambda row: number(row.test.mean) if row.test else ""),
+        ("95 % of test", lambda row: _interval(row.test and row.test.estimate, number)),
     ]
     return [
         (heading, text)
         for heading, text in all_of_them
-        if any(text(one) for one in found.candidates)
+        if any(text(candidate) for candidate in confirmation.candidates)
     ]
 
 
-def cells(found: Confirmation) -> list[list[str]]:
+def cells(confirmation: Confirmation) -> list[list[str]]:
     """Return the table of candidates, the best first; its headings are the first row."""
-    shown = shown_columns(found)
-    rows = [[text(one) for _, text in shown] for one in found.best_first]
+    shown = shown_columns(confirmation)
+    rows = [[text(candidate) for _, text in shown] for candidate in confirmation.best_first]
     return [[heading for heading, _ in shown], *rows]
 
 
-def sentences(found: Confirmation) -> list[str]:
+def sentences(confirmation: Confirmation) -> list[str]:
     """Say what there is to see in the table, and how far it can be relied on."""
-    said = [optimism(found), *_ties(found), *_lost(found), *_others(found), *_tested(found)]
-    return said + [text[0].upper() + text[1:] for text in caution(found)]
+    lines = [
+        optimism(confirmation),
+        *_ties(confirmation),
+        *_lost(confirmation),
+        *_others(confirmation),
+        *_tested(confirmation),
+    ]
+    return lines + [line[0].upper() + line[1:] for line in caution(confirmation)]
 
 
-def optimism(found: Confirmation) -> str:
+def optimism(confirmation: Confirmation) -> str:
     """Say what the winner is worth, and how much more the search had shown."""
-    one, gap = found.chosen, found.optimism
-    said = f"The winner, {label(one)}, has a mean {found.objective} of {_spoken(one.estimate)}"
-    said += f" over {len(found.seeds)} new seeds"
+    winner, gap = confirmation.chosen, confirmation.optimism
+    mean = f"a mean {confirmation.objective} of {_spoken(winner.estimate)}"
+    sentence = f"The winner, {label(winner)}, has {mean} over {len(confirmation.seeds)} new seeds"
     if gap is None:
-        return f"{said}."
-    said += f"; its best in the search, {number(one.search_value)}, was "
+        return f"{sentence}."
+    sentence += f"; its best in the search, {number(winner.search_value)}, was "
     if gap == 0:
-        return f"{said}the same."
-    amount = difference(abs(gap), one.mean, sign="-")
-    return f"{said}{amount} {'better' if gap > 0 else 'worse'}."
+        return f"{sentence}the same."
+    amount = difference(abs(gap), winner.mean, sign="-")
+    return f"{sentence}{amount} {'better' if gap > 0 else 'worse'}."
 
 
 def outdated(run: Run) -> Iterator[str]:
-    """Say where the search has gone on since, and found what was not confirmed."""
-    best, found = best_trial(run), run.confirmation
-    if best is None or found is None:
+    """Say where the search has gone on since, and confirmation what was not confirmed."""
+    best, confirmation = best_trial(run), run.confirmation
+    if best is None or confirmation is None:
         return
-    number = best[columns.TRIAL]
-    if number not in [one.trial for one in found.candidates]:
+    trial = best[columns.TRIAL]
+    if trial not in confirmation.own_trials:
         yield (
-            f"The search has gone on since: its best, trial {number}, is not among those that were "
+            f"The search has gone on since: its best, trial {trial}, is not among those that were "
             "confirmed."
         )
 
 
-def caution(found: Confirmation) -> Iterator[str]:
+def caution(confirmation: Confirmation) -> Iterator[str]:
     """Warn of the intervals of few seeds."""
-    if any(one.difference for one in found.candidates):
-        yield from seeds.caution([len(found.seeds)])
+    if any(candidate.difference for candidate in confirmation.candidates):
+        yield from seeds.caution([len(confirmation.seeds)])
 
 
-def _ties(found: Confirmation) -> Iterator[str]:
-    own = [one for one in found.best_first if not one.is_for_comparison]
-    ties = [one for one in own if one.verdict is Verdict.TIE]
+def _ties(confirmation: Confirmation) -> Iterator[str]:
+    own = [candidate for candidate in confirmation.best_first if not candidate.is_for_comparison]
+    ties = [candidate for candidate in own if candidate.verdict is Verdict.TIE]
     if ties:
         yield (
             "A tie with it, as the 95 % interval of the difference, paired by seed, contains zero: "
@@ -105,21 +113,24 @@ def _ties(found: Confirmation) -> Iterator[str]:
         )
 
 
-def _lost(found: Confirmation) -> Iterator[str]:
-    lost = [one for one in found.best_first if one.mean is None]
+def _lost(confirmation: Confirmation) -> Iterator[str]:
+    lost = [candidate for candidate in confirmation.best_first if candidate.mean is None]
     if lost:
         yield f"Without a mean, as a training diverged: {_listed(lost)}."
 
 
-def _others(found: Confirmation) -> Iterator[str]:
+def _others(confirmation: Confirmation) -> Iterator[str]:
     """Say how far the configurations to compare go, each at its best number of epochs."""
-    for one in found.compared:
-        yield f"For comparison, {label(one)} has {_spoken(one.estimate)}: {one.verdict}."
+    for candidate in confirmation.compared:
+        mean = _spoken(candidate.estimate)
+        yield f"For comparison, {label(candidate)} has {mean}: {candidate.verdict}."
 
 
-def _tested(found: Confirmation) -> Iterator[str]:
+def _tested(confirmation: Confirmation) -> Iterator[str]:
     parts = [
-        f"{_spoken(one.test.estimate)} of {label(one)}" for one in found.best_first if one.test
+        f"{_spoken(candidate.test.estimate)} of {label(candidate)}"
+        for candidate in confirmation.best_first
+        if candidate.test
     ]
     if parts:
         yield f"Mean test accuracy, read once by each of these models: {'; '.join(parts)}."
@@ -131,16 +142,9 @@ def _listed(some: Sequence[ConfirmedCandidate]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _spoken(estimate: Mean | None) -> str:
-    if estimate is None:
-        return "no number"
-    return f"{number(estimate.mean)} ({ends(estimate.low, estimate.high)})"
+def _spoken(mean: Mean | None) -> str:
+    return f"{number(mean.mean)} ({_interval(mean, number)})" if mean else "no number"
 
 
-def _difference(one: ConfirmedCandidate, like: float | None) -> str:
-    return "" if one.difference is None else difference(one.difference.mean, like)
-
-
-def _difference_ends(one: ConfirmedCandidate, like: float | None) -> str:
-    ends = one.difference
-    return f"{difference(ends.low, like)} to {difference(ends.high, like)}" if ends else ""
+def _interval(mean: Mean | None, text: Callable[[float], str]) -> str:
+    return f"{text(mean.low)} to {text(mean.high)}" if mean else ""

@@ -155,10 +155,10 @@ def _searched(path: Path, view: View) -> SearchedRun:
 
 def _no_model(run: SearchedRun) -> str:
     path = os.path.relpath(run.folder.path)
-    said = f"{path!r}: nothing was retrained, so there is no model"
+    reason = f"{path!r}: nothing was retrained, so there is no model"
     if run.problem.hypermodel is None:  # a script's, or of another program
-        return f"{said}."
-    return f"{said}: `fmnist-search retrain {shlex.quote(path)}` makes one."
+        return f"{reason}."
+    return f"{reason}: `fmnist-search retrain {shlex.quote(path)}` makes one."
 
 
 def _check_target(out: Path) -> None:

@@ -88,7 +88,7 @@ def _planned_epochs(evaluation: Mapping[str, Any], confirmation: Confirmation | 
     """Return the numbers of epochs that there were to choose from."""
     if confirmation is None:
         return list(evaluation.get("retrain_epochs", ()))
-    return sorted({one.epochs for one in confirmation.candidates})
+    return sorted({candidate.epochs for candidate in confirmation.candidates})
 
 
 def _saved(model: Path) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _saved(model: Path) -> dict[str, Any]:
 def _input_shape(config: Mapping[str, Any]) -> str | None:
     """Return the shape of a batch of inputs, where the model has one input and says so."""
     shape = config.get("build_config", {}).get("input_shape")
-    if not isinstance(shape, list) or not all(one is None or type(one) is int for one in shape):
+    if not isinstance(shape, list) or not all(side is None or type(side) is int for side in shape):
         return None
     return "(" + ", ".join(["n", *map(str, shape[1:])]) + ("," if len(shape) == 1 else "") + ")"
 
@@ -112,8 +112,8 @@ def _foreign(node: Any) -> Iterator[str]:
     Source: ``serialize_keras_object`` of Keras 3.15, which names the module of each.
     """
     if isinstance(node, list):
-        for one in node:
-            yield from _foreign(one)
+        for part in node:
+            yield from _foreign(part)
     elif isinstance(node, dict):
         module = node.get("module")
         if isinstance(module, str) and "class_name" in node:

@@ -1,7 +1,7 @@
-"""A run as an Optuna study in one SQLite file: the other way of ``search.session.warm_start``.
+"""Writes a run as an Optuna study in one SQLite file; ``search.session.warm_start`` reads one.
 
-Every value stands as the builder got it, in the domain that it was drawn from where Optuna has
-one, so that Optuna's importances and pictures speak in the run's own terms.
+Every value is the one that the builder got, in the domain that it was drawn from where Optuna has
+that domain, so that Optuna's importances and pictures use the run's own terms.
 """
 
 import contextlib
@@ -80,22 +80,22 @@ def write_study(
         storage.engine.dispose()
 
 
-def moments(asked: Mapping[str, Any], events: Iterable[Event]) -> Moment:
-    """Tell when each second of a run was, to a second, as run.json and the journal tell it.
+def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
+    """Return the clock time of each second of a run, by run.json and the journal.
 
     Args:
-        asked: What run.json says.
+        description: What run.json says.
         events: The journal; a run that was gone on with began more than once.
     """
-    begun = [(0.0, datetime.datetime.fromisoformat(asked["started_at"]))]
+    starts = [(0.0, datetime.datetime.fromisoformat(description["started_at"]))]
     for event in events:
         if "run" in event:
             newest = [event["run"], *event["run"].get("resumed", ())][-1]
             started_at = datetime.datetime.fromisoformat(newest["started_at"])
-            begun.append((event["at_seconds"], started_at))
+            starts.append((event["at_seconds"], started_at))
 
     def moment(seconds: float) -> datetime.datetime:
-        since, started_at = [one for one in begun if one[0] <= seconds][-1]
+        since, started_at = [start for start in starts if start[0] <= seconds][-1]
         exact = started_at + datetime.timedelta(seconds=seconds - since)
         return exact.astimezone().replace(tzinfo=None)
 
@@ -176,7 +176,9 @@ def _named(values: Values, space: Space) -> Values:
 
     A name that stands in several scopes has a domain in each: there the scope is part of it.
     """
-    several = {name for name, count in Counter(one.name for one in space).items() if count > 1}
+    several = {
+        name for name, count in Counter(parameter.name for parameter in space).items() if count > 1
+    }
     named = {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
     for parameter in space:
         if parameter.name in named and parameter.name in several and parameter.is_active(values):
@@ -190,8 +192,9 @@ def _domains(named: Sequence[Values], space: Space) -> dict[str, "BaseDistributi
     for params in named:
         for name, value in params.items():
             tried.setdefault(name, []).append(value)
-    known = {one.name: one for one in space} | {one.key: one for one in space}
-    return {name: domain(known.get(name), values) for name, values in tried.items()}
+    parameters = {parameter.name: parameter for parameter in space}
+    parameters |= {parameter.key: parameter for parameter in space}
+    return {name: domain(parameters.get(name), values) for name, values in tried.items()}
 
 
 def domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> "BaseDistribution":
@@ -260,7 +263,7 @@ def _spanning(parameter: Parameter | None, tried: Sequence[Scalar]) -> "BaseDist
     if parameter is not None:
         declared = parameter.choices or (parameter.low, parameter.high)
     values = (*declared, *tried)
-    numbers = [one for one in values if isinstance(one, (int, float)) and type(one) is not bool]
+    numbers = [n for n in values if isinstance(n, (int, float)) and type(n) is not bool]
     if len(numbers) < len(values) or (parameter is not None and parameter.choices):
         return CategoricalDistribution(tuple(dict.fromkeys(values)))
     low, high = min(numbers), max(numbers)

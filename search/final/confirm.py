@@ -19,6 +19,7 @@ from results.record.confirmation import (
 from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import Mean, mean_of
+from results.record.values import Values
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
 from search.final.final_folder import write_final
@@ -208,12 +209,15 @@ def _say_what_is_replaced(
     except RunFolderError as error:
         say(f"{error} It is made anew.")
         return
-    rows = [(one.values, one.epochs) for one in before.candidates]
-    if (rows, before.seeds) != ([(one.values, one.epochs) for one in chosen], tuple(seeds)):
+    if (_trained(before.candidates), before.seeds) != (_trained(chosen), tuple(seeds)):
         say(
-            f"this replaces the confirmation of {len(rows)} candidates on {len(before.seeds)} "
-            f"seeds; its trainings are kept in {columns.CONFIRM_DIR}/"
+            f"this replaces the confirmation of {len(before.candidates)} candidates on "
+            f"{len(before.seeds)} seeds; its trainings are kept in {columns.CONFIRM_DIR}/"
         )
+
+
+def _trained(some: Sequence[Candidate]) -> list[tuple[Values, int]]:
+    return [(candidate.values, candidate.epochs) for candidate in some]
 
 
 def _train(trainer: Trainer, store: ConfirmationStore, pairs: Sequence[Pair], say: Say) -> None:

@@ -107,11 +107,11 @@ class ConfirmationStore:
     def with_tests(self, confirmation: Confirmation) -> Confirmation:
         """Return a confirmation with the test accuracies of its final models."""
         finals = confirmation.finals
-        tested = [
-            replace(one, test=self._test(one)) if one in finals else one
-            for one in confirmation.candidates
+        candidates = [
+            replace(candidate, test=self._test(candidate)) if candidate in finals else candidate
+            for candidate in confirmation.candidates
         ]
-        return replace(confirmation, candidates=tuple(tested))
+        return replace(confirmation, candidates=tuple(candidates))
 
     def forget_leftovers(self) -> None:
         """Remove the models and the states of all trainings: the final model is in ``final/``."""

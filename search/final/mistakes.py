@@ -42,14 +42,14 @@ def most_confident(
     pictures = _Pictures(inputs)
     return [
         {
-            columns.POSITION: int(one),
-            columns.TRUE_CLASS: names[labels[one]],
-            columns.PREDICTED_CLASS: names[predicted[one]],
-            columns.CONFIDENCE: float(confidence[one]),
-            columns.TRUE_PROBABILITY: float(outputs[one, labels[one]]),
-            **pictures.columns_of(inputs[one]),
+            columns.POSITION: int(position),
+            columns.TRUE_CLASS: names[labels[position]],
+            columns.PREDICTED_CLASS: names[predicted[position]],
+            columns.CONFIDENCE: float(confidence[position]),
+            columns.TRUE_PROBABILITY: float(outputs[position, labels[position]]),
+            **pictures.columns_of(inputs[position]),
         }
-        for one in surest
+        for position in surest
     ]
 
 
@@ -71,21 +71,21 @@ class _Pictures:
             finite = inputs[np.isfinite(inputs)]
             self._low, self._high = float(finite.min()), float(finite.max())
 
-    def columns_of(self, one: np.ndarray) -> dict[str, Any]:
+    def columns_of(self, picture: np.ndarray) -> dict[str, Any]:
         if not self._are_pictures:
             names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
             return dict.fromkeys(names)
         span = self._high - self._low or 1.0
         exact = np.nan_to_num(
-            one.astype(np.float64), nan=self._low, posinf=self._high, neginf=self._low
+            picture.astype(np.float64), nan=self._low, posinf=self._high, neginf=self._low
         )
         shares = (exact - self._low) / span
         pixels = np.round(shares * 255.0).astype(np.uint8)
         return {
             columns.PIXELS: pixels.tobytes(),
-            columns.HEIGHT: one.shape[0],
-            columns.WIDTH: one.shape[1],
-            columns.CHANNELS: one.shape[2] if one.ndim == 3 else 1,
+            columns.HEIGHT: picture.shape[0],
+            columns.WIDTH: picture.shape[1],
+            columns.CHANNELS: picture.shape[2] if picture.ndim == 3 else 1,
         }
 
 

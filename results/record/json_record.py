@@ -2,6 +2,7 @@
 
 import reprlib
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -9,6 +10,7 @@ from results.record.errors import RunFolderError
 from results.record.files import write_json
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 # So many problems are named: of a file of another kind, everything is one.
@@ -44,10 +46,12 @@ class JsonRecord:
         Raises:
             ValueError: It has another form: names up to five problems.
         """
-        from pydantic import TypeAdapter, ValidationError  # most runs have no such file
+        from pydantic import ValidationError  # most runs have no such file
 
+        kind: type = cls
         try:
-            return TypeAdapter(cls).validate_json(text)
+            record: Self = _adapter(kind).validate_json(text)
+            return record
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors()]
         more = len(problems) - MOST_PROBLEMS
@@ -61,6 +65,13 @@ class JsonRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the file's content as JSON values."""
         return asdict(self)
+
+
+@cache
+def _adapter(kind: type) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _problem(details: "ErrorDetails") -> str:

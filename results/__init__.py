@@ -4,7 +4,11 @@ Knows files only: nothing of Ray, Keras or the search.
 """
 
 from results.compare.rows import ranked
-from results.reading import Run, RunError, read_run, row_of
+from results.reading import Run, read_run, row_of
+from results.record.errors import RunFolderError
 from results.row import Row
+
+# The name by which users catch it.
+RunError = RunFolderError
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]

@@ -16,11 +16,11 @@ from results.compare.published import DATA, published_rows
 from results.compare.rows import Condition, Order, ranked
 from results.follow.follow import JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import CUT_OFF, Run, RunError, read_run, row_of
+from results.reading import CUT_OFF, Run, read_run, row_of
 from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
-from results.record.errors import SearchError, nearest
-from results.record.files import beside
+from results.record.errors import RunFolderError, SearchError, nearest
+from results.record.files import beside_output
 from results.refresh import refresh
 from results.report import pictures
 from results.report.report import is_report, write_report
@@ -237,14 +237,14 @@ def _read(path: Path) -> Run:
             print(f"{path}: {note}", file=sys.stderr)
         return read_run(path)
     except OSError as error:
-        raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
 
 
 def _read_results(path: Path) -> Run:
     """Read a run that has something to compare."""
     run = _read(path)
     if row_of(run).best is None:
-        raise RunError(
+        raise RunFolderError(
             f"{str(path)!r} holds no results: none of its {run.trials.num_rows} trials has a "
             f"{run.objective} (its search: {run.ended})."
         )
@@ -264,10 +264,10 @@ def _all_that_can_be_read(paths: Sequence[Path], read: Callable[[Path], Run] = _
     for path in {os.path.realpath(path): path for path in paths}.values():
         try:
             found.append(read(path))
-        except RunError as error:
+        except RunFolderError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not found:
-        raise RunError("None of the folders is a run with results that can be used.")
+        raise RunFolderError("None of the folders is a run with results that can be used.")
     return found
 
 
@@ -333,7 +333,7 @@ def _put(
 ) -> None:
     """Print a table, or write its file and print where that is."""
     if out is not None:
-        with beside(out) as fresh:
+        with beside_output(out) as fresh:
             fresh.write_bytes(formats.content(rows, output, kind, columns))
         print(os.path.relpath(out))
     elif output is formats.Format.TABLE:
@@ -396,7 +396,7 @@ def _followed(run: Path, output: str) -> int:
 def _table_shown(run: Path) -> Run | None:
     try:
         found = _read(run)
-    except RunError as error:
+    except RunFolderError as error:
         print(f"no table yet: {error}", file=sys.stderr)
         return None
     _console().print(show.trials_table(found))

@@ -14,7 +14,8 @@ from results.record.audit import Audit
 from results.record.columns import State
 from results.record.confirmation import Confirmation
 from results.record.ending import Ending
-from results.record.errors import RunFolderError, SearchError
+from results.record.errors import RunFolderError
+from results.record.history import Objective
 from results.record.json_record import JsonRecord
 from results.record.tables import with_scheduler
 from results.row import FIELDS, Row
@@ -28,10 +29,6 @@ BEAT_SECONDS = 30.0
 # What a run may have besides, and the command that makes it.
 CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
 AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
-
-
-class RunError(SearchError):
-    """A folder is no run, or a file of it is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +75,15 @@ def read_run(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        RunError: It is no run, it is another program's, or a file is missing or damaged.
+        RunFolderError: It is no run, it is another program's, or a file is missing or damaged.
     """
     if not path.is_dir():
-        raise RunError(
+        raise RunFolderError(
             f"{str(path)!r} is no folder: expected a run, as `fmnist-search run` makes it."
         )
     run_file = path / columns.RUN_FILE
     if not run_file.is_file():
-        raise RunError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
+        raise RunFolderError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
     asked = _json(run_file)
     _check_asked(path, asked)
     evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
@@ -167,10 +164,12 @@ def _audited(found: Audit | None) -> dict[str, Any]:
 def best_trial(run: Run) -> dict[str, Any] | None:
     """Return the row of the trial with the best value, or None; of equals the first to reach it."""
     rows = [row for row in run.trials.to_pylist() if row[columns.BEST_OBJECTIVE] is not None]
-    sign = -1.0 if run.mode == "max" else 1.0
+    rank = Objective(run.objective, run.mode).rank
     return min(
         rows,
-        key=lambda row: (sign * row[columns.BEST_OBJECTIVE], row[columns.BEST_SECONDS]),
+        key=lambda row: rank(
+            row[columns.BEST_OBJECTIVE], row[columns.BEST_SECONDS], row[columns.TRIAL]
+        ),
         default=None,
     )
 
@@ -179,9 +178,11 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}): expected JSON.") from error
+        raise RunFolderError(f"{path} is damaged ({error}): expected JSON.") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} is damaged: expected a JSON object, got {type(value).__name__}.")
+        raise RunFolderError(
+            f"{path} is damaged: expected a JSON object, got {type(value).__name__}."
+        )
     return value
 
 
@@ -194,7 +195,7 @@ def _extra(run: Path, kind: type[T], of: tuple[str, str]) -> T | None:
     try:
         return kind.read(path)
     except RunFolderError as error:
-        raise RunError(
+        raise RunFolderError(
             f"{error} `fmnist-search {command} {run}` makes it anew; once it is removed, the run "
             "is shown without it."
         ) from error
@@ -204,18 +205,18 @@ def read_table(path: Path) -> pa.Table:
     """Read a parquet file of a run.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunFolderError: It is missing or damaged.
     """
     try:
         # memory_map=False and one file: no dataset discovery in a folder that a user hands over.
         return pq.ParquetFile(path).read()
     except FileNotFoundError:
-        raise RunError(
+        raise RunFolderError(
             f"{path} is missing, and cannot be made anew: `fmnist-search tables {path.parent}` "
             "says why."
         ) from None
     except (OSError, pa.ArrowException) as error:
-        raise RunError(
+        raise RunFolderError(
             f"{path} is damaged ({error}). `fmnist-search tables {path.parent}` makes it anew from "
             "the journal."
         ) from error
@@ -226,7 +227,7 @@ def _trials(path: Path) -> pa.Table:
     try:
         return with_scheduler(trials)
     except ValueError as error:
-        raise RunError(f"{path} is not of a run of this program ({error}).") from error
+        raise RunFolderError(f"{path} is not of a run of this program ({error}).") from error
 
 
 def how_ended(row: dict[str, Any]) -> Ending:
@@ -258,7 +259,7 @@ def _check_asked(path: Path, asked: dict[str, Any]) -> None:
     except (LookupError, TypeError):
         names = []
     if not names:
-        raise RunError(
+        raise RunFolderError(
             f"{str(path)!r} is not a run of this program: its {columns.RUN_FILE} says nothing of a "
             "search and its objective."
         )
@@ -269,12 +270,12 @@ def _check(run: Run) -> None:
         values = asdict(row_of(run))
     except (KeyError, TypeError) as error:
         lack = f"lacks {error}" if isinstance(error, KeyError) else f"has another form ({error})"
-        raise RunError(
+        raise RunFolderError(
             f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table {lack}."
         ) from error
     wrong = [f"{name} {values[name]!r}" for name in FIELDS if not _fits(name, values[name])]
     if wrong:
-        raise RunError(
+        raise RunFolderError(
             f"{str(run.path)!r} is damaged, or not a run of this program: {columns.RUN_FILE}, "
             f"{columns.EVALUATION_FILE} or a table gives {', '.join(wrong)}."
         )

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 from results.record.columns import State
 from results.record.values import Values
+from results.record.words import assignments
 from search.algorithms.drawing import fill
 from search.errors import SearchError, UsageError, one_line
 from search.plan.importer import sources
@@ -31,7 +32,6 @@ from search.ray.nodes import on_every_node
 from search.ray.runtime import cluster
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import MIN_FREE_BYTES, is_blank, taken, unwritable
-from search.view.plain import words
 from search.worker.data import Data, load_data
 from search.worker.quiet import quiet_training
 
@@ -293,7 +293,7 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
         end = run_trial(
             task, data, trial=number, values=values, report=lambda _epoch: True, folder=None
         )
-    where = words(values)
+    where = assignments(values)
     if end.fatal == ObjectiveMissing.__name__:
         yield Finding(Grade.PROBLEM, f"{OBJECTIVE}: {end.error}")
         return

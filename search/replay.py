@@ -9,11 +9,11 @@ from typing import Any
 
 from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
+from results.record.words import assignments
 from search.errors import UsageError
 from search.plan.task import Task
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import RECORDED_VERSIONS
-from search.view.plain import configuration
 from search.view.view import View
 from search.worker.data import load_data
 from search.worker.quiet import quiet_training
@@ -70,7 +70,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     trial = _trial(previous, number)
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
-    view.note(f"trial {number} ({trial.ending}): {configuration(trial)}")
+    view.note(f"trial {number} ({trial.ending}): {assignments(trial.values)}")
     from search.worker import process
 
     device = trial.device or previous.plan.device

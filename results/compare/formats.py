@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.compare.rows import ends, kind_of, number
+from results.compare.rows import kind_of
+from results.record.words import interval, number
 from results.row import Row
 
 # A pipe or a file has no width: wide enough for one line a row.
@@ -74,10 +75,10 @@ COLUMNS: tuple[Column, ...] = (
     ("best", lambda row: number(row.best)),
     # Beside it, what is left of it on new seeds.
     ("confirmed", lambda row: number(row.confirmed_mean)),
-    ("95 % of confirmed", lambda row: ends(row.confirmed_low, row.confirmed_high)),
+    ("95 % of confirmed", lambda row: interval(row.confirmed_low, row.confirmed_high)),
     ("new seeds", lambda row: _whole(row.confirmed_seeds)),
     ("confirmed test", lambda row: number(row.confirmed_test_mean)),
-    ("95 % of test", lambda row: ends(row.confirmed_test_low, row.confirmed_test_high)),
+    ("95 % of test", lambda row: interval(row.confirmed_test_low, row.confirmed_test_high)),
     ("after s", lambda row: _whole(row.reached_seconds)),
     ("test acc.", lambda row: number(row.test_accuracy)),
     ("precision", lambda row: number(row.precision_macro)),

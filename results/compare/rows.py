@@ -84,34 +84,6 @@ def kind_of(row_class: type, field: str) -> type:
     return next(kind for kind in (str, bool, int, float) if kind in kinds)
 
 
-def number(value: float | None) -> str:
-    """Return a value of an objective as text: an accuracy with four digits, a tiny loss too."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if _has_four_digits(value) else f"{value:.4g}"
-
-
-def difference(value: float, like: float | None, sign: str = "+") -> str:
-    """Return how far two values are apart as text, with as many digits as they have.
-
-    Args:
-        value: The difference.
-        like: One of the two.
-        sign: ``+`` to show that of more, too; ``-``: that of less alone.
-    """
-    form = ".4f" if like is None or _has_four_digits(like) else ".4g"
-    return f"{value:{sign}{form}}"
-
-
-def ends(low: float | None, high: float | None) -> str:
-    """Return an interval as text; nothing where there is none."""
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
-
-
-def _has_four_digits(value: float) -> bool:
-    return value == 0 or 1e-3 <= abs(value) < 1e4
-
-
 def ranked(rows: Iterable[Row]) -> list[Row]:
     """Sort rows: by data and objective, then the better first; a row without a value comes last."""
     return sorted(rows, key=_rank)

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from results.compare.formats import Column
-from results.reading import CUT_OFF, RUNNING, Run, RunError, row_of
+from results.reading import CUT_OFF, RUNNING, Run, row_of
+from results.record.errors import RunFolderError
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -174,18 +175,18 @@ def check_usable(run: Run) -> None:
     """Check that a run can stand for its seed.
 
     Raises:
-        RunError: It has no result, its search has not done what was asked, or it has no seed.
+        RunFolderError: It has no result, its search has not done what was asked, or it has no seed.
     """
     seed = run.asked["plan"]["problem"].get("seed")
     if row_of(run).best is None:
-        raise RunError(f"{str(run.path)!r} holds no results.")
+        raise RunFolderError(f"{str(run.path)!r} holds no results.")
     if run.ended in UNFINISHED:
-        raise RunError(
+        raise RunFolderError(
             f"{str(run.path)!r} has not done what was asked (its search: {run.ended}): it is no "
             "measure of its settings."
         )
     if not isinstance(seed, int):
-        raise RunError(f"{str(run.path)!r} cannot be paired: its plan has the seed {seed!r}.")
+        raise RunFolderError(f"{str(run.path)!r} cannot be paired: its plan has the seed {seed!r}.")
 
 
 def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], list[str]]:

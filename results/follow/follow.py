@@ -1,26 +1,22 @@
 """Telling of a run while it happens: what is new in its journal, as it comes."""
 
-import json
 import os
 import sys
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from results.reading import BEAT_SECONDS, CUT_OFF, RunError
+from results.reading import BEAT_SECONDS, CUT_OFF
 from results.record import columns
+from results.record.errors import RunFolderError
+from results.record.journal import Event, read_line
 
 POLL_SECONDS = 0.5
 # A lock without a beat is watched for so long before its driver is taken for dead: a machine that
 # has slept wakes with an old one, and that of another machine goes by another clock.
 QUIET_POLLS = 10
-# Of the journal's lines, as `search` writes them.
-READABLE = (1, 2)
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Tail:
         """Return the lines that have become whole since the last call.
 
         Raises:
-            RunError: The journal is gone, is another now, or is of a newer version.
+            RunFolderError: The journal is gone, is another now, or is of a newer version.
         """
         # What follows the last line's end is read again next time: a writer may take it back.
         whole, end, _ = self._rest().rpartition(b"\n")
@@ -66,20 +62,18 @@ class Tail:
         except FileNotFoundError:
             if self._offset == 0 and self._path.parent.is_dir():
                 return b""
-            raise RunError(f"{self._path.parent} is gone: its run was removed or moved.") from None
+            raise RunFolderError(
+                f"{self._path.parent} is gone: its run was removed or moved."
+            ) from None
         except OSError as error:
-            raise RunError(f"{self._path} cannot be read: {error.strerror}.") from error
-        raise RunError(f"{self._path} is shorter than it was: another run has taken its place.")
+            raise RunFolderError(f"{self._path} cannot be read: {error.strerror}.") from error
+        raise RunFolderError(
+            f"{self._path} is shorter than it was: another run has taken its place."
+        )
 
     def _line(self, content: bytes) -> Line:
         self._number += 1
-        event = _decoded(content)
-        if event is not None and event["version"] not in READABLE:
-            raise RunError(
-                f"{self._path}, line {self._number}: its format is version {event['version']}, "
-                f"this program reads versions {' and '.join(map(str, READABLE))}. Use the "
-                "fmnist-results of the program that wrote it, or a newer."
-            )
+        event = read_line(content, self._path, self._number)
         return Line(self._number, content.decode(errors="replace"), event)
 
 
@@ -115,7 +109,7 @@ def follow_run(
         Why the search ended; ``CUT_OFF`` where its driver is gone without a word.
 
     Raises:
-        RunError: It is no run, or is none any more.
+        RunFolderError: It is no run, or is none any more.
     """
     _check(run)
     watch = _Watch(run, teller, clock)
@@ -228,30 +222,20 @@ def _check(run: Path) -> None:
     """Make sure that a folder is a run, or can become one.
 
     Raises:
-        RunError: It is neither.
+        RunFolderError: It is neither.
     """
     if not run.is_dir():
-        raise RunError(
+        raise RunFolderError(
             f"{str(run)!r} is no folder: expected a run, as `fmnist-search run` makes it."
         )
     names = {entry.name for entry in run.iterdir()}
     if columns.JOURNAL_FILE in names:
         return
     if columns.TRIALS_FILE in names:
-        raise RunError(f"{str(run)!r} has no {columns.JOURNAL_FILE}: there is nothing to follow.")
+        raise RunFolderError(
+            f"{str(run)!r} has no {columns.JOURNAL_FILE}: there is nothing to follow."
+        )
     # What a search makes before it records anything.
     begun = {columns.RUN_FILE, columns.LOCK_FILE, columns.CHECKPOINTS_DIR}
     if names and not names & begun:
-        raise RunError(f"{str(run)!r} is no run: it has no {columns.JOURNAL_FILE}.")
-
-
-def _decoded(content: bytes) -> Event | None:
-    """Return the event of a line whose checksum holds, else None."""
-    try:
-        body = json.loads(content)
-        crc = body.pop("crc")
-        rest = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        return None
-    is_whole = crc == f"{zlib.crc32(rest.encode()):08x}" and {"version", "event"} <= set(body)
-    return body if is_whole else None
+        raise RunFolderError(f"{str(run)!r} is no run: it has no {columns.JOURNAL_FILE}.")

@@ -6,6 +6,7 @@ The same fold serves the running search (live view, best, target) and the journa
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from results.record.columns import Decision, Device, State
 from results.record.ending import Ending
@@ -31,6 +32,16 @@ class Objective:
     mode: str
     parts: tuple["Objective", ...] = ()
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Objective":
+        """Return the objective that run.json names.
+
+        Raises:
+            KeyError: It names none.
+        """
+        parts = tuple(cls.from_json(part) for part in row.get("parts", ()))
+        return cls(row["name"], row["mode"], parts)
+
     def is_better(self, value: float | None, than: float | None) -> bool:
         """Tell whether a value improves on another; None and NaN never do."""
         if value is None or math.isnan(value):
@@ -38,6 +49,10 @@ class Objective:
         if than is None:
             return True
         return value > than if self.mode == "max" else value < than
+
+    def rank(self, value: float, at_seconds: float, trial: int) -> tuple[float, float, int]:
+        """Return the key that sorts values: the best first, of equals the first to be reached."""
+        return (-value if self.mode == "max" else value), at_seconds, trial
 
     def is_reached(self, value: float | None, target: float | None) -> bool:
         """Tell whether a value is at least as good as the target."""
@@ -225,9 +240,12 @@ class History:
             among: Numbers of the trials that are asked for; None: all.
         """
         asked = (self.trials[number] for number in (self.trials if among is None else among))
-        with_value = [trial for trial in asked if trial.best is not None]
-        sign = -1.0 if self.objective.mode == "max" else 1.0
-        return sorted(with_value, key=lambda trial: (sign * _finite_best(trial), _reached(trial)))
+        return sorted((trial for trial in asked if trial.best is not None), key=self._rank)
+
+    def _rank(self, trial: TrialRecord) -> tuple[float, float, int]:
+        assert trial.best is not None
+        assert trial.best.objective is not None
+        return self.objective.rank(trial.best.objective, trial.best.at_seconds, trial.trial)
 
     def _start(self, event: Event) -> None:
         known = self.trials.get(event["trial"])
@@ -323,13 +341,3 @@ class History:
             decision=Decision.CONTINUE,
             worker=trial.worker,
         )
-
-
-def _reached(trial: TrialRecord) -> tuple[float, int]:
-    assert trial.best is not None
-    return trial.best.at_seconds, trial.trial
-
-
-def _finite_best(trial: TrialRecord) -> float:
-    assert trial.best_value is not None
-    return trial.best_value

@@ -148,20 +148,31 @@ def parse(content: bytes, path: Path) -> JournalContent:
     Raises:
         RunFolderError: A newer version wrote it; ``path`` says which.
     """
-    events, damaged = [], []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            events.append(decode(line))
-        except (ValueError, RecursionError):  # also covers JSON and UTF-8 errors
-            damaged.append(number)
-            continue
-        if events[-1]["version"] not in READABLE:
-            raise RunFolderError(
-                f"{path}, line {number}: its format is version {events[-1]['version']}, this "
-                f"program reads versions {' and '.join(map(str, READABLE))}. Use the "
-                "fmnist-search that wrote it, or a newer."
-            )
-    return JournalContent(tuple(events), tuple(damaged))
+    lines = content.splitlines()
+    read_lines = [read_line(line, path, number) for number, line in enumerate(lines, start=1)]
+    return JournalContent(
+        events=tuple(event for event in read_lines if event is not None),
+        damaged_lines=tuple(n for n, event in enumerate(read_lines, start=1) if event is None),
+    )
+
+
+def read_line(line: bytes, path: Path, number: int) -> Event | None:
+    """Return the event of a journal's line; None where the line is torn or altered.
+
+    Raises:
+        RunFolderError: A newer version wrote it; ``path`` and ``number`` say where.
+    """
+    try:
+        event = decode(line)
+    except (ValueError, RecursionError):  # also covers JSON and UTF-8 errors
+        return None
+    if event["version"] not in READABLE:
+        raise RunFolderError(
+            f"{path}, line {number}: its format is version {event['version']}, this program reads "
+            f"versions {' and '.join(map(str, READABLE))}. Use the version of this program that "
+            "wrote it, or a newer."
+        )
+    return event
 
 
 def _checksum(body: Event) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from results.reading import Run, RunError, read_table
+from results.reading import Run, read_table
 from results.record import columns
+from results.record.errors import RunFolderError
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def mistakes_of(run: Run) -> list[Mistake]:
     """Return them, the surest first; none where the run kept none.
 
     Raises:
-        RunError: Their file is damaged.
+        RunFolderError: Their file is damaged.
     """
     path = run.path / columns.FINAL_DIR / columns.MISTAKES_FILE
     if not path.is_file():
@@ -53,7 +54,7 @@ def mistakes_of(run: Run) -> list[Mistake]:
     try:
         return [_mistake(row) for row in read_table(path).to_pylist()]
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
+        raise RunFolderError(
             f"{path} is damaged ({error}): `fmnist-search retrain {run.path}` makes it anew."
         ) from error
 

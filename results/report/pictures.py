@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from results.reading import Run, RunError
+from results.reading import Run
 from results.record import columns
-from results.record.files import beside
+from results.record.errors import RunFolderError
+from results.record.files import beside_output
 from results.report.charts import Chart, charts_of
 from results.report.charts.final import MOST_CLASSES
 from results.report.charts.style import on_paper
@@ -43,7 +44,7 @@ def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], 
 
     Raises:
         NoBrowserError: There is no browser to draw them.
-        RunError: They could not be written.
+        RunFolderError: They could not be written.
     """
     shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
     draw(shown, folder or run.path / columns.PICTURES_DIR, tell=tell)
@@ -67,7 +68,7 @@ def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) 
         ChannelClosedError,
         asyncio.CancelledError,  # of a browser that was ended
     ) as error:
-        raise RunError(
+        raise RunFolderError(
             f"the browser did not draw ({type(error).__name__}): name another in "
             f"{BROWSER_VARIABLE}. `fmnist-results report` needs none."
         ) from error
@@ -87,7 +88,7 @@ async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], Non
             size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
             png = await browser.calc_fig(on_paper(chart), opts=size | {"format": "png"})
             path = folder / f"{chart.name}.png"
-            with beside(path) as fresh:
+            with beside_output(path) as fresh:
                 fresh.write_bytes(png)
             tell(path)
 
@@ -103,16 +104,16 @@ def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        RunError: Nothing was evaluated, or the model is no classifier.
+        RunFolderError: Nothing was evaluated, or the model is no classifier.
     """
     evaluation = run.evaluation
     if not evaluation or "confusion_matrix" not in evaluation:
-        raise RunError(
+        raise RunFolderError(
             f"{str(run.path)!r} has no confusion matrix: its best was not retrained and evaluated, "
             f"or is no classifier. `fmnist-search retrain {run.path}` does it."
         )
     path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
-    with beside(path) as fresh:
+    with beside_output(path) as fresh:
         confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
     return path
 
@@ -128,7 +129,7 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
         The file; None where the run kept no pictures of mistakes.
 
     Raises:
-        RunError: It could not be written, or the file of the mistakes is damaged.
+        RunFolderError: It could not be written, or the file of the mistakes is damaged.
     """
     from matplotlib.figure import Figure
 
@@ -147,7 +148,7 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
         )
         axes.set_title(said, fontsize=8, parse_math=False)
     path = out or run.path / columns.PICTURES_DIR / MISTAKES_PICTURE
-    with beside(path) as fresh:
+    with beside_output(path) as fresh:
         figure.savefig(fresh, dpi=120, format="png")
     return path
 

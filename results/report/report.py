@@ -16,10 +16,12 @@ from typing import Any
 
 from results.compare import formats, seeds
 from results.compare.published import published_rows
-from results.compare.rows import number, ranked
-from results.reading import Run, RunError, best_trial, how_ended, row_of
+from results.compare.rows import ranked
+from results.reading import Run, best_trial, how_ended, row_of
 from results.record import columns
-from results.record.files import beside
+from results.record.errors import RunFolderError
+from results.record.files import beside_output
+from results.record.words import first_line, number
 from results.report import charts
 from results.report.charts import Chart
 from results.report.charts.importance import LEAST_TRIALS
@@ -93,10 +95,10 @@ def write_report(runs: Sequence[Run], out: Path) -> Path:
         The file.
 
     Raises:
-        RunError: It cannot be written, or a file of a run is damaged.
+        RunFolderError: It cannot be written, or a file of a run is damaged.
     """
     text = page(runs)
-    with beside(out) as fresh:
+    with beside_output(out) as fresh:
         # The name of a folder need not be UTF-8.
         fresh.write_bytes(text.encode("utf-8", errors="replace"))
     return out
@@ -296,7 +298,7 @@ def _trials(run: Run) -> list[list[str]]:
     rows = [[*heads, "error"]]
     for row in run.trials.to_pylist():
         values = [row[columns.HP_PREFIX + name] for name in names]
-        error = (row[columns.ERROR] or "").partition("\n")[0]
+        error = first_line(row[columns.ERROR])
         rows.append(
             [
                 str(row[columns.TRIAL]), str(how_ended(row)), str(row[columns.EPOCHS]),
@@ -329,7 +331,7 @@ def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
         try:
             seeds.check_usable(run)
             usable.append(run)
-        except RunError as error:
+        except RunFolderError as error:
             notes.append(f"left out: {error}")
     standings, said = seeds.compared(usable, seeds.Against.BEST)
     if not any(row.seeds > 1 for row in standings):

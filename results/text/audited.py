@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Iterator
 
-from results.compare.rows import difference, number
 from results.reading import Run, best_trial
 from results.record import columns
 from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
+from results.record.words import difference, number
 
 Cells = list[list[str]]
 

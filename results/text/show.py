@@ -8,6 +8,7 @@ from rich.text import Text
 
 from results.reading import Run, how_ended
 from results.record import columns
+from results.record.words import assignments, first_line
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:
@@ -54,13 +55,10 @@ def trials_table(run: Run) -> Table:
     table.add_column("configuration", overflow="fold")
     for row in trial_rows(run):
         best = row[columns.BEST_OBJECTIVE]
-        error = (row[columns.ERROR] or "").splitlines()[:1]
+        error = first_line(row[columns.ERROR])
         # Runs of former versions, and of keras-tuner, do not say it.
-        path = (
-            [f"[{row[columns.PATH]}: {row[columns.PATH_REASON]}]"]
-            if row.get(columns.PATH_REASON)
-            else []
-        )
+        reason = row.get(columns.PATH_REASON)
+        path = f"[{row[columns.PATH]}: {reason}]" if reason else ""
         table.add_row(
             str(row[columns.TRIAL]),
             str(how_ended(row)),
@@ -68,13 +66,6 @@ def trials_table(run: Run) -> Table:
             "" if best is None else f"{best:.4f}",
             "" if best is None else str(row[columns.BEST_EPOCH]),
             f"{row[columns.TRAIN_SECONDS]:.1f}",
-            Text(" ".join([*error, *path, *_words(row["hyperparameters"])])),
+            Text(" ".join(filter(None, [error, path, assignments(row["hyperparameters"])]))),
         )
     return table
-
-
-def _words(hyperparameters: dict[str, Any]) -> list[str]:
-    return [
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in hyperparameters.items()
-    ]

@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from results.reading import Run, RunError
+from results.reading import Run
 from results.record import columns
+from results.record.errors import RunFolderError
 
 # What is training itself; all else is the cost of searching.
 TRAINING = ("train", "validate")
@@ -49,12 +50,12 @@ def parts(run: Run) -> list[Part]:
     The first epoch of a trial contains what TensorFlow still does to the traced graph.
 
     Raises:
-        RunError: The run's trials did not report it.
+        RunFolderError: The run's trials did not report it.
     """
     epochs = run.epochs.to_pylist()
     names = [name for name in run.epochs.column_names if name.startswith(columns.LAP_PREFIX)]
     if not names or not epochs:
-        raise RunError(
+        raise RunFolderError(
             f"{str(run.path)!r} does not say where its time went: expected a run of the ray engine "
             "that trained an epoch."
         )

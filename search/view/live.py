@@ -12,13 +12,12 @@ from rich.text import Text
 
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
+from results.record.words import assignments, number
 from search.plan.plan import Plan
 from search.storage.clock import Clock
 from search.view.plain import (
     PlainView,
     all_done,
-    configuration,
-    number,
     retraining,
     summary,
 )
@@ -93,7 +92,7 @@ class LiveView(PlainView):
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         room = self._console.width - cell_len(line)
-        values = Text(f"  {configuration(trial)}")
+        values = Text(f"  {assignments(trial.values)}")
         values.truncate(max(room, 0), overflow="ellipsis")
         return f"{line}{values}" if room > LEAST_VALUES else line  # an error is said whole
 
@@ -186,9 +185,9 @@ def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[st
         str(slot.trial),
         f"{newest.epoch if newest else 0}/{trial.planned_epochs or plan.problem.epochs}",
         _standing(slot, seconds),
-        number(newest.objective if newest else None),
-        number(trial.best_value),
-        configuration(trial),
+        number(newest.objective if newest else None, "-"),
+        number(trial.best_value, "-"),
+        assignments(trial.values),
     )
 
 
@@ -216,10 +215,10 @@ def _best_lines(history: History) -> list[Text]:
         (
             str(rank),
             str(trial.trial),
-            number(trial.best_value),
+            number(trial.best_value, "-"),
             str(trial.best.epoch if trial.best else "-"),
             str(trial.ending),
-            configuration(trial),
+            assignments(trial.values),
         )
         for rank, trial in enumerate(top_trials(history), start=1)
     ]

@@ -8,7 +8,8 @@ from results.record.columns import State
 from results.record.ending import Ending
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
-from results.record.values import Values
+from results.record.sentences import best_of_all, counted, new_best, trial_ended
+from results.record.words import assignments, number
 from search.plan.plan import Plan
 from search.plan.registry import Scheduler
 from search.storage.clock import Clock
@@ -36,10 +37,7 @@ class PlainView:
         name = self._plan.problem.objective.name
         if best and best.objective != self._best_seen:
             self._best_seen = best.objective
-            self.note(
-                f"{event['at_seconds']:7.1f} s  trial {best.trial}, epoch {best.epoch}: "
-                f"best {name} so far {best.objective:.4f}"
-            )
+            self.note(f"{event['at_seconds']:7.1f} s  {new_best(best, name)}")
         self._tell_of_a_trial(event)
 
     def _tell_of_a_trial(self, event: Event) -> None:
@@ -47,14 +45,14 @@ class PlainView:
         when = f"{event['at_seconds']:7.1f} s  "
         if event["event"] == "trial_ended":
             trial = self._history.trials[event["trial"]]
-            line = when + _end_of(trial, self._plan.problem.objective.name)
+            line = when + trial_ended(trial, self._plan.problem.objective.name)
             self.note(self._with_values(line, trial) if trial.best else line)
         elif event["event"] == "worker_lost" and event["by_trial"]:
             lost = f"its process is lost ({event['error']}), it goes on"
             self.note(f"{when}trial {event['trial']}: {lost}")
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
-        return f"{line}  {configuration(trial)}"
+        return f"{line}  {assignments(trial.values)}"
 
     def tick(self) -> None:
         return None
@@ -84,7 +82,7 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
     parts = [
         f"{seconds:.0f} s",
         f"trials{of}: {running} running, {finished} finished, {stopped} {stops}",
-        f"best {history.objective.name} {number(history.best_value)}",
+        f"best {history.objective.name} {number(history.best_value, '-')}",
         f"{_epochs_per_second(history, seconds):.2f} epochs/s",
     ]
     left = seconds_left(plan, history, seconds)
@@ -105,27 +103,12 @@ def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
 
 def ending(reason: str, history: History) -> str:
     """Return how a search ended and what it found, a line each."""
-    text = f"search ended ({reason}): {len(history.trials)} trials, {history.epochs_trained} epochs"
+    text = f"search ended ({reason}): {counted(history)}"
     best = history.best
     if best is None:
         return text
-    return (
-        f"{text}\nbest {history.objective.name} {best.objective:.4f} in trial {best.trial}, epoch "
-        f"{best.epoch}, after {best.at_seconds:.0f} s: {configuration(history.trials[best.trial])}"
-    )
-
-
-def configuration(trial: TrialRecord) -> str:
-    """Return a trial's values as ``name=value`` words."""
-    return words(trial.values)
-
-
-def words(values: Values) -> str:
-    """Return a configuration as ``name=value`` words, floats with three digits."""
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in values.items()
-    )
+    values = assignments(history.trials[best.trial].values)
+    return f"{text}\n{best_of_all(best, history.objective.name)}: {values}"
 
 
 def retraining(done: Mapping[int, int]) -> str:
@@ -138,22 +121,8 @@ def all_done(done: Mapping[int, int]) -> bool:
     return all(epoch == plan for plan, epoch in done.items())
 
 
-def _end_of(trial: TrialRecord, objective: str) -> str:
-    line = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
-    if trial.best:
-        line += f", best {objective} {trial.best.objective:.4f}"
-    if trial.error:
-        line += f": {trial.error.splitlines()[0]}"
-    return line
-
-
 def _epochs_per_second(history: History, seconds: float) -> float:
     if not history.trials:
         return 0.0
     first = min(trial.started_seconds for trial in history.trials.values())
     return history.epochs_trained / max(seconds - first, 1e-9)
-
-
-def number(value: float | None) -> str:
-    """Return a value of the objective as it is shown; a dash where there is none."""
-    return "-" if value is None else f"{value:.4f}"

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from results.reading import RunError, read_run
+from results import RunError
+from results.reading import read_run
 from results.record import columns
 from search.session.stopping import TRIALS_DONE
 

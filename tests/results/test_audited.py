@@ -6,7 +6,8 @@ import shutil
 import afterwards
 import pytest
 
-from results.reading import RunError, read_run, row_of
+from results import RunError
+from results.reading import read_run, row_of
 from results.record import columns
 from results.record.history import History, Objective
 from results.record.journal import read

@@ -8,9 +8,9 @@ import made_up
 import pyarrow as pa
 import pytest
 
-from results.compare.rows import number
 from results.reading import best_trial, read_run
 from results.record import columns
+from results.record.words import number
 from results.report import charts
 from results.report.charts.axes import axes_of
 from results.report.charts.importance import importances

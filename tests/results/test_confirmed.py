@@ -12,12 +12,13 @@ import made_up
 import pyarrow.parquet as pq
 import pytest
 
+from results import RunError
 from results.compare import formats
-from results.compare.rows import difference
-from results.reading import RunError, read_run, row_of
+from results.reading import read_run, row_of
 from results.record import columns
 from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
+from results.record.words import difference
 from results.report import charts
 from results.report.charts.confirmed import MARKS
 from results.report.report import page

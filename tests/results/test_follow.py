@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from results import RunError
 from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import BEAT_SECONDS, CUT_OFF, RunError, how_ended, read_run
+from results.reading import BEAT_SECONDS, CUT_OFF, how_ended, read_run
 from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective

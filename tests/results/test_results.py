@@ -7,10 +7,11 @@ import subprocess
 import matplotlib.image
 import pytest
 
+from results import RunError
 from results.compare.formats import as_markdown, shown_columns
 from results.compare.published import published_rows
 from results.compare.rows import ranked
-from results.reading import RunError, read_run, row_of
+from results.reading import read_run, row_of
 from results.record import columns
 from results.row import Row
 

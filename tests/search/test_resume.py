@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from problems import small
-from results.reading import RunError, read_run
+from results import RunError
+from results.reading import read_run
 from results.record import journal
 from results.record.columns import Decision, State
 from results.record.files import write_json

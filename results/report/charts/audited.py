@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from results.compare.rows import number
 from results.reading import Run
 from results.record.audit import Audit, AuditedTrial
+from results.record.words import number
 from results.report.charts.chart import COLORS, GREY, Chart, laid_out, padded, without_worst_tenth
 from results.text import audited
 

@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from results.compare.rows import ends, number
 from results.reading import Run
 from results.record.confirmation import ConfirmedCandidate, Verdict
+from results.record.words import interval, number
 from results.report.charts.chart import COLORS, GREY, Chart, counted, laid_out, plain
 from results.text import confirmed
 
@@ -108,7 +108,7 @@ def _scatter(
 
 
 def _told(one: ConfirmedCandidate) -> str:
-    between = ends(one.low, one.high)
+    between = interval(one.low, one.high)
     return f"{plain(confirmed.label(one))}: {number(one.mean)} ({between}), {one.verdict}"
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from results.compare.rows import number
 from results.reading import Run, read_table
 from results.record import columns
+from results.record.words import number
 from results.report.charts.chart import COLORS, Cells, Chart, counted, laid_out, plain
 
 LOSS = "loss"

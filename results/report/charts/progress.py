@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from results.compare.rows import number
 from results.reading import Run, how_ended
 from results.record import columns
 from results.record.columns import State
 from results.record.ending import Ending
+from results.record.words import number
 from results.report.charts.chart import (
     COLORS,
     DASHES,

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from results.compare.rows import number
 from results.reading import Run, how_ended
 from results.record import columns
 from results.record.ending import Ending
+from results.record.words import number
 from results.report.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
 
 # What of a report was not waiting: the epoch, and what the trial needed before its first one.

@@ -1,5 +1,6 @@
 """What ``RayTuner`` was given, checked whole: every problem at once, before any work."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -43,11 +44,27 @@ class Settings:
     scheduler: Any
     max_epochs: int | None
     resources_per_trial: Any
+    address: str | None
+    warm_start: Any
+    fast_epoch: bool
+    reuse_workers: bool
+    hung_after: float | None
 
     @property
     def oracle(self) -> kt.Oracle | None:
         """The oracle that proposes, where keras-tuner's is to."""
         return self.algorithm if isinstance(self.algorithm, kt.Oracle) else None
+
+    @property
+    def hyperband(self) -> kt.oracles.HyperbandOracle | None:
+        """Hyperband's oracle, where it proposes: it decides by itself how long a trial trains."""
+        oracle = self.oracle
+        return oracle if isinstance(oracle, kt.oracles.HyperbandOracle) else None
+
+    @property
+    def earlier_search(self) -> str | None:
+        """Where the earlier search is that the algorithm learns from."""
+        return None if self.warm_start is None else os.fspath(self.warm_start)
 
     @property
     def algorithm_name(self) -> str:
@@ -62,25 +79,25 @@ class Settings:
         """The settings of ASHA; None where nothing stops trials early."""
         if isinstance(self.scheduler, ASHA):
             return self.scheduler
-        if self.scheduler == AUTO and isinstance(self.oracle, kt.oracles.HyperbandOracle):
+        if self.scheduler == AUTO and self.hyperband is not None:
             return None
         return ASHA() if self.scheduler in (AUTO, Scheduler.ASHA) else None
 
     @property
     def resources(self) -> dict[str, float]:
         """What a trial takes of Ray's resources, ``cpu`` among them; with a rule, on a GPU."""
-        given = {GPU: GPU_SHARE} if self.device_rule else self.resources_per_trial or {}
-        known = {name.lower() if name in ("CPU", "GPU") else name: n for name, n in given.items()}
-        return {"cpu": 1.0} | known
+        amounts = {GPU: GPU_SHARE} if self.device_rule else self.resources_per_trial or {}
+        ours = {"CPU": "cpu", "GPU": "gpu"}
+        return {"cpu": 1.0} | {ours.get(name, name): n for name, n in amounts.items()}
 
     @property
     def device_rule(self) -> str | None:
         """What decides for each trial whether it gets a GPU; None: all take the same."""
         return self.resources_per_trial if isinstance(self.resources_per_trial, str) else None
 
-    def book_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the oracle that keeps the books."""
-        given = {
+    def oracle_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the oracle that reports the trials."""
+        own = {
             "objective": self.objective,
             "max_trials": DEFAULT_TRIALS if self.max_trials is None else self.max_trials,
             "hyperparameters": self.hyperparameters,
@@ -92,8 +109,8 @@ class Settings:
         }
         oracle = self.oracle
         if oracle is None:
-            return given
-        of_the_oracle = {
+            return own
+        theirs = {
             "objective": oracle.objective,
             "max_trials": oracle.max_trials,
             "seed": oracle.seed,
@@ -102,9 +119,17 @@ class Settings:
             "allow_new_entries": oracle.allow_new_entries,
         }
         for name, default in FAILURE_DEFAULTS.items():
-            if given[name] == default:  # said to the oracle, if at all
-                of_the_oracle[name] = getattr(oracle, name)
-        return given | of_the_oracle
+            if own[name] == default:  # said to the oracle, if at all
+                theirs[name] = getattr(oracle, name)
+        return own | theirs
+
+    def registered(self) -> dict[str, Any] | None:
+        """Return the config of the entries that are registered by now; None: none are."""
+        hyperparameters = self.oracle_arguments()["hyperparameters"]
+        if hyperparameters is None or not hyperparameters.space:
+            return None
+        config: dict[str, Any] = hyperparameters.get_config()
+        return config
 
     def problems(self, tuner: type, hypermodel: object, others: dict[str, Any]) -> list[str]:
         """Return everything that is wrong, a line each.
@@ -114,35 +139,43 @@ class Settings:
             hypermodel: What is to be searched.
             others: Arguments that only some tuners of keras-tuner take.
         """
-        found = [*_unknown(others), *_hypermodel(hypermodel), *_hooks(tuner)]
-        numbers = {
-            "max_trials": (self.max_trials, 1),
-            "max_retries_per_trial": (self.max_retries_per_trial, 0),
-            "max_consecutive_failed_trials": (self.max_consecutive_failed_trials, 1),
-            "executions_per_trial": (self.executions_per_trial, 1),
-            "max_epochs": (self.max_epochs, 1),
-        }
-        for name, (value, least) in numbers.items():
-            if value is not None and (not isinstance(value, int) or value < least):
-                found.append(f"{name}={value!r}: expected a whole number, {least} or more.")
-        if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
-            found.append(f"seed={self.seed!r}: expected a whole number, 0 or more.")
-        if keras.backend.backend() != "tensorflow":
-            found.append(
-                f"Keras runs on {keras.backend.backend()} here: expected TensorFlow, on which the "
-                "workers train. Set KERAS_BACKEND=tensorflow."
-            )
-        found += [*self._of_the_algorithm(), *self._of_the_scheduler(), *self._of_the_resources()]
-        if self.hyperparameters is None and self.oracle is None:
-            for name in ("tune_new_entries", "allow_new_entries"):
-                if not getattr(self, name):
-                    found.append(
-                        f"{name}=False without hyperparameters: nothing would be tuned. Give the "
-                        "entries to tune as hyperparameters."
-                    )
-        return found
+        return [
+            *_unknown_arguments(others),
+            *_hypermodel_problems(hypermodel),
+            *_hook_problems(tuner),
+            *self._number_problems(),
+            *_backend_problems(),
+            *self._algorithm_problems(),
+            *self._scheduler_problems(),
+            *self._resource_problems(),
+            *self._entry_problems(),
+        ]
 
-    def _of_the_algorithm(self) -> Iterator[str]:
+    def _number_problems(self) -> Iterator[str]:
+        least = {
+            "max_trials": 1,
+            "max_retries_per_trial": 0,
+            "max_consecutive_failed_trials": 1,
+            "executions_per_trial": 1,
+            "max_epochs": 1,
+            "seed": 0,
+        }
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < lowest):
+                yield f"{name}={value!r}: expected a whole number, {lowest} or more."
+
+    def _entry_problems(self) -> Iterator[str]:
+        if self.hyperparameters is not None or self.oracle is not None:
+            return
+        for name in ("tune_new_entries", "allow_new_entries"):
+            if not getattr(self, name):
+                yield (
+                    f"{name}=False without hyperparameters: nothing would be tuned. Give the "
+                    "entries to tune as hyperparameters."
+                )
+
+    def _algorithm_problems(self) -> Iterator[str]:
         if self.oracle is None:
             yield from _objective_problems(self.objective)
             if self.algorithm not in list(Algorithm):
@@ -154,10 +187,11 @@ class Settings:
                 )
             return
         if self.objective is not None:
-            given = _made(self.objective)
-            if type(given) is not type(self.oracle.objective) or given != self.oracle.objective:
+            objective = _as_objective(self.objective)
+            theirs = self.oracle.objective
+            if type(objective) is not type(theirs) or objective != theirs:
                 yield (
-                    f"objective={self.objective!r} and algorithm with {self.oracle.objective}: "
+                    f"objective={self.objective!r} and algorithm with {theirs}: "
                     "they contradict each other. Give the objective to the oracle alone."
                 )
         own = {"max_trials": self.max_trials, "hyperparameters": self.hyperparameters}
@@ -176,7 +210,7 @@ class Settings:
                     "other. Give it to the oracle alone."
                 )
 
-    def _of_the_scheduler(self) -> Iterator[str]:
+    def _scheduler_problems(self) -> Iterator[str]:
         known = [AUTO, *Scheduler]
         if not (isinstance(self.scheduler, ASHA) or self.scheduler in [None, *known]):
             yield (
@@ -184,18 +218,18 @@ class Settings:
                 f"{nearest(str(self.scheduler), known)}"
             )
             return
-        if isinstance(self.oracle, kt.oracles.HyperbandOracle):
+        if self.hyperband is not None:
             if self.asha is not None:
                 yield (
                     "scheduler: Hyperband's oracle stops trials early by itself, and counts on "
                     "each trial of a round to train its epochs. Leave scheduler out, or use "
                     "another algorithm with ASHA."
                 )
-            if self.max_epochs not in (None, self.oracle.max_epochs):
+            if self.max_epochs not in (None, self.hyperband.max_epochs):
                 yield (
                     f"max_epochs={self.max_epochs} and algorithm with max_epochs="
-                    f"{self.oracle.max_epochs}: they contradict each other. Give it to the oracle "
-                    "alone."
+                    f"{self.hyperband.max_epochs}: they contradict each other. Give it to the "
+                    "oracle alone."
                 )
         asha = self.asha
         if asha is not None and (asha.grace_period < 1 or asha.reduction_factor <= 1):
@@ -204,7 +238,7 @@ class Settings:
                 "above 1."
             )
 
-    def _of_the_resources(self) -> Iterator[str]:
+    def _resource_problems(self) -> Iterator[str]:
         rule = self.device_rule
         is_rule = rule is not None and (rule == AUTO or ":" in rule)
         if not is_rule and not isinstance(self.resources_per_trial, (dict, type(None))):
@@ -227,7 +261,7 @@ def plain_objective(objective: kt.Objective) -> Objective:
     return Objective(objective.name, objective.direction, parts)
 
 
-def _made(objective: Any) -> Any:
+def _as_objective(objective: Any) -> Any:
     try:
         return kt.Oracle(objective).objective
     except (TypeError, ValueError):
@@ -254,7 +288,7 @@ def _objective_problems(objective: Any) -> Iterator[str]:
                 yield f"objective: direction={direction!r}: expected 'min' or 'max'."
 
 
-def _hypermodel(hypermodel: object) -> Iterator[str]:
+def _hypermodel_problems(hypermodel: object) -> Iterator[str]:
     if hypermodel is None:
         yield "hypermodel is missing: expected a function build_model(hp) or a HyperModel."
     elif not isinstance(hypermodel, kt.HyperModel) and not callable(hypermodel):
@@ -264,7 +298,16 @@ def _hypermodel(hypermodel: object) -> Iterator[str]:
         )
 
 
-def _hooks(tuner: type) -> Iterator[str]:
+def _backend_problems() -> Iterator[str]:
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        yield (
+            f"Keras runs on {backend} here: expected TensorFlow, on which the workers train. Set "
+            "KERAS_BACKEND=tensorflow."
+        )
+
+
+def _hook_problems(tuner: type) -> Iterator[str]:
     overridden = [
         name for name in WORKER_HOOKS if getattr(tuner, name) is not getattr(kt.Tuner, name)
     ]
@@ -275,7 +318,7 @@ def _hooks(tuner: type) -> Iterator[str]:
         )
 
 
-def _unknown(others: dict[str, Any]) -> Iterator[str]:
+def _unknown_arguments(others: dict[str, Any]) -> Iterator[str]:
     for name, value in others.items():
         if name == "distribution_strategy":
             if value is not None:

@@ -28,7 +28,7 @@ from search.errors import (
 from search.ray.environment import prepare_environment
 from search.session.warm_start import EarlierSearch, EarlierTrial, fitted
 from search.space import mirror
-from search.tuner.ray_tuner import _move_away
+from search.tuner.project import move_away
 
 TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
@@ -123,7 +123,7 @@ def test_what_is_overwritten_is_moved_to_a_free_name(tmp_path):
     (tmp_path / "run" / "run.json").write_text("{}")
     (tmp_path / "run.previous").mkdir()
     (tmp_path / "run.previous" / "thesis.txt").write_text("years of work")
-    _move_away(tmp_path / "run")
+    move_away(tmp_path / "run")
     assert {path.name for path in tmp_path.iterdir()} == {"run.previous", "run.previous-2"}
     assert (tmp_path / "run.previous" / "thesis.txt").read_text() == "years of work"
 

@@ -1,0 +1,113 @@
+"""A tuner of keras-tuner whose record is a run folder: what it reads back. Imports Keras."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from results.record.history import History
+from results.record.journal import Event
+from search.errors import UsageError
+from search.space import mirror
+from search.space.parameters import Space
+from search.storage.folder import RunFolder
+from search.tuner.project import Project
+from search.tuner.reporting_oracle import ReportingOracle
+from search.tuner.settings import plain_objective
+from search.worker.trial import MendedTuner, load_best_weights
+
+
+class RecordedTuner(MendedTuner):
+    """Shows the trials of a run folder as keras-tuner's tuners do; a subclass runs them.
+
+    Args:
+        oracle_arguments: Arguments of the oracle that reports the trials.
+        hypermodel: What is searched.
+        directory: Folder of projects.
+        project_name: The run folder in it.
+        overwrite: Whether a search of that name is moved away; else it is reloaded.
+        others: Handed on to keras-tuner's tuner.
+    """
+
+    def __init__(
+        self,
+        oracle_arguments: dict[str, Any],
+        hypermodel: Any,
+        *,
+        directory: Any,
+        project_name: str | None,
+        overwrite: bool,
+        **others: Any,
+    ) -> None:
+        path = Path(os.fspath(directory or ".")) / (project_name or "untitled_project")
+        self._project = Project(RunFolder(path), overwrite)
+        oracle = ReportingOracle(**oracle_arguments)
+        self._objective = plain_objective(oracle.objective)
+        self._history = History(self._objective)
+        super().__init__(
+            oracle, hypermodel, directory=directory, project_name=project_name, **others
+        )
+
+    @property
+    def project_dir(self) -> str:
+        """The run folder; it is made when the search begins."""
+        return str(self._project.folder.path)
+
+    def _get_tuner_fname(self) -> str:
+        # keras-tuner reloads where this file stands, and explores the space where it does not.
+        if self._project.overwrites:
+            return ""
+        folder = self._project.folder
+        return str(folder.run_file if folder.run_file.exists() else folder.journal_file)
+
+    def load_model(self, trial: kt.engine.trial.Trial) -> keras.Model:
+        """Build a trial's model, with the weights of its best epoch.
+
+        Raises:
+            UsageError: Its weights are not kept: those of the ten best trials are.
+        """
+        number, folder = int(trial.trial_id), self._project.folder
+        if not folder.best_weights_file(number).exists():
+            raise UsageError(
+                f"trial {trial.trial_id} has no weights in {str(folder.checkpoints)!r}: those of "
+                "the ten best trials are kept. Ask for fewer models, or train it with "
+                "tuner.hypermodel.build(trial.hyperparameters)."
+            )
+        model = self._try_build(trial.hyperparameters)
+        load_best_weights(model, folder, number)
+        return model
+
+    def save(self) -> None:
+        """Do nothing: the journal of the run folder is written as things happen."""
+
+    def reload(self) -> None:
+        """Read the run folder: its trials, their scores, the space.
+
+        Raises:
+            SearchError: It cannot be read, or another objective was searched for.
+        """
+        events = self._project.events(self._objective)
+        self._populate_initial_space()
+        self._history = History(self._objective)
+        for event in events:
+            self._history.apply(event)
+            self._report(event)
+
+    def on_trial_end(self, trial: kt.engine.trial.Trial) -> None:
+        """Called when a trial has ended; for a subclass to use."""
+
+    def _report(self, event: Event) -> None:
+        """Bring the oracle up to date with an event that is in the history already."""
+        kind: str = event["event"]
+        if kind == "space_grown":
+            self.oracle.update_space(mirror.hyperparameters(Space.from_json(event["parameters"])))
+        trial = self._history.trials.get(event.get("trial", -1))
+        if trial is not None and kind.startswith("trial_"):
+            self.oracle.show(trial)
+
+    def _call_hooks(self, event: Event) -> None:
+        hooks = {"trial_started": self.on_trial_begin, "trial_ended": self.on_trial_end}
+        if event["event"] in hooks and event["trial"] in self._history.trials:
+            hooks[event["event"]](self.oracle.get_trial(self.oracle.name(event["trial"])))

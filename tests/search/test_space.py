@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
 from results.record.history import Objective
-from search.algorithms import study_memory
 from search.algorithms.random import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import ProblemError
@@ -154,97 +153,6 @@ def test_parameters_that_only_some_builds_register_extend_the_space():
     )
     assert [parameter.name for parameter in grown] == [*known, "units_1"]
     assert grown.extended(space) is grown
-
-
-@pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
-def test_the_first_configuration_is_the_default_and_none_comes_twice(searcher):
-    space = process.discover("problems:two_configurations")
-    kwargs = {"objective": Objective("v", "max")} if searcher is TPESearcher else {}
-    searching = searcher(space, seed=0, **kwargs)
-    proposed = [searching.propose(trial) for trial in range(4)]
-    assert proposed == [{"rate": 0.01}, {"rate": 0.001}, None, None]
-
-
-@pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
-def test_the_first_configuration_is_drawn_where_the_defaults_are_not_asked_for(searcher):
-    space = process.discover("problems:two_configurations")
-    kwargs = {"objective": Objective("v", "max")} if searcher is TPESearcher else {}
-    first = {
-        searcher(space, seed=seed, defaults_first=False, **kwargs).propose(0)["rate"]
-        for seed in range(40)
-    }
-    assert first == {0.01, 0.001}  # one of them alone with p < 1e-11
-
-
-def test_random_configurations_follow_from_seed_and_number():
-    space = process.discover("fmnist_model.mlp:Wide")
-    one, two, other = (RandomSearcher(space, seed=seed) for seed in (5, 5, 6))
-    assert [one.propose(n) for n in range(5)] == [two.propose(n) for n in range(5)]
-    assert one.propose(7) == two.propose(7) != other.propose(7)
-
-
-def told(searcher, trial, value, *, decision="continue", state=None):
-    searcher.observe(
-        {
-            "event": "epoch",
-            "trial": trial,
-            "epoch": 1,
-            "metrics": {"v": value},
-            "decision": decision,
-        }
-    )
-    if state:
-        searcher.observe({"event": "trial_ended", "trial": trial, "state": state})
-
-
-def test_tpe_is_told_the_truth_about_how_trials_ended():
-    space = process.discover("problems:small")
-    searcher = TPESearcher(space, seed=0, objective=Objective("v", "max"))
-    for trial in range(4):
-        searcher.propose(trial)
-    told(searcher, 0, 0.9, state="completed")
-    told(searcher, 1, 0.5, decision="stop", state="stopped")
-    searcher.observe({"event": "trial_ended", "trial": 2, "state": "failed"})
-    states = [trial.state.name for trial in searcher._study.trials]
-    assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-    assert searcher._study.trials[0].value == 0.9
-    assert searcher._study.trials[1].intermediate_values == {1: 0.5}
-
-
-def test_tpe_learns_where_the_good_values_are():
-    space = Space((Parameter("x", Kind.FLOAT, 0.9, low=0.0, high=1.0),))
-    searcher = TPESearcher(space, seed=1, objective=Objective("v", "min"))
-    values = []
-    for trial in range(60):
-        values.append(searcher.propose(trial)["x"])
-        told(searcher, trial, abs(values[-1] - 0.2), state="completed")
-    # Uniform draws would come within 0.2 in 40 % of the cases: 24 or more of 30 with p < 1e-5.
-    assert sum(abs(x - 0.2) < 0.2 for x in values[30:]) >= 24
-
-
-def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
-    space = Space((Parameter("x", Kind.FLOAT, 0.9, low=0.0, high=1.0),))
-    searcher, replayed = (
-        TPESearcher(space, seed=1, objective=Objective("v", "max")) for _ in range(2)
-    )
-    last = study_memory.MOST + study_memory.NEWEST
-    looked_at = []
-    for trial in range(last + 1):
-        values = searcher.propose(trial)
-        replayed.adopt(trial, values)
-        looked_at.append(shown(searcher))
-        for one in (searcher, replayed):
-            if trial < 30:  # the best come early, and all but these are stopped
-                told(one, trial, 1.0 - trial / 100, state="completed")
-            else:
-                told(one, trial, 0.1, decision="stop", state="stopped")
-    assert max(len(numbers) for numbers in looked_at) == study_memory.MOST + 1  # one runs
-    assert shown(searcher) >= {*range(30), last}
-    assert shown(searcher) == shown(replayed)
-
-
-def shown(searcher):
-    return {trial.number for trial in searcher._study.get_trials(deepcopy=False)}
 
 
 def test_fingerprints_tell_values_apart_by_type():

@@ -16,7 +16,8 @@ from search.storage.folder import RunFolder
 from search.tuner.project import Project
 from search.tuner.reporting_oracle import ReportingOracle
 from search.tuner.settings import plain_objective
-from search.worker.trial import MendedTuner, load_best_weights
+from search.worker.trial import MendedTuner
+from search.worker.weights import load_best_weights
 
 
 class RecordedTuner(MendedTuner):

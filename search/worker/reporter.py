@@ -11,14 +11,13 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from results.record.files import beside, write_json
 from results.record.history import Objective, divergence, has_diverged
 from search.errors import objective_not_reported
 from search.space import mirror
-from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.fast import PathTaken
 from search.worker.laps import KEEP, REPORT, TRAIN, VALIDATE
+from search.worker.weights import BestWeights
 
 # Called with each epoch's report; returns whether the trial may go on.
 Report = Callable[[dict[str, Any]], bool]
@@ -30,55 +29,6 @@ class ObjectiveMissing(kt.errors.FatalError):
 
 class TrialStops(BaseException):
     """Leaves a ``fit`` that trains on after it was told to stop."""
-
-
-class BestWeights:
-    """Keeps the weights of a trial's best epoch, over all its executions.
-
-    Args:
-        objective: Says what is better.
-        folder: The run whose checkpoints they are; None keeps none.
-        trial: Number of the trial.
-    """
-
-    def __init__(self, objective: Objective, folder: RunFolder | None, trial: int) -> None:
-        self._objective = objective
-        self._folder = folder
-        self._trial = trial
-        self._best: float | None = None
-
-    def know(self, best: float | None) -> None:
-        """Take in the best value of a training that is continued here."""
-        if self._objective.is_better(best, self._best):
-            self._best = best
-
-    def offer(self, model: keras.Model | None, metrics: Mapping[str, float | None]) -> None:
-        """Keep a model's weights if its epoch is the best so far.
-
-        Without a value to go by the newest are kept, as keras-tuner 1.4.8 does.
-        """
-        value = metrics.get(self._objective.name)
-        if self._objective.name in metrics:
-            if not self._objective.is_better(value, self._best):
-                return
-            self._best = value
-        self.keep(model)
-
-    def keep(self, model: keras.Model | None) -> None:
-        """Write the weights, and once what a model that declares no shape needs to take them.
-
-        A model that was never built, since ``fit`` trains something else, has none.
-        """
-        if model is None or self._folder is None or not model.built:
-            return
-        path = self._folder.best_weights_file(self._trial)
-        build_config = self._folder.build_config_file(self._trial)
-        if not build_config.exists():
-            write_json(build_config, model.get_build_config())
-            self._folder.written(build_config)
-        with beside(path) as fresh:
-            model.save_weights(fresh, overwrite=True)
-        self._folder.written(path)
 
 
 class Asked:

@@ -6,7 +6,6 @@ that a trial here means what it means there. Imports Keras: for workers only.
 
 import socket
 import tempfile
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,9 @@ import keras_tuner as kt
 import tensorflow as tf
 
 from results.record.columns import State
-from results.record.files import read_json
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from results.record.values import Values
 from search.errors import (
-    RunFolderError,
     SearchError,
     objective_not_reported,
     one_line,
@@ -36,13 +33,13 @@ from search.worker.data import Data
 from search.worker.laps import BUILD, RESET
 from search.worker.reporter import (
     Asked,
-    BestWeights,
     ObjectiveMissing,
     Report,
     Reporter,
     TrialStops,
     missing_objectives,
 )
+from search.worker.weights import BestWeights, load_best_weights
 
 # Where keras-tuner's Hyperband keeps what it wants of a trial.
 EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"
@@ -364,35 +361,6 @@ def kt_objective(objective: Objective) -> Any:
     if objective.name == DEFAULT_OBJECTIVE:
         return None
     return kt.Objective(objective.name, objective.mode)
-
-
-def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None:
-    """Load the weights of a trial's best epoch into a model that its builder made.
-
-    Raises:
-        RunFolderError: They are not there, or damaged.
-    """
-    if not model.built:
-        config = read_json(folder.build_config_file(trial))
-        if not config or "input_shape" not in config:
-            raise RunFolderError(
-                f"trial {trial}: its model does not say what shape it takes, so its weights cannot "
-                "be loaded: expected a keras.Input in the builder, or a model that Keras can build."
-            )
-        model(_zeros(config["input_shape"]))
-    with warnings.catch_warnings():
-        # The optimizer's state stands in the file too; a fresh model has no use for it.
-        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-        model.load_weights(folder.best_weights_file(trial))
-
-
-def _zeros(shape: Any) -> Any:
-    """Return a sample of zeros for an input shape as JSON keeps it, structures included."""
-    if isinstance(shape, dict):
-        return {name: _zeros(part) for name, part in shape.items()}
-    if any(isinstance(part, (dict, list)) for part in shape):
-        return [_zeros(part) for part in shape]
-    return keras.ops.zeros([1 if length is None else length for length in shape])
 
 
 def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:

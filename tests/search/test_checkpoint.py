@@ -120,7 +120,7 @@ def metrics(reports):
 
 def weights(folder):
     model = Forgetful().build(kt.HyperParameters())
-    from search.worker.trial import load_best_weights
+    from search.worker.weights import load_best_weights
 
     load_best_weights(model, folder, 0)
     return [np.asarray(one) for one in model.get_weights()]

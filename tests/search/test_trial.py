@@ -17,7 +17,8 @@ from search.plan.task import Task
 from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.data import load_data
-from search.worker.trial import load_best_weights, run_trial
+from search.worker.trial import run_trial
+from search.worker.weights import load_best_weights
 
 
 def problem(hypermodel="problems:small", data="problems:blobs", **changes):

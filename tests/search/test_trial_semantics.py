@@ -303,7 +303,7 @@ def test_a_model_that_declares_no_shape_gets_its_weights_back(tmp_path):
         lambda hp: _shapeless(),
         folder=folder, objective=Objective("val_accuracy", "max"),
     )  # fmt: skip
-    from search.worker.trial import load_best_weights
+    from search.worker.weights import load_best_weights
 
     model = _shapeless()
     assert not model.built

@@ -4,6 +4,7 @@ The quick part is done before every run; the whole also loads the data, builds t
 space, trains a batch of each, and asks every node of a cluster.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import math
@@ -80,14 +81,14 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
     Raises:
         UsageError: Names every problem, a line each.
     """
-    found = list(_quick(plan))
+    findings = list(_quick(plan))
     problems = list(plan.problems())
     if is_new and plan.out.exists() and not is_blank(plan.out):
         problems.append(taken(plan.out))
-    problems += [finding.text for finding in found if finding.grade is Grade.PROBLEM]
+    problems += [finding.text for finding in findings if finding.grade is Grade.PROBLEM]
     if problems:
         raise UsageError("\n".join(problems))
-    return [finding for finding in found if finding.grade is Grade.WARNING]
+    return [finding for finding in findings if finding.grade is Grade.WARNING]
 
 
 def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
@@ -121,11 +122,11 @@ def check_nodes() -> list[Finding]:
     Raises:
         UsageError: Names every problem, a line each, with its node.
     """
-    found = list(_of_nodes(on_every_node(_report, None), digest=None))
-    problems = [finding.text for finding in found if finding.grade is Grade.PROBLEM]
+    findings = list(_of_nodes(on_every_node(_report, None), digest=None))
+    problems = [finding.text for finding in findings if finding.grade is Grade.PROBLEM]
     if problems:
         raise UsageError("\n".join(problems))
-    return [finding for finding in found if finding.grade is Grade.WARNING]
+    return [finding for finding in findings if finding.grade is Grade.WARNING]
 
 
 def _quick(plan: Plan) -> Iterator[Finding]:
@@ -139,11 +140,11 @@ def corners(space: Space) -> list[Values]:
     with all at their highest.
     """
     sizes = [len(parameter.choices) for parameter in space if parameter.choices]
-    found = [space.defaults()]
+    ends = [space.defaults()]
     for turn in range(max(sizes, default=1)):
         for is_high in (False, True):
-            found.append(fill(space, _end(turn, is_high)))
-    unlike = [values for place, values in enumerate(found) if values not in found[:place]]
+            ends.append(fill(space, _end(turn, is_high)))
+    unlike = [values for place, values in enumerate(ends) if values not in ends[:place]]
     return unlike[:MAX_CORNERS]
 
 
@@ -160,24 +161,22 @@ def _end(turn: int, is_high: bool) -> Callable[[Parameter], float]:
 
 def _versions() -> Iterator[Finding]:
     try:
-        required = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
+        required = _required()
     except importlib.metadata.PackageNotFoundError:
         yield Finding(Grade.PROBLEM, f"{PACKAGE} is not installed: expected `make setup`, or pip.")
         return
     wrong = 0
-    for one in required:
-        if one.marker is not None and not one.marker.evaluate({"extra": ""}):
-            continue
+    for requirement in required:
         try:
-            version = importlib.metadata.version(one.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             version = "missing"
-        if version == "missing" or not one.specifier.contains(version, prereleases=True):
+        if version == "missing" or not requirement.specifier.contains(version, prereleases=True):
             wrong += 1
             yield Finding(
                 Grade.PROBLEM,
-                f"{one.name} is {version}, expected {one.specifier}: "
-                f"pip install '{one.name}{one.specifier}'.",
+                f"{requirement.name} is {version}, expected {requirement.specifier}: "
+                f"pip install '{requirement.name}{requirement.specifier}'.",
             )
     if not wrong:
         yield Finding(Grade.OK, f"versions: Python {platform.python_version()}, packages as needed")
@@ -343,8 +342,8 @@ def _report(problem: Problem | None) -> _Report:
         digest = load_data(problem, needs_test=False).digest() if problem else None
     except Exception as raised:
         error = str(raised) if isinstance(raised, SearchError) else one_line(raised)
-    found = (*_shared_memory(), *_scratch_disk())
-    return _Report(socket.gethostname(), _installed(), found, digest, error)
+    findings = (*_shared_memory(), *_scratch_disk())
+    return _Report(socket.gethostname(), _installed(), findings, digest, error)
 
 
 def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Iterator[Finding]:
@@ -377,16 +376,21 @@ def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Ite
 
 
 def _installed() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for requirement in _required():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[requirement.name] = importlib.metadata.version(requirement.name)
+    return versions
+
+
+def _required() -> list[Requirement]:
+    """Return the packages that this one needs, without the tools of developers."""
     required = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
-    # A node needs no tools of developers.
-    names = [one.name for one in required if not one.marker or one.marker.evaluate({"extra": ""})]
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return [
+        requirement
+        for requirement in required
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
 
 
 def is_ready(findings: Iterable[Finding]) -> bool:

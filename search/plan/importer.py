@@ -34,7 +34,7 @@ def load(reference: str, what: str) -> Any:
         )
     search_current_folder()
     try:
-        found = importlib.import_module(module_name)
+        value = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ProblemError(
             f"--{what} {reference!r}: cannot import {module_name!r} ({error}). Run from the "
@@ -45,11 +45,11 @@ def load(reference: str, what: str) -> Any:
             f"--{what} {reference!r}: importing {module_name!r} raised {one_line(error)}"
         ) from error
     for name in path.split("."):
-        if not hasattr(found, name):
-            hint = nearest(name, (public for public in vars(found) if not public.startswith("_")))
+        if not hasattr(value, name):
+            hint = nearest(name, (public for public in vars(value) if not public.startswith("_")))
             raise ProblemError(f"--{what} {reference!r}: {module_name!r} has no {name!r}.{hint}")
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def sources(*references: str | None) -> list[str]:
@@ -63,8 +63,8 @@ def sources(*references: str | None) -> list[str]:
     own = [str(Path(__file__).resolve().parents[2] / name) for name in OWN_PACKAGES]
     modules = {named.partition(":")[0].partition(".")[0] for named in references if named}
     search_current_folder()
-    found = (_users_own(name) for name in sorted(modules - {*OWN_PACKAGES, "__main__"}))
-    return own + [str(path) for path in found if path is not None]
+    paths = (_users_own(name) for name in sorted(modules - {*OWN_PACKAGES, "__main__"}))
+    return own + [str(path) for path in paths if path is not None]
 
 
 def _users_own(module: str) -> Path | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from results.record.files import beside
 from search.errors import ProblemError, RunFolderError, one_line
+from search.ray.nodes import here
 from search.storage.folder import RunFolder, before
 
 STATE_SUFFIX = "-state.npz"
@@ -62,8 +63,8 @@ class Keeper:
         checkpoints = self._folder.checkpoints
         files = {
             path.name: path.read_bytes()
-            for one in reads
-            for path in sorted(checkpoints.glob(f"{self._folder.prefix(one)}*"))
+            for number in reads
+            for path in sorted(checkpoints.glob(f"{self._folder.prefix(number)}*"))
         }
         return Opening(token, files)
 
@@ -141,8 +142,6 @@ class Place:
             return cls(folder)
         import ray
 
-        from search.ray.nodes import here
-
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Keeper)
         return cls(folder, actor.options(scheduling_strategy=here()).remote(folder))
 
@@ -179,11 +178,11 @@ def _mark(folder: RunFolder) -> bytes:
         return b""
 
 
-def _answer(asked: Any) -> Any:
+def _answer(reference: Any) -> Any:
     import ray
 
     try:
-        return ray.get(asked)
+        return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, (RunFolderError, ProblemError)):
             raise error.cause from None

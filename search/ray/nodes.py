@@ -61,9 +61,14 @@ def is_node_up(where: Whereabouts) -> bool:
 def here() -> Any:
     """Return how a task or an actor is kept on the node of this process."""
     import ray
+
+    return _on(ray.get_runtime_context().get_node_id())
+
+
+def _on(node: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 def nodes_up() -> list[dict[str, Any]]:
@@ -75,10 +80,7 @@ def nodes_up() -> list[dict[str, Any]]:
 
 def cores_here() -> int:
     """Return the CPUs that Ray may use on the node of this process."""
-    import ray
-
-    own = ray.get_runtime_context().get_node_id()
-    return next(int(n["Resources"].get("CPU", 0)) for n in nodes_up() if n["NodeID"] == own)
+    return int(_amount_here("CPU"))
 
 
 def in_rays_names(resources: Mapping[str, float]) -> dict[str, float]:
@@ -92,19 +94,23 @@ def slots(resources: Mapping[str, float]) -> int:
     Args:
         resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
     """
-    asked = {name: amount for name, amount in in_rays_names(resources).items() if amount}
+    amounts = {name: amount for name, amount in in_rays_names(resources).items() if amount}
     return sum(
-        min(int(node["Resources"].get(name, 0) / amount) for name, amount in asked.items())
+        min(int(node["Resources"].get(name, 0) / amount) for name, amount in amounts.items())
         for node in nodes_up()
     )
 
 
 def gpus_here() -> float:
     """Return the GPUs that Ray has on the node of this process."""
+    return _amount_here("GPU")
+
+
+def _amount_here(resource: str) -> float:
     import ray
 
     own = ray.get_runtime_context().get_node_id()
-    return next(float(n["Resources"].get("GPU", 0)) for n in nodes_up() if n["NodeID"] == own)
+    return next(float(n["Resources"].get(resource, 0)) for n in nodes_up() if n["NodeID"] == own)
 
 
 def most_cpus() -> float:
@@ -179,14 +185,13 @@ def _all_live(pids: Iterable[int]) -> bool:
 def _on_node(where: Whereabouts, function: Callable[..., Result], *arguments: Any) -> Result | None:
     """Call a function on a trial's node; None where that node does not answer."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     if where.node == ray.get_runtime_context().get_node_id():
         return function(*arguments)
-    there = NodeAffinitySchedulingStrategy(where.node, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there)
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    there = task.options(scheduling_strategy=_on(where.node))
     try:
-        result: Result = ray.get(task.remote(*arguments), timeout=END_SECONDS)
+        result: Result = ray.get(there.remote(*arguments), timeout=END_SECONDS)
     except ray.exceptions.RayError:
         return None
     return result
@@ -210,24 +215,20 @@ def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Resu
         What it returned; of a node where it could not be called, why, with the node's name.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    asked = [  # no dict: two nodes may run on one host
+    references = [  # no dict: two nodes may run on one host
         (
             node["NodeManagerHostname"],
-            task.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(*arguments),
+            task.options(scheduling_strategy=_on(node["NodeID"])).remote(*arguments),
         )
-        for node in ray.nodes()
-        if node["Alive"]
+        for node in nodes_up()
     ]
-    told: list[Result | str] = []
-    for host, answer in asked:
+    answers: list[Result | str] = []
+    for host, reference in references:
         try:
-            told.append(ray.get(answer, timeout=NODE_SECONDS))
+            answers.append(ray.get(reference, timeout=NODE_SECONDS))
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            told.append(f"{host}: {one_line(cause)}")
-    return told
+            answers.append(f"{host}: {one_line(cause)}")
+    return answers

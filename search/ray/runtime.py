@@ -182,12 +182,13 @@ def _joined_raylet() -> psutil.Process | None:
 
     own = ray.get_runtime_context().get_node_id()
     [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own]
-    named = psutil.process_iter(["name", "cmdline"])
+    processes = psutil.process_iter(["name", "cmdline"])
     return next(
         (
-            one
-            for one in named
-            if one.info["name"] == "raylet" and socket_name in " ".join(one.info["cmdline"] or ())
+            process
+            for process in processes
+            if process.info["name"] == "raylet"
+            and socket_name in " ".join(process.info["cmdline"] or ())
         ),
         None,
     )

@@ -134,7 +134,7 @@ def top_trials(history: History) -> list[TrialRecord]:
     """Return the best trials, the best first; of equals the earlier first."""
     sign = -1.0 if history.objective.mode == "max" else 1.0
     # Not all are sorted: this is done twice a second.
-    found = heapq.nsmallest(
+    best = heapq.nsmallest(
         TOP_TRIALS,
         (
             (sign * trial.best.objective, trial.trial)
@@ -142,7 +142,7 @@ def top_trials(history: History) -> list[TrialRecord]:
             if trial.best is not None and trial.best.objective is not None
         ),
     )
-    return [history.trials[trial] for _, trial in found]
+    return [history.trials[trial] for _, trial in best]
 
 
 def _worker_lines(

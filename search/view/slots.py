@@ -81,7 +81,7 @@ class Slots:
     def _name(self, slot: Slot, worker: str) -> None:
         if slot.worker == worker:
             return
-        holder = next((one for one in self._slots if one.worker == worker), Slot(worker))
+        holder = next((other for other in self._slots if other.worker == worker), Slot(worker))
         slot.worker, holder.worker = holder.worker, slot.worker
         slot.done, holder.done = holder.done, slot.done
 

@@ -166,11 +166,11 @@ def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
     """Read a checkpoint, or where it is missing, damaged or of another seed the one before it."""
     for candidate in (path, before(path)):
         try:
-            found = _read(candidate)
+            checkpoint = _read(candidate)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             continue
-        if seed in (None, found.seed):
-            return found
+        if seed in (None, checkpoint.seed):
+            return checkpoint
     return None
 
 

@@ -34,9 +34,11 @@ def visible_memory_mib() -> int | None:
         MiB; None where ``nvidia-smi`` does not tell, as of a part of a GPU (MIG).
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    ask = ["nvidia-smi", f"--id={first}", *QUERY]
+    command = ["nvidia-smi", f"--id={first}", *QUERY]
     try:
-        told = subprocess.run(ask, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
-        return int(told.stdout.split()[0])
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+        )
+        return int(answer.stdout.split()[0])
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return None

@@ -159,7 +159,7 @@ class Reporter(keras.callbacks.Callback):
 def missing_objectives(objective: Objective, reported: Iterable[str]) -> list[str]:
     """Return the names of the objective, or its parts, that are not among those reported."""
     known = set(reported)
-    return [one.name for one in objective.parts or (objective,) if one.name not in known]
+    return [part.name for part in objective.parts or (objective,) if part.name not in known]
 
 
 def summed(objective: Objective, metrics: Mapping[str, float | None]) -> float | None:

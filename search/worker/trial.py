@@ -151,14 +151,14 @@ class MendedTuner(kt.Tuner):
     def _override_compile_args(self, model: keras.Model) -> None:
         # The library reads the optimizer of a model that has none yet.
         if isinstance(model, keras.Model) and not model.compiled:
-            given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
-            given = {name: value for name, value in given.items() if value}
+            overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
+            overrides = {name: value for name, value in overrides.items() if value}
             if isinstance(self.optimizer, keras.optimizers.Optimizer):
                 # A copy: an optimizer belongs to the first model that it trains.
                 config = keras.optimizers.serialize(self.optimizer)
-                given["optimizer"] = keras.optimizers.deserialize(config)
-            if given:
-                model.compile(**given)
+                overrides["optimizer"] = keras.optimizers.deserialize(config)
+            if overrides:
+                model.compile(**overrides)
             return
         super()._override_compile_args(model)
 
@@ -270,12 +270,12 @@ class _TrialTuner(MendedTuner):
         process.start_trial(self._seed())
         reporter = self._reporter(trial.hyperparameters, execution)
         # Opened after seeding, so that the order of what is shuffled follows from the seed too.
-        given = _arguments(self._task, self._stored)
-        kwargs = _continued(self._values, given.kwargs)
+        fit_arguments = _arguments(self._task, self._stored)
+        kwargs = _continued(self._values, fit_arguments.kwargs)
         own = self._own_callbacks(kwargs.pop("callbacks", None) or [], execution)
         try:
             result = self._build_and_fit_model(
-                trial, *given.args, callbacks=[*own, reporter], **kwargs
+                trial, *fit_arguments.args, callbacks=[*own, reporter], **kwargs
             )
         except TrialStops:  # a loop of the user's own would have trained on
             if not reporter.best:

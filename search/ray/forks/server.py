@@ -62,7 +62,7 @@ def become_worker(connection: socket.socket) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # for the thread's whole life
     threading.Thread(target=_end_with_the_driver, args=[os.dup(0)], daemon=True).start()
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
-    asked = json.loads(connection.makefile("rb").read())
+    request = json.loads(connection.makefile("rb").read())
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -70,15 +70,15 @@ def become_worker(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # As Ray starts a worker: Ctrl-C at a terminal does not reach it, the system ends it first.
     os.setpgrp()
-    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as badness:
-        badness.write(asked["oom_score_adj"])
+        badness.write(request["oom_score_adj"])
     os.environ.clear()
-    os.environ |= asked["environment"] | {sys.argv[3]: "1"}
-    os.chdir(asked["folder"])
+    os.environ |= request["environment"] | {sys.argv[3]: "1"}
+    os.chdir(request["folder"])
     random.seed()
     sys.modules["numpy"].random.seed()
-    sys.argv = asked["words"]
+    sys.argv = request["words"]
     sys.path[0] = os.path.dirname(sys.argv[0])
     connection.sendall(b".")
     connection.close()

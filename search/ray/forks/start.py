@@ -19,14 +19,14 @@ def main() -> None:
             socket.send_fds(server, [b"."], [0, 1, 2])
             with open("/proc/self/oom_score_adj") as file:
                 oom_score_adj = file.read()
-            asked = {
+            request = {
                 "words": words,
                 "environment": dict(os.environ),
                 "folder": os.getcwd(),
                 "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
                 "oom_score_adj": oom_score_adj,
             }
-            server.sendall(json.dumps(asked).encode())
+            server.sendall(json.dumps(request).encode())
             server.shutdown(socket.SHUT_WR)
             is_taken = server.recv(1) != b""
     except OSError:

@@ -17,11 +17,11 @@ from cluster.errors import ClusterError
 from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobServer, job_server
 from cluster.jobs.server import LostError
 from cluster.jobs.submission import check_submission
+from cluster.nodes import Node, live_nodes
 from cluster.onprem.config import read_cluster_file
 from cluster.onprem.fetch import fetch, newest_run
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
-from cluster.onprem.nodes import Node, live_nodes
 
 # Of ssh, for a connection that was lost.
 LOST_STATUS = 255

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.nodes import live_nodes
 from cluster.onprem.config import expected_nodes
 from cluster.onprem.launch import JOIN_SECONDS, wait_for_nodes
-from cluster.onprem.nodes import live_nodes
 
 PROJECT = Path("~/fmnist-search").expanduser()
 POLL_SECONDS = 0.2

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.nodes import Node
 from cluster.onprem.config import ClusterFile
 from cluster.onprem.hosts import REFUSED_STATUS, Ssh, check_here, looks, refusal
-from cluster.onprem.nodes import Node
 
 TOKEN = Path("~/.ray/auth_token")
 JOIN_SECONDS = 120.0

@@ -17,8 +17,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
 from cluster import submit
+from cluster.nodes import Node
 from cluster.onprem.config import expected_nodes
-from cluster.onprem.nodes import Node
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 FILE = CLUSTER / "aws.yaml"

@@ -3,10 +3,10 @@ import stat
 import pytest
 
 from cluster.errors import ClusterError
+from cluster.nodes import Node
 from cluster.onprem import launch
 from cluster.onprem.config import expected_nodes, read_cluster_file
 from cluster.onprem.launch import make_token, wait_for_nodes
-from cluster.onprem.nodes import Node
 from cluster.submit import main
 
 GOOD = "provider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\nauth: {ssh_user: me}\n"

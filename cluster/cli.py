@@ -14,9 +14,9 @@ from rich.table import Table
 from typer.exceptions import TyperException
 
 from cluster.errors import ClusterError
-from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobServer, job_server
+from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobClient, job_client
+from cluster.jobs.package import check_submission
 from cluster.jobs.server import LostError
-from cluster.jobs.submission import check_submission
 from cluster.nodes import Node, live_nodes
 from cluster.onprem.config import read_cluster_file
 from cluster.onprem.fetch import fetch, newest_run
@@ -125,11 +125,11 @@ def submit_command(
     """Run a command of fmnist-search on a cluster, as a job that needs no connection."""
     folder = Path.cwd()
     check_submission(arguments or (), name, folder)
-    with job_server(address, cluster_file) as server:
-        job_id = server.submit(arguments or (), name, folder)
-        print(f"job: {job_id}\n{_ways(server, job_id)}", flush=True)
+    with job_client(address, cluster_file) as client:
+        job_id = client.submit(arguments or (), name, folder)
+        print(f"job: {job_id}\n{_next_commands(client, job_id)}", flush=True)
         if wait:
-            raise typer.Exit(_followed(server, job_id))
+            raise typer.Exit(_follow(client, job_id))
 
 
 @app.command("follow")
@@ -137,8 +137,8 @@ def follow_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
     """Show what a job has said and says, until it ends; the status is its own."""
-    with job_server(address, cluster_file) as server:
-        raise typer.Exit(_followed(server, job))
+    with job_client(address, cluster_file) as client:
+        raise typer.Exit(_follow(client, job))
 
 
 @app.command("stop")
@@ -146,8 +146,8 @@ def stop_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
     """End a job as Ctrl-C ends a search: what was found is kept."""
-    with job_server(address, cluster_file) as server:
-        server.stop(job, lambda line: print(line, flush=True))
+    with job_client(address, cluster_file) as client:
+        client.stop(job, lambda line: print(line, flush=True))
 
 
 @app.command("jobs")
@@ -157,32 +157,32 @@ def jobs_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the jobs of a cluster, the newest last."""
-    with job_server(address, cluster_file) as server:
-        jobs = server.jobs()
+    with job_client(address, cluster_file) as client:
+        jobs = client.jobs()
     if as_json:
         print(json.dumps([asdict(job) for job in jobs], indent=2))
         return
     _show_jobs(jobs)
 
 
-def _followed(server: JobServer, job_id: str) -> int:
+def _follow(client: JobClient, job_id: str) -> int:
     try:
-        return server.follow(job_id, _pass_on)
+        return client.follow(job_id, _write)
     except KeyboardInterrupt:
-        print(f"\n{job_id} goes on\n{_ways(server, job_id)}", flush=True)
+        print(f"\n{job_id} goes on\n{_next_commands(client, job_id)}", flush=True)
         return INTERRUPTED_STATUS
     except LostError as error:
         print(f"error: {error}", file=sys.stderr)
-        print(f"{job_id} goes on\n{_ways(server, job_id)}", file=sys.stderr)
+        print(f"{job_id} goes on\n{_next_commands(client, job_id)}", file=sys.stderr)
         return LOST_STATUS
 
 
-def _ways(server: JobServer, job_id: str) -> str:
-    follow, stop = (server.typed(word, job_id) for word in ("follow", "stop"))
+def _next_commands(client: JobClient, job_id: str) -> str:
+    follow, stop = (client.command_line(command, job_id) for command in ("follow", "stop"))
     return f"to follow it: {follow}\nto stop it: {stop}"
 
 
-def _pass_on(text: str) -> None:
+def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 

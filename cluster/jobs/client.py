@@ -5,26 +5,21 @@ import datetime
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.jobs.package import too_large
-from cluster.jobs.server import NoServerError, asked, connected, web_address
-from cluster.jobs.submission import entry_point, environment, made_name
-from cluster.jobs.tunnel import forwarded
-from cluster.onprem.config import read_cluster_file
-from cluster.onprem.hosts import Ssh
-from cluster.onprem.launch import Say
+from cluster.jobs.package import entry_point, environment, too_large, unique_name
+from cluster.jobs.routes import Route, route_to
+from cluster.jobs.server import NoServerError, connect, translated_errors
 
-CLUSTER_FILE = Path("cluster/onprem.yaml")
 POLL_SECONDS = 1.0
 INTERRUPTED_STATUS = 130
-# A shell's status of what a signal ended is this and the signal's number.
+# A shell's status of a process that a signal ended is this plus the signal's number.
 SIGNAL_STATUS = 128
-# Under which a job keeps the command that it was submitted with.
+# The key under which a job's metadata hold the command that it was submitted with.
 COMMAND = "fmnist-search"
 TOO_LARGE = "status code 413"
 
@@ -34,12 +29,12 @@ class Job:
     """A job of a cluster.
 
     Attributes:
-        id: By which it is followed and stopped.
-        status: As Ray calls it: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        id: Names it in all commands.
+        status: Ray's word: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
         since: When it was submitted, in local time (ISO 8601).
-        command: What follows `fmnist-search`; of another job its whole command.
-        exit_status: None while it has not ended; 130 where it was stopped, as by Ctrl-C.
-        reason: Why it never began, or was lost, as Ray says it.
+        command: The arguments of `fmnist-search`; of another job, its whole command.
+        exit_status: None until it has ended; 130 if it was stopped, as after Ctrl-C.
+        reason: Ray's reason why it never began or was lost; None otherwise.
     """
 
     id: str
@@ -51,74 +46,51 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more comes of it."""
+        """Whether it has ended, for whatever reason."""
         return self.exit_status is not None
 
 
 @contextmanager
-def job_server(address: str | None, cluster_file: Path | None) -> Iterator["JobServer"]:
-    """Reach a job server: at an address, else that of a cluster file's head, by ssh.
+def job_client(address: str | None, cluster_file: Path | None) -> Iterator["JobClient"]:
+    """Connect to a job server: at an address, or that of a cluster file's head.
 
     Raises:
-        ClusterError: It cannot be reached, or takes no word from this user.
+        ClusterError: It cannot be reached, or does not know this user.
     """
-    if address is not None and cluster_file is not None:
-        raise ClusterError(
-            f"--address {address} and --cluster-file {cluster_file}: expected one of them."
-        )
-    if address is not None:
-        named = ("--address", address)
-        yield JobServer(web_address(address), " ".join(named), named)
-    else:
-        with _server_of(cluster_file or CLUSTER_FILE) as server:
-            yield server
+    route = route_to(address, cluster_file)
+    with route.opened() as url:
+        yield JobClient(url, route)
 
 
-@contextmanager
-def _server_of(file: Path) -> Iterator["JobServer"]:
-    if file == CLUSTER_FILE and not file.exists():
-        raise ClusterError(
-            f"{file}: there is no such cluster file here: expected one, or one by --cluster-file, "
-            "or the address of a job server by --address."
-        )
-    ssh = Ssh(read_cluster_file(file))
-    options = () if file == CLUSTER_FILE else ("--cluster-file", str(file))
-    with forwarded(ssh, ssh.file.job_port) as port:
-        try:
-            server = JobServer(f"http://127.0.0.1:{port}", ssh.file.head, options)
-        except NoServerError as error:
-            raise ClusterError(f"{error} Or sshd there forbids it (AllowTcpForwarding).") from error
-        yield server
-
-
-class JobServer:
-    """The job server of a Ray cluster.
+class JobClient:
+    """Submits, follows, stops and lists the jobs of one job server.
 
     Args:
-        url: Where it is.
-        where: What it is called in messages.
-        named: The options by which a user names it again.
+        url: Of the server.
+        route: By which it is reached.
 
     Raises:
-        ClusterError: None answers there, or it takes no word from this user.
+        ClusterError: No server answers there, or it does not know this user.
     """
 
-    def __init__(self, url: str, where: str, named: Sequence[str]) -> None:
-        self._where = where
-        self._named = tuple(named)
-        self._client = connected(url, where)
+    def __init__(self, url: str, route: Route) -> None:
+        self._route = route
+        try:
+            self._ray = connect(url, route.name)
+        except NoServerError as error:
+            raise ClusterError(f"{error} {route.advice}".rstrip()) from error
 
-    def typed(self, word: str, job_id: str) -> str:
-        """Return the command by which a user does something with a job from here."""
-        return shlex.join(["fmnist-cluster", word, *self._named, job_id])
+    def command_line(self, command: str, job_id: str) -> str:
+        """Return what a user types here for a command about a job."""
+        return shlex.join(["fmnist-cluster", command, *self._route.options, job_id])
 
     def submit(self, arguments: Sequence[str], name: str | None, folder: Path) -> str:
         """Submit a command of ``fmnist-search``.
 
         Args:
-            arguments: What follows `fmnist-search`.
-            name: Of the job; None: made of the command and the time.
-            folder: Sent with it: its modules are found before those of the machines.
+            arguments: Of `fmnist-search`.
+            name: The job's id; None makes one of the command and the time.
+            folder: Sent with the job: its modules come before those of the machines.
 
         Returns:
             The job's id.
@@ -128,10 +100,10 @@ class JobServer:
         """
         if name is not None and name in {job.id for job in self.jobs()}:
             raise ClusterError(f"--name {name}: there is a job of that name: choose another.")
-        job_id = name or made_name(arguments[0])
+        job_id = name or unique_name(arguments[0])
         try:
-            with asked(self._where):
-                self._client.submit_job(
+            with self._translated_errors():
+                self._ray.submit_job(
                     entrypoint=entry_point(arguments),
                     submission_id=job_id,
                     runtime_env=environment(folder),
@@ -141,34 +113,34 @@ class JobServer:
             raise too_large(folder) if TOO_LARGE in str(error) else error from error
         return job_id
 
-    def follow(self, job_id: str, pass_on: Callable[[str], None]) -> int:
-        """Pass on what a job has said and says, until it ends.
+    def follow(self, job_id: str, write: Callable[[str], None]) -> int:
+        """Write the output of a job from its beginning until it ends.
 
         Args:
             job_id: Of the job.
-            pass_on: Given each piece of text.
+            write: Takes each piece of text.
 
         Returns:
-            Its exit status.
+            The job's exit status.
 
         Raises:
             ClusterError: There is no such job.
             LostError: The connection was lost.
         """
-        passed = 0
+        written = 0
         while not (job := self.job(job_id)).has_ended:
-            passed = asyncio.run(self._pass_on(job_id, passed, pass_on))
+            written = asyncio.run(self._write_new(job_id, written, write))
             time.sleep(POLL_SECONDS)
-        said = self._said(job_id)
-        pass_on(said[passed:] or (f"{job.reason}\n" if job.reason and not said else ""))
+        output = self._output(job_id)
+        write(output[written:] or (f"{job.reason}\n" if job.reason and not output else ""))
         return job.exit_status or 0
 
-    def stop(self, job_id: str, say: Say) -> None:
-        """End a job as Ctrl-C ends a search, and wait until it has.
+    def stop(self, job_id: str, say: Callable[[str], None]) -> None:
+        """End a job as Ctrl-C ends a search, and wait until it has ended.
 
         Args:
             job_id: Of the job.
-            say: Told what happens, and what the job says to it.
+            say: Takes a line on each step, and what the job prints meanwhile.
 
         Raises:
             ClusterError: There is no such job, or the connection was lost.
@@ -176,79 +148,82 @@ class JobServer:
         if self.job(job_id).has_ended:
             say(f"{job_id} has ended before")
             return
-        before = len(self._said(job_id))
+        before = len(self._output(job_id))
         say(f"{job_id} is told to end, and keeps what was found")
         while not self.job(job_id).has_ended:
-            with asked(self._where):  # again: Ray does not hear it before the job has begun
-                self._client.stop_job(job_id)
+            with self._translated_errors():  # again: Ray ignores it until the job has begun
+                self._ray.stop_job(job_id)
             time.sleep(POLL_SECONDS)
-        say(self._said(job_id)[before:].rstrip("\n"))
+        say(self._output(job_id)[before:].rstrip("\n"))
 
     def jobs(self) -> list[Job]:
         """Return the jobs that were submitted, the newest last."""
-        with asked(self._where):
-            found = self._client.list_jobs()
-        submitted = [one for one in found if one.submission_id]  # others are drivers by themselves
+        with self._translated_errors():
+            details = self._ray.list_jobs()
+        submitted = [one for one in details if one.submission_id]  # the others are plain drivers
         return [_job(one) for one in sorted(submitted, key=lambda one: one.start_time or 0)]
 
     def job(self, job_id: str) -> Job:
         """Return a job.
 
         Raises:
-            ClusterError: There is none of that id.
+            ClusterError: There is no job of that id.
         """
-        known = {job.id: job for job in self.jobs()}
-        if job_id not in known:
-            there = ", ".join(known) or "none"
+        jobs = {job.id: job for job in self.jobs()}
+        if job_id not in jobs:
+            there = ", ".join(jobs) or "none"
             raise ClusterError(f"{job_id}: there is no such job. There: {there}.")
-        return known[job_id]
+        return jobs[job_id]
 
-    async def _pass_on(self, job_id: str, passed: int, pass_on: Callable[[str], None]) -> int:
-        """Pass on what comes after so many characters; return how many that makes."""
-        at = 0
+    async def _write_new(self, job_id: str, written: int, write: Callable[[str], None]) -> int:
+        """Write the output that follows so many characters; return how many it has now."""
+        position = 0
         async for text in self._texts(job_id):
-            if at + len(text) > passed:
-                pass_on(text[max(0, passed - at) :])
-            at += len(text)
-        return max(at, passed)
+            if position + len(text) > written:
+                write(text[max(0, written - position) :])
+            position += len(text)
+        return max(position, written)
 
     async def _texts(self, job_id: str) -> AsyncIterator[str]:
         import aiohttp
 
         try:
-            async for text in self._client.tail_job_logs(job_id):
+            async for text in self._ray.tail_job_logs(job_id):
                 yield text
         except (OSError, RuntimeError, aiohttp.ClientError):
-            return  # whether the job has ended, or the connection, is asked next
+            return  # the caller asks next whether the job or the connection has ended
 
-    def _said(self, job_id: str) -> str:
-        with asked(self._where):
-            return str(self._client.get_job_logs(job_id))
+    def _output(self, job_id: str) -> str:
+        with self._translated_errors():
+            return str(self._ray.get_job_logs(job_id))
+
+    def _translated_errors(self) -> AbstractContextManager[None]:
+        return translated_errors(self._route.name)
 
 
-def _job(found: Any) -> Job:
-    """Return what we tell of a job; ``found`` is Ray's ``JobDetails``."""
-    began = datetime.datetime.fromtimestamp((found.start_time or 0) / 1000).astimezone()
+def _job(details: Any) -> Job:
+    """Return what we show of a job; ``details`` is Ray's ``JobDetails``."""
+    start = datetime.datetime.fromtimestamp((details.start_time or 0) / 1000).astimezone()
     return Job(
-        id=found.submission_id,
-        status=str(found.status.value),
-        since=began.isoformat(" ", timespec="seconds"),
-        command=(found.metadata or {}).get(COMMAND, found.entrypoint),
-        exit_status=_exit_status(found),
-        reason=found.message if _is_without_status(found) else None,
+        id=details.submission_id,
+        status=str(details.status.value),
+        since=start.isoformat(" ", timespec="seconds"),
+        command=(details.metadata or {}).get(COMMAND, details.entrypoint),
+        exit_status=_exit_status(details),
+        reason=details.message if _has_no_status(details) else None,
     )
 
 
-def _exit_status(found: Any) -> int | None:
-    if not found.status.is_terminal():
+def _exit_status(details: Any) -> int | None:
+    if not details.status.is_terminal():
         return None
-    if found.status.value == "STOPPED":
+    if details.status.value == "STOPPED":
         return INTERRUPTED_STATUS
-    if _is_without_status(found):
+    if _has_no_status(details):
         return 1
-    code = int(found.driver_exit_code)
+    code = int(details.driver_exit_code)
     return code if code >= 0 else SIGNAL_STATUS - code
 
 
-def _is_without_status(found: Any) -> bool:
-    return bool(found.status.value == "FAILED" and found.driver_exit_code is None)
+def _has_no_status(details: Any) -> bool:
+    return bool(details.status.value == "FAILED" and details.driver_exit_code is None)

@@ -1,40 +1,101 @@
-"""What a job takes along: the current folder, as Ray packs it."""
+"""What a job of a search consists of: its command, its code and its environment."""
 
+import re
+import secrets
+import shlex
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cluster.errors import ClusterError
+from cluster.jobs.server import prepare_process
 
 MIB = 1024**2
-# What a job server takes at most: DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py, 2.60.
+# The most that a job server accepts: DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py,
+# Ray 2.60.
 MAX_BYTES = 100 * MIB
-NAMED = 3
-# What no job needs, besides what .gitignore and .rayignore name; a slash in front: in the folder
-# itself alone. `.env`: where many keep passwords.
+NAMED_ENTRIES = 3
+# Left out of every job, besides what .gitignore and .rayignore name. A leading slash: only at the
+# top of the folder. `.env` often holds passwords.
 EXCLUDES = (
     ".git", ".venv", "venv", ".env", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache",
     ".hypothesis", ".ipynb_checkpoints", "*.egg-info", "node_modules", "/runs", "/build", "/dist",
 )  # fmt: skip
+# Seconds between SIGTERM, by which a search ends cleanly, and SIGKILL. Ray 2.60 waits 3 s unless it
+# is told otherwise (ray/dashboard/modules/job/job_supervisor.py).
+STOP_SECONDS = 300
+# Where a job runs, and keeps its runs.
+PROJECT = "~/fmnist-search"
+LINKED = "warning: ~ is a link here: modules in ~/fmnist-search come before those submitted"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def check_size(folder: Path) -> None:
-    """Check that a folder is small enough to be sent with a job.
+def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -> None:
+    """Check what can be checked without the job server.
 
     Raises:
-        ClusterError: It is not; names what is largest in it.
+        ClusterError: A line for each problem.
     """
+    prepare_process()
+    problems = []
+    if not arguments:
+        problems.append(
+            "expected a command of fmnist-search behind --, such as: -- run --space wide"
+        )
+    if name is not None and not NAME.fullmatch(name):
+        problems.append(f"--name {name!r}: expected letters, digits, and . _ - between them.")
     sizes = _sizes(folder)
     if sizes.total() > MAX_BYTES:
-        raise ClusterError(_too_large(folder, sizes))
+        problems.append(_size_problem(folder, sizes))
+    if problems:
+        raise ClusterError("\n".join(problems))
 
 
 def too_large(folder: Path) -> ClusterError:
-    """Return the error for a folder that a job server found too large."""
-    return ClusterError(_too_large(folder, _sizes(folder)))
+    """Return the error for a folder that the job server refuses because of its size."""
+    return ClusterError(_size_problem(folder, _sizes(folder)))
 
 
-def _too_large(folder: Path, sizes: Counter[str]) -> str:
-    largest = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.most_common(NAMED))
+def entry_point(arguments: Sequence[str]) -> str:
+    """Return the shell command that a job runs on the head.
+
+    It runs in a folder that lasts: Ray removes its copy of the submitted folder with the job.
+    """
+    command = shlex.join(["fmnist-search", *arguments])
+    return (
+        f"mkdir -p {PROJECT} && cd {PROJECT} && "
+        f'{{ [ "$(pwd -P)" = {PROJECT} ] || echo "{LINKED}"; }} && exec {command}'
+    )
+
+
+def environment(folder: Path) -> dict[str, Any]:
+    """Return the runtime environment of a job whose code is that of a folder.
+
+    Python finds modules of the submitted folder before those that are installed on the machines,
+    and before those of the job's current folder, which a search puts in front of the path unless
+    the path names it.
+    """
+    return {
+        "working_dir": str(folder),
+        "excludes": list(EXCLUDES),
+        # Ray 2.60 fills in the variables of each machine (ray/_private/utils.py).
+        "env_vars": {
+            "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+            "PYTHONPATH": PROJECT.replace("~", "${HOME}"),
+        },
+    }
+
+
+def unique_name(command: str) -> str:
+    """Return a name for the job of a command that no other job has."""
+    word = command if NAME.fullmatch(command) else "job"
+    return f"{word}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _size_problem(folder: Path, sizes: Counter[str]) -> str:
+    largest = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.most_common(NAMED_ENTRIES))
     return (
         f"{folder}: {_mib(sizes.total())} would be sent, and Ray takes {_mib(MAX_BYTES)} with all "
         f"names; the largest: {largest}. Name what the search does not need in "
@@ -43,8 +104,8 @@ def _too_large(folder: Path, sizes: Counter[str]) -> str:
 
 
 def _sizes(folder: Path) -> Counter[str]:
-    """Return the bytes of each file and folder in a folder that would be sent."""
-    # The walk by which Ray 2.60 packs, so that what is counted is what is sent.
+    """Return the bytes that a job would send of each entry of a folder."""
+    # Ray 2.60 packs by this walk, so that what is counted is what is sent.
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
     sizes: Counter[str] = Counter()

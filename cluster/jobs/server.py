@@ -1,4 +1,4 @@
-"""Ray's own client of a job server, whose errors come as one line each."""
+"""The connection to a job server: Ray's own client, whose errors become one line each."""
 
 import logging
 import os
@@ -9,18 +9,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
-from cluster.onprem.launch import TOKEN
+from cluster.onprem.config import TOKEN
 
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# By each of these a user names a token to Ray (ray/_private/authentication, 2.60).
+# Variables by which a user gives Ray a token (ray/_private/authentication, Ray 2.60).
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-# Ray 2.60 would take the address in one of these instead of the one that it is given.
+# Ray 2.60 prefers the address in one of these to the address that it is called with.
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 class NoServerError(ClusterError):
-    """Nothing that answers at an address is a job server."""
+    """No job server answers at an address."""
 
 
 class LostError(ClusterError):
@@ -28,44 +28,48 @@ class LostError(ClusterError):
 
 
 def prepare_process() -> None:
-    """Set what Ray reads from the environment, and silence its log; call before it is imported."""
+    """Set the variables that Ray reads, and silence its log; call this before importing Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if TOKEN.expanduser().exists() or any(name in os.environ for name in TOKEN_VARIABLES):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ADDRESS_VARIABLES:
         os.environ.pop(name, None)
-    # What Ray packs and leaves out, on many lines.
+    # Ray logs on many lines what it packs and leaves out.
     logging.disable(logging.WARNING)
 
 
-def connected(url: str, where: str) -> Any:
-    """Return Ray's ``JobSubmissionClient`` of a job server that takes this user's word.
+def connect(url: str, name: str) -> Any:
+    """Connect to a job server that knows this user's token.
 
     Args:
-        url: Where the server is.
-        where: What it is called in messages.
+        url: Of the server.
+        name: What messages call the server.
+
+    Returns:
+        Ray's ``JobSubmissionClient``.
 
     Raises:
-        ClusterError: None answers there, or it takes no word from this user.
+        NoServerError: No job server answers there.
+        ClusterError: It does not know this user.
     """
-    _check_reachable(url, where)
+    _check_reachable(url, name)
     prepare_process()
     from ray.job_submission import JobSubmissionClient
 
-    with asked(where):
+    with translated_errors(name):
         try:
             client = JobSubmissionClient(url)
-            client.list_jobs()  # Ray tells its version without a token, but nothing else
+            client.list_jobs()  # the line above asks for the version, which needs no token
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             if "Request failed" in str(error):
                 raise
-            raise _no_server(where, error) from error
+            raise _no_server(name, error) from error
     return client
 
 
 @contextmanager
-def asked(where: str) -> Iterator[None]:
-    """Turn what Ray's client raises into a line.
+def translated_errors(name: str) -> Iterator[None]:
+    """Turn the exceptions of Ray's client into errors of one line.
 
     Raises:
         ClusterError: The server refuses.
@@ -77,43 +81,28 @@ def asked(where: str) -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise ClusterError(
-            f"{where}: the job server does not know this user: expected the token of its machines "
+            f"{name}: the job server does not know this user: expected the token of its machines "
             f"in {TOKEN} (or RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token."
         ) from error
-    except OSError as error:  # as are all errors of requests
-        raise LostError(f"{where}: the job server does not answer any more.") from error
+    except OSError as error:  # the base class of all errors of requests
+        raise LostError(f"{name}: the job server does not answer any more.") from error
     except RuntimeError as error:
-        raise ClusterError(f"{where}: the job server refuses: {_first_line(error)}") from error
+        raise ClusterError(f"{name}: the job server refuses: {_first_line(error)}") from error
 
 
-def web_address(address: str) -> str:
-    """Return the URL that an address of a job server means.
-
-    Raises:
-        ClusterError: It means none.
-    """
-    url = address if "://" in address else f"http://{address}"
-    parts = urlsplit(url)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise ClusterError(
-            f"--address {address}: expected that of a job server, such as http://127.0.0.1:8265."
-        )
-    return url
-
-
-def _check_reachable(url: str, where: str) -> None:
-    # Ray's client waits as long as the network does: for minutes.
+def _check_reachable(url: str, name: str) -> None:
+    # Ray's client has no timeout of its own: it waits for minutes.
     parts = urlsplit(url)
     try:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise _no_server(where, error) from error
+        raise _no_server(name, error) from error
 
 
-def _no_server(where: str, error: Exception) -> NoServerError:
+def _no_server(name: str, error: Exception) -> NoServerError:
     return NoServerError(
-        f"{where}: no job server answers there ({_first_line(error)}): expected that of a Ray "
+        f"{name}: no job server answers there ({_first_line(error)}): expected that of a Ray "
         "with ray[default], on port 8265 of its head unless it was told otherwise."
     )
 

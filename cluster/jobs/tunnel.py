@@ -1,4 +1,4 @@
-"""A port of a cluster's head, brought to this machine by ssh."""
+"""A tunnel by ssh: a port of a cluster's head appears on this machine's loopback."""
 
 import shlex
 import socket
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from cluster.errors import ClusterError
 from cluster.onprem.hosts import ANSWER_SECONDS, MARK, Ssh, refusal
 
-# The user's own ssh may share one connection among all, which would keep a port after the end of
-# the command. And a connection that is lost must be noticed: after 45 s.
+# No shared connection, as a user's own settings may ask for: it would keep the port open after the
+# command has ended. A lost connection is noticed after 45 s.
 OPTIONS = (
     "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes",
     "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
-# Says whether anybody listens there. Then it waits for the end of its input, which comes when the
-# process here ends in whatever way: `ssh -N` would outlive one that is killed.
-THERE = """
+# Runs on the head: says whether the port is open there, then waits for the end of its input. That
+# comes however this process ends; `ssh -N` would outlive a process that is killed.
+REMOTE = """
 if (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; then echo {mark} up; else echo {mark} down; fi
 cat >/dev/null
 """
@@ -26,70 +26,77 @@ cat >/dev/null
 
 @contextmanager
 def forwarded(ssh: Ssh, port: int) -> Iterator[int]:
-    """Bring a port that is open on the head's loopback to this machine's.
+    """Forward a port of the head's loopback to this machine.
 
     Args:
-        ssh: Reaches the head.
+        ssh: Logs in to the head.
         port: Of the head.
 
     Yields:
-        The port of this machine's loopback; it is closed at the end.
+        A port of this machine's loopback, which is closed at the end.
 
     Raises:
-        ClusterError: The head cannot be logged in to, or nobody listens on its port.
+        ClusterError: Login failed, or the head's port is closed.
     """
-    here, there = _free_port(), shlex.quote(THERE.format(port=port, mark=MARK))
-    words = ssh.command(*OPTIONS, "-L", f"127.0.0.1:{here}:127.0.0.1:{port}")
-    process = subprocess.Popen(
-        [*words, f"{ssh.file.user}@{ssh.file.head}", f"bash -c {there}"],
+    local_port = _free_port()
+    with subprocess.Popen(
+        command(ssh, port, local_port),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C is for the command alone, which ends it
-    )
-    with process:
+        start_new_session=True,  # Ctrl-C is for our own command, which closes the tunnel
+    ) as tunnel:
         try:
-            _check(ssh, port, _told(process), process)
-            yield here
+            _check(ssh, port, tunnel)
+            yield local_port
         finally:
-            process.kill()
+            tunnel.kill()
 
 
-def _told(process: subprocess.Popen[str]) -> str:
-    """Return what the head says of its port; nothing where it does not answer in time."""
-    assert process.stdout is not None
-    patience = threading.Timer(ANSWER_SECONDS, process.kill)
-    patience.start()
-    try:
-        marked = (line.partition(MARK) for line in process.stdout)  # a login may say things too
-        return next((words.strip() for _, mark, words in marked if mark), "")
-    finally:
-        patience.cancel()
+def command(ssh: Ssh, port: int, local_port: int) -> list[str]:
+    """Return the call of ssh that opens a tunnel and says whether the head's port is open."""
+    return [
+        *ssh.command(*OPTIONS, "-L", f"127.0.0.1:{local_port}:127.0.0.1:{port}"),
+        f"{ssh.file.user}@{ssh.file.head}",
+        f"bash -c {shlex.quote(REMOTE.format(port=port, mark=MARK))}",
+    ]
 
 
-def _check(ssh: Ssh, port: int, told: str, process: subprocess.Popen[str]) -> None:
-    head = ssh.file.head
-    if told == "down":
+def _check(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
+    answer, head = _answer(tunnel), ssh.file.head
+    if answer == "down":
         raise ClusterError(
             f"{head}: nobody listens on port {port} there: expected the job server of Ray. "
             "`fmnist-cluster up` starts it, and installs what it takes."
         )
-    if told != "up":
-        process.kill()
-        assert process.stderr is not None
-        said = process.stderr.read()
-        if "forward" in said:  # such as "cannot listen to port: 41234"
+    if answer != "up":
+        tunnel.kill()
+        assert tunnel.stderr is not None
+        errors = tunnel.stderr.read()
+        if "forward" in errors:  # such as "cannot listen to port: 41234"
             raise ClusterError(
-                f"{head}: ssh brings no port of it here ({_line(said)}): try again; where it is "
-                "forbidden, name the address of its job server by --address."
+                f"{head}: ssh brings no port of it here ({_one_line(errors)}): try again; where it "
+                "is forbidden, name the address of its job server by --address."
             )
-        raise ClusterError(refusal(ssh, head, said))
+        raise ClusterError(refusal(ssh, head, errors))
 
 
-def _line(said: str) -> str:
-    return "; ".join(line.strip() for line in said.splitlines() if line.strip())
+def _answer(tunnel: subprocess.Popen[str]) -> str:
+    """Return what the head says of its port; empty if it does not answer in time."""
+    assert tunnel.stdout is not None
+    timeout = threading.Timer(ANSWER_SECONDS, tunnel.kill)
+    timeout.start()
+    try:
+        marked = (line.partition(MARK) for line in tunnel.stdout)  # a login may print lines too
+        return next((text.strip() for _, mark, text in marked if mark), "")
+    finally:
+        timeout.cancel()
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _free_port() -> int:

@@ -10,26 +10,28 @@ import yaml
 
 from cluster.errors import ClusterError
 
-# In the file as it comes: addresses that are kept for documents (RFC 5737).
+# The addresses of the file that we ship: reserved for documentation (RFC 5737).
 EXAMPLE_NETWORK = "192.0.2."
 RAY_PORT = 6379
 JOB_PORT = 8265
+# The token without which nobody may use the cluster: every cluster file copies it to the machines.
+TOKEN = Path("~/.ray/auth_token")
 # What `ray up` copies to the head, from which it starts the others.
 ON_THE_HEAD = Path("~/ray_bootstrap_config.yaml")
 
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """What is needed of a cluster file to reach its machines.
+    """What a cluster file says of its machines and how to reach them.
 
     Attributes:
         path: The file.
         head: Address of the head.
         workers: Addresses of the other machines.
-        user: Who logs in.
-        key: By which private key; None: as ssh itself decides.
-        port: Where Ray listens on the head.
-        job_port: Where its dashboard and job server do.
+        user: Logs in to all machines.
+        key: Private key of that user; None lets ssh choose.
+        port: Port of Ray on the head.
+        job_port: Port of the dashboard and the job server on the head.
     """
 
     path: Path
@@ -50,12 +52,12 @@ def read_cluster_file(path: Path) -> ClusterFile:
     """Read the file of a cluster of one's own machines.
 
     Raises:
-        ClusterError: It cannot be read, or names everything that is wrong in it.
+        ClusterError: It cannot be read, or something is wrong in it; a line for each problem.
     """
     content = _parsed(path)
-    wrong = [f"{path}: {problem}" for problem in _problems(content)]
-    if wrong:
-        raise ClusterError("\n".join(wrong))
+    problems = [f"{path}: {problem}" for problem in _problems(content)]
+    if problems:
+        raise ClusterError("\n".join(problems))
     provider, auth = content["provider"], content["auth"]
     key = auth.get("ssh_private_key")
     return ClusterFile(
@@ -70,7 +72,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
 
 
 def expected_nodes() -> int | None:
-    """Return how many machines the cluster has of which this is the head; None: it is not said."""
+    """Return how many machines the cluster of this head has; None where no file says it."""
     path = ON_THE_HEAD.expanduser()
     if not path.exists():
         return None
@@ -80,9 +82,9 @@ def expected_nodes() -> int | None:
 
 
 def _port(content: dict[str, Any], option: str, default: int) -> int:
-    commands = " ".join(str(one) for one in content.get("head_start_ray_commands") or ())
-    named = re.search(rf"{option}[= ](\d+)", commands)
-    return int(named[1]) if named else default
+    commands = " ".join(str(line) for line in content.get("head_start_ray_commands") or ())
+    value = re.search(rf"{option}[= ](\d+)", commands)
+    return int(value[1]) if value else default
 
 
 def _parsed(path: Path) -> dict[str, Any]:

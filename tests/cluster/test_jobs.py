@@ -35,7 +35,7 @@ from pathlib import Path
 import search.worker.trial
 from stormy import Steady
 with Path("~/files.txt").expanduser().open("a") as told:
-    told.write(f"{__file__}\\n{search.trial.__file__}\\n")
+    told.write(f"{__file__}\\n{search.worker.trial.__file__}\\n")
 class Own(Steady): pass
 """
 
@@ -166,7 +166,7 @@ def project(tmp_path):
 def test_a_job_is_followed_to_its_success_and_runs_what_was_submitted(head, project):
     for room in ("search", "results", "fmnist_model"):
         shutil.copytree(ROOT / room, project / room, ignore=shutil.ignore_patterns("__pycache__"))
-    with (project / "search" / "cli.py").open("a") as code:
+    with (project / "search" / "cli" / "__init__.py").open("a") as code:
         code.write('\nprint("driver:", __file__, flush=True)\n')
     (project / "own.py").write_text(OWN)
     (project / "runs").mkdir()

@@ -1,7 +1,11 @@
-"""What a running Ray cluster has to offer."""
+"""The nodes of a running Ray cluster: what they offer, and who has not joined yet."""
 
+import json
 import os
+import re
 import socket
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +13,7 @@ from cluster.errors import ClusterError
 
 GIB = 1024**3
 CONNECT_TIMEOUT_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Node:
     Attributes:
         address: Its network address.
         cpus: CPUs that Ray may give to trials there.
-        gpus: GPUs likewise.
+        gpus: GPUs that Ray may give to trials there.
         memory_gib: Memory that Ray may give to trials there, in GiB.
     """
 
@@ -29,17 +34,17 @@ class Node:
 
 
 def live_nodes(address: str) -> list[Node]:
-    """Return the live nodes of the cluster at an address, by address.
+    """Return the live nodes of the cluster at an address, sorted by their own addresses.
 
     Args:
-        address: ``HOST:PORT`` of the head, or ``auto`` for the one this machine belongs to.
+        address: ``HOST:PORT`` of the head, or ``auto`` for the cluster of this machine.
 
     Raises:
-        ClusterError: None answers there.
+        ClusterError: No cluster answers there.
     """
     _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What it cannot reach is said in one line here, not in a dozen of Ray's own.
+    # Ray logs a dozen lines on a cluster that does not answer; we raise one.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
@@ -51,6 +56,56 @@ def live_nodes(address: str) -> list[Node]:
         return sorted((_node(row) for row in ray.nodes() if row["Alive"]), key=lambda n: n.address)
     finally:
         ray.shutdown()
+
+
+def printed_nodes(output: str) -> list[Node]:
+    """Return the nodes that ``fmnist-cluster nodes --json`` printed, perhaps among other lines."""
+    table = re.search(r"^\[$.*^\]$", output, re.DOTALL | re.MULTILINE)
+    return [Node(**row) for row in json.loads(table[0])] if table else []
+
+
+def joined_nodes(
+    look: Callable[[], list[Node]],
+    count: int,
+    say: Callable[[str], None],
+    *,
+    seconds: float,
+    is_over: Callable[[], bool] = lambda: False,
+) -> list[Node]:
+    """Wait until so many nodes have joined.
+
+    Args:
+        look: Returns the nodes that have joined so far.
+        count: How many are expected.
+        say: Takes a line whenever more have joined.
+        seconds: How long to wait.
+        is_over: Whether to wait no longer.
+
+    Returns:
+        The nodes that have joined, which may be fewer.
+    """
+    joined, deadline = 0, time.monotonic() + seconds
+    while True:
+        nodes = look()
+        if len(nodes) > joined:
+            joined = len(nodes)
+            say(f"{joined} of {count} nodes have joined")
+        if joined >= count or is_over() or time.monotonic() > deadline:
+            return nodes
+        time.sleep(LOOK_SECONDS)
+
+
+def missing_hosts(hosts: Iterable[str], nodes: Iterable[Node]) -> list[str]:
+    """Return the hosts, by name or address, that none of the nodes is on."""
+    there = {node.address for node in nodes}
+    return [host for host in hosts if not there & _addresses(host)]
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {host, *(str(info[4][0]) for info in socket.getaddrinfo(host, None))}
+    except OSError:
+        return {host}
 
 
 def _check_reachable(address: str) -> None:

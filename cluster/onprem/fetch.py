@@ -15,10 +15,10 @@ VANISHED_STATUS = 24  # of rsync
 
 
 def newest_run(ssh: Ssh) -> str:
-    """Return the name of the run on the head that was written to last.
+    """Return the name of the run on the head whose journal was written last.
 
     Raises:
-        ClusterError: There is none, or the head does not answer.
+        ClusterError: There is no run, or the head does not answer.
     """
     done = ssh.run(ssh.file.head, f"ls -t ~/{RUNS}/*/{JOURNAL}")
     if done.returncode == REFUSED_STATUS:
@@ -33,20 +33,21 @@ def newest_run(ssh: Ssh) -> str:
 
 
 def fetch(ssh: Ssh, run: str, into: Path) -> Path:
-    """Copy a run folder of the head beside its place here, and put it there when it is whole.
+    """Copy a run folder of the head to this machine.
 
-    An older copy that stands there is moved into ``.previous``, with what was added to it here.
+    The copy is made beside its place, and takes it when it is complete. An older copy is moved into
+    ``.previous``, with what was added to it here.
 
     Args:
-        ssh: Reaches the head.
+        ssh: Logs in to the head.
         run: Name of a run in the project's ``runs/`` there, or a path.
-        into: Folder that it comes into.
+        into: Folder that gets the copy.
 
     Returns:
-        Where it is.
+        The copy.
 
     Raises:
-        ClusterError: It could not be had, or another run of that name stands here.
+        ClusterError: Copying failed, or another run has that name here.
     """
     check_here()
     name = run.rstrip("/").removeprefix("runs/")
@@ -71,24 +72,24 @@ def fetch(ssh: Ssh, run: str, into: Path) -> Path:
 
 
 def _copy(ssh: Ssh, source: str, fresh: Path, known: Path) -> None:
-    # What an interrupted fetch or an earlier one brought need not travel again.
+    # rsync need not send again what an interrupted or earlier fetch has brought.
     earlier = ["--copy-dest", str(known.resolve())] if known.exists() else []
     command = [
         "rsync", "--archive", "--delete", *earlier, "--rsh", shlex.join(ssh.command()),
         f"{ssh.file.user}@{ssh.file.head}:{source}/", f"{fresh}/",
     ]  # fmt: skip
     done = finished(command, FETCH_SECONDS)
-    # A search that runs removes states that rsync has seen: no harm.
+    # A search that runs removes states that rsync has listed, which does no harm.
     if done.returncode not in (0, VANISHED_STATUS):
-        said = done.stderr.strip().splitlines() or [f"rsync ended with {done.returncode}"]
-        raise ClusterError(f"{ssh.file.head}:{source} could not be fetched ({said[0]}).")
+        errors = done.stderr.strip().splitlines() or [f"rsync ended with {done.returncode}"]
+        raise ClusterError(f"{ssh.file.head}:{source} could not be fetched ({errors[0]}).")
 
 
 def _move_away(target: Path) -> None:
     aside = target.parent / ".previous"
     aside.mkdir(exist_ok=True)
-    places = (aside / f"{target.name}-{number}" for number in itertools.count(1))
-    target.rename(next(place for place in places if not place.exists()))
+    free = (aside / f"{target.name}-{number}" for number in itertools.count(1))
+    target.rename(next(path for path in free if not path.exists()))
 
 
 def _journal(folder: Path) -> bytes:

@@ -12,20 +12,20 @@ from cluster.onprem.config import ClusterFile
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 REFUSED_STATUS = 255  # of ssh itself
-# Of the packages, where they are not installed yet; and of Ray.
+# What the packages take where they are not installed yet, and what Ray takes.
 INSTALL_KIB = 4 * 1024**2
 MIN_FREE_KIB = 500 * 1024
-# `ray` itself logs in so: the keys of machines that come and go are not looked at.
+# As Ray itself logs in: it does not check the keys of machines, which come and go.
 OPTIONS = (
     "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}",
     "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
 )  # fmt: skip
-# Before each line of ours: a login script may say things too.
+# Begins each of our lines: a login script may print others.
 MARK = "fmnist-cluster:"
 INSTALLED = "~/fmnist-search/.venv/.installed"
 PYTHONS = "(3, 11) <= sys.version_info[:2] <= (3, 13)"
 
-# Says of a machine, a line each, what a cluster needs and it has not.
+# Prints a line for everything that a cluster needs and the machine lacks.
 LOOK = f"""
 tell() {{ echo "{MARK} $*"; }}
 for tool in rsync make python3 df awk; do command -v $tool >/dev/null || tell missing $tool; done
@@ -43,7 +43,7 @@ room() {{
 room ~ $home
 room /tmp {MIN_FREE_KIB}
 """
-# Of the head: whether another program has a port of Ray's. Our own Ray is ended by its start.
+# On the head: whether another program has a port of Ray. A new start ends our own Ray.
 LOOK_AT_PORT = """
 if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>/dev/null; then
   own=
@@ -53,7 +53,7 @@ if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>
   [ -n "$own" ] || tell port {port}
 fi
 """
-# Also of the head: a search that a new start of Ray would end.
+# On the head, too: whether a search runs, which a new start of Ray would end.
 LOOK_AT_SEARCHES = """
 for process in /proc/[0-9]*; do
   if [ -O "$process" ] && tr '\\0' ' ' 2>/dev/null < "$process/cmdline" |
@@ -71,7 +71,7 @@ class Ssh:
     file: ClusterFile
 
     def command(self, *options: str) -> list[str]:
-        """Return the words that call ssh, without the machine."""
+        """Return the call of ssh, without the machine."""
         key = ["-i", str(self.file.key)] if self.file.key else []
         return ["ssh", *OPTIONS, *key, *options]
 
@@ -81,22 +81,23 @@ class Ssh:
         """Run a command on a machine as its user would.
 
         Returns:
-            The finished process; of one that took too long, with ssh's own status.
+            The finished process; one that took too long has ssh's own status for a failure.
         """
-        # As Ray does it, so that what is on the path there is on it here.
+        # The shell that Ray starts there, so that both have the same path.
         shell = f"bash --login -c -i {shlex.quote(f'source ~/.bashrc; {command}')}"
         return finished([*self.command(), f"{self.file.user}@{host}", shell], seconds)
 
 
-def finished(words: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command here, with nothing to read, and return it with what it said.
+def finished(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command here without input.
 
     Returns:
-        The finished process; one that took longer has ssh's own status for a failure.
+        The finished process with its output; one that took longer has ssh's own status for a
+        failure.
     """
     try:
         return subprocess.run(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -105,15 +106,15 @@ def finished(words: list[str], seconds: float) -> subprocess.CompletedProcess[st
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(words, REFUSED_STATUS, "", f"no end in {seconds:g} s")
+        return subprocess.CompletedProcess(command, REFUSED_STATUS, "", f"no end in {seconds:g} s")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen of a machine.
+class Report:
+    """What a look at a machine has shown.
 
     Attributes:
-        problems: What makes it unfit, a line each that names it.
+        problems: What makes it unfit: lines that name it.
         is_fresh: Whether the packages are still to be installed there.
     """
 
@@ -121,58 +122,63 @@ class Look:
     is_fresh: bool = False
 
 
-def looks(ssh: Ssh) -> list[Look]:
+def looks(ssh: Ssh) -> list[Report]:
     """Look at all machines at once, in the order of the file."""
     hosts = ssh.file.hosts
     with ThreadPoolExecutor(len(hosts)) as pool:
         return list(pool.map(lambda host: _look(ssh, host), hosts))
 
 
-def _look(ssh: Ssh, host: str) -> Look:
-    ports = (LOOK_AT_PORT.format(port=port) for port in (ssh.file.port, ssh.file.job_port))
-    of_the_head = (*ports, LOOK_AT_SEARCHES)
-    is_head = host == ssh.file.head
-    done = ssh.run(host, "\n".join((LOOK, *(of_the_head if is_head else ()), LOOKED)))
+def _look(ssh: Ssh, host: str) -> Report:
+    script = [LOOK]
+    if host == ssh.file.head:
+        ports = (ssh.file.port, ssh.file.job_port)
+        script += [*(LOOK_AT_PORT.format(port=port) for port in ports), LOOK_AT_SEARCHES]
+    done = ssh.run(host, "\n".join([*script, LOOKED]))
     if done.returncode == REFUSED_STATUS:
-        return Look((refusal(ssh, host, done.stderr),))
+        return Report((refusal(ssh, host, done.stderr),))
     marked = (line.partition(MARK) for line in done.stdout.splitlines())
-    told = [words.split() for _, mark, words in marked if mark]
-    if ["looked"] not in told:
-        said = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return Look((f"{host}: its shell does not do what it is told ({said}): expected bash.",))
-    found = (_problem(kind, *rest) for kind, *rest in told)
-    return Look(tuple(f"{host}: {one}" for one in found if one), ["fresh"] in told)
+    lines = [text.split() for _, mark, text in marked if mark]
+    if ["looked"] not in lines:
+        reason = last_line(done.stderr)
+        return Report(
+            (f"{host}: its shell does not do what it is told ({reason}): expected bash.",)
+        )
+    problems = (_problem(kind, *details) for kind, *details in lines)
+    return Report(tuple(f"{host}: {text}" for text in problems if text), ["fresh"] in lines)
 
 
-def _problem(kind: str, *rest: str) -> str | None:
-    if kind == "missing":
-        return f"there is no {rest[0]}: install it there."
-    if kind == "python":
-        return (
-            f"its python3 is {' '.join(rest)}: expected Python 3.11 to 3.13, with venv and "
-            "ensurepip (Debian: python3-venv)."
-        )
-    if kind == "full":
-        return (
-            f"{int(rest[1]) // 1024} MB are free in {rest[0]}, expected {int(rest[2]) // 1024} MB "
-            "or more: make room there."
-        )
-    if kind == "port":
-        return (
-            f"port {rest[0]} is taken by a program that is not your Ray: end it, or name another "
-            "in the cluster file: in `--port=` and `:6379`, or by `--dashboard-port=` of the head."
-        )
-    if kind == "search":
-        return (
-            f"a search runs there (process {rest[0]}), which a new start of Ray would end: wait "
-            f"for it, or end it by `kill -INT {rest[0]}` there."
-        )
+def _problem(kind: str, *details: str) -> str | None:
+    match kind, details:
+        case "missing", (tool,):
+            return f"there is no {tool}: install it there."
+        case "python", version:
+            return (
+                f"its python3 is {' '.join(version)}: expected Python 3.11 to 3.13, with venv and "
+                "ensurepip (Debian: python3-venv)."
+            )
+        case "full", (*folder, free_kib, needed_kib):
+            return (
+                f"{int(free_kib) // 1024} MB are free in {' '.join(folder)}, expected "
+                f"{int(needed_kib) // 1024} MB or more: make room there."
+            )
+        case "port", (port,):
+            return (
+                f"port {port} is taken by a program that is not your Ray: end it, or name another "
+                "in the cluster file: in `--port=` and `:6379`, or by `--dashboard-port=` of the "
+                "head."
+            )
+        case "search", (process,):
+            return (
+                f"a search runs there (process {process}), which a new start of Ray would end: "
+                f"wait for it, or end it by `kill -INT {process}` there."
+            )
     return None
 
 
-def refusal(ssh: Ssh, host: str, said: str) -> str:
-    """Return a line on a machine that ssh could not log in to, of what ssh said."""
-    reason = next((line for line in reversed(said.strip().splitlines()) if line), "no word")
+def refusal(ssh: Ssh, host: str, errors: str) -> str:
+    """Return a line on a machine that ssh could not log in to, by the errors of ssh."""
+    reason = last_line(errors)
     if "Permission denied" in reason:
         key = ssh.file.key or "that ssh offers"
         return (
@@ -185,8 +191,13 @@ def refusal(ssh: Ssh, host: str, said: str) -> str:
     )
 
 
+def last_line(errors: str) -> str:
+    """Return the last line of what a program printed that says something."""
+    return next((line for line in reversed(errors.strip().splitlines()) if line), "no word")
+
+
 def check_here() -> None:
-    """Check that this machine has what reaches the others.
+    """Check that this machine has the programs that reach the others.
 
     Raises:
         ClusterError: Names what is missing.

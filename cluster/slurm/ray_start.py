@@ -1,66 +1,127 @@
-"""A Ray over the nodes of one job of Slurm.
+"""Ray over the nodes of one job of Slurm.
 
-Two jobs of one user may share a node: each Ray has its own folder, ports and token, and is ended by
-its own processes.
+Two jobs of one user may share a node: each Ray has a folder, ports and a token of its own, and its
+end concerns its own processes alone. `ray symmetric-run` (Ray 2.60) allows none of this: it refuses
+to start beside another Ray, and ends every Ray of its user by `ray stop`.
 """
 
-import json
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from cluster.errors import ClusterError
-from cluster.slurm.job import Ending, Job, program, say
+from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
+from cluster.slurm.job import Job, program, say
+from cluster.slurm.signals import Signals
 
 JOIN_SECONDS = 300.0
-# Names another bound, for file systems on which a first import takes long.
+# A variable that sets another limit, for file systems on which a first import takes long.
 JOIN = "FMNIST_SEARCH_JOIN_SECONDS"
-# A node has ended its Ray by then; else Slurm does.
+# How long a node has for ending its Ray, before Slurm ends it.
 END_SECONDS = 40.0
-LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 LOOPBACK = "127.0.0.1"
-# Below those that Linux gives out by itself, from 32768 on.
+# Below the ports that Linux gives out by itself, which begin at 32768.
 FIRST_PORT, LAST_PORT = 20000, 32000
 PORTS_OF_A_HEAD = 3
 ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    # How long Ray 2.60 waits at its end for whoever still uses a node: the search has ended.
+    # How long Ray 2.60 waits at its end for the users of a node: the search has ended by then.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
-# A Ray on one node is on loopback by it, as on Windows and macOS (ray/_private/services.py, 2.60).
+# Keeps a Ray of one node on loopback, as on Windows and macOS (ray/_private/services.py, Ray 2.60).
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-@contextmanager
-def ray_on(job: Job) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
-    """Run a Ray over the nodes of a job.
+@dataclass(frozen=True)
+class JobRay:
+    """The Ray of a job.
 
-    Yields:
-        Where its head will listen, the environment of who joins it, and the job step that it is.
+    Attributes:
+        job: The job.
+        host: Address of the head, as the other nodes reach it.
+        port: Where the head listens.
+        environment: Of the processes that join this Ray.
+        step: The job step that runs Ray on all nodes.
+    """
+
+    job: Job
+    host: str
+    port: int
+    environment: Mapping[str, str]
+    step: subprocess.Popen[bytes]
+
+    def wait_for_nodes(self, signals: Signals) -> None:
+        """Wait until all nodes have joined; name those that have not.
+
+        The search begins without them, and uses them when they join.
+
+        Raises:
+            ClusterError: Not even the head has joined.
+        """
+        seconds = join_seconds(self.environment)
+        count = 1 + len(self.job.others)
+        nodes = joined_nodes(
+            self.nodes, count, say, seconds=seconds,
+            is_over=lambda: bool(signals.received) or self._has_ended(),
+        )  # fmt: skip
+        if signals.received or len(nodes) >= count:
+            return
+        missing = self.missing(nodes)
+        if self._has_ended() or self.job.head in missing:
+            raise ClusterError(f"no Ray on {', '.join(missing)}: why, is said above")
+        for name in missing:
+            say(f"warning: {name}: has not joined in {seconds:g} s. The search begins without it.")
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that have joined; none while the head does not answer."""
+        # In a process of its own, as Ray would take over the signals of this one.
+        command = [program("fmnist-cluster"), "nodes", f"--address={self.host}:{self.port}"]
+        try:
+            listed = subprocess.run(
+                [*command, "--json"],
+                env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=True, timeout=ANSWER_SECONDS,
+            )  # fmt: skip
+        except subprocess.SubprocessError:
+            return []
+        return printed_nodes(listed.stdout)
+
+    def missing(self, nodes: list[Node]) -> list[str]:
+        """Return the names of the job's nodes that are not among those that have joined."""
+        has_head = self.host in {node.address for node in nodes}
+        return [*(() if has_head else (self.job.head,)), *missing_hosts(self.job.others, nodes)]
+
+    def _has_ended(self) -> bool:
+        return self.step.poll() is not None
+
+
+@contextmanager
+def ray_of(job: Job) -> Iterator[JobRay]:
+    """Run Ray over the nodes of a job.
 
     Raises:
-        ClusterError: This machine cannot be its head.
+        ClusterError: This machine cannot be the head.
     """
     host, port = own_address(job), free_ports(job.number)
     environment = dict(os.environ) | ENVIRONMENT | (ON_LOOPBACK if not job.others else {})
-    # By it the nodes of this job know each other; on no command line, which `ps` shows to all.
+    # Makes the nodes of this job known to each other; on a command line `ps` would show it to all.
     environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     environment.pop("RAY_ADDRESS", None)
-    nodes = str(1 + len(job.others))
+    nodes = 1 + len(job.others)
     command = [
         "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
-        # A task has all of the node that the job has: srun without --cpus-per-task is not --exact.
+        # A task gets all that the job has of its node: without --cpus-per-task no srun is --exact.
         "--cpu-bind=none", "--mpi=none", "--export=ALL", "--input=none",
-        # What happens to one node leaves the others alone.
+        # A node that fails leaves the others alone.
         "--no-kill", "--kill-on-bad-exit=0", "--wait=0",
         sys.executable, "-m", "cluster.slurm.node", job.head, host, str(port),
     ]  # fmt: skip
@@ -69,7 +130,7 @@ def ray_on(job: Job) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[byt
     except OSError as error:
         raise ClusterError(f"srun cannot be run ({error.strerror})") from error
     try:
-        yield f"{host}:{port}", environment, step
+        yield JobRay(job, host, port, environment, step)
     finally:
         _end(step)
 
@@ -86,10 +147,10 @@ def _end(step: subprocess.Popen[bytes]) -> None:
 def own_address(job: Job) -> str:
     """Return this machine's address as the other nodes see it.
 
-    Its own name may stand for loopback in its /etc/hosts; how it reaches another node does not.
+    Its own /etc/hosts may give loopback for its name; the way to another node shows the address.
 
     Raises:
-        ClusterError: It reaches none of them.
+        ClusterError: There is no way to another node.
     """
     if not job.others:
         return LOOPBACK
@@ -104,7 +165,7 @@ def own_address(job: Job) -> str:
 
 
 def free_ports(job_number: int) -> int:
-    """Return the first of the ports in a row that the head of a job's Ray takes.
+    """Return the first of the consecutive ports that the head of a job's Ray takes.
 
     Raises:
         ClusterError: None are free.
@@ -126,75 +187,14 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def wait_for_nodes(
-    job: Job,
-    address: str,
-    environment: Mapping[str, str],
-    step: subprocess.Popen[bytes],
-    ending: Ending,
-) -> None:
-    """Wait until all nodes of a job have joined its Ray; name those that have not.
-
-    The search begins without them, and uses them when they join.
-
-    Raises:
-        ClusterError: Not even the head is there.
-    """
-    told, there, count = 0, set[str](), 1 + len(job.others)
-    seconds = join_seconds(environment)
-    deadline = time.monotonic() + seconds
-    while len(there) < count and not ending.signals:
-        if step.poll() is not None or time.monotonic() > deadline:
-            break
-        time.sleep(LOOK_SECONDS)
-        there = nodes_at(address, environment)
-        if len(there) > told:
-            told = len(there)
-            say(f"{told} of {count} nodes have joined")
-    if ending.signals or len(there) >= count:
-        return
-    missing = missing_nodes(job, address, there)
-    if step.poll() is not None or job.head in missing:
-        raise ClusterError(f"no Ray on {', '.join(missing)}: why, is said above")
-    for name in missing:
-        say(f"warning: {name}: has not joined in {seconds:g} s. The search begins without it.")
-
-
 def join_seconds(environment: Mapping[str, str]) -> float:
-    """Return how long the nodes of a job are waited for.
+    """Return how long to wait for the nodes of a job.
 
     Raises:
-        ClusterError: What the environment says of it is no number.
+        ClusterError: The environment gives no number.
     """
-    said = environment.get(JOIN, str(JOIN_SECONDS))
+    value = environment.get(JOIN, str(JOIN_SECONDS))
     try:
-        return float(said)
+        return float(value)
     except ValueError as error:
-        raise ClusterError(f"{JOIN}={said}: expected a number of seconds, such as 600") from error
-
-
-def nodes_at(address: str, environment: Mapping[str, str]) -> set[str]:
-    """Return the addresses of the nodes of a Ray; none while it does not answer."""
-    # A process of its own, as Ray would take the signals of this one.
-    try:
-        listed = subprocess.run(
-            [program("fmnist-cluster"), "nodes", "--address", address, "--json"],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-            timeout=ANSWER_SECONDS,
-        )  # fmt: skip
-    except subprocess.SubprocessError:
-        return set()
-    return {node["address"] for node in json.loads(listed.stdout)}
-
-
-def missing_nodes(job: Job, address: str, there: set[str]) -> list[str]:
-    """Return the names of the nodes of a job that are not among those at some addresses."""
-    known = {job.head: {address.rpartition(":")[0]}} | {n: _addresses(n) for n in job.others}
-    return [name for name, addresses in known.items() if not addresses & there]
-
-
-def _addresses(name: str) -> set[str]:
-    try:
-        return {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
-    except OSError:
-        return set()
+        raise ClusterError(f"{JOIN}={value}: expected a number of seconds, such as 600") from error

@@ -1,6 +1,6 @@
 """Stand in for ``srun`` and ``scontrol`` on a machine that is the only node of every job.
 
-They take what ``cluster/slurm.py`` gives them, refuse the rest, and do what Slurm's manuals and its
+They take what ``cluster/slurm`` gives them, refuse the rest, and do what Slurm's manuals and its
 src/srun (22.05) say of it: the task has the caller's environment and its own SLURM_* variables,
 SIGUSR2 is passed on to all processes of the step, SIGTERM kills them, and what the task leaves
 behind ends with it. What is Slurm's own, as other nodes, limits and the queue, is not here: the

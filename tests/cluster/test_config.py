@@ -2,6 +2,7 @@ import stat
 
 import pytest
 
+from cluster import nodes
 from cluster.errors import ClusterError
 from cluster.nodes import Node
 from cluster.onprem import launch
@@ -91,7 +92,7 @@ def test_a_token_is_made_once_for_its_user_alone(tmp_path, monkeypatch):
 
 
 def test_nodes_that_do_not_join_are_named(monkeypatch):
-    monkeypatch.setattr(launch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(nodes, "LOOK_SECONDS", 0.0)
     here = [Node("10.0.0.1", 1, 0, 1.0)]
     told = []
     assert wait_for_nodes(lambda: here, ("10.0.0.1",), told.append, seconds=0) == here

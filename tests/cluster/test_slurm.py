@@ -22,9 +22,11 @@ from slurm_lab import NODES
 from stage import ROOT, TESTS, check_events, epochs, epochs_on
 
 from cluster.errors import ClusterError
-from cluster.slurm.job import Ending, Job, completed, out_of
+from cluster.nodes import Node
+from cluster.slurm.job import Job, out_option
 from cluster.slurm.node import Head, options
-from cluster.slurm.ray_start import free_ports, join_seconds, missing_nodes, own_address
+from cluster.slurm.ray_start import JobRay, free_ports, join_seconds, own_address
+from cluster.slurm.signals import Signals
 from results.record.journal import parse
 
 SCRIPT = ROOT / "cluster" / "slurm.sh"
@@ -42,11 +44,11 @@ def at_once(monkeypatch):
 
 
 @pytest.fixture
-def ending():
-    """What takes signals, which are then again what they were."""
+def signals():
+    """Signals of a job, whose handlers are then again what they were."""
     numbers = (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
-    yield Ending()
+    yield Signals(*numbers, sent=signal.SIGINT)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -203,12 +205,12 @@ def test_what_slurm_did_not_start_is_told_how_it_is_started():
 )
 def test_a_job_that_is_begun_again_goes_on_with_its_run(arguments, restarts, expected):
     job = Job(number=7, head="node1", others=(), restarts=restarts)
-    assert completed(arguments.split(), job) == expected.split()
+    assert job.arguments(arguments.split()) == expected.split()
 
 
 def test_of_two_run_folders_the_last_one_counts():
-    assert out_of(["run", "--out", "a", "--out=b"]) == "b"
-    assert out_of(["run", "--trials", "3"]) is None
+    assert out_option(["run", "--out", "a", "--out=b"]) == "b"
+    assert out_option(["run", "--trials", "3"]) is None
 
 
 @pytest.mark.parametrize(
@@ -261,8 +263,10 @@ def test_an_unreachable_other_node_is_named():
 
 def test_nodes_that_have_not_joined_are_named():
     job = Job(7, "node1", ("127.0.0.2", "127.0.0.3"), 0)
-    assert missing_nodes(job, "10.0.0.1:20021", {"10.0.0.1", "127.0.0.3"}) == ["127.0.0.2"]
-    assert missing_nodes(job, "10.0.0.1:20021", set()) == ["node1", "127.0.0.2", "127.0.0.3"]
+    ray = JobRay(job, "10.0.0.1", 20021, environment={}, step=None)
+    joined = [Node(address, 1, 0, 1.0) for address in ("10.0.0.1", "127.0.0.3")]
+    assert ray.missing(joined) == ["127.0.0.2"]
+    assert ray.missing([]) == ["node1", "127.0.0.2", "127.0.0.3"]
 
 
 def test_how_long_nodes_are_waited_for_is_a_number():
@@ -283,14 +287,14 @@ def test_a_ray_that_does_not_begin_is_told_with_its_reason(machine):
     ]
 
 
-def test_the_status_of_the_search_is_passed_on(ending):
-    assert ending.attend([sys.executable, "-c", "raise SystemExit(7)"], os.environ) == 7
+def test_the_status_of_the_search_is_passed_on(signals):
+    assert signals.run([sys.executable, "-c", "raise SystemExit(7)"], os.environ) == 7
     killed = "import os; os.kill(os.getpid(), 9)"
-    assert ending.attend([sys.executable, "-c", killed], os.environ) == 128 + 9
+    assert signals.run([sys.executable, "-c", killed], os.environ) == 128 + 9
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_the_search_as_ctrl_c(ending, number, tmp_path):
+def test_a_signal_reaches_the_search_as_ctrl_c(signals, number, tmp_path):
     ready = tmp_path / "ready"
     waits = (
         "import pathlib, sys, time\n"
@@ -306,9 +310,9 @@ def test_a_signal_reaches_the_search_as_ctrl_c(ending, number, tmp_path):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send).start()
-    assert ending.attend([sys.executable, "-c", waits], os.environ) == 130
-    assert ending.is_by_time_limit == (number == signal.SIGUSR1)
-    assert ending.attend([sys.executable, "-c", "raise SystemExit(7)"], os.environ) == 130
+    assert signals.run([sys.executable, "-c", waits], os.environ) == 130
+    assert signals.received == [number]
+    assert signals.run([sys.executable, "-c", "raise SystemExit(7)"], os.environ) == 130
 
 
 def test_the_batch_script_passes_shellcheck():

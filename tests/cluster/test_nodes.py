@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
 from search.ray.environment import prepare_environment
 
 START = (
@@ -45,3 +46,31 @@ def test_no_cluster_is_one_clear_line(commands):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: --address '127.0.0.1:9': no Ray cluster answers")
+
+
+HERE = Node("127.0.0.1", 1.0, 0.0, 2.5)
+
+
+def test_printed_nodes_are_read_among_the_lines_of_a_login():
+    table = json.dumps([vars(HERE)], indent=2)
+    assert printed_nodes(f"welcome\n[1] 123\n{table}\nbye\n") == [HERE]
+    assert printed_nodes("error: no Ray cluster answers\n") == []
+
+
+def test_a_host_is_missing_unless_a_node_has_one_of_its_addresses():
+    assert missing_hosts(["localhost", "127.0.0.2", "no.such.host"], [HERE]) == [
+        "127.0.0.2",
+        "no.such.host",
+    ]
+
+
+def test_nodes_are_waited_for_until_there_is_no_reason_to(monkeypatch):
+    monkeypatch.setattr("cluster.nodes.LOOK_SECONDS", 0.0)
+    looks = iter([[], [HERE], [HERE]])
+    lines = []
+    over = iter([False, False, True])
+    nodes = joined_nodes(
+        lambda: next(looks), 2, lines.append, seconds=600, is_over=lambda: next(over)
+    )
+    assert nodes == [HERE]
+    assert lines == ["1 of 2 nodes have joined"]

@@ -4,6 +4,7 @@ import datetime
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -23,7 +24,7 @@ from cluster.onprem.fetch import fetch, newest_run
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
 
-# Of ssh, for a connection that was lost.
+# The status of ssh, too, for a connection that was lost.
 LOST_STATUS = 255
 
 app = typer.Typer(
@@ -54,9 +55,9 @@ def nodes_command(
     """List the live nodes of a running Ray cluster and what each offers."""
     nodes = nodes_of(Ssh(read_cluster_file(file))) if file else live_nodes(address)
     if as_json:
-        print(json.dumps([asdict(node) for node in nodes], indent=2))
-        return
-    _show(nodes)
+        _print_json(nodes)
+    else:
+        _print_nodes(nodes)
 
 
 File = Annotated[Path, typer.Argument(help="Cluster file, such as cluster/onprem.yaml.")]
@@ -70,7 +71,7 @@ def up_command(
     ] = JOIN_SECONDS,
 ) -> None:
     """Check the machines, start Ray on all, and count them."""
-    _show(up(read_cluster_file(file), Console().print, join_seconds=wait))
+    _print_nodes(up(read_cluster_file(file), Console().print, join_seconds=wait))
 
 
 @app.command("down")
@@ -108,7 +109,7 @@ ClusterFileOption = Annotated[
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job, as `jobs` lists it.")]
 
 
-# What follows the first word is for fmnist-search, also where `--` was forgotten.
+# All that follows the first word goes to fmnist-search, even if `--` was forgotten.
 @app.command("submit", context_settings={"allow_interspersed_args": False})
 def submit_command(
     arguments: Annotated[
@@ -160,9 +161,9 @@ def jobs_command(
     with job_client(address, cluster_file) as client:
         jobs = client.jobs()
     if as_json:
-        print(json.dumps([asdict(job) for job in jobs], indent=2))
-        return
-    _show_jobs(jobs)
+        _print_json(jobs)
+    else:
+        _print_jobs(jobs)
 
 
 def _follow(client: JobClient, job_id: str) -> int:
@@ -187,7 +188,7 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _show_jobs(jobs: list[Job]) -> None:
+def _print_jobs(jobs: list[Job]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("job", "status", "since"):
         table.add_column(column, no_wrap=True)
@@ -198,11 +199,15 @@ def _show_jobs(jobs: list[Job]) -> None:
     Console().print(table)
 
 
-def _show(nodes: list[Node]) -> None:
+def _print_nodes(nodes: list[Node]) -> None:
     table = Table("node", "CPUs", "GPUs", "memory GiB", box=None, pad_edge=False)
     for node in nodes:
         table.add_row(node.address, f"{node.cpus:g}", f"{node.gpus:g}", f"{node.memory_gib:.1f}")
     Console().print(table)
+
+
+def _print_json(rows: Sequence[Node] | Sequence[Job]) -> None:
+    print(json.dumps([asdict(row) for row in rows], indent=2))
 
 
 def main() -> NoReturn:

@@ -1,9 +1,10 @@
-"""What `ray submit` runs on the head: waits for all nodes, then runs `fmnist-search` there.
+"""The script that `ray submit` runs on the head: wait for all nodes, then run `fmnist-search`.
 
     ray submit cluster/onprem.yaml cluster/submit.py -- run --space wide --trials 500
 
-The search is a process of its own, whose output and exit status are passed on. It goes on where
-the connection to the head is lost; Ctrl-C ends it, and what was found is kept.
+The search is a process of its own, whose output and exit status are passed on. It goes on when the
+connection to the head is lost; Ctrl-C ends it, and its run is kept. Ray copies this file alone to
+the head: what it imports is the project that is installed there.
 """
 
 import os
@@ -36,9 +37,13 @@ def main(arguments: list[str]) -> int:
             _say(f"error: {error}")
             return 2
         _say(f"warning: {error} The search begins on those, and uses others when they join.")
+    return _run_search(arguments)
+
+
+def _run_search(arguments: list[str]) -> int:
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    # For who looks again after the connection was lost.
+    # For a user whose connection was lost.
     path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as output:
@@ -49,16 +54,16 @@ def main(arguments: list[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # the end of the connection is not its end
+            start_new_session=True,  # it outlives the connection
         )
     _say(f"process {search.pid} of the head; what it says is kept in {path}")
-    with path.open("rb") as said:
+    with path.open("rb") as log:
         while search.poll() is None:
-            _pass_on(said.read())
+            _pass_on(log.read())
             if interrupts:
                 search.send_signal(interrupts.pop())
             time.sleep(POLL_SECONDS)
-        _pass_on(said.read())
+        _pass_on(log.read())
     return search.returncode
 
 

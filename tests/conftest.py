@@ -12,9 +12,10 @@ os.environ["COLUMNS"] = "200"
 
 HERE = Path(__file__).parent
 # Problems are named as module:attribute; this makes tests/problems.py importable by all processes.
-sys.path[:0] = [str(HERE), str(HERE / "reliability"), str(HERE / "cluster")]
+# The root is there as well: folders here have the names of its packages, which win only beside them.
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "reliability"), str(HERE / "cluster")]
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    part for part in (str(HERE), os.environ.get("PYTHONPATH")) if part
+    part for part in (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")) if part
 )
 
 # Made by starting processes that train: once for all tests that look at what comes of it.

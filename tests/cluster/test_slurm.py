@@ -75,7 +75,7 @@ class Machine:
         inherited = {name: value for name, value in os.environ.items() if "RAY_" not in name}
         of_the_job = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": f"{ROOT}:{TESTS}",
             "SLURM_JOB_ID": str(number),
             "SLURM_SUBMIT_DIR": str(self.folder),
             "SLURM_CPUS_ON_NODE": "1",

@@ -384,7 +384,7 @@ def _start(weather: Weather, command: str, run: Path, folder: Path) -> subproces
     with (folder / "screen.txt").open("a") as screen:
         return subprocess.Popen(
             [COMMAND, command, *arguments],
-            cwd=folder, stdout=screen, stderr=screen, env=os.environ | {"PYTHONPATH": str(TESTS)},
+            cwd=folder, stdout=screen, stderr=screen, env=os.environ | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
         )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
 """Ray over the nodes of one job of Slurm.
 
-Two jobs of one user may share a node: each Ray has a folder, ports and a token of its own, and its
-end concerns its own processes alone. `ray symmetric-run` (Ray 2.60) allows none of this: it refuses
-to start beside another Ray, and ends every Ray of its user by `ray stop`.
+Two jobs of one user may share a node: each Ray has a folder, ports and a token of its own, and ends
+its own processes alone. `ray symmetric-run` would not do (docs/cluster.md says why).
 """
 
 import os

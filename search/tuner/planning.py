@@ -68,7 +68,7 @@ def make_plan(
     Raises:
         ProblemError: There is no room for one.
     """
-    epochs = _epochs(tuner.hypermodel, settings, arguments)
+    epochs = most_epochs(tuner.hypermodel, settings, arguments)
     rungs = settings.asha or ASHA()
     resources = dict(settings.resources)
     cpus = resources.pop("cpu")
@@ -108,7 +108,7 @@ def make_plan(
     )
 
 
-def _epochs(hypermodel: kt.HyperModel, settings: Settings, arguments: FitArguments) -> int:
+def most_epochs(hypermodel: kt.HyperModel, settings: Settings, arguments: FitArguments) -> int:
     """Return the most epochs of a trial."""
     if settings.hyperband is not None:
         return int(settings.hyperband.max_epochs)

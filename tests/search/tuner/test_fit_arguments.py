@@ -1,0 +1,81 @@
+"""What ``fit`` is called with, as ``search`` was: by position or by name, of Keras or of the user."""
+
+import keras_tuner as kt
+import pytest
+
+import problems
+from search.plan.task import FitArguments
+from search.tuner.fit_arguments import epochs_of, fit_arguments
+
+
+class KerasFit(kt.HyperModel):
+    """Leaves ``fit`` to Keras."""
+
+    def build(self, hp):
+        return problems.small(hp)
+
+
+class TakesAnything(kt.HyperModel):
+    """Hands on to Keras whatever it gets."""
+
+    def build(self, hp):
+        return problems.small(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, **kwargs)
+
+
+class DecidesItself(kt.HyperModel):
+    """Decides by itself how long it trains."""
+
+    def build(self, hp):
+        return problems.small(hp)
+
+    def fit(self, hp, model, data):
+        return model.fit(*data, epochs=7, verbose=0)
+
+
+class NamesItsEpochs(DecidesItself):
+    def fit(self, hp, model, data, epochs=3, verbose=1):
+        return model.fit(*data, epochs=epochs, verbose=verbose)
+
+
+def test_kerass_own_fit_is_quiet_and_takes_the_most_epochs():
+    arguments = fit_arguments(KerasFit(), (1, 2), {"epochs": 9, "verbose": 1}, None)
+    assert arguments == FitArguments((1, 2), {"epochs": 9, "verbose": 0})
+    arguments = fit_arguments(KerasFit(), (1, 2), {"batch_size": 8}, 4)
+    assert arguments.kwargs == {"batch_size": 8, "epochs": 4, "verbose": 0}
+
+
+def test_a_fit_of_the_users_own_gets_only_what_it_names():
+    assert fit_arguments(DecidesItself(), (1,), {}, 4).kwargs == {}
+    assert fit_arguments(NamesItsEpochs(), (1,), {}, 4).kwargs == {"epochs": 4, "verbose": 0}
+    assert fit_arguments(TakesAnything(), (1,), {}, 4).kwargs == {}
+    # What search was given, it takes.
+    changed = fit_arguments(TakesAnything(), (1,), {"epochs": 9, "verbose": 2}, 4).kwargs
+    assert changed == {"epochs": 4, "verbose": 0}
+
+
+def test_what_search_was_given_is_left_as_it_is():
+    kwargs = {"epochs": 9}
+    fit_arguments(KerasFit(), (), kwargs, 4)
+    assert kwargs == {"epochs": 9}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "epochs"),
+    [
+        pytest.param((), {"epochs": 5}, 5, id="by-name"),
+        pytest.param((1, 2, 32, 6), {}, 6, id="by-position"),
+        pytest.param((1, 2), {}, None, id="not-at-all"),
+        pytest.param((1, 2), {"nonsense": 3}, None, id="that-fit-refuses"),
+    ],
+)
+def test_the_epochs_of_kerass_own_fit_are_found(args, kwargs, epochs):
+    assert epochs_of(KerasFit(), FitArguments(args, kwargs)) == epochs
+
+
+def test_the_epochs_of_a_fit_of_the_users_own_are_found():
+    assert epochs_of(NamesItsEpochs(), FitArguments((1, 8), {})) == 8
+    assert epochs_of(TakesAnything(), FitArguments((1,), {"epochs": 8})) == 8
+    assert epochs_of(DecidesItself(), FitArguments((1,), {})) is None

@@ -1,0 +1,101 @@
+"""The folder of a tuner's project: what stands there goes on, is moved away, or is left alone."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from results.record.history import History, Objective
+from search.errors import UsageError
+from search.storage.folder import RunFolder
+from search.tuner.project import Project
+from search.view.plain import PlainView
+
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
+ACCURACY = Objective("val_accuracy", "max")
+
+
+class Screen(PlainView):
+    def __init__(self):
+        self.file = io.StringIO()
+        super().__init__(Console(file=self.file, width=400))
+
+    @property
+    def notes(self):
+        return self.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Make the project of a run that an asset holds; nothing stands there without one."""
+
+    def make(asset=None, *, overwrites=False):
+        if asset is not None:
+            shutil.copytree(ASSETS / asset, tmp_path / "run")
+            (tmp_path / "run" / "driver.lock").unlink(missing_ok=True)
+        return Project(RunFolder(tmp_path / "run"), overwrites)
+
+    return make
+
+
+def history_of(project):
+    return History.replay(ACCURACY, project.events(ACCURACY))
+
+
+def test_a_search_goes_on_where_something_was_found(project):
+    made = project("finished")
+    assert made.goes_on(history_of(made))
+    made.overwrites = True
+    assert not made.goes_on(history_of(made))
+
+
+def test_a_search_goes_on_where_a_trial_is_unfinished(project):
+    history = History(ACCURACY)
+    assert not project().goes_on(history)
+    history.apply({"event": "trial_started", "trial": 0, "at_seconds": 1.0, "values": {}})
+    assert project().goes_on(history)
+
+
+def test_what_goes_on_is_locked_as_it_stands(project):
+    made, screen = project("finished"), Screen()
+    content = made.folder.journal_file.read_bytes()
+    with made.locked(history_of(made), screen) as run:
+        assert run.folder == made.folder
+        assert made.folder.lock_file.exists()
+    assert not made.folder.lock_file.exists()
+    assert made.folder.journal_file.read_bytes() == content
+    assert screen.notes == []
+
+
+def test_what_is_overwritten_is_moved_away_and_the_user_is_told_where_to(project, tmp_path):
+    made, screen = project("finished", overwrites=True), Screen()
+    content = made.folder.journal_file.read_bytes()
+    with made.locked(history_of(made), screen) as run:
+        assert not run.folder.run_file.exists()
+        run.folder.journal_file.write_bytes(b"")
+    assert (tmp_path / "run.previous" / "journal.jsonl").read_bytes() == content
+    assert screen.notes == [f"{tmp_path / 'run'}: what was there is now in run.previous"]
+
+
+def test_an_empty_folder_is_taken_without_a_word(project, tmp_path):
+    (tmp_path / "run").mkdir()
+    screen = Screen()
+    with project().locked(History(ACCURACY), screen):
+        pass
+    assert screen.notes == []
+    assert list(tmp_path.iterdir()) == []  # nothing was recorded
+
+
+def test_other_data_and_another_objective_are_refused(project):
+    made = project("finished")
+    assert made.previous("problems:blobs", Screen()).plan.problem.data == "problems:blobs"
+    with pytest.raises(UsageError, match=r"was searched with other data \(.*, now search\(9x4\)\)"):
+        made.previous("search(9x4)", Screen())
+    with pytest.raises(UsageError, match=r"was searched for val_accuracy \(max\), not for loss"):
+        made.events(Objective("loss", "min"))
+
+
+def test_the_trials_that_were_asked_for_are_read(project):
+    assert project("finished").planned_trials() == 4

@@ -1,11 +1,5 @@
-"""What is missing, or older than the journal, is made anew before it is read.
+"""What is missing, or older than the journal, is made anew before it is read."""
 
-The journal is read by the program that writes it alone: it is run as a process.
-"""
-
-import json
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -13,33 +7,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.record import columns
-
-PROGRAM = "fmnist-search"
-# Begins its line on a run.json that was damaged.
-DAMAGE = columns.RUN_FILE
+from results.record.errors import RunFolderError
+from results.record.outcome import rebuild
+from results.record.run_file import is_whole
 
 
 def refresh(run: Path) -> str | None:
-    """Have the tables of a run written anew where they do not tell the whole journal.
+    """Write the tables of a run anew where they do not tell the whole journal.
 
     Returns:
         Why that could not be done, or what is damaged, for the user; None where all is well.
     """
-    if is_current(run):
-        return _damage(run)
-    beside_python = Path(sys.executable).with_name(PROGRAM)
-    program = beside_python if beside_python.exists() else PROGRAM
-    try:
-        done = subprocess.run(
-            [program, "tables", "--", run], capture_output=True, text=True, check=False, timeout=600
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"its tables cannot be made anew ({error}): what they tell may be old"
-    if done.returncode == 0:
-        of_run_json = [line for line in done.stdout.splitlines() if line.startswith(DAMAGE)]
-        return "\n".join([*of_run_json, *filter(None, [_damage(run)])]) or None
-    said = (done.stderr.strip().splitlines() or ["it left no word"])[-1].removeprefix("error: ")
-    return f"its tables cannot be made anew ({said}): what they tell may be old"
+    note = None
+    if not is_current(run):
+        try:
+            note = rebuild(run).run_file
+        except RunFolderError as error:
+            return f"its tables cannot be made anew ({error}): what they tell may be old"
+    lines = _metadata(run / columns.TRIALS_FILE, columns.DAMAGED_LINES)
+    damage = f"journal: damaged and left out: line {lines}" if lines else None
+    return "\n".join(filter(None, [note, damage])) or None
 
 
 def is_current(run: Path) -> bool:
@@ -50,30 +37,18 @@ def is_current(run: Path) -> bool:
     journal = run / columns.JOURNAL_FILE
     if not journal.is_file():
         return True
-    if not _is_json(run / columns.RUN_FILE):
+    if not is_whole(run):
         return False
     crc = str(zlib.crc32(journal.read_bytes()))
     tables = (columns.TRIALS_FILE, columns.EPOCHS_FILE)
-    return all(_told(run / name, columns.JOURNAL_CRC) == crc for name in tables)
+    return all(_metadata(run / name, columns.JOURNAL_CRC) == crc for name in tables)
 
 
-def _damage(run: Path) -> str | None:
-    lines = _told(run / columns.TRIALS_FILE, columns.DAMAGED_LINES)
-    return f"journal: damaged and left out: line {lines}" if lines else None
-
-
-def _is_json(path: Path) -> bool:
+def _metadata(table: Path, name: str) -> str | None:
+    """Return what a table says of itself by a name; None where it cannot be read."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _told(table: Path, name: str) -> str | None:
-    try:
-        known = pq.read_schema(table, memory_map=False).metadata or {}
+        metadata = pq.read_schema(table, memory_map=False).metadata or {}
     except (OSError, pa.ArrowException):
         return None
-    told: bytes | None = known.get(name.encode())
-    return None if told is None else told.decode(errors="replace")
+    value: bytes | None = metadata.get(name.encode())
+    return None if value is None else value.decode(errors="replace")

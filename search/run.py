@@ -9,7 +9,8 @@ from pathlib import Path
 
 from results.record.files import write_json
 from results.record.history import History
-from results.record.journal import Journal, read
+from results.record.journal import Journal
+from results.record.outcome import rebuild, write_outcome
 from search.doctor import Finding, check, check_nodes
 from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
@@ -26,8 +27,7 @@ from search.ray.size import fit_to_cluster
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
-from search.session.run_file import described_problem, is_whole, read_asked
-from search.session.session import DeferredSession, SessionSetup, write_outcome
+from search.session.session import DeferredSession, SessionSetup
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
@@ -99,15 +99,11 @@ def rebuilt(path: Path, view: View) -> RunFolder:
         SearchError: The folder is no run, or cannot be written.
     """
     folder = RunFolder.open(path)
-    content = read(folder.journal_file)
-    asked = read_asked(folder, content.events)
-    problem = described_problem(folder, asked)
-    for number in content.damaged_lines:
+    rebuilt_run = rebuild(folder.path)
+    for number in rebuilt_run.damaged_lines:
         view.note(f"journal: line {number} is damaged and left out")
-    if not is_whole(folder):
-        write_json(folder.run_file, asked)
-        view.note(f"{folder.run_file.name} was missing or damaged: made anew from the journal")
-    write_outcome(folder, History.replay(problem.objective, content.events))
+    if rebuilt_run.run_file is not None:
+        view.note(rebuilt_run.run_file)
     return folder
 
 
@@ -212,7 +208,7 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
         journal = Journal(folder.journal_file)
         Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
-    write_outcome(folder, history)
+    write_outcome(folder.path, history)
     _write_log(plan, previous, view)
     _record_what_follows(plan, previous)
     reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason

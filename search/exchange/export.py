@@ -17,12 +17,13 @@ from results.record.confirmation import Confirmation
 from results.record.files import beside, read_json, write_json
 from results.record.history import EpochRecord, History
 from results.record.journal import Event, read
+from results.record.outcome import best_record
+from results.record.run_file import read_description
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
 from search.exchange.optuna_study import moments, write_study
 from search.plan.plan import Problem
-from search.session.run_file import described_problem, read_asked
-from search.session.session import best_record
+from search.session.run_file import described_problem
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, unwritable
 from search.view.view import View
@@ -86,7 +87,7 @@ def recorded_space(path: Path) -> Space:
     """
     folder = RunFolder.open(path)
     events = read(folder.journal_file).events
-    return _whole_space(read_asked(folder, events), events)
+    return _whole_space(read_description(folder.path, events), events)
 
 
 def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
@@ -139,7 +140,7 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
 def _searched(path: Path, view: View) -> SearchedRun:
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    description = read_asked(folder, content.events)
+    description = read_description(folder.path, content.events)
     problem = described_problem(folder, description)
     if content.damaged_lines:
         view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")

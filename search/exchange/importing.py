@@ -6,9 +6,9 @@ from results.record.columns import State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
+from results.record.outcome import write_outcome
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
-from search.session.session import write_outcome
 from search.session.warm_start import EarlierSearch, read_earlier_search
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, new_run
@@ -68,7 +68,7 @@ def _written(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) 
         )
     recorder.search_ended("imported")
     journal.close()
-    write_outcome(folder, recorder.history)
+    write_outcome(folder.path, recorder.history)
     for line in earlier.left_out:
         view.note(f"left out: {line}")
     best = recorder.history.best_value

@@ -14,6 +14,8 @@ from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
 from results.record.journal import read
+from results.record.outcome import write_outcome
+from results.record.run_file import read_description
 from search.errors import UsageError
 from search.final.audit import audit, sampled, stopped
 from search.final.confirm import candidates, confirm, confirmed_trials, distinct
@@ -25,8 +27,7 @@ from search.ray.nodes import cores_here, gpus_here, most_cpus, slots
 from search.ray.renewable import RenewableRay, Stored, fetch, stored_data
 from search.ray.runtime import cluster
 from search.session.origin import check_data
-from search.session.run_file import described_plan, described_problem, read_asked
-from search.session.session import write_outcome
+from search.session.run_file import described_plan, described_problem
 from search.session.stopping import INTERRUPTED
 from search.storage.folder import RunFolder, locked_run
 from search.view.view import View
@@ -200,7 +201,7 @@ class _EndedSearch:
 
     def followed(self, what: FollowUp, view: View, *, address: str | None = None) -> Outcome:
         """Do what is to follow, on a cluster or on this machine."""
-        write_outcome(self.outcome.folder, self.outcome.history)
+        write_outcome(self.outcome.folder.path, self.outcome.history)
         plan = replace(self.plan, address=address)
         return follow_alone(plan, what, self.outcome, view, description=self.description)
 
@@ -215,7 +216,7 @@ def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
     folder = RunFolder.open(path)
     with locked_run(folder, view.note):
         content = read(folder.journal_file)
-        description = read_asked(folder, content.events)
+        description = read_description(folder.path, content.events)
         if described_problem(folder, description).hypermodel is None:
             raise UsageError(
                 f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "

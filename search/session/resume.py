@@ -8,11 +8,12 @@ from typing import Any
 from results.record.columns import State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event, read
+from results.record.run_file import is_whole, read_description
 from results.record.values import Values
 from search.algorithms.base import Searcher
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan
-from search.session.run_file import described_plan, is_whole, read_asked
+from search.session.run_file import described_plan
 from search.session.warm_start import fitted_values
 from search.space.parameters import ORACLE_VALUES, Space
 from search.storage.folder import RunFolder
@@ -55,11 +56,11 @@ def read_previous_run(path: Path) -> PreviousRun:
     """
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    asked = read_asked(folder, content.events)
+    asked = read_description(folder.path, content.events)
     plan = _described_plan(folder, asked)
     history = History.replay(plan.problem.objective, content.events)
     notes = [f"journal: line {number} is damaged and left out" for number in content.damaged_lines]
-    if not is_whole(folder):
+    if not is_whole(folder.path):
         notes.append(
             f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
         )

@@ -5,16 +5,12 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from results.record.files import read_json
-from results.record.history import Objective
-from results.record.journal import Event
-from search.errors import RunFolderError, one_line
+from results.record.run_file import described_objective, foreign
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Log, Scheduler
 from search.space.parameters import Space
@@ -42,57 +38,28 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
     }
 
 
-def read_asked(folder: RunFolder, events: Iterable[Event] = ()) -> dict[str, Any]:
-    """Return run.json's content, or what the journal repeats of it where that file is damaged.
-
-    Args:
-        folder: The run.
-        events: Its journal.
-
-    Raises:
-        RunFolderError: Neither has it.
-    """
-    repeated = [event["run"] for event in events if "run" in event]
-    if repeated and not is_whole(folder):
-        newest: dict[str, Any] = repeated[-1]
-        return newest
-    asked = read_json(folder.run_file)
-    if not isinstance(asked, dict):
-        raise RunFolderError(f"{folder.run_file} does not say what was searched.")
-    return asked
-
-
-def is_whole(folder: RunFolder) -> bool:
-    """Tell whether run.json can be read and holds a plan."""
-    try:
-        return "plan" in read_json(folder.run_file)
-    except (RunFolderError, TypeError):
-        return False
-
-
-def described_problem(folder: RunFolder, asked: dict[str, Any] | None = None) -> Problem:
+def described_problem(folder: RunFolder, description: dict[str, Any]) -> Problem:
     """Return the problem that a run was made for.
 
     Raises:
         RunFolderError: Its run.json is damaged, or of another program.
     """
-    asked = read_asked(folder) if asked is None else asked
+    objective = described_objective(folder.path, description)
     try:
-        row = asked["plan"]["problem"]
-        return Problem(**{**row, "objective": _objective(row["objective"])})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _foreign(folder, error) from error
+        return Problem(**{**description["plan"]["problem"], "objective": objective})
+    except TypeError as error:
+        raise foreign(folder.path, error) from error
 
 
-def described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
+def described_plan(folder: RunFolder, description: dict[str, Any]) -> Plan:
     """Return the plan of a run, as it stands.
 
     Raises:
         RunFolderError: Its run.json is damaged, or of another program.
     """
-    problem = described_problem(folder, asked)
+    problem = described_problem(folder, description)
     try:
-        row = dict(asked["plan"])
+        row = dict(description["plan"])
         row.pop("algorithm_name", None)
         tuner = row["tuner"]
         log = row.get("log")  # earlier versions knew none
@@ -110,16 +77,4 @@ def described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
             }
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise _foreign(folder, error) from error
-
-
-def _foreign(folder: RunFolder, error: Exception) -> RunFolderError:
-    return RunFolderError(
-        f"{folder.run_file} does not say what was searched ({one_line(error)}): expected what "
-        "`fmnist-search run` writes."
-    )
-
-
-def _objective(row: dict[str, Any]) -> Objective:
-    parts = tuple(_objective(part) for part in row.get("parts", ()))
-    return Objective(row["name"], row["mode"], parts)
+        raise foreign(folder.path, error) from error

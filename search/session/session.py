@@ -1,14 +1,12 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from results.record.files import write_json
-from results.record.history import EpochRecord, History
-from results.record.journal import Journal, parse
-from results.record.tables import write_tables
+from results.record.history import History
+from results.record.journal import Journal
+from results.record.outcome import write_outcome
 from search.algorithms.base import Searcher
 from search.algorithms.factory import make_searcher
 from search.loggers.factory import make_log
@@ -110,7 +108,7 @@ class Session:
         # A process that was cut off may have written once more.
         unfinished = {trial.trial for trial in self.recorder.history.unfinished()}
         self.folder.forget_states(but=unfinished)
-        write_outcome(self.folder, self.recorder.history)
+        write_outcome(self.folder.path, self.recorder.history)
 
 
 class DeferredSession:
@@ -134,28 +132,3 @@ class DeferredSession:
         if self.session is None:
             self.session = Session.open(self._setup, space)
         return self.session
-
-
-def write_outcome(folder: RunFolder, history: History) -> None:
-    """Write what follows from the journal: both tables and best.json."""
-    content = folder.journal_file.read_bytes()
-    write_tables(
-        folder.path,
-        history,
-        journal_crc=zlib.crc32(content),
-        damaged_lines=parse(content, folder.journal_file).damaged_lines,
-    )
-    if history.best is not None:
-        write_json(folder.best_file, best_record(history, history.best))
-
-
-def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
-    """Return what best.json says of the best epoch, as JSON values."""
-    return {
-        "trial": best.trial,
-        "epoch": best.epoch,
-        "objective": history.objective.name,
-        "value": best.objective,
-        "at_seconds": best.at_seconds,
-        "values": history.trials[best.trial].values,
-    }

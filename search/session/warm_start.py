@@ -13,9 +13,10 @@ from typing import Any
 from results.record.columns import RUN_FILE, State
 from results.record.history import History, Objective
 from results.record.journal import read
+from results.record.run_file import read_description
 from results.record.values import Scalar, Values
 from search.errors import UsageError, nearest, one_line
-from search.session.run_file import described_problem, read_asked
+from search.session.run_file import described_problem
 from search.space.parameters import ORACLE_VALUES, Parameter, Space
 from search.storage.folder import RunFolder
 
@@ -173,7 +174,7 @@ def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
 def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    searched = described_problem(folder, read_asked(folder, content.events)).objective
+    searched = described_problem(folder, read_description(folder.path, content.events)).objective
     if searched != objective:
         raise UsageError(
             f"{str(path)!r} was searched for {searched.name} ({searched.mode}), not for "

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from results.record.history import History, Objective
 from results.record.journal import Event, read
+from results.record.run_file import read_description
 from search.errors import UsageError
 from search.session.resume import PreviousRun, read_previous_run
-from search.session.run_file import described_problem, read_asked
+from search.session.run_file import described_problem
 from search.session.warm_start import KERAS_TUNER_FILE
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
 from search.view.view import View
@@ -60,7 +61,7 @@ class Project:
             SearchError: It cannot be read, or another objective was searched for.
         """
         events = read(self.folder.journal_file).events
-        problem = described_problem(self.folder, read_asked(self.folder, events))
+        problem = described_problem(self.folder, read_description(self.folder.path, events))
         if problem.objective != objective:
             raise UsageError(
                 f"{str(self.folder.path)!r} was searched for {problem.objective.name} "
@@ -72,7 +73,7 @@ class Project:
     def planned_trials(self) -> int | None:
         """Return how many trials were asked for of the run that stands there."""
         events = read(self.folder.journal_file).events
-        trials: int | None = read_asked(self.folder, events)["plan"]["trials"]
+        trials: int | None = read_description(self.folder.path, events)["plan"]["trials"]
         return trials
 
     def goes_on(self, history: History) -> bool:

@@ -44,9 +44,9 @@ from results.record.columns import Decision
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
+from results.record.outcome import write_outcome
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
-from search.session.session import write_outcome
 from search.session.stopping import TIME_BUDGET_SPENT
 from search.space.parameters import Space
 from search.storage.folder import new_run
@@ -318,7 +318,7 @@ def keep_run(
         clock.seconds = racer.seconds
         recorder.search_ended(TIME_BUDGET_SPENT)
         journal.close()
-        write_outcome(run.folder, recorder.history)
+        write_outcome(run.folder.path, recorder.history)
 
 
 class Replayed:

@@ -14,9 +14,9 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
+from results.record.outcome import write_outcome
 from search.final.mistakes import most_confident
 from search.final.scores import classification_scores
-from search.session.session import write_outcome
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 
@@ -61,7 +61,7 @@ def made_up_run(path, *, trials=30, workers=2, seed=0):
         _trial(recorder, trial, generator, f"host:{100 + trial % workers}")
     recorder.search_ended("trials done")
     journal.close()
-    write_outcome(folder, history)
+    write_outcome(folder.path, history)
     return folder.path
 
 

@@ -19,6 +19,7 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
+from results.record.outcome import write_outcome
 from results.refresh import refresh
 from search.algorithms.base import Pause
 from search.algorithms.factory import make_searcher
@@ -39,7 +40,7 @@ from search.session.resume import (
     values_within,
 )
 from search.session.run_file import describe
-from search.session.session import Session, SessionSetup, write_outcome
+from search.session.session import Session, SessionSetup
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
@@ -330,7 +331,7 @@ def test_trials_at_once_follow_the_machines(tmp_path, begun, asked, workers, ela
 @pytest.fixture(scope="module")
 def finished(whole):
     folder, history = whole("random")
-    write_outcome(folder, history)
+    write_outcome(folder.path, history)
     return folder
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from results.record.history import History
 from results.record.journal import read
+from results.record.run_file import read_description
 from search.errors import UsageError
 from search.final.follow_up import (
     FollowUp,
@@ -20,7 +21,7 @@ from search.final.follow_up import (
     retrain_run,
 )
 from search.plan.plan import ConfirmationPlan
-from search.session.run_file import described_plan, read_asked
+from search.session.run_file import described_plan
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
 from search.view.plain import PlainView
@@ -49,7 +50,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def plan(folder):
-    return described_plan(folder, read_asked(folder))
+    return described_plan(folder, read_description(folder.path))
 
 
 @pytest.fixture

@@ -394,7 +394,8 @@ def test_each_trial_ends_in_optunas_terms_as_it_did(every_end, tmp_path):
     assert len(found.trials) == len(ENDS)
     for trial, (state, (reported, theirs, value)) in zip(found.trials, ENDS.items(), strict=True):
         assert (trial.state.name, trial.value) == (theirs, value), state
-        assert trial.user_attrs["ended"] == state
+        scheduler = "asha" if state is State.STOPPED else None
+        assert trial.user_attrs["ended"] == str(Ending(state, scheduler))
         assert trial.user_attrs["trial"] == trial.number + 1 == trial.params["units"] - 1
         assert trial.user_attrs["tuner/round"] == 0
         numbers = [math.nan if one is None else one for one in reported]

@@ -1,10 +1,9 @@
-"""What Ray Tune is given: each passes on what Ray Tune asks or tells to a part of the engine."""
+"""The objects that Ray Tune calls. Each passes the call on to a part of the engine."""
 
 import contextlib
 import io
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -20,7 +19,7 @@ from search.session.stopping import Stopping
 
 
 class _NotPickled:
-    """Ray Tune pickles what it is given; what stands here lives in the driver alone."""
+    """Pickles as an empty object: Ray Tune pickles these, and they live in the driver alone."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -37,69 +36,60 @@ class Callback(_NotPickled, tune.Callback):
         self._events.step_ended()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._events.process_began(trial.trial_id, config_of(trial.config))
+        with self._state.keeping_errors():
+            self._events.process_started(trial.trial_id, config_of(trial.config))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._state.keeping_errors():
             self._events.process_lost(config_of(trial.config), _error_text(trial))
 
 
-class StarvedTrials(Protocol):
-    """Knows the trials that wait for a device that is gone."""
-
-    def in_vain(self) -> Collection[str]:
-        """Return the ids of Ray's trials that wait for a device that is gone."""
-
-    def take_back(self, name: str) -> None:
-        """Take back one of these, which has never begun."""
-
-
 class TuneScheduler(_NotPickled, FIFOScheduler):
-    """Passes every report to ``Events``, and ends the trials that these say have ended.
+    """Passes every report to ``Events`` and ends a trial when ``Events`` says so.
 
     Args:
         state: Keeps the errors that end the search.
-        events: Told of every report.
-        starved: Says which trials are to be called back.
+        events: Receives every report.
+        suggestions: Names the trials that wait for a device that is gone.
     """
 
-    def __init__(self, state: SearchState, events: Events, starved: StarvedTrials) -> None:
+    def __init__(self, state: SearchState, events: Events, suggestions: Suggestions) -> None:
         super().__init__()
         self._state = state
         self._events = events
-        self._starved = starved
+        self._suggestions = suggestions
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept what Tune passes on: ``Events`` has a scheduler that knows."""
+        """Accept what Tune passes on; it is not needed."""
         return True
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Leave it to Tune, which begins trials in their order; call back those that never could.
+        """Leave the choice to Tune, which starts trials in order; stop those that cannot start.
 
-        A chosen trial whose own process is just starting would be given that of a trial that has
-        ended, and its own be thrown away (Ray 2.60): where trials are shorter than the start of a
+        If a trial is chosen while its own process is starting, Ray 2.60 gives it the process of a
+        trial that has ended and throws its own away: with trials shorter than the start of a
         process, few processes would ever come up.
         """
-        in_vain = self._starved.in_vain()
-        for trial in list(tune_controller.get_live_trials()) if in_vain else ():
-            if trial.trial_id in in_vain and trial.status == Trial.PENDING:
-                self._starved.take_back(trial.trial_id)
+        starved = self._suggestions.starved()
+        for trial in list(tune_controller.get_live_trials()) if starved else ():
+            if trial.trial_id in starved and trial.status == Trial.PENDING:
+                self._suggestions.take_back(trial.trial_id)
                 trial.init_local_path()  # else Tune 2.60 fails at the end, where it reads them all
                 with contextlib.redirect_stdout(io.StringIO()):  # Tune 2.60 prints its result
                     tune_controller.stop_trial(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any:
-        """Have a report judged and recorded."""
+        """Judge and record a report."""
         with self._state.keeping_errors():
             answer = self._events.reported(config_of(trial.config), report_of(result))
         if answer is Answer.TELL:
-            # Its process waits in ``tune.report`` for the next call, and so sees this one before.
+            # Ray runs the calls of a process in order: this one before the next ``tune.report``.
             trial.temporary_state.ray_actor.execute.remote(be_told_to_stop)
         return TrialScheduler.STOP if answer is Answer.END else TrialScheduler.CONTINUE
 
 
 class TuneSearcher(_NotPickled, Searcher):
-    """Hands Ray Tune what is to be trained next."""
+    """Gives Ray Tune the trials to start."""
 
     def __init__(self, state: SearchState, suggestions: Suggestions) -> None:
         super().__init__()
@@ -107,11 +97,11 @@ class TuneSearcher(_NotPickled, Searcher):
         self._suggestions = suggestions
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept what Tune passes on."""
+        """Accept what Tune passes on; it is not needed."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the config of a Ray trial, None to be asked again, or that there is no more."""
+        """Return the config of a Ray trial; None: ask again; ``FINISHED``: there are no more."""
         with self._state.keeping_errors():
             config = self._suggestions.suggest(trial_id)
         if isinstance(config, NoTrial):
@@ -119,7 +109,7 @@ class TuneSearcher(_NotPickled, Searcher):
         return to_ray(config)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Let another begin; how a trial really ended, the events say."""
+        """Free the place of a trial; ``Events`` knows how it ended."""
         self._suggestions.ended(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -130,7 +120,7 @@ class TuneSearcher(_NotPickled, Searcher):
 
 
 class Stopper(_NotPickled, tune.Stopper):
-    """Ends everything once the search must end, or Ray has."""
+    """Ends all trials when the search must end or Ray has ended."""
 
     def __init__(self, state: SearchState, stopping: Stopping) -> None:
         self._state = state
@@ -144,7 +134,7 @@ class Stopper(_NotPickled, tune.Stopper):
 
 
 def _error_text(trial: Any) -> str:
-    """Return what Ray wrote of a trial's error."""
+    """Return what Ray wrote about a trial's error."""
     try:
         return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     except (OSError, TypeError):

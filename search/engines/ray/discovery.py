@@ -1,19 +1,19 @@
-"""Processes that start before the space is known: one discovers it, the others grow warm."""
+"""Worker processes that start before the space is known."""
 
 from results.record.columns import Device
 from search.engines.ray.messages import WarmUp
 from search.errors import ProblemError
 from search.plan.plan import Plan
 
-# A discovery that ends its process so often is not begun again.
-DEADLY = 2
+# The search ends when the discovery has lost this many processes.
+MAX_LOST = 2
 
 
 class Discovery:
-    """Hands out the processes that start while the space is not known.
+    """Starts one process to discover the space, and others that import TensorFlow and wait.
 
     Args:
-        plan: Says how many trials there are at once, and whether processes are kept.
+        plan: Says how many trials run at once, and whether processes are reused.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -24,7 +24,7 @@ class Discovery:
         self._lost = 0
 
     def next(self) -> WarmUp | None:
-        """Return what the next process does; None: no other is to start yet."""
+        """Return the config of the next process; None: start no other yet."""
         if self._to_warm == 0 and not self._is_wanted:
             return None
         self._to_warm = max(0, self._to_warm - 1)
@@ -32,15 +32,15 @@ class Discovery:
         return WarmUp(self._device, discovers)
 
     def process_lost(self, config: WarmUp, reason: str) -> None:
-        """Have another process discover the space where the one that did has ended.
+        """Let another process discover the space if the one that did is lost.
 
         Raises:
-            ProblemError: It has ended again.
+            ProblemError: It was the second.
         """
         if not config.discovers:
             return
         self._lost += 1
-        if self._lost == DEADLY:
+        if self._lost == MAX_LOST:
             raise ProblemError(
                 f"Discovering the space failed: its process ended twice without a word: {reason}"
             )

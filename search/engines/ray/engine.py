@@ -17,7 +17,7 @@ from ray.tune import TuneError
 
 from search.engines.ray import trainable
 from search.engines.ray.adapters import Callback, Stopper, TuneScheduler, TuneSearcher
-from search.engines.ray.cluster import RayCluster
+from search.engines.ray.cluster import Cluster
 from search.engines.ray.discovery import Discovery
 from search.engines.ray.events import Events
 from search.engines.ray.liveness import Liveness
@@ -72,7 +72,7 @@ def search(
     """
     state = SearchState(deferred)
     discovery = Discovery(plan)
-    liveness = Liveness(state, stopping, RayCluster(), hung_after_seconds=plan.hung_after_seconds)
+    liveness = Liveness(state, stopping, Cluster(), hung_after_seconds=plan.hung_after_seconds)
     scheduler = plan.scheduler.load().from_plan(plan)
     events = Events(state, task, scheduler, stopping, liveness, discovery)
     suggestions = Suggestions(

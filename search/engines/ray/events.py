@@ -1,10 +1,9 @@
-"""Turns what Ray Tune tells of its trials into events of the journal."""
+"""Turns what Ray Tune reports into events of the journal."""
 
 import re
 from enum import Enum
 
 from results.record.columns import Decision, State
-from results.record.history import TrialRecord
 from search.engines.ray import messages
 from search.engines.ray.discovery import Discovery
 from search.engines.ray.growth import Growth
@@ -23,23 +22,23 @@ IP = re.compile(r"\bip: (\S+)")
 
 
 class Answer(Enum):
-    """What becomes of a process after a report."""
+    """What happens to a process after its report."""
 
     GO_ON = "it goes on"
     END = "Ray Tune ends its trial"
-    TELL = "it goes on, told that the scheduler has stopped its trial"
+    TELL = "it goes on, and is told that the scheduler has stopped its trial"
 
 
 class Events:
-    """Has every report judged and recorded.
+    """Judges and records every report.
 
     Args:
         state: The search.
         task: What all trials share.
         scheduler: Decides on each epoch.
-        stopping: Says when the search must end, and is told of errors that end it.
+        stopping: Ends the search.
         liveness: Watches the processes of trials.
-        discovery: Hands out the processes that start while the space is not known.
+        discovery: Starts processes before the space is known.
     """
 
     def __init__(
@@ -61,13 +60,13 @@ class Events:
         self._hosts_without_gpu: set[str] = set()
 
     def begin(self, space: Space) -> None:
-        """Begin to search a space that is now known, or continue."""
+        """Open the session, now that the space is known."""
         history = self._state.deferred.open(space).recorder.history
         self._scheduler.replay(history)
         self._state.unfinished.extend(trial.trial for trial in history.unfinished())
 
     def step_ended(self) -> None:
-        """Look around; called several times a second.
+        """Refresh the view, and see whether the user, Ray or a trial must end; called all the time.
 
         Raises:
             KeyboardInterrupt: The user has ended the search.
@@ -76,15 +75,15 @@ class Events:
         if self._state.session is not None:
             self._state.session.view.tick()
         if self._stopping.reason == INTERRUPTED:
-            # Left at once: a signal to the whole process group has ended Ray's processes too.
+            # At once: a signal to the whole process group has ended Ray's processes too.
             raise KeyboardInterrupt
         if self._state.ray_lost is not None:
             raise RayLostError(self._state.ray_lost)
         self._liveness.look()
 
-    def process_began(self, name: str, config: messages.Config) -> None:
-        """Take note that one of Ray's trials, by its id, has been given a process."""
-        self._state.begun.add(name)
+    def process_started(self, name: str, config: messages.Config) -> None:
+        """Note that a trial, by Ray's id, has a process."""
+        self._state.started.add(name)
         if isinstance(config, WarmUp):
             return
         self._liveness.begin(config.trial)
@@ -92,7 +91,7 @@ class Events:
             self._state.opened.recorder.trial_restarted(config.trial)
 
     def reported(self, config: messages.Config, report: messages.Report) -> Answer:
-        """Record what a process reports, and say what becomes of it."""
+        """Record a report, and return what happens to its process."""
         if isinstance(config, TrainTrial):
             return self._trial_reported(config, report)
         match report:
@@ -105,25 +104,25 @@ class Events:
                 return Answer.END
         return Answer.GO_ON
 
-    def process_lost(self, config: messages.Config, said: str) -> None:
+    def process_lost(self, config: messages.Config, error_text: str) -> None:
         """Record that a process has ended.
 
         Args:
             config: What it worked on.
-            said: What Ray wrote of it.
+            error_text: What Ray wrote about it.
 
         Raises:
             ProblemError: Every other process would end too.
         """
-        missing = NO_MODULE.search(said)
+        missing = NO_MODULE.search(error_text)
         if missing:
-            node = IP.search(said)
+            node = IP.search(error_text)
             where = f" on node {node[1]}" if node else " on a node"
             raise ProblemError(
                 f"{missing[1]!r} cannot be imported{where}: expected the same packages on every "
                 f"node. Install {missing[1]} there."
             )
-        reason = _in_short(said)
+        reason = _reason(error_text)
         if not self._liveness.is_ray_up:
             self._liveness.lose_ray(reason)
         elif isinstance(config, TrainTrial):
@@ -147,7 +146,7 @@ class Events:
                 case Epoch():
                     return self._epoch(config, report)
                 case Ended():
-                    self._end(record, report)
+                    self._end(config.trial, report)
         return Answer.END if isinstance(report, Ended) else Answer.GO_ON
 
     def _epoch(self, config: TrainTrial, epoch: Epoch) -> Answer:
@@ -166,16 +165,16 @@ class Events:
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Answer.END
 
-    def _end(self, record: TrialRecord, end: Ended) -> None:
+    def _end(self, trial: int, end: Ended) -> None:
         if end.fatal:
             self._fail(end)
         if end.fatal == RunFolderError.__name__:
-            return  # a full disk: the trial is not done, and is continued when there is room
+            return  # the disk is full: the trial can be continued when there is room
         session, result = self._state.opened, dict(end.result or {})
         self._growth.grow(session, result.pop("space", []))
         errors = {"error": end.error, "traceback": end.traceback}
         fields = {name: text for name, text in errors.items() if text} | result
-        session.recorder.trial_ended(record.trial, end.state, **fields)
+        session.recorder.trial_ended(trial, end.state, **fields)
         self._stopping.check_failures()
 
     def _fail(self, end: Ended) -> None:
@@ -193,7 +192,7 @@ class Events:
         )
 
 
-def _in_short(said: str) -> str:
-    detail = EXIT_DETAIL.search(said)
+def _reason(error_text: str) -> str:
+    detail = EXIT_DETAIL.search(error_text)
     words = " ".join(detail[1].split()).rstrip(".") if detail else "it left no word"
     return words[:1].lower() + words[1:]

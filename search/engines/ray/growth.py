@@ -10,11 +10,11 @@ from search.space.parameters import Space
 
 
 class Growth:
-    """Takes new parameters into the space, as far as the task lets it.
+    """Adds new parameters to the space if the task allows it.
 
     Args:
         task: Says whether new parameters are allowed, and whether they are searched.
-        stopping: Told where one is not allowed.
+        stopping: Ends the search when a new parameter is not allowed.
     """
 
     def __init__(self, task: Task, stopping: Stopping) -> None:
@@ -22,12 +22,12 @@ class Growth:
         self._stopping = stopping
 
     def grow(self, session: Session, parameters: list[dict[str, Any]]) -> None:
-        """Take in what the build and fit of a trial have registered, as JSON values."""
-        news = session.searcher.space.news(Space.from_json(parameters))
-        if not news.parameters:
+        """Add what the build and fit of a trial have registered, as JSON values."""
+        new = session.searcher.space.news(Space.from_json(parameters))
+        if not new.parameters:
             return
         if not self._task.allow_new_entries:
-            names = ", ".join(parameter.name for parameter in news)
+            names = ", ".join(parameter.name for parameter in new)
             self._stopping.fail(
                 NewEntriesError(
                     f"allow_new_entries=False, but a build asked for {names}: register it in "
@@ -35,5 +35,5 @@ class Growth:
                 )
             )
         elif self._task.tune_new_entries:
-            session.searcher.grow(news)
-            session.recorder.space_grown(news.to_json())
+            session.searcher.grow(new)
+            session.recorder.space_grown(new.to_json())

@@ -1,4 +1,4 @@
-"""Which trials live: what becomes of those that hang, lose their process or run out of memory."""
+"""Watches the processes of trials: those that hang, are lost or run out of memory."""
 
 import re
 import time
@@ -11,8 +11,8 @@ from search.engines.ray.state import SearchState
 from search.ray.nodes import Whereabouts
 from search.session.stopping import Stopping
 
-# A trial that ends its process so often, without coming further, is not begun again.
-DEADLY = 2
+# A trial that has ended this many processes without progress is not started again.
+MAX_DEATHS = 2
 LOOK_SECONDS = 1.0
 # A process imports TensorFlow and waits for the data before it trains.
 START_SECONDS = 600.0
@@ -24,8 +24,8 @@ class Heartbeat:
 
     Attributes:
         seen_at: When it came, by the clock.
-        where: The process that trains it; None: not told yet.
-        is_ready: Whether that process has come as far as training.
+        where: The process that trains the trial; None: not known yet.
+        is_ready: Whether the process has begun to train.
     """
 
     seen_at: float
@@ -37,10 +37,10 @@ class Liveness:
     """Watches the processes of trials.
 
     Args:
-        state: The search; trials whose process is lost are unfinished again.
-        stopping: Told when a trial has ended.
+        state: The search; a trial whose process is lost becomes unfinished again.
+        stopping: Ends the search when its trials fail.
         cluster: Where the processes run.
-        hung_after_seconds: A trial without a sign of life for so long is ended; None: never.
+        hung_after_seconds: A trial that reports nothing for this long is ended; None: never.
         clock: Tells the time, in seconds.
     """
 
@@ -64,26 +64,26 @@ class Liveness:
     # --- Signs of life ----------------------------------------------------------------------
 
     def begin(self, trial: int) -> None:
-        """Take note that a trial has been given a process."""
+        """Note that a trial has a process."""
         self._heartbeats[trial] = Heartbeat(self._clock())
 
     def hear(self, trial: int) -> None:
-        """Take note that a trial has reported something."""
+        """Note that a trial has reported something."""
         self._heartbeats[trial].seen_at = self._clock()
 
     def started(self, trial: int, where: Whereabouts) -> None:
-        """Take note of where a trial runs."""
+        """Note where a trial runs."""
         self._heartbeats[trial].where = where
         self._cluster.process_started(where)
 
     def ready(self, trial: int) -> None:
-        """Take note that a trial begins to train."""
+        """Note that a trial begins to train."""
         self._heartbeats[trial].is_ready = True
 
     # --- Ends -------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """End trials that hang, and find out whether Ray has ended; once a second."""
+        """End the trials that hang, and notice when Ray has ended; at most once a second."""
         now = self._clock()
         if now - self._looked_at < LOOK_SECONDS:
             return
@@ -94,13 +94,13 @@ class Liveness:
             self.lose_ray("Ray's own process on this machine (the raylet) has ended")
 
     def process_lost(self, trial: int, reason: str) -> None:
-        """Record that the process of a trial has ended: the trial is unfinished, or ends too."""
+        """Record that a trial has lost its process; it is unfinished again, or it ends."""
         recorder = self._state.opened.recorder
         record = recorder.history.trials[trial]
         if not record.is_unfinished:
-            return  # ended by us
+            return  # this process was ended on purpose
         heartbeat = self._heartbeats.pop(trial, None)
-        # A process that ended while it was made has told nothing of where it was.
+        # A process that ended while it started has not reported where it was.
         where = heartbeat.where if heartbeat else None
         if where is not None and self._cluster.ended_for_memory(where, self._others(trial)):
             self._end(trial, State.OUT_OF_MEMORY, "the system ended its process for want of memory")
@@ -109,16 +109,17 @@ class Liveness:
         if where is not None and not is_node_up:
             reason = f"the node of its process ({where.worker}) is lost"
         recorder.worker_lost(trial, reason, by_trial=is_node_up and heartbeat is not None)
-        if record.deaths < DEADLY:
+        if record.deaths < MAX_DEATHS:
             self._state.unfinished.append(trial)
             return
-        error = f"its process ended {DEADLY} times without coming further: {reason}"
+        error = f"its process ended {MAX_DEATHS} times without coming further: {reason}"
         self._end(trial, State.LOST, error)
 
-    def ray_ended_for_memory(self, said: str) -> None:
-        """Record which trials Ray has ended for their memory, by what it said of them."""
-        pids = {int(pid) for pid in re.findall(r"\bpid=(\d+)", said.split("Top 10")[0])}
-        used = "; ".join(dict.fromkeys(re.findall(r"actual memory used=([\d.]+ ?[KMG]B)", said)))
+    def ray_ended_for_memory(self, message: str) -> None:
+        """Record which trials Ray has ended because of their memory, by its error message."""
+        pids = {int(pid) for pid in re.findall(r"\bpid=(\d+)", message.split("Top 10")[0])}
+        amounts = re.findall(r"actual memory used=([\d.]+ ?[KMG]B)", message)
+        used = "; ".join(dict.fromkeys(amounts))
         for trial in self._running():
             where = self._heartbeats[trial].where
             if where is not None and where.pid in pids:
@@ -126,7 +127,7 @@ class Liveness:
         self.lose_ray("Ray Tune ends with a process that Ray ends for its memory")
 
     def lose_ray(self, reason: str) -> None:
-        """Note that Ray must be started anew; the trials that run are continued then."""
+        """Note that Ray must be started again; the trials that run are continued then."""
         if self._state.ray_lost is not None:
             return
         self._state.ray_lost = reason
@@ -155,13 +156,13 @@ class Liveness:
         self._stopping.check_failures()
 
     def _running(self) -> list[int]:
-        """Return the trials that have a process at this moment."""
+        """Return the trials that have a process now."""
         if self._state.session is None:
             return []
         running = self._state.session.recorder.history.running()
         return [record.trial for record in running if record.trial in self._heartbeats]
 
     def _others(self, trial: int) -> list[Whereabouts]:
-        """Return the processes of the trials that run beside one."""
+        """Return the processes of all other trials."""
         beside = (self._heartbeats[other].where for other in self._running() if other != trial)
         return [where for where in beside if where is not None]

@@ -1,7 +1,7 @@
-"""What the driver and a worker process tell each other through Ray Tune.
+"""The messages between the driver and its worker processes, which Ray Tune carries.
 
 The driver sends a process a config, ``TrainTrial`` or ``WarmUp``; the process answers with reports.
-On the way each is a flat dict: Ray Tune copies and flattens every nested one.
+Ray Tune carries flat dicts: it would copy and flatten nested ones.
 """
 
 import json
@@ -25,9 +25,9 @@ class TrainTrial:
         values: Its configuration.
         epochs: Most epochs that it may train; None: its fit decides.
         device: Where it is trained.
-        space: The space as far as it is known, as JSON values.
-        again: Whether another process, or another driver, began it.
-        retries: How often it has failed and been begun again.
+        space: The space so far, as JSON values.
+        again: Whether another process, or another driver, started it before.
+        retries: How often it has failed and started again.
     """
 
     trial: int
@@ -45,7 +45,7 @@ class WarmUp:
 
     Attributes:
         device: Where the process runs.
-        discovers: Whether it discovers the space meanwhile.
+        discovers: Whether it discovers the space.
     """
 
     device: Device
@@ -54,7 +54,7 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Started:
-    """Report: a process has taken the trial."""
+    """Report: a process has started the trial."""
 
     where: Whereabouts
 
@@ -64,7 +64,7 @@ class Ready:
     """Report: the process has imported TensorFlow and has the data; it begins to train.
 
     Attributes:
-        lacks_gpu_on: The host, where Ray has given a GPU that TensorFlow does not see.
+        lacks_gpu_on: The host, if Ray has assigned a GPU there that TensorFlow does not see.
     """
 
     lacks_gpu_on: str | None = None
@@ -75,7 +75,7 @@ class Epoch:
     """Report: an epoch was trained.
 
     Attributes:
-        report: What the trial's reporter says of it.
+        report: What the trial's reporter says about it.
         worker: The process that trained it.
     """
 
@@ -84,13 +84,13 @@ class Epoch:
 
     @property
     def is_judged(self) -> bool:
-        """Whether the scheduler decides on it; not on those of a repeated execution."""
+        """Whether the scheduler decides on it: not in a repeated execution."""
         return "execution" not in self.report
 
 
 @dataclass(frozen=True)
 class Retried:
-    """Report: the trial has failed with an error and is begun again."""
+    """Report: the trial has failed with an error and starts again."""
 
     error: str
 

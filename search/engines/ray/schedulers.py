@@ -1,6 +1,6 @@
-"""What decides after each epoch whether a trial trains on.
+"""Schedulers, which decide after each epoch whether a trial trains on.
 
-A new scheduler is a subclass of ``Scheduler`` here and a line of ``search.plan.registry``.
+A new one is a subclass of ``Scheduler`` and a line of ``search.plan.registry``.
 """
 
 import math
@@ -19,16 +19,16 @@ class Scheduler(ABC):
     """Stops trials early.
 
     A subclass answers two questions: ``from_plan``, how a plan sets it up, and ``falls_short``,
-    whether a trial is to be stopped for the value of an epoch. What holds of every scheduler stands
-    here: no trial is stopped at its last epoch or once it has diverged, and a decision made stands.
+    whether the value of an epoch stops its trial. The rest holds for every scheduler: no trial is
+    stopped at its last epoch or after it has diverged, and a decision is never taken back.
 
     Args:
-        max_epochs: Most epochs of a trial; a trial that reaches it ends by itself.
+        max_epochs: Most epochs of a trial; a trial that reaches them ends by itself.
     """
 
     def __init__(self, *, max_epochs: int) -> None:
         self._max_epochs = max_epochs
-        # By trial: the last epoch that was judged, and the one at which the trial was stopped.
+        # By trial: the last epoch judged, and the epoch at which the trial was stopped.
         self._judged: dict[int, int] = {}
         self._stopped: dict[int, int] = {}
 
@@ -39,30 +39,30 @@ class Scheduler(ABC):
 
     @abstractmethod
     def falls_short(self, trial: int, epoch: int, value: float) -> bool:
-        """Take in the value of an epoch, and tell whether the trial is to be stopped for it.
+        """Take in the value of an epoch, and tell whether it stops the trial.
 
-        Called once for each epoch of a trial, in the order in which epochs are reported; once more
-        where the trial has failed and begun again.
+        Called once for each epoch, in the order in which the trials report them; called again for
+        the epochs of a trial that has failed and starts again.
         """
 
     def judge(
         self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
     ) -> Decision:
-        """Decide whether a trial goes on after an epoch.
+        """Decide whether a trial trains on after an epoch.
 
         Args:
             trial: Number of the trial.
             epoch: Number of the epoch, from 1.
-            value: The objective; None of a trial that has diverged.
+            value: The objective; None if the trial has diverged.
             last_epoch: The epoch after which the trial ends by itself; None: that of the search.
         """
-        # At its last epoch a trial ends by itself; a diverged one likewise.
+        # At its last epoch, or diverged, a trial ends by itself.
         if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):
             return Decision.CONTINUE
         if epoch >= self._stopped.get(trial, math.inf):
-            return Decision.STOP  # it was stopped here, and has lost its process since
+            return Decision.STOP  # it was stopped here and has lost its process since
         if epoch <= self._judged.get(trial, 0):
-            return Decision.CONTINUE  # likewise, and is trained again on the way there
+            return Decision.CONTINUE  # it was judged, and repeats the epoch in another process
         self._judged[trial] = epoch
         if not self.falls_short(trial, epoch, value):
             return Decision.CONTINUE
@@ -70,12 +70,12 @@ class Scheduler(ABC):
         return Decision.STOP
 
     def begin_again(self, trial: int) -> None:
-        """Judge a trial that has failed and begins again anew."""
+        """Forget the decisions on a trial that has failed and starts again."""
         self._judged.pop(trial, None)
         self._stopped.pop(trial, None)
 
     def replay(self, history: History) -> None:
-        """Take in the epochs of a search that is continued; their decisions stand."""
+        """Take in the epochs and the decisions of a search that is resumed."""
         for epoch in history.judged:
             last_epoch = history.trials[epoch.trial].planned_epochs
             self.judge(epoch.trial, epoch.epoch, epoch.objective, last_epoch=last_epoch)
@@ -98,7 +98,7 @@ class Fifo(Scheduler):
 
 @dataclass(frozen=True)
 class _Named:
-    """What Ray's rungs know a trial by."""
+    """A trial as Ray's rungs know it."""
 
     trial_id: str
 

@@ -11,36 +11,36 @@ from search.session.session import DeferredSession, Session
 
 @dataclass
 class SearchState:
-    """How far a search is, on the Ray that runs now.
+    """A search on the Ray that runs now.
 
     Attributes:
         deferred: The session, which opens once the space is known.
-        unfinished: Numbers of the trials that are to be continued.
-        begun: Of Ray's trials, the ids of those that have a process.
-        ray_lost: Why Ray must be started anew; None while it runs.
-        error: What must end the search, as it was raised.
+        unfinished: Numbers of the trials to continue.
+        started: Ray's ids of the trials that have a process.
+        ray_lost: Why Ray must be started again; None while it runs.
+        error: The error that ends the search.
     """
 
     deferred: DeferredSession
     unfinished: deque[int] = field(default_factory=deque)
-    begun: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)
     ray_lost: str | None = None
     error: SearchError | None = None
 
     @property
     def session(self) -> Session | None:
-        """The session; None while the space is not known."""
+        """The session; None before the space is known."""
         return self.deferred.session
 
     @property
     def opened(self) -> Session:
-        """The session, which is open: there are trials."""
+        """The session, once it is open."""
         assert self.deferred.session is not None
         return self.deferred.session
 
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
-        """Keep an error that passes: Ray Tune makes it the text of an error of its own."""
+        """Keep an error that is raised: Ray Tune turns it into text in an error of its own."""
         try:
             yield
         except SearchError as error:

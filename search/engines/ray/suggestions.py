@@ -1,4 +1,4 @@
-"""Says what is to be trained next: first what was left unfinished, then what is new."""
+"""Chooses the trial to start next: unfinished trials first, then new ones."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -17,22 +17,22 @@ from search.plan.task import Task
 
 
 class NoTrial(Enum):
-    """What is said where no trial is to begin."""
+    """Why no trial starts."""
 
     YET = "ask again"
     EVER = "the search has no more"
 
 
 class Suggestions:
-    """Numbers the trials and asks our searcher for their configurations.
+    """Numbers the trials and asks the searcher for their configurations.
 
     Args:
         state: The search.
-        plan: Says how many trials there may be.
-        task: Says how long a trial may be.
-        capacity: Says where there is room.
-        judge: Says which device suits a configuration.
-        discovery: Hands out the processes that start while the space is not known.
+        plan: Limits the number of trials.
+        task: Limits the epochs of a trial.
+        capacity: Knows the devices that are free.
+        judge: Chooses the device for a configuration.
+        discovery: Starts processes before the space is known.
     """
 
     def __init__(
@@ -52,46 +52,46 @@ class Suggestions:
         self._judge = judge
         self._discovery = discovery
         self._queue = TrialQueue(self._draw, has_gpus=lambda: capacity.has_gpus)
-        # Of Ray's trials, those that have been given out and have not ended.
+        # By Ray's id: the trials that have been given out and have not ended.
         self._running: dict[str, Config] = {}
         self._is_exhausted = False
 
     def suggest(self, name: str) -> Config | NoTrial:
-        """Return what one of Ray's trials, by its id, is to do."""
+        """Return the config of a trial that Ray has named, or why it has none."""
         config = self._trial() if self._state.session is not None else self._discovery.next()
         if config is not None:
-            self._running[name] = config  # also one that is new, and waits for its process
+            self._running[name] = config
             return config
-        # One that runs may lose its process, and be begun again.
+        # A trial that runs may lose its process and start again.
         is_over = self._is_exhausted and not self._queue and not self._running
         return NoTrial.EVER if is_over and not self._state.unfinished else NoTrial.YET
 
     def ended(self, name: str) -> None:
-        """Let another begin."""
+        """Free the place of a trial that has ended."""
         self._running.pop(name, None)
 
-    def in_vain(self) -> list[str]:
-        """Return which of Ray's trials are to be on a GPU while there is none any more."""
+    def starved(self) -> list[str]:
+        """Return Ray's ids of the trials that were given to a GPU when no GPU is left."""
         if self._capacity.has_gpus:
             return []
         return [name for name, config in self._running.items() if config.device is Device.GPU]
 
     def take_back(self, name: str) -> None:
-        """Give a trial that never began out again."""
+        """Take back a trial that never started; it is given out again."""
         config = self._running.pop(name)
         assert isinstance(config, TrainTrial)
         self._state.unfinished.append(config.trial)
 
     def _trial(self) -> TrainTrial | None:
         running = self._running.items()
-        load = Load.of((config.device, name in self._state.begun) for name, config in running)
-        taken = self._queue.take(self._capacity.free(load))
-        return None if taken is None else self._begun(*taken)
+        load = Load.of((config.device, name in self._state.started) for name, config in running)
+        trial_and_device = self._queue.take(self._capacity.free(load))
+        return None if trial_and_device is None else self._started(*trial_and_device)
 
     def _draw(self) -> QueuedTrial | None:
-        drawn = self._unfinished() or self._new()
-        self._is_exhausted = drawn is NoTrial.EVER
-        return drawn if isinstance(drawn, QueuedTrial) else None
+        trial = self._unfinished() or self._new()
+        self._is_exhausted = trial is NoTrial.EVER
+        return trial if isinstance(trial, QueuedTrial) else None
 
     def _unfinished(self) -> QueuedTrial | None:
         if not self._state.unfinished:
@@ -123,8 +123,8 @@ class Suggestions:
             return NoTrial.YET
         return QueuedTrial(number, dict(values), self._epochs, self._judge(dict(values)))
 
-    def _begun(self, queued: QueuedTrial, device: Device) -> TrainTrial:
-        """Record that a trial begins, and return its config."""
+    def _started(self, queued: QueuedTrial, device: Device) -> TrainTrial:
+        """Record the start of a trial, and return its config."""
         session = self._state.opened
         if not queued.again:
             session.recorder.trial_started(queued.trial, queued.values, epochs=queued.epochs)

@@ -1,4 +1,4 @@
-"""What a worker process does: it takes one trial after the other, and reports what happens."""
+"""What a worker process runs: one trial after the other, each reported to the driver."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 WARM_REPORT_SECONDS = 0.2
 
 Stored = Data | FitArguments
-# Whether the scheduler has stopped the trial of this process, which has executions to come.
+# Set when the scheduler has stopped the trial of this process, which has executions left.
 _is_stopped = threading.Event()
 
 
@@ -69,7 +69,7 @@ def train(
             end = _trial_end(config, task, stored[0], place, lacks_gpu=lacks_gpu)
     except ProblemError as error:
         end = TrialEnd.of_a_problem(on_this_node(error))
-    # The driver has ended a trial that it stopped, unless that had executions to come.
+    # The driver has ended a stopped trial already, unless it had executions left.
     if end.state is not State.STOPPED or task.executions_per_trial > 1:
         _report(messages.Ended(**vars(end)))
     # The way Ray Tune 2.60 ends a stopped function. Returned from, it would report once more and
@@ -78,7 +78,7 @@ def train(
 
 
 def be_told_to_stop(_trainable: Any) -> None:
-    """Take note that the scheduler has stopped the trial: called in its process by the driver."""
+    """Note that the scheduler has stopped the trial; the driver calls this in its process."""
     _is_stopped.set()
 
 
@@ -87,7 +87,7 @@ def _report(message: messages.Report) -> None:
 
 
 def _wait(config: WarmUp, task: Task) -> NoReturn:
-    """Wait for trials until the driver ends it, by SystemExit."""
+    """Wait until the driver ends it, by SystemExit."""
     if config.discovers:
         assert isinstance(task.hypermodel, Named)
         space = process.discover(task.hypermodel.reference)

@@ -132,7 +132,7 @@ class RayEngine:
         """Let a process of its own take a trial."""
         self._processes += 1
         self._names[config.trial] = name
-        self.events.process_began(name, config)
+        self.events.process_started(name, config)
         self.tell(config, messages.Started(self.where()))
         if ready:
             self.tell(config, messages.Ready())
@@ -150,9 +150,9 @@ class RayEngine:
             self.suggestions.ended(self._names[config.trial])
         return answer
 
-    def lose(self, config, said=""):
-        """Let the process of a trial end; Ray says so much of it."""
-        self.events.process_lost(config, said)
+    def lose(self, config, error_text=""):
+        """Let the process of a trial end; Ray writes so much about it."""
+        self.events.process_lost(config, error_text)
         if isinstance(config, messages.TrainTrial):
             self.suggestions.ended(self._names.get(config.trial, ""))
 

@@ -166,7 +166,7 @@ def test_a_new_parameter_that_is_not_to_be_tuned_keeps_its_default(make):
 def discovering(engine):
     config = engine.suggestions.suggest("ray-0")
     assert config == WarmUp(Device.CPU, discovers=True)
-    engine.events.process_began("ray-0", config)
+    engine.events.process_started("ray-0", config)
     return config
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from results.record import words
 from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
-from results.record.words import assignments
 from search.errors import UsageError
 from search.plan.task import Task
 from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import RECORDED_VERSIONS
 from search.view.view import View
-from search.worker.data import load_data
+from search.worker.data import Data, load_data
 from search.worker.quiet import quiet_training
+
+# What each epoch reported, by its number.
+Metrics = dict[int, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,16 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     trial = _trial(previous, number)
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
-    view.note(f"trial {number} ({trial.ending}): {assignments(trial.values)}")
+    view.note(f"trial {number} ({trial.ending}): {words.assignments(trial.values)}")
+    metrics, error = _trained_again(previous, trial, view)
+    failure = error if error != trial.error else None
+    return Replayed(len(metrics), tuple(_differences(trial.epochs, metrics)), failure)
+
+
+def _trained_again(
+    previous: PreviousRun, trial: TrialRecord, view: View
+) -> tuple[Metrics, str | None]:
+    """Train a trial as long as its record; return what each epoch reported, and what failed."""
     from search.worker import process
 
     device = trial.device or previous.plan.device
@@ -78,36 +90,39 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     from search.worker.trial import run_trial
 
     problem = previous.plan.problem
-    data = load_data(problem, needs_test=False)
-    digest = previous.description.get("data_digest")
-    if digest and data.digest() != digest:
-        raise UsageError(
-            f"the data have changed since {str(path)!r} was made (digest {data.digest()}, then "
-            f"{digest}): no trial of it can be trained again. Restore them."
-        )
-    told: dict[int, dict[str, float | None]] = {}
+    data = _load_data(previous)
+    metrics: Metrics = {}
 
     def report(epoch: dict[str, Any]) -> bool:
         if "retry" in epoch:
             return True
-        told[epoch["epoch"]] = epoch["metrics"]
-        objective = epoch["metrics"].get(problem.objective.name)
-        shown = "-" if objective is None else f"{objective:.4f}"
-        view.note(f"epoch {epoch['epoch']}: {problem.objective.name} {shown}")
+        metrics[epoch["epoch"]] = epoch["metrics"]
+        objective = words.number(epoch["metrics"].get(problem.objective.name), none="-")
+        view.note(f"epoch {epoch['epoch']}: {problem.objective.name} {objective}")
         return bool(epoch["epoch"] < trial.epochs[-1].epoch)
 
     with quiet_training():
         end = run_trial(
             replace(Task.of(problem), epochs=trial.planned_epochs or problem.epochs),
             data,
-            trial=number,
+            trial=trial.trial,
             values=trial.values,
             report=report,
             folder=None,
             retries=trial.retries,
         )
-    failure = end.error if end.error != trial.error else None
-    return Replayed(len(told), tuple(_differences(trial.epochs, told)), failure)
+    return metrics, end.error
+
+
+def _load_data(previous: PreviousRun) -> Data:
+    data = load_data(previous.plan.problem, needs_test=False)
+    before, now = previous.description.get("data_digest"), data.digest()
+    if before and now != before:
+        raise UsageError(
+            f"the data have changed since {str(previous.folder.path)!r} was made (digest {now}, "
+            f"then {before}): no trial of it can be trained again. Restore them."
+        )
+    return data
 
 
 def _trial(previous: PreviousRun, number: int) -> TrialRecord:
@@ -139,11 +154,9 @@ def _changes(previous: PreviousRun) -> Iterator[str]:
         yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
 
 
-def _differences(
-    records: list[EpochRecord], told: dict[int, dict[str, float | None]]
-) -> Iterator[Difference]:
+def _differences(records: list[EpochRecord], metrics: Metrics) -> Iterator[Difference]:
     for record in records:
-        now = told.get(record.epoch, {})
+        now = metrics.get(record.epoch, {})
         names = [name for name in {**record.metrics, **now} if _differs(record.metrics, now, name)]
         yield from (
             Difference(record.epoch, name, record.metrics.get(name), now.get(name))

@@ -151,9 +151,9 @@ class _Recording:
             else:
                 self._recorder.trial_ended(self._trial, State.DIVERGED, error=self._divergence)
         else:
-            told = (trial.message or "").strip()
-            error = told.splitlines()[-1] if told else "no message"
-            self._recorder.trial_ended(self._trial, State.FAILED, error=error, traceback=told)
+            traceback = (trial.message or "").strip()
+            error = traceback.splitlines()[-1] if traceback else "no message"
+            self._recorder.trial_ended(self._trial, State.FAILED, error=error, traceback=traceback)
         super().on_trial_end(trial)  # type: ignore[misc]
         self._stopping.check_failures()
         if self._stopping.reason:

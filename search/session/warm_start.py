@@ -106,9 +106,9 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
             f"{text!r} is no earlier search: expected a keras-tuner project folder, an Optuna "
             "study (a SQLite or journal file, or a storage URL) or a run folder."
         )
-    found = list(rows)
-    trials = tuple(row for row in found if isinstance(row, EarlierTrial))
-    left_out = tuple(row for row in found if isinstance(row, str))
+    entries = list(rows)
+    trials = tuple(entry for entry in entries if isinstance(entry, EarlierTrial))
+    left_out = tuple(entry for entry in entries if isinstance(entry, str))
     if not trials:
         reasons = "; ".join(left_out[:3]) or "it has no trials"
         raise UsageError(f"{text!r} holds no finished trial with {objective.name}: {reasons}.")
@@ -149,8 +149,8 @@ def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
     for parameter in space:
         if not parameter.is_active(fitting) or parameter.name in fitting:
             continue
-        given = values.get(parameter.name, parameter.default)
-        fitting[parameter.name] = _allowed(parameter, given)
+        value = values.get(parameter.name, parameter.default)
+        fitting[parameter.name] = _allowed(parameter, value)
     return fitting
 
 
@@ -219,7 +219,8 @@ def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial |
 
 def _best(metric: Mapping[str, Any], objective: Objective) -> float | None:
     # Each observation is the average of its executions, as keras-tuner counts.
-    means = [sum(map(float, one["value"])) / len(one["value"]) for one in metric["observations"]]
+    repeats = [list(map(float, step["value"])) for step in metric["observations"]]
+    means = [sum(values) / len(values) for values in repeats]
     numbers = [mean for mean in means if math.isfinite(mean)]
     if not numbers:
         return None

@@ -7,7 +7,7 @@ import keras_tuner as kt
 
 from results.record.history import Objective
 from search.plan.plan import ASHA, Engine, Plan, Problem
-from search.plan.registry import Scheduler
+from search.plan.registry import Log, Scheduler
 from search.plan.task import Carried, FitArguments, Task
 from search.ray.runtime import has_other_nodes
 from search.ray.size import trials_at_once
@@ -105,6 +105,7 @@ def make_plan(
         hung_after_seconds=settings.hung_after,
         # Hyperband trains on from the weights of any trial of a round.
         kept_weights=None if settings.hyperband else KEPT_WEIGHTS,
+        log=None if settings.log is None else Log(settings.log),
     )
 
 

@@ -73,6 +73,8 @@ class RayTuner(RecordedTuner):
             known to give Keras's numbers.
         reuse_workers: Whether a worker process serves many trials.
         hung_after: Seconds without an epoch after which a trial is ended. Default: never.
+        log: Name of a logger, such as ``tensorboard``: it shows the search while it runs, from a
+            folder of its name in the run folder. Default: none.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_model_size: A model with more trainable weights fails its trial.
         optimizer: To compile with, in the place of the builder's own.
@@ -111,6 +113,7 @@ class RayTuner(RecordedTuner):
         fast_epoch: bool = True,
         reuse_workers: bool = True,
         hung_after: float | None = None,
+        log: str | None = None,
         executions_per_trial: int = 1,
         max_model_size: int | None = None,
         optimizer: Any = None,
@@ -142,6 +145,7 @@ class RayTuner(RecordedTuner):
             fast_epoch=fast_epoch,
             reuse_workers=reuse_workers,
             hung_after=hung_after,
+            log=log,
         )
         checked(settings.problems(type(self), hypermodel, others))
         self._settings = settings

@@ -11,7 +11,7 @@ import keras_tuner as kt
 from results.record.history import Objective
 from search.errors import UsageError, nearest
 from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE
-from search.plan.registry import Algorithm, Scheduler
+from search.plan.registry import Algorithm, Log, Scheduler
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
@@ -49,6 +49,7 @@ class Settings:
     fast_epoch: bool
     reuse_workers: bool
     hung_after: float | None
+    log: Any
 
     @property
     def oracle(self) -> kt.Oracle | None:
@@ -148,6 +149,7 @@ class Settings:
             *self._algorithm_problems(),
             *self._scheduler_problems(),
             *self._resource_problems(),
+            *self._log_problems(),
             *self._entry_problems(),
         ]
 
@@ -237,6 +239,11 @@ class Settings:
                 f"scheduler={asha!r}: expected a grace_period of 1 or more and a reduction_factor "
                 "above 1."
             )
+
+    def _log_problems(self) -> Iterator[str]:
+        if self.log not in (None, *Log):
+            known, hint = ", ".join(Log), nearest(str(self.log), Log)
+            yield f"log={self.log!r}: expected one of {known}, or None.{hint}"
 
     def _resource_problems(self) -> Iterator[str]:
         rule = self.device_rule

@@ -59,7 +59,7 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         RayTuner(
             None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
             scheduler="ash", distribution_strategy=object(), tune_new_entries=False, max_epochs=0,
-            resources_per_trial={"cpu": 0}, nonsense=2, directory=tmp_path, project_name="run",
+            resources_per_trial={"cpu": 0}, log="tensorbord", nonsense=2, directory=tmp_path, project_name="run",
         )  # fmt: skip
     said = str(caught.value).splitlines()
     for part in (
@@ -74,10 +74,11 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         "algorithm='tp': expected one of tpe, random, or an oracle",
         "scheduler='ash': expected search.ASHA(...)",
         "resources_per_trial: 'cpu' is 0",
+        "log='tensorbord': expected one of tensorboard, or None. Did you mean 'tensorboard'?",
         "tune_new_entries=False without hyperparameters",
     ):
         assert sum(line.startswith(part) for line in said) == 1, part
-    assert len(said) == 12
+    assert len(said) == 13
     assert list(tmp_path.iterdir()) == []
     assert isinstance(caught.value, ValueError)  # what a script for keras-tuner would catch
 
@@ -345,7 +346,7 @@ def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, t
     data = tf.data.Dataset.from_tensor_slices(train).shuffle(120).batch(30)
     made = tuner(
         Regression(), "val_loss", max_trials=5, seed=3, executions_per_trial=2,
-        scheduler=ASHA(grace_period=1, reduction_factor=2),
+        scheduler=ASHA(grace_period=1, reduction_factor=2), log="tensorboard",
     )  # fmt: skip
     held_out = tf.data.Dataset.from_tensor_slices(validation).batch(20)
     made.search(data, validation_data=held_out, epochs=4, verbose=0)
@@ -363,6 +364,8 @@ def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, t
         score = made.oracle.get_trial(str(trial)).score
         assert score == end["score"]
     assert len({epoch["worker"] for epoch in events(run, "epoch")}) == 1
+    assert json.loads((run / "run.json").read_text())["plan"]["log"] == "tensorboard"
+    assert len(list((run / "tensorboard").glob("trial-*/*tfevents*"))) == 5
     # A subclassed model says what its layers were built with: its weights come back.
     assert made.get_best_models()[0].predict(validation[0], verbose=0).shape == (40, 1)
 

@@ -10,11 +10,8 @@ from typing import Any
 from results.compare.formats import Column
 from results.reading import CUT_OFF, RUNNING, Run, row_of
 from results.record.errors import RunFolderError
+from results.record.intervals import Interval, mean_interval
 
-CONFIDENCE = 0.95
-RESAMPLES = 9999
-# Of the resampling: the same values have the same interval.
-BOOTSTRAP_SEED = 0
 # Of fewer pairs than this the interval is narrow: see mean_interval.
 MANY_PAIRS = 10
 # A search that ended so has not done what was asked of it.
@@ -36,14 +33,6 @@ class Against(StrEnum):
 
     BEST = "best"
     FIRST = "first"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval; both ends are part of it."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -133,34 +122,6 @@ class Standing:
     difference_low: float | None = None
     difference_high: float | None = None
     tie: bool | None = None
-
-
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Return the 95 % bootstrap interval of a mean, or None of fewer than two values.
-
-    Of three values it goes from the least to the largest: each of these is the mean of one
-    resample in 27, more than the 2.5 % beyond an end. Few values make it narrow: where nothing
-    differs and the noise is normal, it misses zero in about a half of all comparisons of 2 pairs,
-    a quarter of 3, a seventh of 5 and a tenth of 10, instead of a twentieth.
-
-    Source: the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap
-    (1993), chapter 13, as ``scipy.stats.bootstrap`` has it.
-    """
-    if len(values) < 2:
-        return None
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (np.asarray(values, dtype=np.float64),),
-        np.mean,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=BOOTSTRAP_SEED,
-    ).confidence_interval
-    return Interval(float(found.low), float(found.high))
 
 
 def paired_difference(ours: Scores, theirs: Scores) -> Difference:

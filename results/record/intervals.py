@@ -11,6 +11,14 @@ BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A confidence interval; both ends are part of it."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Mean:
     """A mean and its 95 % interval, both ends included."""
 
@@ -24,28 +32,40 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Return the mean of two values or more with its bootstrap interval.
+    """Return the mean of two values or more with its bootstrap interval: see mean_interval."""
+    mean = statistics.fmean(values)
+    interval = None if max(values) == min(values) else mean_interval(values)
+    if interval is None:  # of equal values the mean itself, to the last bit
+        return Mean(mean, mean, mean)
+    return Mean(mean, interval.low, interval.high)
 
-    Of few values the interval is narrow: of three it goes from the least to the largest.
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Return the 95 % bootstrap interval of a mean, or None of fewer than two values.
+
+    Of three values it goes from the least to the largest: each of these is the mean of one
+    resample in 27, more than the 2.5 % beyond an end. Few values make it narrow: where nothing
+    differs and the noise is normal, it misses zero in about a half of all comparisons of 2 pairs,
+    a quarter of 3, a seventh of 5 and a tenth of 10, instead of a twentieth.
 
     Source: the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap
     (1993), chapter 13, as ``scipy.stats.bootstrap`` has it.
     """
+    if len(values) < 2:
+        return None
     import numpy as np
     from scipy import stats
 
-    mean = statistics.fmean(values)
-    if max(values) == min(values):
-        return Mean(mean, mean, mean)
-    found = stats.bootstrap(
-        (np.asarray(values),),
+    ends = stats.bootstrap(
+        (np.asarray(values, dtype=np.float64),),
         np.mean,
+        vectorized=True,
         n_resamples=RESAMPLES,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     ).confidence_interval
-    return Mean(mean, float(found.low), float(found.high))
+    return Interval(float(ends.low), float(ends.high))
 
 
 def share_of(part: int, whole: int) -> Mean:

@@ -15,9 +15,10 @@ import pytest
 
 from results.compare import seeds
 from results.compare.formats import Format
-from results.compare.seeds import Against, Difference, Interval, mean_interval, paired_difference
+from results.compare.seeds import Against, Difference, paired_difference
 from results.reading import read_run
 from results.record import columns
+from results.record.intervals import Interval, mean_interval
 from results.refresh import is_current, refresh
 
 HOME = Path(__file__).parents[2]

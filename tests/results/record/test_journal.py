@@ -1,68 +1,238 @@
-"""The journal's versions: what is written, what is read, what is refused."""
-
 import json
-import zlib
+import os
 
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from results.record import journal
-from results.record.columns import State
-from results.record.errors import RunFolderError
+from results.record.columns import Decision, State
+from results.record.files import beside, write_json
 from results.record.history import History, Objective
-
-STARTED = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
-STOPPED = {"event": "trial_ended", "trial": 0, "at_seconds": 2.0}
-
-
-def line_of(version, **event):
-    """Return a line as the program of that version wrote it."""
-    body = {"version": version, **event}
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    whole = body | {"crc": f"{zlib.crc32(text.encode()):08x}"}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+from results.record.tables import write_tables
+from search.errors import RunFolderError
+from search.session.tidier import Tidier
+from search.storage.folder import RunFolder, replace_folder
+from search.storage.recorder import Recorder
 
 
-def history_of(path):
-    return History.replay(Objective("x", "max"), journal.read(path).events)
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
-def test_a_line_has_the_version_that_0_1_0_refuses_by_name():
-    # It reads ``version != 1`` as "its format is version 2, this program reads version 1".
-    assert json.loads(journal.encode(STARTED))["version"] == 2
-    assert journal.encode(STARTED) == line_of(2, **STARTED)
-
-
-def test_a_stopped_trial_of_version_1_reads_as_one_of_today(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(line_of(1, **STARTED) + line_of(1, **STOPPED, state="stopped by ASHA"))
-    old = history_of(path).trials[0]
-    assert (old.state, old.scheduler, str(old.ending)) == (
-        State.STOPPED, "asha", "stopped by ASHA",
-    )  # fmt: skip
-    path.write_bytes(
-        line_of(2, **STARTED) + line_of(2, **STOPPED, state="stopped", scheduler="asha")
+@pytest.fixture
+def recorder(tmp_path):
+    clock = Clock()
+    kept = journal.Journal(tmp_path / "journal.jsonl", clock=clock)
+    recording = Recorder(
+        kept, History(Objective("val_accuracy", "max")), clock=clock, scheduler="asha"
     )
-    assert history_of(path).trials[0] == old
-
-
-def test_a_journal_of_version_1_goes_on_in_version_2(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(line_of(1, **STARTED) + line_of(1, **STOPPED, state="stopped by ASHA"))
-    kept = journal.Journal(path)
-    kept.append(STARTED | {"trial": 1})
-    kept.append(STOPPED | {"trial": 1, "state": State.STOPPED, "scheduler": "median"})
+    recording.clock, recording.path = clock, tmp_path / "journal.jsonl"
+    yield recording
     kept.close()
-    assert [event["version"] for event in journal.read(path).events] == [1, 1, 2, 2]
-    assert [str(trial.ending) for trial in history_of(path).trials.values()] == [
-        "stopped by ASHA", "stopped by median",
+
+
+def report(epoch, value):
+    return {"epoch": epoch, "epoch_seconds": 0.5, "metrics": {"val_accuracy": value, "loss": 1.0}}
+
+
+def search_a_little(recorder):
+    recorder.search_started(space=[])
+    for trial, values in enumerate([{"units": 8}, {"units": 3, "kind": "deep"}, {"units": 5}]):
+        recorder.trial_started(trial, values)
+    for trial, epoch, value, decision in [
+        (0, 1, 0.5, "continue"), (1, 1, 0.4, "stop"), (0, 2, 0.8, "continue"), (0, 3, 0.7, "continue"),
+    ]:  # fmt: skip
+        recorder.clock.now += 1.0
+        recorder.epoch(trial, report(epoch, value), decision=Decision(decision), worker="host:1")
+    recorder.trial_ended(1, State.STOPPED)
+    recorder.trial_ended(0, State.COMPLETED)
+    recorder.search_ended("time budget spent")
+
+
+def test_the_journal_replayed_is_the_history_that_was_recorded(recorder):
+    search_a_little(recorder)
+    content = journal.read(recorder.path)
+    assert content.damaged_lines == ()
+    replayed = History.replay(recorder.history.objective, content.events)
+    assert replayed.trials == recorder.history.trials
+    assert (replayed.best.trial, replayed.best.epoch, replayed.best.objective) == (0, 2, 0.8)
+    assert replayed.best.at_seconds == 3.0
+    states = [trial.state for trial in replayed.trials.values()]
+    assert states == [State.COMPLETED, State.STOPPED, State.INTERRUPTED]
+    assert [trial.scheduler for trial in replayed.trials.values()] == [None, "asha", None]
+    assert replayed.end_reason == "time budget spent"
+
+
+def test_the_best_and_the_unfinished_trials_keep_their_weights(recorder, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    recorder.listen(Tidier(folder, recorder.history, kept=2))
+
+    def train(trial, value):
+        recorder.trial_started(trial, {"units": trial})
+        folder.best_weights_file(trial).write_bytes(b"weights")
+        recorder.epoch(trial, report(1, value), decision=Decision.CONTINUE, worker="w")
+
+    def with_weights():
+        return {trial for trial in range(9) if folder.best_weights_file(trial).exists()}
+
+    for trial, value in enumerate([0.5, 0.9, 0.4, 0.8, 0.7, 0.95, 0.6]):
+        train(trial, value)
+    for trial in (2, 0, 3, 1, 6, 5):
+        recorder.trial_ended(trial, State.COMPLETED)
+    assert with_weights() == {1, 5, 4}
+    train(4, 0.1)  # again, after its process died
+    recorder.trial_ended(4, State.STOPPED)
+    assert with_weights() == {1, 5}
+    train(7, 0.99)
+    recorder.trial_ended(7, State.INTERRUPTED)  # it may go on
+    train(8, 0.3)
+    # As a search that goes on begins: with all trials that there are.
+    recorder.listen(Tidier(folder, recorder.history, kept=1))
+    recorder.trial_ended(8, State.COMPLETED)
+    assert with_weights() == {7}
+
+
+@given(st.data())
+def test_a_damaged_line_costs_that_line_alone(data):
+    events = [{"event": "epoch", "trial": number, "text": "é\n"} for number in range(5)]
+    lines = [journal.encode(event) for event in events]
+    which = data.draw(st.integers(0, 4))
+    line = lines[which]
+    where = data.draw(st.integers(0, len(line) - 2))
+    damaged = data.draw(
+        st.sampled_from([line[:where] + b"\n", line[:where] + b"\x00" + line[where + 1 :]])
+    )
+    lines[which] = damaged
+    read = []
+    for text in b"".join(lines).splitlines():
+        try:
+            read.append(journal.decode(text)["trial"])
+        except ValueError:
+            continue
+    assert read == [number for number in range(5) if number != which]
+
+
+def test_reading_names_the_damaged_lines(recorder):
+    search_a_little(recorder)
+    lines = recorder.path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"deep"', b'"flat"')
+    lines[-1] = lines[-1][:20]
+    recorder.path.write_bytes(b"".join(lines))
+    content = journal.read(recorder.path)
+    assert content.damaged_lines == (3, len(lines))
+    assert len(content.events) == len(lines) - 2
+    # Trial 1's start was lost, so it is left out; the others are whole.
+    assert list(History.replay(recorder.history.objective, content.events).trials) == [0, 2]
+
+
+def test_every_event_is_handed_to_the_system_at_once(recorder):
+    recorder.trial_started(0, {"units": 1})
+    assert len(journal.read(recorder.path).events) == 1
+
+
+def test_events_are_synced_every_second_and_at_a_trials_end(recorder, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(recorder.clock.now))
+    recorder.trial_started(0, {})
+    recorder.clock.now = 0.9
+    recorder.epoch(0, report(1, 0.1), decision=Decision.CONTINUE, worker="w")
+    assert synced == []
+    recorder.clock.now = 1.1
+    recorder.epoch(0, report(2, 0.1), decision=Decision.CONTINUE, worker="w")
+    assert synced == [1.1]
+    recorder.trial_ended(0, State.COMPLETED)
+    assert synced == [1.1, 1.1]
+
+
+def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
+    kept = journal.Journal(tmp_path / "journal.jsonl")
+    kept.append({"event": "trial_started", "trial": 0})
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, kept._handle)
+    os.close(full)
+    with pytest.raises(RunFolderError, match=r"No space left on device.*Make room"):
+        kept.append({"event": "trial_started", "trial": 1})
+    assert len(journal.read(tmp_path / "journal.jsonl").events) == 1
+    os.close(kept._handle)
+
+
+def test_a_trial_that_starts_again_counts_its_new_epochs_alone():
+    history = History(Objective("val_accuracy", "max"))
+    started = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
+    epoch = {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w"}
+    for event in (started, epoch | report(1, 0.9), started, epoch | report(1, 0.6)):
+        history.apply(event)
+    assert history.trials[0].attempt == 2
+    assert [record.objective for record in history.trials[0].epochs] == [0.6]
+    assert history.best_value == 0.6
+
+
+def test_a_trial_that_goes_on_replaces_what_it_trains_again():
+    history = History(Objective("val_accuracy", "max"))
+    started = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
+    restarted = {"event": "trial_restarted", "trial": 0, "at_seconds": 2.0}
+    epoch = {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w"}
+    told = [report(1, 0.5), report(2, 0.6), report(3, 0.9)]
+    for event in (started, *(epoch | one for one in told), restarted):
+        history.apply(event)
+    assert history.best_value == 0.9  # really reported
+    history.apply(epoch | report(3, 0.4) | {"worker": "v"})
+    trial = history.trials[0]
+    assert [(one.epoch, one.objective, one.attempt) for one in trial.epochs] == [
+        (1, 0.5, 1), (2, 0.6, 1), (3, 0.4, 2),
     ]  # fmt: skip
+    assert history.best_value == trial.best_value == 0.6
 
 
-def test_a_newer_version_is_refused(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(line_of(2, **STARTED) + line_of(3, **STARTED))
-    with pytest.raises(
-        RunFolderError,
-        match=r"line 2: its format is version 3, this program reads versions 1 and 2\.",
-    ):
-        journal.read(path)
+def test_a_nan_is_never_the_best():
+    history = History(Objective("val_loss", "min"))
+    history.apply({"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0})
+    for number, value in enumerate([None, 0.5, None], start=1):
+        history.apply(
+            {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w",
+             "epoch": number, "epoch_seconds": 1.0, "metrics": {"val_loss": value}}
+        )  # fmt: skip
+    assert history.best_value == 0.5
+
+
+def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
+    search_a_little(recorder)
+    folder = RunFolder(tmp_path)
+    write_tables(folder.path, recorder.history, journal_crc=0)
+    trials = pq.read_table(folder.trials_file).to_pylist()
+    assert [row["trial"] for row in trials] == [0, 1, 2]
+    assert [row["hp:units"] for row in trials] == [8, 3, 5]
+    assert [row["hp:kind"] for row in trials] == [None, "deep", None]
+    assert [row["best_objective"] for row in trials] == [0.8, 0.4, None]
+    epochs = pq.read_table(folder.epochs_file).to_pylist()
+    assert [(row["trial"], row["epoch"]) for row in epochs] == [(0, 1), (0, 2), (0, 3), (1, 1)]
+    assert epochs[3]["decision"] == "stop"
+    assert {row["metric:loss"] for row in epochs} == {1.0}
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "best.json"
+    write_json(path, {"value": 1})
+    with pytest.raises(RuntimeError), beside(path) as fresh:
+        fresh.write_text("{half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"value": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best.json"]
+
+
+def test_a_replaced_folder_is_kept_beside_the_new_one(tmp_path):
+    for name, text in (("final", "old"), ("final.fresh", "new")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_text(text)
+    replace_folder(tmp_path / "final.fresh", tmp_path / "final")
+    assert (tmp_path / "final" / "model").read_text() == "new"
+    assert (tmp_path / "final.previous" / "model").read_text() == "old"

@@ -1,4 +1,3 @@
-import json
 import os
 
 import pyarrow.parquet as pq
@@ -8,12 +7,10 @@ from hypothesis import strategies as st
 
 from results.record import journal
 from results.record.columns import Decision, State
-from results.record.files import beside, write_json
 from results.record.history import History, Objective
 from results.record.tables import write_tables
 from search.errors import RunFolderError
-from search.session.tidier import Tidier
-from search.storage.folder import RunFolder, replace_folder
+from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 
 
@@ -69,36 +66,6 @@ def test_the_journal_replayed_is_the_history_that_was_recorded(recorder):
     assert states == [State.COMPLETED, State.STOPPED, State.INTERRUPTED]
     assert [trial.scheduler for trial in replayed.trials.values()] == [None, "asha", None]
     assert replayed.end_reason == "time budget spent"
-
-
-def test_the_best_and_the_unfinished_trials_keep_their_weights(recorder, tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.checkpoints.mkdir()
-    recorder.listen(Tidier(folder, recorder.history, kept=2))
-
-    def train(trial, value):
-        recorder.trial_started(trial, {"units": trial})
-        folder.best_weights_file(trial).write_bytes(b"weights")
-        recorder.epoch(trial, report(1, value), decision=Decision.CONTINUE, worker="w")
-
-    def with_weights():
-        return {trial for trial in range(9) if folder.best_weights_file(trial).exists()}
-
-    for trial, value in enumerate([0.5, 0.9, 0.4, 0.8, 0.7, 0.95, 0.6]):
-        train(trial, value)
-    for trial in (2, 0, 3, 1, 6, 5):
-        recorder.trial_ended(trial, State.COMPLETED)
-    assert with_weights() == {1, 5, 4}
-    train(4, 0.1)  # again, after its process died
-    recorder.trial_ended(4, State.STOPPED)
-    assert with_weights() == {1, 5}
-    train(7, 0.99)
-    recorder.trial_ended(7, State.INTERRUPTED)  # it may go on
-    train(8, 0.3)
-    # As a search that goes on begins: with all trials that there are.
-    recorder.listen(Tidier(folder, recorder.history, kept=1))
-    recorder.trial_ended(8, State.COMPLETED)
-    assert with_weights() == {7}
 
 
 @given(st.data())
@@ -165,45 +132,6 @@ def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
     os.close(kept._handle)
 
 
-def test_a_trial_that_starts_again_counts_its_new_epochs_alone():
-    history = History(Objective("val_accuracy", "max"))
-    started = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
-    epoch = {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w"}
-    for event in (started, epoch | report(1, 0.9), started, epoch | report(1, 0.6)):
-        history.apply(event)
-    assert history.trials[0].attempt == 2
-    assert [record.objective for record in history.trials[0].epochs] == [0.6]
-    assert history.best_value == 0.6
-
-
-def test_a_trial_that_goes_on_replaces_what_it_trains_again():
-    history = History(Objective("val_accuracy", "max"))
-    started = {"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0}
-    restarted = {"event": "trial_restarted", "trial": 0, "at_seconds": 2.0}
-    epoch = {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w"}
-    told = [report(1, 0.5), report(2, 0.6), report(3, 0.9)]
-    for event in (started, *(epoch | one for one in told), restarted):
-        history.apply(event)
-    assert history.best_value == 0.9  # really reported
-    history.apply(epoch | report(3, 0.4) | {"worker": "v"})
-    trial = history.trials[0]
-    assert [(one.epoch, one.objective, one.attempt) for one in trial.epochs] == [
-        (1, 0.5, 1), (2, 0.6, 1), (3, 0.4, 2),
-    ]  # fmt: skip
-    assert history.best_value == trial.best_value == 0.6
-
-
-def test_a_nan_is_never_the_best():
-    history = History(Objective("val_loss", "min"))
-    history.apply({"event": "trial_started", "trial": 0, "values": {}, "at_seconds": 0.0})
-    for number, value in enumerate([None, 0.5, None], start=1):
-        history.apply(
-            {"event": "epoch", "trial": 0, "at_seconds": 1.0, "decision": "continue", "worker": "w",
-             "epoch": number, "epoch_seconds": 1.0, "metrics": {"val_loss": value}}
-        )  # fmt: skip
-    assert history.best_value == 0.5
-
-
 def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
     search_a_little(recorder)
     folder = RunFolder(tmp_path)
@@ -217,22 +145,3 @@ def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
     assert [(row["trial"], row["epoch"]) for row in epochs] == [(0, 1), (0, 2), (0, 3), (1, 1)]
     assert epochs[3]["decision"] == "stop"
     assert {row["metric:loss"] for row in epochs} == {1.0}
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "best.json"
-    write_json(path, {"value": 1})
-    with pytest.raises(RuntimeError), beside(path) as fresh:
-        fresh.write_text("{half")
-        raise RuntimeError
-    assert json.loads(path.read_text()) == {"value": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["best.json"]
-
-
-def test_a_replaced_folder_is_kept_beside_the_new_one(tmp_path):
-    for name, text in (("final", "old"), ("final.fresh", "new")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model").write_text(text)
-    replace_folder(tmp_path / "final.fresh", tmp_path / "final")
-    assert (tmp_path / "final" / "model").read_text() == "new"
-    assert (tmp_path / "final.previous" / "model").read_text() == "old"

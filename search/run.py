@@ -136,11 +136,11 @@ def _search(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
     """Search on the engine that the plan names, then do what follows."""
     with ENGINES[plan.engine](plan, view) as engine:
         outcome = _searched(engine, run, origin, view)
-        what = FollowUp.of(engine.plan)
+        follow_up = FollowUp.of(engine.plan)
         if engine.stored is None:
             # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-            return follow_alone(engine.plan, what, outcome, view, description={})
-        return follow(engine.plan, what, engine.stored, outcome, view)
+            return follow_alone(engine.plan, follow_up, outcome, view, description={})
+        return follow(engine.plan, follow_up, engine.stored, outcome, view)
 
 
 @contextmanager

@@ -22,14 +22,14 @@ from results.record.intervals import Mean, mean_of
 from results.record.values import Values
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
-from search.final.final_folder import write_final
-from search.final.training import Trainer, last_metrics, ray_errors_as_ours
+from search.final.final_folder import FinalModel, write_final
+from search.final.training import Trainer, ray_errors_as_ours
 from search.plan.plan import ConfirmationPlan
 from search.space.parameters import fingerprint
 from search.storage.folder import RunFolder
 
 if TYPE_CHECKING:
-    from search.final.scores import Evaluated
+    pass
 
 Say = Callable[[str], None]
 
@@ -103,7 +103,7 @@ def confirm(
         confirmation = ranked(chosen, seeds, scores, objective)
         unread = _unread(confirmation, store, folder)
         _train(trainer, store, [pair for pair in unread if not store.has_model(*pair)], say)
-        _evaluate(trainer, store, unread, folder)
+        _evaluate(trainer, store, confirmation, unread, folder)
     confirmation = store.with_tests(confirmation)
     _name_seeds(folder, seeds)
     confirmation.write(folder.confirmation_file)
@@ -244,36 +244,30 @@ def _unread(confirmation: Confirmation, store: ConfirmationStore, folder: RunFol
 
 
 def _evaluate(
-    trainer: Trainer, store: ConfirmationStore, pairs: Sequence[Pair], folder: RunFolder
-) -> None:
-    """Have each final model read the test split; the winner's first one goes to ``final/``."""
-    models = [(candidate.values, store.model(candidate, seed)) for candidate, seed in pairs]
-    for (candidate, seed), evaluated in zip(pairs, trainer.evaluate(models), strict=True):
-        is_first = (candidate, seed) == pairs[0] and seed == store.seeds[0]
-        if is_first and candidate.trial is not None:
-            _write_final(trainer.problem.objective, store, (candidate, seed), evaluated, folder)
-        store.keep_test(candidate, seed, evaluated.scores)
-
-
-def _write_final(
-    objective: Objective,
+    trainer: Trainer,
     store: ConfirmationStore,
-    pair: Pair,
-    evaluated: "Evaluated",
+    confirmation: Confirmation,
+    pairs: Sequence[Pair],
     folder: RunFolder,
 ) -> None:
-    (candidate, seed), history = pair, store.history(*pair)
-    about = {
-        "epochs": candidate.epochs,
-        "seed": seed,
-        "objective": objective.name,
-        "trial": candidate.trial,
-        "values": candidate.values,
-        "retrain_epochs": [candidate.epochs],
-        columns.CONFIRMED_SEEDS: store.seeds,
-    }
-    evaluation = evaluated.scores | last_metrics(history) | about
-    write_final(folder, store.model(*pair), {candidate.epochs: history}, evaluated, evaluation)
+    """Have each final model read the test split; the winner's first one goes to ``final/``."""
+    first = (confirmation.chosen, confirmation.seeds[0])
+    models = [(candidate.values, store.trained(candidate, seed).model) for candidate, seed in pairs]
+    for pair, evaluated in zip(pairs, trainer.evaluate(models), strict=True):
+        if pair == first:
+            winner, seed = pair
+            final = FinalModel(
+                winner.trial,
+                winner.values,
+                confirmation.objective,
+                seed,
+                {winner.epochs: store.trained(*pair)},
+                winner.epochs,
+                evaluated,
+                confirmation.seeds,
+            )
+            write_final(folder, final)
+        store.keep_test(*pair, evaluated.scores)
 
 
 def _name_seeds(folder: RunFolder, seeds: Sequence[int]) -> None:

@@ -88,18 +88,14 @@ class ConfirmationStore:
         """Tell whether the model of a training is still kept."""
         return self._model_file(candidate, seed).exists()
 
-    def model(self, candidate: Candidate, seed: int) -> bytes:
-        """Return the bytes of a training's ``.keras`` file."""
-        return self._model_file(candidate, seed).read_bytes()
-
-    def history(self, candidate: Candidate, seed: int) -> list[dict[str, float | None]]:
-        """Return the metrics of each epoch."""
-        history: list[dict[str, float | None]] = self._record(candidate, seed)["history"]
-        return history
+    def trained(self, candidate: Candidate, seed: int) -> Trained:
+        """Return a training, its model included."""
+        history = self._record(candidate, seed)["history"]
+        return Trained(history, self._model_file(candidate, seed).read_bytes())
 
     def scores(self, candidate: Candidate, objective: Objective) -> list[float | None]:
         """Return the objective at the last epoch on each seed; None of one that diverged."""
-        lasts = [self.history(candidate, seed)[-1] for seed in self.seeds]
+        lasts = [self._record(candidate, seed)["history"][-1] for seed in self.seeds]
         return [
             None if has_diverged(last, objective) else last.get(objective.name) for last in lasts
         ]

@@ -90,57 +90,59 @@ class Outcome:
     audit: Audit | None = None
 
 
-def follow(plan: Plan, what: FollowUp, stored: Stored, outcome: Outcome, view: View) -> Outcome:
+def follow(
+    plan: Plan, follow_up: FollowUp, stored: Stored, outcome: Outcome, view: View
+) -> Outcome:
     """Do what follows a search. Ray is running already.
 
     Args:
         plan: Names the problem, and says what a trial took.
-        what: What is to be done.
+        follow_up: What is to be done.
         stored: The splits.
         outcome: The result of the search.
         view: What the user sees.
     """
-    if _is_done(what, outcome):
+    if _is_done(follow_up, outcome):
         return outcome
     trainer = Trainer(plan.problem, stored.content, _share(plan))
     try:
-        if what.confirmation is not None:
-            outcome = _confirmed(what.confirmation, trainer, outcome, view)
-        elif what.retrain_epochs:
-            standing = _standing_final(what, outcome, view)
-            outcome = standing or _retrained(what, plan.gpu_share, trainer, outcome, view)
-        if what.audit is not None:
-            outcome = _audited(what.audit, trainer, outcome, view)
+        if follow_up.confirmation is not None:
+            outcome = _confirmed(follow_up.confirmation, trainer, outcome, view)
+        elif follow_up.retrain_epochs:
+            standing = _standing_final(follow_up, outcome, view)
+            outcome = standing or _retrained(follow_up, plan.gpu_share, trainer, outcome, view)
+        if follow_up.audit is not None:
+            outcome = _audited(follow_up.audit, trainer, outcome, view)
     except KeyboardInterrupt:
         return replace(outcome, reason=INTERRUPTED)
     return outcome
 
 
 def follow_alone(
-    plan: Plan, what: FollowUp, outcome: Outcome, view: View, *, description: dict[str, Any]
+    plan: Plan, follow_up: FollowUp, outcome: Outcome, view: View, *, description: dict[str, Any]
 ) -> Outcome:
     """Do what follows where no search has started Ray, on the data of the run.
 
     Args:
         plan: Trained on its cluster, or on this machine.
-        what: What is to be done.
+        follow_up: What is to be done.
         outcome: The result of the search.
         view: What the user sees.
         description: What run.json says; empty where the data need no check.
     """
-    if _is_done(what, outcome):
+    if _is_done(follow_up, outcome):
         return outcome
-    if what.only_retrains and (standing := _standing_final(what, outcome, view)):
+    if follow_up.only_retrains and (standing := _standing_final(follow_up, outcome, view)):
         return standing
     code = sources(plan.problem.hypermodel, plan.problem.data)
     ray = RenewableRay(
         partial(cluster, plan.address, available_cores(), code, forks=plan.gpu_share is None),
-        partial(stored_data, plan.problem, needs_test=what.makes_final_model),
+        partial(stored_data, plan.problem, needs_test=follow_up.makes_final_model),
         say=view.note,
     )
     with ray:
         check_data(outcome.folder, description, str(fetch(ray.stored.digest)))
-        return follow(plan, what, ray.stored, outcome, view)
+        return follow(plan, follow_up, ray.stored, outcome, view)
 
 
 def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outcome:
@@ -199,11 +201,11 @@ class _EndedSearch:
     description: dict[str, Any]
     outcome: Outcome
 
-    def followed(self, what: FollowUp, view: View, *, address: str | None = None) -> Outcome:
+    def followed(self, follow_up: FollowUp, view: View, *, address: str | None = None) -> Outcome:
         """Do what is to follow, on a cluster or on this machine."""
         write_outcome(self.outcome.folder.path, self.outcome.history)
         plan = replace(self.plan, address=address)
-        return follow_alone(plan, what, self.outcome, view, description=self.description)
+        return follow_alone(plan, follow_up, self.outcome, view, description=self.description)
 
 
 @contextmanager
@@ -233,20 +235,20 @@ def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
         yield _EndedSearch(plan, description, Outcome(folder, FOLLOWED, history))
 
 
-def _is_done(what: FollowUp, outcome: Outcome) -> bool:
+def _is_done(follow_up: FollowUp, outcome: Outcome) -> bool:
     """Tell whether nothing follows the search."""
     is_cut_off = outcome.reason == INTERRUPTED or outcome.history.best is None
-    return is_cut_off or not (what.makes_final_model or what.audit)
+    return is_cut_off or not (follow_up.makes_final_model or follow_up.audit)
 
 
-def _standing_final(what: FollowUp, outcome: Outcome, view: View) -> Outcome | None:
+def _standing_final(follow_up: FollowUp, outcome: Outcome, view: View) -> Outcome | None:
     """Return the outcome with the final model that stands, unless another is to be made."""
     assert outcome.history.best is not None
     file = outcome.folder.final / columns.EVALUATION_FILE
-    if what.is_anew or not file.exists():
+    if follow_up.is_anew or not file.exists():
         return None
     evaluation, best = read_json(file), outcome.history.best.trial
-    planned = sorted(set(what.retrain_epochs))
+    planned = sorted(set(follow_up.retrain_epochs))
     if columns.CONFIRMED_SEEDS in evaluation and best in confirmed_trials(outcome.folder):
         view.note(
             f"the final model is confirmed, and trial {best} was among them: it stands "
@@ -290,20 +292,20 @@ def _confirmed(
 
 
 def _retrained(
-    what: FollowUp, gpu_share: float | None, trainer: Trainer, outcome: Outcome, view: View
+    follow_up: FollowUp, gpu_share: float | None, trainer: Trainer, outcome: Outcome, view: View
 ) -> Outcome:
     assert outcome.history.best is not None
     best = outcome.history.trials[outcome.history.best.trial]
-    epochs = ", ".join(map(str, what.retrain_epochs))
+    epochs = ", ".join(map(str, follow_up.retrain_epochs))
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
     share = gpu_share if best.device is not Device.CPU else None
     if share is not None and gpus_here() < share:
         view.note("this node has no such GPU: the final model is trained on its CPUs")
         share = None
     cores = cores_here()
-    threads = max(1, cores // len(set(what.retrain_epochs)))
+    threads = max(1, cores // len(set(follow_up.retrain_epochs)))
     # On this node, where the run folder is; a head of a cluster may offer no CPU.
     here = Share(threads if cores else 0, threads, share, is_here=True)
     trainer = replace(trainer, share=here)
-    evaluation = retrain(trainer, best, what.retrain_epochs, outcome.folder, view.progress)
+    evaluation = retrain(trainer, best, follow_up.retrain_epochs, outcome.folder, view.progress)
     return replace(outcome, evaluation=evaluation)

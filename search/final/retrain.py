@@ -10,13 +10,12 @@ from typing import Any
 
 from results.record.history import Objective, TrialRecord, has_diverged
 from search.errors import TrainingError
-from search.final.final_folder import write_final
+from search.final.final_folder import FinalModel, write_final
 from search.final.training import (
     Share,
     Trained,
     Trainer,
     Training,
-    last_metrics,
     ray_errors_as_ours,
 )
 from search.storage.folder import RunFolder
@@ -49,13 +48,14 @@ def retrain(
         TrainingError: The configuration cannot be trained any more, or no number of epochs
             gave a value.
     """
-    problem, planned = trainer.problem, sorted(set(retrain_epochs))
+    objective, seed = trainer.problem.objective, trainer.problem.seed
+    planned = sorted(set(retrain_epochs))
     trainings = [
         Training(
             f"Retraining at {epochs} epochs",
             best.values,
             epochs,
-            process.trial_seed(problem.seed, epochs),
+            process.trial_seed(seed, epochs),
             folder.retraining_state_file(best.trial, epochs),
         )
         for epochs in planned
@@ -68,23 +68,14 @@ def retrain(
 
     with ray_errors_as_ours("Retraining or evaluating"):
         trained = {training.epochs: result for training, result in trainer.train(trainings, count)}
-        epochs = choose(trained, problem.objective)
-        chosen = trained[epochs]
+        trained = {epochs: trained[epochs] for epochs in planned}
+        epochs = choose(trained, objective)
         alone = replace(trainer, share=Share(min(trainer.share.cpus, 1), 1, is_here=True))
-        [evaluated] = alone.evaluate([(best.values, chosen.model)])
-    about = {
-        "epochs": epochs,
-        "seed": problem.seed,
-        "objective": problem.objective.name,
-        "trial": best.trial,
-        "values": best.values,
-        "retrain_epochs": planned,
-    }
-    evaluation = evaluated.scores | last_metrics(chosen.history) | about
-    histories = {number: trained[number].history for number in planned}
-    write_final(folder, chosen.model, histories, evaluated, evaluation)
+        [evaluated] = alone.evaluate([(best.values, trained[epochs].model)])
+    final = FinalModel(best.trial, best.values, objective.name, seed, trained, epochs, evaluated)
+    write_final(folder, final)
     folder.forget_retrainings()
-    return evaluation
+    return final.evaluation()
 
 
 def choose(trained: Mapping[int, Trained], objective: Objective) -> int:

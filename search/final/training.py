@@ -5,7 +5,7 @@ import queue
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,14 +261,3 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
         model.load_weights(path)
     evaluated = evaluate(model, *data.test, class_names=data.class_names)
     return replace(evaluated, scores=process.plain(evaluated.scores))
-
-
-def last_metrics(history: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-    """Return what an evaluation says of a model's training and validation, at its last epoch."""
-    last = history[-1]
-    return {
-        "validation_loss": last.get("val_loss"),
-        "validation_accuracy": last.get("val_accuracy"),
-        "train_loss": last.get("loss"),
-        "train_accuracy": last.get("accuracy"),
-    }

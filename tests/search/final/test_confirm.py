@@ -127,7 +127,7 @@ def test_what_is_kept_is_found_by_a_later_confirmation_and_only_the_models_are_r
     assert [later.is_evaluated(one, seed) for seed in SEEDS] == [True, False, False]
     assert not later.has_model(one, 1)
     later.keep(one, 1, trained(0.1, 0.1))  # its model alone is made again
-    assert later.model(one, 1) == b"a model"
+    assert later.trained(one, 1).model == b"a model"
     assert later.scores(one, ACCURACY)[0] == 0.7
     assert later.is_evaluated(one, 1)
 

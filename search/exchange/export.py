@@ -69,34 +69,14 @@ class SearchedRun:
 
     @property
     def space(self) -> Space:
-        """The whole space, also what trials were the first to ask for."""
+        """The whole space, with the parameters that trials registered first."""
         return _whole_space(self.description, self.events)
 
     @property
     def has_final(self) -> bool:
-        """Whether something was retrained."""
+        """Whether there is a final model."""
         names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
         return all((self.folder.final / name).is_file() for name in names)
-
-
-def recorded_space(path: Path) -> Space:
-    """Return the whole space of a run, empty where none is recorded.
-
-    Raises:
-        RunFolderError: It is no run, or damaged beyond use.
-    """
-    folder = RunFolder.open(path)
-    events = read(folder.journal_file).events
-    return _whole_space(read_description(folder.path, events), events)
-
-
-def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
-    """Return the space as discovered first, and what trials were the first to ask for."""
-    space = Space.from_json(description.get("space", []))
-    for event in events:
-        if event["event"] == "space_grown":
-            space = space.extended(Space.from_json(event["parameters"]))
-    return space
 
 
 # Stands for the folder in the use of a file: files are written beside it, then moved there.
@@ -114,7 +94,7 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
         path: The run.
         out: The folder to make; one that stands already must be empty.
         view: Told of each file.
-        only: What to write; nothing: everything there is.
+        only: The parts to write; empty: all.
 
     Raises:
         SearchError: It is no run, has no best yet, or ``out`` cannot be made.
@@ -135,6 +115,26 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
         view.note(f"{out / name}: {use.replace(FOLDER, str(out))}")
     if Part.MODEL in parts:
         _say_whose_model(run, view)
+
+
+def recorded_space(path: Path) -> Space:
+    """Return the whole space of a run, empty where none is recorded.
+
+    Raises:
+        RunFolderError: It is no run, or damaged beyond use.
+    """
+    folder = RunFolder.open(path)
+    events = read(folder.journal_file).events
+    return _whole_space(read_description(folder.path, events), events)
+
+
+def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
+    """Return the space as it was discovered, with the parameters that trials registered first."""
+    space = Space.from_json(description.get("space", []))
+    for event in events:
+        if event["event"] == "space_grown":
+            space = space.extended(Space.from_json(event["parameters"]))
+    return space
 
 
 def _searched(path: Path, view: View) -> SearchedRun:
@@ -163,10 +163,10 @@ def _no_model(run: SearchedRun) -> str:
 
 
 def _check_target(out: Path) -> None:
-    """Refuse a folder in which something would be lost.
+    """Check that nothing is overwritten.
 
     Raises:
-        RunFolderError: Says what stands there.
+        RunFolderError: Something stands there, or it cannot be written.
     """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise RunFolderError(
@@ -180,7 +180,7 @@ def _check_target(out: Path) -> None:
 
 @contextmanager
 def _made_whole(out: Path) -> Iterator[Path]:
-    """Give a folder to write to, which becomes ``out`` when the block ends well."""
+    """Provide a folder to write to, which becomes ``out`` when the block succeeds."""
     target = out.resolve()
     fresh = target.with_name(f"{target.name}.fresh-{os.getpid()}")
     try:

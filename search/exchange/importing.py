@@ -51,12 +51,12 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
 
 def _written(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) -> RunFolder:
     objective = plan.problem.objective
-    content = describe(plan, Space(()))
-    content["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}
-    write_json(folder.run_file, content)
+    description = describe(plan, Space(()))
+    description["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}
+    write_json(folder.run_file, description)
     journal = Journal(folder.journal_file)
     recorder = Recorder(journal, History(objective), clock=lambda: 0.0)
-    recorder.search_started(run=content)
+    recorder.search_started(run=description)
     for number, trial in enumerate(earlier.trials):
         recorder.trial_started(number, trial.values)
         recorder.trial_ended(

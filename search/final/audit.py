@@ -113,7 +113,7 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
     Each is kept as soon as it is done.
 
     Args:
-        trainer: Names the problem, and says what a training takes.
+        trainer: Names the problem, and the resources of a training.
         history: The search.
         count: How many trials.
         folder: The run, whose ``audit/`` is written.

@@ -54,7 +54,7 @@ class FollowUp:
 
     @classmethod
     def of(cls, plan: Plan) -> "FollowUp":
-        """Return what a plan has follow its search."""
+        """Return what follows the search of a plan."""
         return cls(plan.retrain_epochs, plan.confirmation, plan.audit)
 
     @property
@@ -96,7 +96,7 @@ def follow(
     """Do what follows a search. Ray is running already.
 
     Args:
-        plan: Names the problem, and says what a trial took.
+        plan: Names the problem, and the resources of a trial.
         follow_up: What is to be done.
         stored: The splits.
         outcome: The result of the search.
@@ -202,7 +202,7 @@ class _EndedSearch:
     outcome: Outcome
 
     def followed(self, follow_up: FollowUp, view: View, *, address: str | None = None) -> Outcome:
-        """Do what is to follow, on a cluster or on this machine."""
+        """Do what follows, on a cluster or on this machine."""
         write_outcome(self.outcome.folder.path, self.outcome.history)
         plan = replace(self.plan, address=address)
         return follow_alone(plan, follow_up, self.outcome, view, description=self.description)
@@ -262,7 +262,7 @@ def _standing_final(follow_up: FollowUp, outcome: Outcome, view: View) -> Outcom
 
 
 def _share(plan: Plan) -> Share:
-    """Return what a training takes: as much as a trial did, where there is as much."""
+    """Return the resources of a training: those of a trial, as far as a node has them."""
     cpus = min(plan.cpus_per_trial, most_cpus() or plan.cpus_per_trial)
     has_gpus = plan.gpu_share is not None and slots(plan.resources | {"cpu": cpus}) > 0
     return Share(cpus, max(1, int(cpus)), plan.gpu_share if has_gpus else None)

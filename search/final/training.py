@@ -32,14 +32,14 @@ Progress = Callable[["Training", int], None]
 
 @dataclass(frozen=True)
 class Training:
-    """One training to be done: all its epochs, on the training split, nothing stopped early.
+    """One training to be done: all its epochs, on the training split, without early stopping.
 
     Attributes:
-        name: What errors call it.
+        name: Its name in error messages.
         values: The configuration.
-        epochs: How many.
-        seed: Of its initial weights, its dropout and the order of its samples.
-        state: Where it is kept while it is unfinished, on the machine of the run folder.
+        epochs: Number of epochs.
+        seed: Seed of its initial weights, its dropout and the order of its samples.
+        state: Where its state is kept until it ends, on the machine of the run folder.
         device: Where its trial was trained, in a search that decided it for each.
     """
 
@@ -53,7 +53,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         history: The metrics of each epoch, in order.
@@ -70,13 +70,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Share:
-    """What a training takes.
+    """The resources of one training.
 
     Attributes:
-        cpus: CPUs of Ray's; 0 on a head that offers none.
-        threads: So many may work on an operation.
-        gpus: Of a GPU; None: none.
-        is_here: Whether it stays on this node.
+        cpus: CPUs of Ray's; 0 on a head node that offers none.
+        threads: Threads that may work on an operation.
+        gpus: GPUs, or the share of one; None: it trains on CPUs alone.
+        is_here: Whether it must run on this node.
     """
 
     cpus: float
@@ -85,7 +85,7 @@ class Share:
     is_here: bool = False
 
     def on(self, device: Device | None) -> "Share":
-        """Return what a training takes whose trial was on a device."""
+        """Return the resources of a training whose trial was on a device."""
         return replace(self, gpus=None) if device is Device.CPU else self
 
     def options(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Trainer:
     Attributes:
         problem: Names of model and data, and the seed of the search.
         stored: The splits, in shared memory; they stay those of the search.
-        share: What a training takes.
+        share: The resources of each training.
     """
 
     problem: Problem

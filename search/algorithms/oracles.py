@@ -17,14 +17,14 @@ from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space
 class OracleSearcher(Searcher):
     """Lets an oracle of keras-tuner propose while Ray runs the trials.
 
-    Each running trial is a tuner of its own to the oracle. How a trial reaches it:
+    To the oracle, each running trial is a tuner of its own. A trial reaches it as
 
-    - one that ended by itself: completed, with its score;
-    - one that failed, or whose score is no number: failed. Retries and the limit of failures in
-      a row are the search's own affair;
-    - one that ASHA stopped: completed, with the *worst* score of those that ended by themselves
-      so far (failed, while there is none). Its own value is an early one and is not told: that
-      it was stopped says that it would not have been among the better.
+    - completed with its score, where it ended by itself;
+    - failed, where it failed or its score is no number (the search itself retries trials, and
+      counts failures in a row);
+    - completed with the *worst* score of the trials that have ended by themselves, where it was
+      stopped; failed, while there is no such score. Its own value is of an early epoch and is left
+      out: the scheduler stopped it because it was not among the better.
 
     Args:
         oracle: Any oracle; a copy of it is used.

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class TPESearcher(DrawingSearcher):
     """Tree-structured Parzen estimator, by Optuna's ask and tell.
 
-    It is told every epoch, and the truth about stops: a trial stopped by ASHA is pruned, one
-    that ended by itself is complete, and trials still running count as poor (constant liar) so
-    that workers do not all try the same.
+    The study gets every epoch and every ending: a trial that was stopped is pruned, one that ended
+    by itself is complete, and trials that run count as poor (constant liar), so that workers do not
+    all try the same.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011;
     ``optuna.samplers.TPESampler``, Optuna 5.0.

@@ -1,9 +1,9 @@
 """A search as TensorBoard shows it: the scalars of each trial's epochs, and a row for its values.
 
-A trial has one event file, which tells what the history tells of it: where that changes, since a
-process died or a run goes on, the file is written anew. So no epoch stands in it twice. A
-TensorBoard that looks on follows, but for the row of a trial that was interrupted and goes on: of
-that it keeps what it read first until it is started again.
+Each trial has one event file, written from the history. Where the past of a trial changes, because
+its process died or its run was resumed, the file is written anew: no epoch stands in it twice. A
+TensorBoard that is open follows, with one exception: of an interrupted trial that continues, it
+keeps the row that it read first until it is started again.
 """
 
 import os

@@ -27,7 +27,7 @@ STATUSES = {
 class ReportingOracle(kt.Oracle):
     """Shows the trials of a search as keras-tuner's tuners do; it proposes nothing.
 
-    A trial that ASHA stopped has the status ``STOPPED`` and, as score, the best value that it
+    A trial that was stopped has the status ``STOPPED`` and, as score, the best value that it
     reached: it may be the best of all, so it is ranked with the completed ones.
     """
 
@@ -41,7 +41,7 @@ class ReportingOracle(kt.Oracle):
         Raises:
             UsageError: Always: the search itself chooses.
         """
-        raise UsageError("RayTuner.oracle keeps the books: call RayTuner.search to run trials.")
+        raise UsageError("RayTuner.oracle only reports trials: call RayTuner.search to run them.")
 
     def save(self) -> None:
         """Do nothing: the journal is the record."""

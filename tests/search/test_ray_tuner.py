@@ -25,6 +25,7 @@ from search.errors import (
     SearchError,
     UsageError,
 )
+from search.plan.registry import Algorithm, Log
 from search.ray.environment import prepare_environment
 from search.session.warm_start import EarlierSearch, EarlierTrial, fitted
 from search.space import mirror
@@ -71,10 +72,10 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         "max_retries_per_trial=-1: expected",
         "max_epochs=0: expected",
         "objective='val_foo': it is not known whether more or less of it is better",
-        "algorithm='tp': expected one of tpe, random, or an oracle",
+        f"algorithm='tp': expected one of {', '.join(Algorithm)}, or an oracle",
         "scheduler='ash': expected search.ASHA(...)",
         "resources_per_trial: 'cpu' is 0",
-        "log='tensorbord': expected one of tensorboard, or None. Did you mean 'tensorboard'?",
+        f"log='tensorbord': expected one of {', '.join(Log)}, or None. Did you mean 'tensorboard'?",
         "tune_new_entries=False without hyperparameters",
     ):
         assert sum(line.startswith(part) for line in said) == 1, part

@@ -211,14 +211,14 @@ def test_an_unknown_log_is_named_with_all_else_that_is_wrong():
     with pytest.raises(UsageError) as raised:
         app(["run", "--log", "tensorbord", "--trials", "0"], standalone_mode=False)
     assert str(raised.value).splitlines() == [
-        "--log 'tensorbord': expected one of tensorboard. Did you mean 'tensorboard'?",
+        f"--log 'tensorbord': expected one of {', '.join(Log)}. Did you mean 'tensorboard'?",
         "--trials 0: expected 1 or more.",
     ]
     with pytest.raises(UsageError) as raised:
         app(["resume", "nowhere", "--log", "mlfow", "--retrain-epochs", "x"], standalone_mode=False)
     first, second = str(raised.value).splitlines()
     assert first.startswith("--retrain-epochs 'x': expected whole numbers")
-    assert second == "--log 'mlfow': expected one of tensorboard."
+    assert second == f"--log 'mlfow': expected one of {', '.join(Log)}."
 
 
 # --- A run that goes on ---------------------------------------------------------------------------

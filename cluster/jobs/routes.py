@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
 from cluster.jobs.tunnel import forwarded
-from cluster.onprem.config import read_cluster_file
+from cluster.onprem.config import ClusterFile, read_cluster_file
 from cluster.onprem.hosts import Ssh
 
 CLUSTER_FILE = Path("cluster/onprem.yaml")
@@ -54,14 +54,9 @@ def through_ssh(path: Path) -> Route:
             "or the address of a job server by --address."
         )
     file = read_cluster_file(path)
-
-    @contextmanager
-    def opened() -> Iterator[str]:
-        with forwarded(Ssh(file), file.job_port) as port:
-            yield f"http://127.0.0.1:{port}"
-
     options = () if path == CLUSTER_FILE else ("--cluster-file", str(path))
-    return Route(file.head, options, opened, "Or sshd there forbids it (AllowTcpForwarding).")
+    advice = "Or sshd there forbids it (AllowTcpForwarding)."
+    return Route(file.head, options, lambda: _forwarded_url(file), advice)
 
 
 # By the scheme of the address that a user types; one without a scheme is of ``http``.
@@ -86,6 +81,12 @@ def route_to(address: str | None, cluster_file: Path | None) -> Route:
             f"--address {address}: expected that of a job server, such as http://127.0.0.1:8265."
         )
     return ROUTES[parts.scheme](address)
+
+
+@contextmanager
+def _forwarded_url(file: ClusterFile) -> Iterator[str]:
+    with forwarded(Ssh(file), file.job_port) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def _with_scheme(address: str) -> str:

@@ -57,7 +57,8 @@ class Job:
         for which it takes a run folder of a known name.
         """
         arguments = list(typed)
-        if arguments[0] == "run" and out_option(arguments) is None:
+        has_folder = any(word == "--out" or word.startswith("--out=") for word in arguments)
+        if arguments[0] == "run" and not has_folder:
             arguments += ["--out", f"runs/slurm-{self.number}"]
         return resuming(arguments) if self.restarts else arguments
 
@@ -66,17 +67,6 @@ def resuming(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that resume what others have begun, or else begin it."""
     resumes = arguments[0] != "run" or OR_RESUME in arguments
     return [*arguments] if resumes else [*arguments, OR_RESUME]
-
-
-def out_option(arguments: Sequence[str]) -> str | None:
-    """Return the run folder that arguments of ``fmnist-search run`` name; None: they name none."""
-    folder = None
-    for place, argument in enumerate(arguments):
-        if argument == "--out":
-            folder = "".join(arguments[place + 1 : place + 2])
-        elif argument.startswith("--out="):
-            folder = argument.removeprefix("--out=")
-    return folder
 
 
 def program(name: str) -> str:

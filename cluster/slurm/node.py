@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.errors import ClusterError
 from cluster.nodes import LOOK_SECONDS
@@ -25,15 +25,8 @@ MEGABYTE = 1024**2
 OBJECTS_SHARE = 0.3
 
 
-@dataclass(frozen=True)
-class Head:
-    """The head of a job's Ray.
-
-    Attributes:
-        name: Of its node.
-        host: Its address.
-        port: Where it listens; it takes the next two ports, too.
-    """
+class Head(NamedTuple):
+    """The head of a job's Ray: the name of its node, its address, the first of its three ports."""
 
     name: str
     host: str

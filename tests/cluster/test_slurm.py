@@ -23,7 +23,7 @@ from stage import ROOT, TESTS, check_events, epochs, epochs_on
 
 from cluster.errors import ClusterError
 from cluster.nodes import Node
-from cluster.slurm.job import Job, out_option
+from cluster.slurm.job import Job
 from cluster.slurm.node import Head, options
 from cluster.slurm.ray_start import JobRay, free_ports, join_seconds, own_address
 from cluster.slurm.signals import Signals
@@ -198,6 +198,7 @@ def test_what_slurm_did_not_start_is_told_how_it_is_started():
         ("run --out a", 0, "run --out a"),
         ("run --trials 5", 0, "run --trials 5 --out runs/slurm-7"),
         ("run --out=a", 2, "run --out=a --or-resume"),
+        ("run --outer a", 0, "run --outer a --out runs/slurm-7"),
         ("run --trials 5", 1, "run --trials 5 --out runs/slurm-7 --or-resume"),
         ("run --out a --or-resume", 1, "run --out a --or-resume"),
         ("resume runs/a", 1, "resume runs/a"),
@@ -206,11 +207,6 @@ def test_what_slurm_did_not_start_is_told_how_it_is_started():
 def test_a_job_that_is_begun_again_goes_on_with_its_run(arguments, restarts, expected):
     job = Job(number=7, head="node1", others=(), restarts=restarts)
     assert job.arguments(arguments.split()) == expected.split()
-
-
-def test_of_two_run_folders_the_last_one_counts():
-    assert out_option(["run", "--out", "a", "--out=b"]) == "b"
-    assert out_option(["run", "--trials", "3"]) is None
 
 
 @pytest.mark.parametrize(

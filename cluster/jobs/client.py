@@ -160,8 +160,8 @@ class JobClient:
         """Return the jobs that were submitted, the newest last."""
         with self._translated_errors():
             details = self._ray.list_jobs()
-        submitted = [one for one in details if one.submission_id]  # the others are plain drivers
-        return [_job(one) for one in sorted(submitted, key=lambda one: one.start_time or 0)]
+        submitted = [job for job in details if job.submission_id]  # the others are plain drivers
+        return [_job(job) for job in sorted(submitted, key=lambda job: job.start_time or 0)]
 
     def job(self, job_id: str) -> Job:
         """Return a job.

@@ -40,8 +40,8 @@ def main(name: str, host: str, port: str) -> int:
     try:
         if os.environ["SLURMD_NODENAME"] != name:
             wait_for(head, signals, seconds=join_seconds(os.environ))
-        given = options(os.environ, len(os.sched_getaffinity(0)), head)
-        return run_ray(given, Path(SCRATCH.format(job=os.environ["SLURM_JOB_ID"])), signals)
+        start_options = options(os.environ, len(os.sched_getaffinity(0)), head)
+        return run_ray(start_options, Path(SCRATCH.format(job=os.environ["SLURM_JOB_ID"])), signals)
     except (ClusterError, OSError) as error:
         _say(f"error: {error}")
         return 1
@@ -72,7 +72,7 @@ def options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list
         head: The head, which may be this node.
     """
     cpus = min(int(environment.get("SLURM_CPUS_ON_NODE", bound_cpus)), bound_cpus)
-    given = [
+    start_options = [
         f"--num-cpus={cpus}",
         f"--num-gpus={environment.get('SLURM_GPUS_ON_NODE', '0')}",
         # Given out by the system; the ports of Ray 2.60 itself may be those of another job's Ray.
@@ -83,24 +83,24 @@ def options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list
     megabytes = megabytes or int(environment.get("SLURM_MEM_PER_CPU", "0")) * cpus
     if megabytes:
         objects = int(megabytes * OBJECTS_SHARE)
-        given += [
+        start_options += [
             f"--object-store-memory={objects * MEGABYTE}",
             f"--memory={(megabytes - objects) * MEGABYTE}",
         ]
     if environment["SLURMD_NODENAME"] != head.name:
-        return [*given, f"--address={head.host}:{head.port}"]
+        return [*start_options, f"--address={head.host}:{head.port}"]
     return [
-        *given, "--head", f"--node-ip-address={head.host}", f"--port={head.port}",
+        *start_options, "--head", f"--node-ip-address={head.host}", f"--port={head.port}",
         f"--ray-client-server-port={head.port + 1}", f"--dashboard-port={head.port + 2}",
         "--include-dashboard=false",
     ]  # fmt: skip
 
 
-def run_ray(given: Sequence[str], scratch: Path, signals: Signals) -> int:
+def run_ray(start_options: Sequence[str], scratch: Path, signals: Signals) -> int:
     """Run ``ray start`` until a signal ends it.
 
     Args:
-        given: Its options.
+        start_options: Its options.
         scratch: Its folder, which is made and removed.
         signals: End it.
 
@@ -110,7 +110,7 @@ def run_ray(given: Sequence[str], scratch: Path, signals: Signals) -> int:
     Raises:
         OSError: The folder belongs to another user.
     """
-    command = [program("ray"), "start", "--block", f"--temp-dir={scratch}", *given]
+    command = [program("ray"), "start", "--block", f"--temp-dir={scratch}", *start_options]
     # Trials that are killed leave files behind: TMPDIR has them removed with the folder.
     environment = os.environ | {"TMPDIR": str(scratch)}
     shutil.rmtree(scratch, ignore_errors=True)

@@ -128,7 +128,7 @@ def test_two_jobs_on_one_node_then_a_time_limit_and_a_job_that_slurm_begins_agai
     # They name folders in /tmp, where tests of others run too.
     first, second = random.SystemRandom().sample(range(10**7, 10**8), 2)
     folders = [Path(f"/tmp/ray-{job}") for job in (first, second)]
-    weather = storms.Weather(0, trials=10, epochs=8)
+    weather = storms.Weather(0, trials=20, epochs=8)
     asked = ["run", *storms.asked(weather), "--out", "runs/a"]
     job = machine.begin(first, *asked, SLURM_CPUS_ON_NODE="2")
     machine.wait("runs/a", job, lambda events: epochs(events) >= 2)

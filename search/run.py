@@ -99,11 +99,11 @@ def rebuilt(path: Path, view: View) -> RunFolder:
         SearchError: The folder is no run, or cannot be written.
     """
     folder = RunFolder.open(path)
-    rebuilt_run = rebuild(folder.path)
-    for number in rebuilt_run.damaged_lines:
+    damage = rebuild(folder.path)
+    for number in damage.damaged_lines:
         view.note(f"journal: line {number} is damaged and left out")
-    if rebuilt_run.run_file is not None:
-        view.note(rebuilt_run.run_file)
+    if damage.run_file is not None:
+        view.note(damage.run_file)
     return folder
 
 
@@ -115,21 +115,6 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
         view.note(f"joining the Ray cluster at {plan.address}{at_once}")
     else:
         view.note(f"starting{at_once} (training begins in 10 to 30 s)")
-
-
-def _reason_to_skip(plan: Plan, previous: PreviousRun, clock: Clock) -> str | None:
-    """Return why nothing is left to search under a plan; None where something is."""
-    history = previous.history
-    reason = Stopping(plan, history, clock).reason
-    if reason is not None:
-        return reason
-    if history.unfinished():
-        return None
-    if plan.trials is not None and history.next_trial >= plan.trials:
-        return f"there are {len(history.trials)} trials, {plan.trials} were asked for"
-    # One that ended by itself, its space exhausted, would end again.
-    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == previous.plan.trials
-    return "its configurations are exhausted" if ended_by_itself else None
 
 
 def _search(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
@@ -200,44 +185,6 @@ def _searched(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) 
     return outcome
 
 
-def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Outcome:
-    """Do what is left of a run whose search has ended: its end, the tables, and retraining."""
-    history, folder = previous.history, previous.folder
-    ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
-    if history.end_reason is None:  # killed before it was recorded
-        journal = Journal(folder.journal_file)
-        Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
-        journal.close()
-    write_outcome(folder.path, history)
-    _write_log(plan, previous, view)
-    _record_what_follows(plan, previous)
-    reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
-    view.note(ending(reason, history))
-    view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
-    outcome = Outcome(folder, reason, history)
-    return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
-
-
-def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
-    """Write the log of a run whose search has ended."""
-    log = make_log(plan, previous.folder, previous.history, view.note, before=previous.events)
-    if log is not None:
-        log.write_all()
-
-
-def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:
-    """Record what is asked otherwise of a run whose search has ended: to go on does it too."""
-    row = plan.to_json()
-    changes = {
-        name: row[name]
-        for name in AFTER_THE_SEARCH
-        if getattr(plan, name) != getattr(previous.plan, name)
-    }
-    if changes:
-        asked = previous.description | {"plan": previous.description["plan"] | changes}
-        write_json(previous.folder.run_file, asked)
-
-
 def _check(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> None:
     """Raise what made the search fail; a new folder without one trained epoch is removed."""
     error: SearchError | None = stopping.error
@@ -262,3 +209,56 @@ def _no_value(outcome: Outcome) -> str:
         f"The search ended ({outcome.reason}) before any epoch reported a finite "
         f"{outcome.history.objective.name}; trials: {'; '.join(ends) or 'none'}."
     )
+
+
+def _reason_to_skip(plan: Plan, previous: PreviousRun, clock: Clock) -> str | None:
+    """Return why nothing is left to search; None where something is."""
+    history = previous.history
+    reason = Stopping(plan, history, clock).reason
+    if reason is not None:
+        return reason
+    if history.unfinished():
+        return None
+    if plan.trials is not None and history.next_trial >= plan.trials:
+        return f"there are {len(history.trials)} trials, {plan.trials} were asked for"
+    # One that ended by itself, its space exhausted, would end again.
+    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == previous.plan.trials
+    return "its configurations are exhausted" if ended_by_itself else None
+
+
+def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Outcome:
+    """Write what is missing of a run whose search has ended, and do what follows the search."""
+    history, folder = previous.history, previous.folder
+    ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
+    if history.end_reason is None:  # killed before it was recorded
+        journal = Journal(folder.journal_file)
+        Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
+        journal.close()
+    write_outcome(folder.path, history)
+    _write_log(plan, previous, view)
+    _record_what_follows(plan, previous)
+    reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
+    view.note(ending(reason, history))
+    view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
+    outcome = Outcome(folder, reason, history)
+    return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
+
+
+def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
+    """Write the log of a run whose search has ended."""
+    log = make_log(plan, previous.folder, previous.history, view.note, before=previous.events)
+    if log is not None:
+        log.write_all()
+
+
+def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:
+    """Record what is to follow the search, so that the next resume does it too."""
+    row = plan.to_json()
+    changes = {
+        name: row[name]
+        for name in AFTER_THE_SEARCH
+        if getattr(plan, name) != getattr(previous.plan, name)
+    }
+    if changes:
+        before = previous.description
+        write_json(previous.folder.run_file, before | {"plan": before["plan"] | changes})

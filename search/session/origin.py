@@ -91,10 +91,9 @@ class NewRun:
         usable = fitted(self.earlier, space)
         for trial in usable.trials:
             recorder.earlier_trial(trial.values, trial.score, f"{source}, trial {trial.name}")
-        for note in (
-            *(f"{source}: left out: {row}" for row in self.earlier.left_out),
-            *usable.notes,
-        ):
+        for row in self.earlier.left_out:
+            say(f"{source}: left out: {row}")
+        for note in usable.notes:
             say(note)
         say(f"{source} ({self.earlier.kind}): learnt from {len(usable.trials)} finished trials")
 

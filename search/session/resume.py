@@ -48,7 +48,7 @@ class PreviousRun:
 
 
 def read_previous_run(path: Path) -> PreviousRun:
-    """Read a run that is to be gone on with.
+    """Read a run that is to be resumed.
 
     Raises:
         RunFolderError: It is no run, of a newer version, or damaged beyond use.
@@ -56,8 +56,8 @@ def read_previous_run(path: Path) -> PreviousRun:
     """
     folder = RunFolder.open(path)
     content = read(folder.journal_file)
-    asked = read_description(folder.path, content.events)
-    plan = _described_plan(folder, asked)
+    description = read_description(folder.path, content.events)
+    plan = _plan_of(folder, description)
     history = History.replay(plan.problem.objective, content.events)
     notes = [f"journal: line {number} is damaged and left out" for number in content.damaged_lines]
     if not is_whole(folder.path):
@@ -65,16 +65,16 @@ def read_previous_run(path: Path) -> PreviousRun:
             f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
         )
     seconds = max((event["at_seconds"] for event in content.events), default=0.0)
-    return PreviousRun(folder, asked, plan, content.events, history, seconds, tuple(notes))
+    return PreviousRun(folder, description, plan, content.events, history, seconds, tuple(notes))
 
 
-def _described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
+def _plan_of(folder: RunFolder, description: dict[str, Any]) -> Plan:
     """Return the plan of a run of the ray engine.
 
     Raises:
         UsageError: Another engine made it.
     """
-    row = asked.get("plan")
+    row = description.get("plan")
     engine = row.get("engine") if isinstance(row, dict) else None
     if isinstance(row, dict) and engine != Engine.RAY:
         raise UsageError(
@@ -82,14 +82,14 @@ def _described_plan(folder: RunFolder, asked: dict[str, Any]) -> Plan:
             f"expected a run of --engine ray. `fmnist-search run --warm-start {folder.path}` "
             "learns from it."
         )
-    return described_plan(folder, asked)
+    return described_plan(folder, description)
 
 
 def teach_searcher(searcher: Searcher, previous: PreviousRun) -> Iterator[str]:
     """Teach a searcher what it had learnt when the run was left.
 
-    A trial whose configuration the space still holds is told as it happened; of any other that
-    has finished the searcher learns what still applies.
+    The searcher is told of each trial whose configuration the space still holds as it happened;
+    of any other trial that has finished it learns what still applies.
 
     Args:
         searcher: Knows the space as it is discovered today.
@@ -130,7 +130,7 @@ def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
 def trials_outside(previous: PreviousRun, space: Space) -> list[int]:
     """Return the unfinished trials whose configuration a space does not hold any more."""
     unfinished = previous.history.unfinished()
-    return [one.trial for one in unfinished if values_within(one.proposed, space) is None]
+    return [trial.trial for trial in unfinished if values_within(trial.proposed, space) is None]
 
 
 def values_within(values: Values, space: Space) -> Values | None:

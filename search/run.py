@@ -39,8 +39,7 @@ from search.session.warm_start import read_warm_start
 from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
-from search.view.plain import ending
-from search.view.view import View
+from search.view.view import View, ending
 
 # Of a plan: what follows the search.
 AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")

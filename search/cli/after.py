@@ -16,7 +16,7 @@ from search.final.follow_up import audit_run, confirm_run, retrain_run
 from search.plan.plan import SEEDS, ConfirmationPlan
 from search.replay import replay
 from search.space.parameters import Space
-from search.view.view import make_view
+from search.view.live import make_view
 
 
 def retrain_command(

@@ -18,7 +18,7 @@ from search.doctor import examine, is_ready
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan, Problem, infer_objective
 from search.plan.registry import Algorithm
-from search.view.view import make_view
+from search.view.live import make_view
 
 
 def doctor_command(

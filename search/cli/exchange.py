@@ -13,7 +13,7 @@ from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.plan.plan import infer_objective
 from search.run import rebuilt
-from search.view.view import make_view
+from search.view.live import make_view
 
 
 def import_command(

@@ -45,7 +45,7 @@ from search.run import resume_run, run, run_or_resume
 from search.session.changes import Changes
 from search.session.resume import read_previous_run
 from search.session.warm_start import read_warm_start
-from search.view.view import make_view
+from search.view.live import make_view
 
 DEFAULT_TRIALS = 20
 # Without a better val_loss; elsewhere none, which on ``wide`` costs no accuracy: docs/settings.md.

@@ -36,8 +36,8 @@ from search.tuner.fit_arguments import check_objective, fit_arguments
 from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, checked
-from search.view.plain import SilentView, ending
-from search.view.view import View, make_view
+from search.view.live import make_view
+from search.view.view import SilentView, View, ending
 from search.worker.arguments import described, packed
 
 

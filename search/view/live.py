@@ -3,7 +3,8 @@
 import heapq
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -15,14 +16,8 @@ from results.record.journal import Event
 from results.record.words import assignments, number
 from search.plan.plan import Plan
 from search.storage.clock import Clock
-from search.view.plain import (
-    PlainView,
-    all_done,
-    retraining,
-    summary,
-)
-from search.view.screen import Column, folded, table
 from search.view.slots import Slot, Slots
+from search.view.view import SEPARATOR, View, all_done, retraining, summary
 
 REFRESH_SECONDS = 0.5
 TOP_TRIALS = 5
@@ -32,6 +27,15 @@ WORKER_WIDTH = 18
 LEAST_VALUES = 6
 # A heading, a row, and how many more there are.
 LEAST_LINES = 3
+
+
+class Column(NamedTuple):
+    """A column: numbers stand to the right."""
+
+    heading: str
+    least_width: int = 0
+    is_text: bool = False
+
 
 CONFIGURATION = Column("configuration", is_text=True)
 WORKER_COLUMNS = (
@@ -54,7 +58,7 @@ BEST_COLUMNS = (
 )
 
 
-class LiveView(PlainView):
+class LiveView(View):
     """Tables of the workers and of the best trials, and a line on the whole.
 
     Args:
@@ -101,6 +105,11 @@ class LiveView(PlainView):
         return drawing(
             self._plan, self._history, self._slots, self._clock(), width=width, height=height
         )
+
+
+def make_view(console: Console) -> View:
+    """Return the view that fits the console."""
+    return LiveView(console) if console.is_terminal else View(console)
 
 
 def drawing(
@@ -223,3 +232,40 @@ def _best_lines(history: History) -> list[Text]:
         for rank, trial in enumerate(top_trials(history), start=1)
     ]
     return table(BEST_COLUMNS, rows, [""] * len(rows)) if rows else []
+
+
+def table(
+    columns: Sequence[Column], rows: Sequence[tuple[str, ...]], styles: Sequence[str]
+) -> list[Text]:
+    """Return a line of headings and a styled one for each row; the screen cuts what is too long.
+
+    By hand: a table of Rich's takes several times as long, and it is the driver's time.
+    """
+    rows_of_text = [tuple(column.heading for column in columns), *rows]
+    widths = [
+        max(column.least_width, *map(len, cells))
+        for column, cells in zip(columns, zip(*rows_of_text, strict=True), strict=True)
+    ]
+    return [
+        Text("  ".join(_set(cells, columns, widths)).rstrip(), style=style)
+        for cells, style in zip(rows_of_text, ["bold", *styles], strict=True)
+    ]
+
+
+def _set(cells: Iterable[str], columns: Iterable[Column], widths: Iterable[int]) -> Iterator[str]:
+    for cell, column, width in zip(cells, columns, widths, strict=True):
+        # A value may be a text of several lines.
+        text = " ".join(cell.split())
+        yield text.ljust(width) if column.is_text else text.rjust(width)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Break a line between its parts, so that each fits the width if it can."""
+    lines: list[str] = []
+    for part in text.split(SEPARATOR):
+        longer = f"{lines[-1]}{SEPARATOR}{part}" if lines else ""
+        if lines and cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines

@@ -259,7 +259,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.space.parameters import Space
     from search.storage.clock import since_now
     from search.storage.folder import new_run
-    from search.view.plain import SilentView
+    from search.view.view import SilentView
 
     problem = Problem(
         hypermodel="fmnist_model.mlp:Wide", data="recorded", data_dir=None, space="wide",

@@ -24,7 +24,7 @@ from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
 from search.session.session import Session, SessionSetup
 from search.storage.folder import locked_run
-from search.view.plain import SilentView
+from search.view.view import SilentView
 
 TESTS = Path(__file__).resolve().parents[1]
 ASSET = TESTS / "assets" / "version-0.1.0"

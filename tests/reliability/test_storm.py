@@ -6,7 +6,7 @@ import storm as storms
 from results.record.columns import State
 from search.replay import replay
 from search.storage.folder import RunFolder
-from search.view.plain import SilentView
+from search.view.view import SilentView
 
 
 def check(survived):

@@ -18,7 +18,7 @@ from search.exchange.importing import import_run
 from search.session.warm_start import EarlierSearch, EarlierTrial, fitted, read_earlier_search
 from search.space import mirror
 from search.space.parameters import fingerprint
-from search.view.plain import SilentView
+from search.view.view import SilentView
 
 ACCURACY = Objective("val_accuracy", "max")
 VIEW = SilentView(Console())

@@ -42,7 +42,7 @@ from search.space import mirror
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
-from search.view.plain import PlainView
+from search.view.view import View
 from search.worker import process
 from search.worker.data import load_data
 
@@ -54,7 +54,7 @@ ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 ACCURACY = Objective("val_accuracy", "max")
 
 
-class Heard(PlainView):
+class Heard(View):
     """Keeps what is said."""
 
     def __init__(self):

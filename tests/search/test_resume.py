@@ -46,7 +46,7 @@ from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
 from search.storage.lock import Owner
 from search.storage.recorder import Recorder
-from search.view.plain import SilentView
+from search.view.view import SilentView
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space(

@@ -34,7 +34,7 @@ from search.session.run_file import described_plan
 from search.session.session import Session, SessionSetup
 from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
-from search.view.plain import SilentView
+from search.view.view import SilentView
 
 # The reader imports TensorFlow: in one process.
 pytestmark = pytest.mark.xdist_group("tensorboard")

@@ -10,9 +10,8 @@ from results.record.history import History, Objective
 from results.record.journal import Journal
 from search.plan.plan import Engine, Plan, Problem
 from search.storage.recorder import Recorder
-from search.view.live import REFRESH_SECONDS, LiveView
-from search.view.plain import PlainView
-from search.view.view import make_view
+from search.view.live import REFRESH_SECONDS, LiveView, make_view
+from search.view.view import View
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 VALUES = {"activation": "relu", "units": 192, "rate": 0.00151234, "optimizer": "nadam", "layers": 3}
@@ -326,7 +325,7 @@ def test_a_terminal_gets_the_live_view_and_a_pipe_plain_lines(tmp_path):
     assert isinstance(make_view(Console(file=io.StringIO(), force_terminal=True)), LiveView)
     file = io.StringIO()
     view = make_view(Console(file=file, width=80))
-    assert type(view) is PlainView
+    assert type(view) is View
     objective = Objective("val_accuracy", "max")
     history = History(objective)
     tell = Recorder(Journal(tmp_path / "j"), history, [view.tell], clock=lambda: 1.0)

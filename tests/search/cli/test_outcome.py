@@ -9,7 +9,7 @@ from search.cli.outcome import AGAIN, carry_out
 from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
-from search.view.plain import PlainView
+from search.view.view import View
 
 
 def interrupted():
@@ -20,7 +20,7 @@ def said(capsys, work, folder, **how):
     """Return what a command says, and its status."""
     status = 0
     try:
-        carry_out(work, folder, PlainView(Console()), **how)
+        carry_out(work, folder, View(Console()), **how)
     except typer.Exit as ended:
         status = ended.exit_code
     return capsys.readouterr().out.splitlines(), status

@@ -25,7 +25,7 @@ from search.session.session import DeferredSession, SessionSetup
 from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
-from search.view.plain import PlainView
+from search.view.view import View
 from search.worker.data import load_data
 
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))
@@ -82,7 +82,7 @@ class Searched:
                 plan=engine.plan,
                 run=run,
                 origin=NewRun(history),
-                view=PlainView(Console(file=io.StringIO())),
+                view=View(Console(file=io.StringIO())),
                 clock=lambda: 1.0,
                 data_digest=engine.data_digest,
             )

@@ -24,7 +24,7 @@ from search.plan.plan import ConfirmationPlan
 from search.session.run_file import described_plan
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
-from search.view.plain import PlainView
+from search.view.view import View
 
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 CONFIRMATION = Path(__file__).parent / "golden" / "confirmation.json"
@@ -65,7 +65,7 @@ def evaluated(folder, **evaluation):
 
 
 def followed(plan, what, outcome):
-    return follow_alone(plan, what, outcome, PlainView(Console()), description={})
+    return follow_alone(plan, what, outcome, View(Console()), description={})
 
 
 def test_a_plan_says_what_follows_its_search(plan):
@@ -161,6 +161,6 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
 def test_what_cannot_be_done_is_refused_and_leaves_the_run_as_it_was(folder, ask, said):
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match=said):
-        ask(folder.path, PlainView(Console()))
+        ask(folder.path, View(Console()))
     after = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     assert after == before

@@ -20,7 +20,7 @@ from search.session.session import DeferredSession, Session, SessionSetup
 from search.session.warm_start import EarlierSearch, EarlierTrial
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
-from search.view.plain import PlainView
+from search.view.view import View
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space(
@@ -61,7 +61,7 @@ class Sessions:
         return json.loads(self.folder.run_file.read_text())
 
     def setup(self, run, origin, **changes):
-        view = PlainView(Console(file=self.screen, width=200))
+        view = View(Console(file=self.screen, width=200))
         clock = origin.clock(lambda: self.now)
         setup = SessionSetup(plan=self.plan, run=run, origin=origin, view=view, clock=clock)
         return replace(setup, **{"data_digest": lambda: "d1", **changes})

@@ -11,13 +11,13 @@ from results.record.history import History, Objective
 from search.errors import UsageError
 from search.storage.folder import RunFolder
 from search.tuner.project import Project
-from search.view.plain import PlainView
+from search.view.view import View
 
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 ACCURACY = Objective("val_accuracy", "max")
 
 
-class Screen(PlainView):
+class Screen(View):
     def __init__(self):
         self.file = io.StringIO()
         super().__init__(Console(file=self.file, width=400))

@@ -25,7 +25,7 @@ from search.session.session import DeferredSession, SessionSetup
 from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
-from search.view.plain import PlainView
+from search.view.view import View
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))
@@ -91,7 +91,7 @@ class RayEngine:
         self.gpu_slots = 0
         setup = SessionSetup(
             plan=self.plan, run=run, origin=origin, clock=lambda: self.now,
-            view=PlainView(Console(file=self.screen, width=500)),
+            view=View(Console(file=self.screen, width=500)),
         )  # fmt: skip
         self.stopping = Stopping(self.plan, self.history, lambda: 0.0)
         self.state = SearchState(DeferredSession(setup))

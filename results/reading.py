@@ -16,6 +16,7 @@ from results.record.confirmation import Confirmation
 from results.record.ending import Ending
 from results.record.errors import RunFolderError
 from results.record.history import Objective
+from results.record.journal import decode
 from results.record.json_record import JsonRecord
 from results.record.tables import with_scheduler
 from results.row import FIELDS, Row
@@ -239,9 +240,9 @@ def _ended(journal: Path) -> str:
     if _is_driven(journal.with_name(columns.LOCK_FILE)):
         return RUNNING
     try:
-        last = json.loads(journal.read_bytes().splitlines()[-1])
+        last = decode(journal.read_bytes().splitlines()[-1])
         return str(last["reason"]) if last["event"] == "search_ended" else CUT_OFF
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, RecursionError):
         return CUT_OFF
 
 

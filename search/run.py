@@ -17,7 +17,7 @@ from search.engines.ray.placement.rule import own_rule
 from search.engines.ray.ray_engine import RayEngine
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
-from search.loggers.factory import make_log
+from search.loggers.base import make_log
 from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task

@@ -1,4 +1,4 @@
-"""What an algorithm answers: which configuration a trial gets.
+"""What an algorithm answers: which configuration a trial gets; and the searcher of a plan.
 
 A searcher reads the events of the search and nothing else, so a journal played back to it teaches
 it what the search taught it. A new algorithm is a subclass of ``Searcher`` and one line of
@@ -11,7 +11,8 @@ from typing import Self
 
 from results.record.journal import Event
 from results.record.values import Values
-from search.plan.plan import Plan
+from search.plan.plan import Engine, Plan
+from search.plan.registry import Algorithm
 from search.space.parameters import Space
 
 
@@ -49,9 +50,7 @@ class Searcher(ABC):
     def adopt(self, trial: int, values: Values) -> None:
         """Take in a configuration that was proposed before the search was cut off.
 
-        Args:
-            trial: Its number; its events follow, as they did then.
-            values: The configuration.
+        The events of its trial follow, as they did then.
         """
 
     def observe(self, event: Event) -> None:
@@ -65,9 +64,12 @@ class Searcher(ABC):
 
     @abstractmethod
     def learn(self, values: Values, score: float) -> None:
-        """Learn from a finished trial of an earlier search.
+        """Learn from a finished trial of an earlier search, whose values the space allows."""
 
-        Args:
-            values: A value for each parameter that is active, as the space allows it.
-            score: The objective.
-        """
+
+def make_searcher(plan: Plan, space: Space) -> Searcher:
+    """Make the searcher of the algorithm that a plan names."""
+    # The keras-tuner engine chooses by itself and asks no searcher.
+    name = plan.algorithm if plan.engine is Engine.RAY else Algorithm.RANDOM
+    algorithm: type[Searcher] = Algorithm(name).load()
+    return algorithm.from_plan(plan, space)

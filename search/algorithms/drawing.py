@@ -1,8 +1,10 @@
-"""Algorithms that draw positions on the axes of the mirrored space."""
+"""Algorithms that draw positions on the axes of the mirrored space; random search is one."""
 
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Self
+
+import numpy as np
 
 from results.record.values import Values
 from search.algorithms.base import Searcher
@@ -70,6 +72,14 @@ class DrawingSearcher(Searcher):
         return
 
 
+class RandomSearcher(DrawingSearcher):
+    """Draws with Ray Tune's own domains, each configuration from the space, seed and trial."""
+
+    def _draw(self, trial: int, collision: int) -> Values:
+        generator = np.random.default_rng([self.seed, trial, collision])
+        return fill(self.space, lambda parameter: _sample(parameter, generator))
+
+
 def fill(space: Space, choose: Callable[[Parameter], Position]) -> Values:
     """Choose a value for every active parameter, parents before children."""
     values: Values = {}
@@ -77,3 +87,11 @@ def fill(space: Space, choose: Callable[[Parameter], Position]) -> Values:
         if parameter.is_active(values) and parameter.name not in values:
             values[parameter.name] = parameter.value_at(choose(parameter))
     return values
+
+
+def _sample(parameter: Parameter, generator: np.random.Generator) -> Position:
+    from ray import tune
+
+    size = parameter.size
+    domain = tune.uniform(0.0, 1.0) if size is None else tune.randint(0, size)
+    return float(domain.sample(random_state=generator))

@@ -1,9 +1,23 @@
-"""The tree-structured Parzen estimator, by Optuna."""
+"""The tree-structured Parzen estimator, by Optuna, and what it looks at of a long search.
+
+TPE's cost grows with every trial that it looks at, some 0.05 ms each; a search on hundreds of
+workers would wait for it from a few thousand trials on. So it looks at the best and the newest.
+"""
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Container, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from results.record.columns import Decision, State
 from results.record.history import Objective
@@ -13,8 +27,12 @@ from search.algorithms.drawing import DrawingSearcher, Position, fill
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space
 
-if TYPE_CHECKING:
-    import optuna
+# TPE's good group holds 25 trials at most (``default_gamma``, Optuna 5.0): they are among these.
+BEST = 50
+NEWEST = 200
+# What has been learnt may grow to twice of what is kept before it is thinned again.
+MOST = 2 * (BEST + NEWEST)
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class TPESearcher(DrawingSearcher):
@@ -35,18 +53,13 @@ class TPESearcher(DrawingSearcher):
         self, space: Space, *, seed: int, objective: Objective, defaults_first: bool = True
     ) -> None:
         super().__init__(space, seed=seed, defaults_first=defaults_first)
-        import optuna
-
-        from search.algorithms.study_memory import ThinnedStorage
-
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         direction = "maximize" if objective.mode == "max" else "minimize"
-        self._optuna = optuna
         self._objective = objective
         self._study = optuna.create_study(
             direction=direction, storage=ThinnedStorage(objective.mode)
         )
-        self._running: dict[int, optuna.trial.Trial] = {}
+        self._running: dict[int, Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 
     @classmethod
@@ -82,20 +95,12 @@ class TPESearcher(DrawingSearcher):
         super().learn(values, score)
         active = [parameter for parameter in self.space if parameter.is_active(values)]
         self._study.add_trial(
-            self._optuna.trial.create_trial(
+            optuna.trial.create_trial(
                 params={p.key: _as_drawn(p, p.position_of(values[p.name])) for p in active},
-                distributions={p.key: self._distribution(p) for p in active},
+                distributions={p.key: _distribution(p) for p in active},
                 value=score,
             )
         )
-
-    def _distribution(self, parameter: Parameter) -> "optuna.distributions.BaseDistribution":
-        distributions, size = self._optuna.distributions, parameter.size
-        if size is None:
-            return distributions.FloatDistribution(0.0, math.nextafter(1.0, 0.0))
-        if parameter.ordered:
-            return distributions.IntDistribution(0, size - 1)
-        return distributions.CategoricalDistribution(range(size))
 
     def _defaults(self, trial: int) -> Values:
         # Known to the study from its first ask on, so that it learns from this trial too.
@@ -106,12 +111,12 @@ class TPESearcher(DrawingSearcher):
     def _draw(self, trial: int, collision: int) -> Values:
         # Sampler state follows from (seed, trial), not from how many asks came before.
         seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
-        self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
         drawn = self._running[trial] = self._study.ask()
         return fill(self.space, lambda parameter: _suggest(drawn, parameter))
 
     def _discard(self, trial: int) -> None:
-        self._study.tell(self._running.pop(trial), state=self._optuna.trial.TrialState.FAIL)
+        self._study.tell(self._running.pop(trial), state=TrialState.FAIL)
 
     def _report(self, trial: int, epoch: int, value: float) -> None:
         reported = self._reported.setdefault(trial, {})
@@ -120,7 +125,6 @@ class TPESearcher(DrawingSearcher):
         reported[epoch] = value
 
     def _end(self, trial: int, state: State, score: float | None) -> None:
-        states = self._optuna.trial.TrialState
         ended = self._running.pop(trial)
         reported = list(self._reported.pop(trial, {}).values())
         if score is None and reported:
@@ -128,12 +132,75 @@ class TPESearcher(DrawingSearcher):
         if state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
             self._study.tell(ended, score)
         elif state in (State.STOPPED, State.INTERRUPTED) and reported:
-            self._study.tell(ended, state=states.PRUNED)
+            self._study.tell(ended, state=TrialState.PRUNED)
         else:
-            self._study.tell(ended, state=states.FAIL)
+            self._study.tell(ended, state=TrialState.FAIL)
 
 
-def _suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Position:
+class ThinnedStorage(InMemoryStorage):
+    """Keeps the trials of one study, and shows no more than ``MOST`` that have ended.
+
+    Trials that run, wait or failed are shown as they are: their number is the search's own. What
+    is shown follows from the order in which trials ended alone, so that a journal played back
+    leaves what the search left.
+
+    Args:
+        mode: ``max`` or ``min``: which objective is best.
+    """
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._sign = -1.0 if mode == "max" else 1.0
+        self._ended: list[int] = []
+        self._forgotten: set[int] = set()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Take in a trial, which may have ended in an earlier search."""
+        trial_id: int = super().create_new_trial(study_id, template_trial)
+        if template_trial is not None:
+            self._note(trial_id, template_trial.state)
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Take in how a trial ended."""
+        is_set: bool = super().set_trial_state_values(trial_id, state, values)
+        self._note(trial_id, state)
+        return is_set
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials that TPE shall look at, in the order of their numbers."""
+        trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return [trial for trial in trials if trial._trial_id not in self._forgotten]
+
+    def _note(self, trial_id: int, state: TrialState) -> None:
+        if state not in ENDED:
+            return
+        self._ended.append(trial_id)
+        if len(self._ended) > MOST:
+            kept = {*self._ended[-NEWEST:], *sorted(self._ended, key=self._rank)[:BEST]}
+            self._forgotten |= set(self._ended) - kept
+            self._ended = [one for one in self._ended if one in kept]
+
+    def _rank(self, trial_id: int) -> tuple[Any, ...]:
+        """Order as TPE does: what ended by itself, by value; then stopped ones, the later first.
+
+        Source: ``_split_trials`` of ``optuna.samplers._tpe.sampler``, Optuna 5.0.
+        """
+        trial = self.get_trial(trial_id)
+        if trial.state == TrialState.COMPLETE:
+            return 0, 0, self._sign * float(trial.value or 0.0)
+        epoch, value = max(trial.intermediate_values.items())
+        return 1, -epoch, self._sign * value
+
+
+def _suggest(trial: Trial, parameter: Parameter) -> Position:
     size = parameter.size
     if size is None:
         # Optuna includes the upper bound, keras-tuner does not.
@@ -141,6 +208,15 @@ def _suggest(trial: "optuna.trial.Trial", parameter: Parameter) -> Position:
     if parameter.ordered:
         return float(trial.suggest_int(parameter.key, 0, size - 1))
     return float(trial.suggest_categorical(parameter.key, range(size)))
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    size = parameter.size
+    if size is None:
+        return FloatDistribution(0.0, math.nextafter(1.0, 0.0))
+    if parameter.ordered:
+        return IntDistribution(0, size - 1)
+    return CategoricalDistribution(range(size))
 
 
 def _as_drawn(parameter: Parameter, position: Position) -> Position:

@@ -15,6 +15,7 @@ from pathlib import Path
 from results.record.history import History
 from results.record.journal import Event
 from search.errors import one_line
+from search.plan.plan import Plan
 from search.storage.folder import RunFolder
 
 
@@ -112,3 +113,27 @@ class TimesOfDay:
         """Return seconds since 1970; of a journal that lost its beginning, those of the search."""
         session = bisect_right(self._zeros, seconds, key=itemgetter(0)) - 1
         return seconds + (self._zeros[max(session, 0)][1] if self._zeros else 0.0)
+
+
+def make_log(
+    plan: Plan,
+    folder: RunFolder,
+    history: History,
+    say: Callable[[str], None],
+    *,
+    before: Iterable[Event],
+) -> Logger | None:
+    """Make the logger of a plan and say how to look at the log; None where it names none.
+
+    Args:
+        plan: Names the logger.
+        folder: The run.
+        history: Brought up to date before the logger is called with an event.
+        say: Called with a line for the user.
+        before: The events of a run that is resumed, as it was left.
+    """
+    if plan.log is None:
+        return None
+    log: Logger = plan.log.load()(folder, history, say, before=before)
+    say(f"log: {log.command}")
+    return log

@@ -35,7 +35,7 @@ class Algorithm(Registry):
     """How the Ray engine chooses configurations."""
 
     TPE = "tpe", "search.algorithms.tpe:TPESearcher"
-    RANDOM = "random", "search.algorithms.random:RandomSearcher"
+    RANDOM = "random", "search.algorithms.drawing:RandomSearcher"
 
 
 class Scheduler(Registry):

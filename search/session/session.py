@@ -7,9 +7,8 @@ from results.record.files import write_json
 from results.record.history import History
 from results.record.journal import Journal
 from results.record.outcome import write_outcome
-from search.algorithms.base import Searcher
-from search.algorithms.factory import make_searcher
-from search.loggers.factory import make_log
+from search.algorithms.base import Searcher, make_searcher
+from search.loggers.base import make_log
 from search.plan.plan import Plan
 from search.session.origin import Origin
 from search.session.run_file import describe

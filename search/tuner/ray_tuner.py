@@ -12,7 +12,7 @@ import keras_tuner as kt
 from rich.console import Console
 
 from results.record.history import History
-from search.algorithms.factory import make_searcher
+from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
 from search.engines.engine import run_trials
 from search.engines.ray.placement.rule import own_rule
@@ -209,13 +209,16 @@ class RayTuner(RecordedTuner):
             _say_starting(plan, view)
             self.on_search_begin()
             space = mirror.mirror(self.oracle.get_space().space)
+            searcher = settings.oracle and OracleSearcher(
+                settings.oracle, space, objective=plan.problem.objective, scratch=str(scratch)
+            )
             setup = SessionSetup(
                 plan=plan,
                 run=run,
                 origin=origin,
                 view=view,
                 clock=origin.clock(clock),
-                searcher=make_searcher(plan, space, oracle=settings.oracle, scratch=str(scratch)),
+                searcher=searcher,
                 listeners=(self._report, self._call_hooks),
             )
             self._run(RayEngine(plan, task, ray, space), setup)

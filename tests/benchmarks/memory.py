@@ -20,7 +20,7 @@ def main() -> None:
     import psutil
 
     from results.record.history import Objective
-    from search.algorithms.random import RandomSearcher
+    from search.algorithms.drawing import RandomSearcher
     from search.plan.task import Named, Task
     from search.worker.data import Data
     from search.worker.trial import run_trial

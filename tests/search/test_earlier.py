@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from results.record.history import Objective
-from search.algorithms.random import RandomSearcher
+from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import RunFolderError, UsageError
 from search.exchange.importing import import_run

@@ -28,7 +28,7 @@ from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from results.record.outcome import write_outcome
 from results.record.run_file import read_description
-from search.algorithms.random import RandomSearcher
+from search.algorithms.drawing import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmnist_model.mlp import Wide, published
-from search.algorithms.random import RandomSearcher
+from search.algorithms.drawing import RandomSearcher
 from search.space import mirror
 from search.worker import fast
 from search.worker.fast import optimizers, randomness, reasons

@@ -21,10 +21,9 @@ from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from results.record.outcome import write_outcome
 from results.refresh import refresh
-from search.algorithms.base import Pause
-from search.algorithms.factory import make_searcher
+from search.algorithms.base import Pause, make_searcher
+from search.algorithms.drawing import RandomSearcher
 from search.algorithms.oracles import OracleSearcher
-from search.algorithms.random import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.doctor import check
 from search.engines.ray.schedulers import Asha

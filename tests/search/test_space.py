@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
 from results.record.history import Objective
-from search.algorithms.random import RandomSearcher
+from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import ProblemError
 from search.plan.task import Named

@@ -3,7 +3,7 @@
 import pytest
 
 from results.record.history import Objective
-from search.algorithms.random import RandomSearcher
+from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.space.parameters import Kind, Parameter, Space
 

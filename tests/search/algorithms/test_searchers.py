@@ -6,8 +6,7 @@ import pytest
 
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
-from search.algorithms.base import Pause, Searcher
-from search.algorithms.factory import make_searcher
+from search.algorithms.base import Pause, Searcher, make_searcher
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
 from search.session.resume import PreviousRun, teach_searcher
@@ -77,8 +76,10 @@ def make(request, tmp_path_factory):
     def made(space=SPACE, seed=3):
         if name in list(Algorithm):
             return make_searcher(plan(name, seed), space)
+        from search.algorithms.oracles import OracleSearcher
+
         scratch = str(tmp_path_factory.mktemp("oracle"))
-        return make_searcher(plan(name, seed), space, oracle=oracle(name, seed), scratch=scratch)
+        return OracleSearcher(oracle(name, seed), space, objective=OBJECTIVE, scratch=scratch)
 
     return made
 

@@ -35,6 +35,21 @@ DEAR_FIXTURES = (
 BIN = Path(sys.executable).parent
 
 
+FOLDERS = pytest.StashKey[dict[Path, pytest.Dir]]()
+
+
+def pytest_collect_directory(path, parent):
+    """Return one node for each folder, in whatever order files are named on the command line.
+
+    pytest 9.1 makes a second node where a file of a folder above is named in between; the fixtures
+    of a folder's conftest.py belong to the first one alone (pytest issue 14635).
+    """
+    folders = parent.session.stash.setdefault(FOLDERS, {})
+    if path not in folders:
+        folders[path] = pytest.Dir.from_parent(parent, path=path)
+    return folders[path]
+
+
 def pytest_itemcollected(item):
     """Keep together, in one process, what shares a fixture that is dear to make."""
     for fixture in DEAR_FIXTURES:

@@ -34,7 +34,7 @@ from search.ray.runtime import cluster
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import MIN_FREE_BYTES, is_blank, taken, unwritable
 from search.worker.data import Data, load_data
-from search.worker.quiet import quiet_training
+from search.worker.process import quiet_training
 
 PACKAGE = "fmnist-search"
 SHARED_MEMORY = Path("/dev/shm")
@@ -284,7 +284,7 @@ def _some(split: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
-    from search.worker.reporter import ObjectiveMissing
+    from search.worker.callbacks import ObjectiveMissing
     from search.worker.trial import run_trial
 
     task = dataclasses.replace(Task.of(problem), epochs=1)

@@ -16,7 +16,7 @@ from search.session.resume import PreviousRun, read_previous_run
 from search.session.run_file import RECORDED_VERSIONS
 from search.view.view import View
 from search.worker.data import Data, load_data
-from search.worker.quiet import quiet_training
+from search.worker.process import quiet_training
 
 # What each epoch reported, by its number.
 Metrics = dict[int, dict[str, float | None]]

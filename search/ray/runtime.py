@@ -18,7 +18,7 @@ import psutil
 from search.errors import ProblemError, one_line
 from search.ray.environment import prepare_environment
 from search.ray.forks import SOCKETS_FOLDER, fork_server
-from search.worker.quiet import silent_errors
+from search.worker.process import silent_errors
 
 # Those that Ray starts in advance would not be forked.
 NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}

@@ -21,6 +21,7 @@ import numpy as np
 
 from results.record.files import beside
 from search.storage.folder import before, best_beside, remove_state
+from search.worker.laps import KEEP, LAPS
 
 STATE = "state"
 SUFFIX = ".npy"  # of an array's name in the file
@@ -160,6 +161,37 @@ class Checkpoints:
         """Remove what is kept: the trial has ended, or begins anew."""
         for removed in remove_state(self._path):
             self._written(removed)
+
+
+class KeepState(keras.callbacks.Callback):
+    """Keeps the state of a training between its epochs; last in the list of callbacks."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, callbacks: list[Any], checkpoint: Checkpoint | None
+    ) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self._checkpoints = checkpoints
+        self._callbacks = callbacks
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.restore(self.model, self._callbacks)
+            self.model._initial_epoch = self.checkpoint.epochs  # as BackupAndRestore does
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.model._initial_epoch = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._checkpoints.begin_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._checkpoints.is_due() and not self.model.stop_training:
+            state = Checkpoint.of(
+                self.model, self._callbacks, epochs=epoch + 1, seed=self._checkpoints.seed
+            )
+            self._checkpoints.keep(state)
+            LAPS.lap(KEEP)
 
 
 def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:

@@ -19,20 +19,11 @@ REPORT = "report"
 
 
 class Laps:
-    """Adds up seconds by name.
+    """Adds up seconds by name, from the start of the process on."""
 
-    Args:
-        started_at: When the first stretch began, by the monotonic clock; None: now.
-    """
-
-    def __init__(self, started_at: float | None = None) -> None:
-        self._last = time.monotonic() if started_at is None else started_at
+    def __init__(self) -> None:
+        self._last = process_start()
         self._seconds: dict[str, float] = {}
-
-    @classmethod
-    def since_process_start(cls) -> "Laps":
-        """Begin when this process did."""
-        return cls(process_start())
 
     def lap(self, name: str) -> None:
         """Count what has passed since the last call as ``name``."""
@@ -44,3 +35,6 @@ class Laps:
         """Return the seconds by name since the last call of this method."""
         taken, self._seconds = self._seconds, {}
         return {name: round(seconds, 4) for name, seconds in taken.items()}
+
+
+LAPS = Laps()

@@ -2,11 +2,14 @@
 
 import contextlib
 import gc
+import io
 import math
 import os
 import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +17,6 @@ from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.task import Carried, Named
 from search.space.parameters import Space
-from search.worker.gpus import GPU_ENVIRONMENT, memory_limit_mib, visible_memory_mib
-from search.worker.laps import Laps
-from search.worker.quiet import silent_errors
 
 if TYPE_CHECKING:
     import keras_tuner as kt
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 # In the environment of a fork, whose TensorFlow is imported and has done nothing yet.
 FORKED = "FMNIST_SEARCH_FORKED"
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-# Where the time of this process goes.
-LAPS = Laps.since_process_start()
+# What a process takes of a GPU beside TensorFlow's own allocations (the CUDA context, the
+# workspaces of its libraries): an allowance, to be measured on the GPU at hand.
+CONTEXT_MIB = 600
+# Below this no model trains.
+LEAST_MIB = 256
+ASK_SECONDS = 20.0
+QUERY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
+# Grows with what is needed, up to the limit; by the number that nvidia-smi uses of a GPU.
+GPU_ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def set_up(
@@ -77,6 +84,36 @@ def _limit_gpu_memory(share: float | None) -> None:
         limit = memory_limit_mib(share, total_mib)
         part = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
         tf.config.set_logical_device_configuration(gpu, [part])
+
+
+def memory_limit_mib(share: float, total_mib: int) -> int:
+    """Return how much of a GPU's memory TensorFlow may allocate, so that all shares fit.
+
+    Args:
+        share: Of the GPU, above 0 and below 1.
+        total_mib: Its whole memory.
+
+    Returns:
+        MiB, of which the process's own context is taken off already.
+    """
+    return max(LEAST_MIB, int(share * total_mib) - CONTEXT_MIB)
+
+
+def visible_memory_mib() -> int | None:
+    """Return the whole memory of the first GPU that this process may use.
+
+    Returns:
+        MiB; None where ``nvidia-smi`` does not tell, as of a part of a GPU (MIG).
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    command = ["nvidia-smi", f"--id={first}", *QUERY]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+        )
+        return int(answer.stdout.split()[0])
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
 
 
 def lacks_gpu() -> bool:
@@ -185,3 +222,28 @@ def _plain(value: Any) -> Any:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+@contextlib.contextmanager
+def silent_errors() -> Iterator[None]:
+    """Drop what is written to the error stream, by native code too.
+
+    For the start of a library that writes about itself there whatever its log level says; what
+    goes wrong is raised and still seen.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def quiet_training() -> Iterator[None]:
+    """Keep off the screen what keras-tuner writes of a failed trial: its end tells it."""
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

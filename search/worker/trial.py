@@ -27,18 +27,18 @@ from search.space import mirror
 from search.space.parameters import FORMER_TRIAL, Space
 from search.storage.folder import RunFolder
 from search.worker import arguments, fast, process
-from search.worker.callbacks import own_paths
-from search.worker.checkpoint import Checkpoints
-from search.worker.data import Data
-from search.worker.laps import BUILD, RESET
-from search.worker.reporter import (
+from search.worker.callbacks import (
     Asked,
     ObjectiveMissing,
     Report,
     Reporter,
     TrialStops,
     missing_objectives,
+    own_paths,
 )
+from search.worker.checkpoint import Checkpoints
+from search.worker.data import Data
+from search.worker.laps import BUILD, LAPS, RESET
 from search.worker.weights import BestWeights, load_best_weights
 
 # Where keras-tuner's Hyperband keeps what it wants of a trial.
@@ -216,7 +216,7 @@ class _TrialTuner(MendedTuner):
     def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
         # Here: keras-tuner clears the session before each build, and with it the dtype policy.
         process.set_keras(self._task.keras_settings)
-        process.LAPS.lap(RESET)
+        LAPS.lap(RESET)
         self._model = model = super()._build_hypermodel(hp)
         former = self._values.get(FORMER_TRIAL)  # Hyperband trains on from that trial's weights
         if former is not None and self._folder is not None:
@@ -228,7 +228,7 @@ class _TrialTuner(MendedTuner):
                 fast=self._task.fast_epoch,
                 checkpoints=self._checkpoints(),
             )
-        process.LAPS.lap(BUILD)
+        LAPS.lap(BUILD)
         return model
 
     def _seed(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from results.record.history import Objective
 from search.plan.plan import Engine, Plan, Problem
-from search.worker import gpus
+from search.worker import process
 
 
 def plan(**changes):
@@ -27,10 +27,10 @@ def plan(**changes):
 def test_all_shares_of_a_gpu_fit_into_it_with_what_their_processes_take_besides():
     total = 16_000
     for parts in (2, 4, 8):
-        limit = gpus.memory_limit_mib(1 / parts, total)
+        limit = process.memory_limit_mib(1 / parts, total)
         assert limit > 0
-        assert parts * (limit + gpus.CONTEXT_MIB) <= total
-    assert gpus.memory_limit_mib(0.01, total) == gpus.LEAST_MIB
+        assert parts * (limit + process.CONTEXT_MIB) <= total
+    assert process.memory_limit_mib(0.01, total) == process.LEAST_MIB
 
 
 def test_the_memory_of_the_gpu_is_asked_of_its_driver(tmp_path, monkeypatch):
@@ -42,11 +42,11 @@ def test_the_memory_of_the_gpu_is_asked_of_its_driver(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
-    assert gpus.visible_memory_mib() == 81559
+    assert process.visible_memory_mib() == 81559
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert gpus.visible_memory_mib() is None
+    assert process.visible_memory_mib() is None
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert gpus.visible_memory_mib() is None
+    assert process.visible_memory_mib() is None
 
 
 @pytest.mark.parametrize(

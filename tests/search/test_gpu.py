@@ -19,7 +19,7 @@ SHARE = 0.4
 # Trains beside another of its kind, and tells where and within what memory.
 TRAIN = f"""
 import json
-from search.worker import gpus, process
+from search.worker import process
 process.set_up(threads=1, gpu_share={SHARE})
 import keras, numpy as np, tensorflow as tf
 x = np.random.rand(4096, 784).astype("float32")
@@ -29,7 +29,7 @@ model.fit(x, np.zeros((4096, 10)), epochs=20, verbose=0)
 print(json.dumps({{
     "device": model.weights[0].value.device,
     "peak_mib": tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20,
-    "limit_mib": gpus.memory_limit_mib({SHARE}, gpus.visible_memory_mib()),
+    "limit_mib": process.memory_limit_mib({SHARE}, process.visible_memory_mib()),
 }}))
 """
 

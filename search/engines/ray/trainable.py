@@ -24,7 +24,7 @@ from search.ray.renewable import fetch
 from search.space.parameters import FORMER_TRIAL, Space
 from search.worker import process
 from search.worker.data import Data
-from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, START
+from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, LAPS, START
 
 if TYPE_CHECKING:
     from search.worker.trial import TrialEnd
@@ -48,7 +48,7 @@ def train(
 ) -> None:
     """Run one trial in a worker process, which then waits, warm, for the next."""
     # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
-    process.LAPS.lap(BETWEEN if process.is_set_up() else START)
+    LAPS.lap(BETWEEN if process.is_set_up() else START)
     os.environ |= ENVIRONMENT
     config = config_of(fields)
     if isinstance(config, TrainTrial):
@@ -58,7 +58,7 @@ def train(
         importer.search_current_folder()
     has_gpu = bool(ray.get_gpu_ids())
     process.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
-    process.LAPS.lap(IMPORT)
+    LAPS.lap(IMPORT)
     from search.worker.trial import TrialEnd
 
     try:
@@ -91,7 +91,7 @@ def _wait(config: WarmUp, task: Task) -> NoReturn:
     if config.discovers:
         assert isinstance(task.hypermodel, Named)
         space = process.discover(task.hypermodel.reference)
-        process.LAPS.lap(BUILD)
+        LAPS.lap(BUILD)
         _report(messages.Discovered(space.to_json()))
     while True:
         _report(messages.Waiting())
@@ -109,7 +109,7 @@ def _trial_end(
     from search.worker.trial import run_trial
 
     data = fetch(stored)
-    process.LAPS.lap(DATA)
+    LAPS.lap(DATA)
     _report(messages.Ready(socket.gethostname() if lacks_gpu else None))
     _is_stopped.clear()
     # Hyperband trains on from another's weights.

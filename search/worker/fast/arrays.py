@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from search.worker.fast.errors import NotFastError
-
 # TensorFlow reads memory in vectors of this size; Ray's shared memory begins at multiples of it.
 ALIGNMENT_BYTES = 64
+
+
+class NotFastError(Exception):
+    """The training cannot take the fast path; the message is the reason that the record gives."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A whole epoch as one compiled call."""
+"""A whole epoch as one compiled call, traced from the model and the data as they are."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +6,72 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search.worker.fast.arrays import Arrays
-from search.worker.fast.errors import NotFastError
+from search.worker.fast.arrays import Arrays, NotFastError, split, weights_of_classes
 from search.worker.fast.optimizers import fused
 from search.worker.fast.randomness import EpochRandomness, Masks, seed_states
-from search.worker.fast.reasons import reasons_of_the_graph
+from search.worker.fast.reasons import reasons_of_the_graph, reasons_of_the_model
+
+DEFAULT_BATCH_SIZE = 32  # of Keras
 
 Logs = dict[str, Any]
 # Called with the number of a batch and its rows, int32 of shape (rows,).
 Step = Callable[[tf.Tensor, tf.Tensor], Any]
+
+
+class CompiledTraining:
+    """The epochs of a training, traced; used again by a later fit of the same data.
+
+    Keras too traces once for each ``compile``: what changes between two calls of ``fit`` without
+    it, such as ``trainable``, has no effect there either.
+
+    Raises:
+        NotFastError: The training cannot be known to give Keras's numbers.
+    """
+
+    def __init__(self, model: keras.Model, arguments: dict[str, Any]) -> None:
+        self._model = model
+        self._made_for = _made_for(model, arguments)
+        training, validation = _splits(arguments)
+        self.arrays = Arrays.of(*training)
+        self.batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
+        self._held_out = None if validation is None else Arrays.of(*validation)
+        self._held_out_batch_size = int(arguments["validation_batch_size"] or self.batch_size)
+        self._build()
+        self.trace_training()
+        self.trace_validation()
+
+    def serves(self, arguments: dict[str, Any]) -> bool:
+        """Tell whether a call of ``fit`` is for the same data and the same compiled model."""
+        wanted = _made_for(self._model, arguments)
+        return len(wanted) == len(self._made_for) and all(
+            one is other for one, other in zip(wanted, self._made_for, strict=True)
+        )
+
+    def trace_training(self) -> None:
+        """Trace the training epoch, from the model and the optimizer as they are now."""
+        self._traced_from = _settings(self._model)
+        self.training = TrainingEpoch(self._model, self.arrays, self.batch_size)
+
+    def trace_validation(self) -> None:
+        """Trace the evaluation of the validation data, where there are any."""
+        self.validation: TestEpoch | None = None
+        if self._held_out is not None:
+            self.validation = TestEpoch(self._model, self._held_out, self._held_out_batch_size)
+
+    def is_outdated(self) -> bool:
+        """Tell whether a callback has changed what was traced since; Keras traces after it."""
+        return _settings(self._model) != self._traced_from
+
+    def _build(self) -> None:
+        # Metrics and loss too make their variables at the first step: made now, without running
+        # anything, so that nothing is traced twice.
+        batch = keras.tree.map_structure(
+            lambda part: keras.KerasTensor((None, *part.shape[1:]), part.dtype.name),
+            self.arrays.parts,
+        )
+        self._model._symbolic_build(data_batch=batch)
+        for reason in reasons_of_the_model(self._model):  # now that its variables are known
+            raise NotFastError(reason)
 
 
 class TrainingEpoch:
@@ -110,3 +167,40 @@ def _traced_once(step: Step) -> Step:
     signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
     traced: Step = tf.function(step, autograph=False, input_signature=signature)
     return traced
+
+
+def _made_for(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
+    """Return the objects that a trace is made for; another ``compile`` makes another tracker."""
+    names = ("x", "y", "sample_weight", "class_weight", "validation_data")
+    data = keras.tree.flatten([arguments[name] for name in names])
+    sizes = ("batch_size", "validation_batch_size", "validation_split")
+    return [model.optimizer, model._loss_tracker, *data, *(arguments[size] for size in sizes)]
+
+
+def _settings(model: keras.Model) -> list[Any]:
+    """Return what a trace takes in as it is, rather than as a variable."""
+    optimizer = model.optimizer
+    rate = optimizer._learning_rate
+    config = {name: value for name, value in optimizer.get_config().items() if "rate" not in name}
+    return [
+        None if isinstance(rate, keras.Variable) else rate,
+        config,
+        [variable.trainable for variable in model.variables],
+        [getattr(layer, "rate", None) for layer in model._flatten_layers()],
+    ]
+
+
+def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """Return what is trained on and what validates, each ``(x, y, sample_weight)`` or less."""
+    training = (arguments["x"], arguments["y"], arguments["sample_weight"])
+    validation = arguments["validation_data"]
+    if validation is not None:
+        if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
+            raise NotFastError(f"validation data come as {type(validation).__name__}")
+        validation = tuple(validation)
+    elif arguments["validation_split"]:
+        training, validation = split(*training, arguments["validation_split"])
+    if arguments["class_weight"] is not None:
+        x, y, _ = training
+        training = (x, y, weights_of_classes(y, arguments["class_weight"]))
+    return training, validation

@@ -11,15 +11,12 @@ import keras
 import tensorflow as tf
 
 from search.errors import one_line
-from search.worker.checkpoint import Checkpoints
-from search.worker.fast.compiled import CompiledTraining
-from search.worker.fast.epoch import Logs
-from search.worker.fast.errors import NotFastError
+from search.worker.checkpoint import Checkpoints, KeepState
+from search.worker.fast.arrays import NotFastError
+from search.worker.fast.epoch import CompiledTraining, Logs
 from search.worker.fast.randomness import EpochRandomness
 from search.worker.fast.reasons import reasons
-from search.worker.fast.state import KeepState, continued_from
-from search.worker.laps import COMPILE
-from search.worker.process import LAPS
+from search.worker.laps import COMPILE, LAPS
 
 FAST, KERAS = "fast", "keras"
 NOT_ASKED_FOR = "switched off"
@@ -94,8 +91,7 @@ class Fit:
         arguments = dict(bound.arguments)
         del arguments["self"]
         prepared = self._prepared(arguments)
-        callbacks = self._with_state_kept(arguments["callbacks"])
-        epochs_before = continued_from(callbacks)
+        callbacks, epochs_before = self._with_state_kept(arguments["callbacks"])
         LAPS.lap(COMPILE)
         if isinstance(prepared, str):
             begins_anew = epochs_before and arguments["shuffle"]
@@ -129,13 +125,17 @@ class Fit:
         except Exception as error:  # if it is the user's, Keras's path meets it again and tells
             return f"it could not be compiled: {one_line(error)}"
 
-    def _with_state_kept(self, callbacks: Any) -> Any:
-        """Return the callbacks as a list, with one last that keeps the state and puts it back."""
+    def _with_state_kept(self, callbacks: Any) -> tuple[Any, int]:
+        """Return the callbacks, with one last that keeps the state and puts it back.
+
+        Returns:
+            The callbacks, and how many epochs had been trained when that state was kept.
+        """
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            return callbacks
+            return callbacks, 0
         callbacks = keras.tree.flatten(callbacks) if callbacks else []
         if self._checkpoints is None:
-            return callbacks
+            return callbacks, 0
         model, checkpoint = self._model, self._checkpoints.newest()
         if checkpoint is not None:
             if model.built:
@@ -145,7 +145,8 @@ class Fit:
             else:
                 self._checkpoints.go_back()
         watched = [*callbacks, keras.callbacks.History()]
-        return [*watched, KeepState(self._checkpoints, watched, checkpoint)]
+        keeper = KeepState(self._checkpoints, watched, checkpoint)
+        return [*watched, keeper], checkpoint.epochs if checkpoint else 0
 
 
 class _FastFit:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search.worker.fast.errors import NotFastError
+from search.worker.fast.arrays import NotFastError
 
 Pairs = Sequence[tuple[tf.Tensor, Any]]  # gradient and keras.Variable
 

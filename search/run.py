@@ -21,9 +21,9 @@ from search.loggers.base import make_log
 from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task
+from search.ray.nodes import fit_to_cluster
 from search.ray.renewable import RenewableRay, stored_data
 from search.ray.runtime import cluster
-from search.ray.size import fit_to_cluster
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run

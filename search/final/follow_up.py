@@ -23,7 +23,7 @@ from search.final.retrain import retrain
 from search.final.training import Share, Trainer
 from search.plan.importer import sources
 from search.plan.plan import ConfirmationPlan, Plan, available_cores
-from search.ray.nodes import cores_here, gpus_here, most_cpus, slots
+from search.ray.nodes import amount_here, most_of, slots
 from search.ray.renewable import RenewableRay, Stored, fetch, stored_data
 from search.ray.runtime import cluster
 from search.session.origin import check_data
@@ -263,7 +263,7 @@ def _standing_final(follow_up: FollowUp, outcome: Outcome, view: View) -> Outcom
 
 def _share(plan: Plan) -> Share:
     """Return the resources of a training: those of a trial, as far as a node has them."""
-    cpus = min(plan.cpus_per_trial, most_cpus() or plan.cpus_per_trial)
+    cpus = min(plan.cpus_per_trial, most_of("CPU") or plan.cpus_per_trial)
     has_gpus = plan.gpu_share is not None and slots(plan.resources | {"cpu": cpus}) > 0
     return Share(cpus, max(1, int(cpus)), plan.gpu_share if has_gpus else None)
 
@@ -299,10 +299,10 @@ def _retrained(
     epochs = ", ".join(map(str, follow_up.retrain_epochs))
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
     share = gpu_share if best.device is not Device.CPU else None
-    if share is not None and gpus_here() < share:
+    if share is not None and amount_here("GPU") < share:
         view.note("this node has no such GPU: the final model is trained on its CPUs")
         share = None
-    cores = cores_here()
+    cores = int(amount_here("CPU"))
     threads = max(1, cores // len(set(follow_up.retrain_epochs)))
     # On this node, where the run folder is; a head of a cluster may offer no CPU.
     here = Share(threads if cores else 0, threads, share, is_here=True)

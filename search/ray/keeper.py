@@ -36,11 +36,7 @@ class Opening:
 
 
 class Keeper:
-    """Reads and writes the checkpoints of a run for processes that do not see them.
-
-    Args:
-        folder: The run.
-    """
+    """Reads and writes the checkpoints of a run for processes that do not see them."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
@@ -50,7 +46,7 @@ class Keeper:
         """Let a process begin to work on a trial, and no longer any that did before.
 
         Args:
-            trial: The trial.
+            trial: Its number.
             reads: Trials whose files it is handed.
             mark: What the process reads in the place of this run's run.json.
 
@@ -77,7 +73,9 @@ class Keeper:
         Raises:
             RunFolderError: It could not be written; what stood there is kept.
         """
-        path = self._path(name)
+        if Path(name).name != name:
+            raise RunFolderError(f"{name!r} is no name of a checkpoint: expected no folder in it.")
+        path = self._folder.checkpoints / name
         if opening != self._openings.get(trial, opening):
             return
         if content is None:
@@ -88,11 +86,6 @@ class Keeper:
             if name.endswith(STATE_SUFFIX) and path.exists():
                 os.replace(path, before(path))
 
-    def _path(self, name: str) -> Path:
-        if Path(name).name != name:
-            raise RunFolderError(f"{name!r} is no name of a checkpoint: expected no folder in it.")
-        return self._folder.checkpoints / name
-
 
 @dataclass(frozen=True)
 class DistantFolder(RunFolder):
@@ -100,7 +93,7 @@ class DistantFolder(RunFolder):
 
     Attributes:
         keeper: The ``Keeper`` of the run, as Ray's handle of it.
-        trial: The trial.
+        trial: Number of the trial.
         opening: By what the keeper knows this process from those before it.
     """
 
@@ -109,11 +102,7 @@ class DistantFolder(RunFolder):
     opening: str
 
     def written(self, path: Path) -> None:
-        """Send a checkpoint that was written, or word that it was removed.
-
-        Raises:
-            RunFolderError: The driver's machine could not write it.
-        """
+        """Send a checkpoint that was written, or word that it was removed."""
         content = path.read_bytes() if path.exists() else None
         _answer(self.keeper.put.remote(self.trial, self.opening, path.name, content))
 
@@ -132,12 +121,7 @@ class Place:
 
     @classmethod
     def of(cls, folder: RunFolder, *, has_other_nodes: bool) -> "Place":
-        """Return the place of a run that this process drives.
-
-        Args:
-            folder: The run.
-            has_other_nodes: Whether trials may run on machines other than this one.
-        """
+        """Return the place of a run that this process drives, maybe with trials on other nodes."""
         if not has_other_nodes:
             return cls(folder)
         import ray
@@ -150,12 +134,9 @@ class Place:
         """Give the folder that a trial's process works in.
 
         Args:
-            trial: The trial.
+            trial: Its number.
             reads: Those whose files it reads: itself, where it is gone on with, and the one whose
                 weights it trains on from.
-
-        Raises:
-            RunFolderError: The driver's machine does not answer.
         """
         opening = None
         if self.keeper is not None:

@@ -1,19 +1,22 @@
-"""The nodes of the Ray that was joined: which there are, and what is called on them."""
+"""The nodes of the Ray that was joined: what they have room for, and what is called on them."""
 
 import contextlib
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
-from search.errors import ProblemError, one_line
+from search.errors import ProblemError, UsageError, one_line
+from search.plan.plan import Plan
+from search.worker import process
 
 Result = TypeVar("Result")
+Say = Callable[[str], None]
 
 END_SECONDS = 30.0
 NODE_SECONDS = 300.0
@@ -44,8 +47,7 @@ class Whereabouts:
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        name = f"{socket.gethostname()}:{os.getpid()}"
-        return cls(name, node, os.getpid(), oom_kills())
+        return cls(process.name(), node, os.getpid(), oom_kills())
 
 
 def is_node_up(where: Whereabouts) -> bool:
@@ -78,11 +80,6 @@ def nodes_up() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def cores_here() -> int:
-    """Return the CPUs that Ray may use on the node of this process."""
-    return int(_amount_here("CPU"))
-
-
 def in_rays_names(resources: Mapping[str, float]) -> dict[str, float]:
     """Return amounts by the names that Ray has in a node and in a bundle."""
     return {_NAMES.get(name, name): amount for name, amount in resources.items()}
@@ -101,31 +98,85 @@ def slots(resources: Mapping[str, float]) -> int:
     )
 
 
-def gpus_here() -> float:
-    """Return the GPUs that Ray has on the node of this process."""
-    return _amount_here("GPU")
-
-
-def _amount_here(resource: str) -> float:
+def amount_here(resource: str) -> float:
+    """Return how much Ray has of ``CPU`` or ``GPU`` on the node of this process."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
     return next(float(n["Resources"].get(resource, 0)) for n in nodes_up() if n["NodeID"] == own)
 
 
-def most_cpus() -> float:
-    """Return the CPUs of the node that has most of them."""
-    return max((float(node["Resources"].get("CPU", 0)) for node in nodes_up()), default=0.0)
+def most_of(resource: str) -> float:
+    """Return how much of ``CPU`` or another of Ray's resources the node has that has most of it."""
+    return max((float(node["Resources"].get(resource, 0)) for node in nodes_up()), default=0.0)
 
 
 def shortage(resources: Mapping[str, float]) -> str:
     """Say what of a trial's resources the node with the most CPUs and GPUs has too little of."""
-    short = []
-    for name, amount in resources.items():
-        there = [node["Resources"].get(_NAMES.get(name, name), 0.0) for node in nodes_up()]
-        if amount > max(there, default=0.0):
-            short.append(f"{name} {amount:g}, where Ray has {max(there, default=0.0):g}")
+    most = {name: most_of(_NAMES.get(name, name)) for name in resources}
+    short = [
+        f"{name} {amount:g}, where Ray has {most[name]:g}"
+        for name, amount in resources.items()
+        if amount > most[name]
+    ]
     return "; ".join(short) or "no node has all of it together"
+
+
+def fit_to_cluster(plan: Plan, say: Say) -> Plan:
+    """Return the plan with as many workers as there is room for, and say how many that are.
+
+    Raises:
+        UsageError: Every trial asks for a GPU, and none is there or still to come.
+    """
+    gpus = _gpus(plan, say)
+    if slots(plan.cpu_resources) == 0:
+        lacks = shortage(plan.cpu_resources)
+        say(f"no node has room for a trial ({lacks}): waiting for one that has")
+    workers = slots(plan.cpu_resources if plan.device_rule else plan.resources)
+    if plan.elastic:
+        say(
+            f"cluster: {len(nodes_up())} nodes; trials at once: {workers}{gpus}, more as nodes join"
+        )
+        return replace(plan, workers=max(1, workers))
+    if plan.address is None and workers < plan.workers:
+        say(f"trials at once: {workers}{gpus}, as many as there is room for")
+        return replace(plan, workers=workers)
+    return plan
+
+
+def _gpus(plan: Plan, say: Say) -> str:
+    """Return words on how many trials may be on GPUs at once; empty where none asks for one."""
+    if plan.gpu_share is None:
+        return ""
+    trials = slots(plan.resources)
+    if trials == 0 and plan.gpus is None:
+        if plan.device_rule is None:
+            raise UsageError(
+                f"--gpus-per-trial {plan.gpu_share:g} asks for {shortage(plan.resources)}: leave "
+                "it out (of resume: --gpus-per-trial 0) to train on CPUs; name a cluster that has "
+                "more by --address; where its autoscaler has still to bring GPUs, say how many by "
+                "--gpus."
+            )
+        until = ", until one joins" if plan.address else ""
+        say(f"no GPU is here: every trial is trained on CPUs{until}")
+    elif trials == 0:
+        say(f"no GPU is here yet: waiting for those of --gpus {plan.gpus:g}")
+    return f", {trials} of them on GPUs" if plan.device_rule else ""
+
+
+def trials_at_once(resources: Mapping[str, float]) -> int:
+    """Return for how many trials of a script there is room at once.
+
+    Raises:
+        ProblemError: There is no room for one.
+    """
+    trials = slots(resources)
+    if trials < 1:
+        raise ProblemError(
+            f"resources_per_trial asks for {shortage(resources)}: expected no more than that on a "
+            "node. Ask for less, or name a larger cluster as address."
+        )
+    return trials
 
 
 def oom_kills() -> int:
@@ -152,12 +203,7 @@ class OutOfMemory:
         self._counted.setdefault(where.node, where.oom_kills)
 
     def ended(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
-        """Tell whether it was a trial's process that has been counted.
-
-        Args:
-            where: Where the trial was that has ended.
-            others: Where those are that are not known to have ended.
-        """
+        """Tell whether a trial's process that has ended was counted, and of ``others`` none."""
         counted = _on_node(where, oom_kills) or 0
         has_grown = counted > max(self._counted[where.node], where.oom_kills)
         self._counted[where.node] = max(counted, self._counted[where.node])

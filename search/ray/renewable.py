@@ -36,10 +36,8 @@ class Stored:
 def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
     """Have the data loaded once, by a process of its own, into this node's shared memory.
 
-    Other nodes receive them through Ray, and need none of their own.
-
-    Returns:
-        References at once; ``fetch`` waits for what they refer to.
+    Other nodes receive them through Ray, and need none of their own. References are returned at
+    once; ``fetch`` waits for what they refer to.
     """
     import ray
 
@@ -74,13 +72,7 @@ def fetch(stored: "ray.ObjectRef[Any]") -> Any:
 
 
 class RenewableRay:
-    """A Ray with what trials train on; started anew where it is lost.
-
-    Args:
-        opens: Makes what starts and ends it.
-        stores: Puts the data into it.
-        say: Told when it is lost.
-    """
+    """A Ray, started and ended by ``opens``, with what trials train on, put there by ``stores``."""
 
     def __init__(
         self,

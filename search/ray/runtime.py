@@ -83,45 +83,32 @@ def cluster(
 
 @contextmanager
 def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
-    """Run a Ray of this machine alone, with so many slots of one CPU each.
+    """Run a Ray of this machine alone, with so many slots of one CPU each; ``forks`` as above."""
+    # Before Ray is imported: its own import takes longest.
+    with fork_server() if forks else contextlib.nullcontext() as executable:
+        if executable is not None:
+            os.environ |= NO_IDLE_WORKERS
+        prepare_environment()
+        import ray
 
-    Args:
-        workers: How many.
-        forks: Whether workers are forked with TensorFlow in them, where that is safe.
-    """
-    with (
-        # Before Ray is imported: its own import takes longest.
-        fork_server() if forks else contextlib.nullcontext() as executable,
-        _local_ray(workers, executable),
-    ):
-        yield
-
-
-@contextmanager
-def _local_ray(workers: int, executable: str | None) -> Iterator[None]:
-    if executable is not None:
-        os.environ |= NO_IDLE_WORKERS
-    prepare_environment()
-    import ray
-
-    scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
-    try:
-        # Without a route to anywhere Ray warns that it guesses its address.
-        with silent_errors():
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                runtime_env={"py_executable": executable} if executable else None,
-                _temp_dir=scratch,
-            )
-        with _in_use(_Ray(_started_raylet(), is_own=True)):
-            yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
+        try:
+            # Without a route to anywhere Ray warns that it guesses its address.
+            with silent_errors():
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    runtime_env={"py_executable": executable} if executable else None,
+                    _temp_dir=scratch,
+                )
+            with _in_use(_Ray(_started_raylet(), is_own=True)):
+                yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -206,11 +193,7 @@ def _nowhere() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Fail at once where nobody listens: Ray would try for minutes.
-
-    Raises:
-        OSError: Nobody does.
-    """
+    """Raise OSError at once where nobody listens: Ray would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

@@ -9,8 +9,8 @@ from results.record.history import Objective
 from search.plan.plan import ASHA, Engine, Plan, Problem
 from search.plan.registry import Log, Scheduler
 from search.plan.task import Carried, FitArguments, Task
+from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
-from search.ray.size import trials_at_once
 from search.space.mirror import has_own_fit
 from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import epochs_of

@@ -1,5 +1,44 @@
 """``fmnist-search``: the commands, thin over functions."""
 
-from search.cli.app import main
+from collections.abc import Callable
+from typing import Annotated, NoReturn
 
-__all__ = ["main"]
+import typer
+
+from results.record import console
+from search.cli import after, doctor, exchange, run
+
+# In the order of the help.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run.run_command,
+    "doctor": doctor.doctor_command,
+    "resume": run.resume_command,
+    "replay": after.replay_command,
+    "tables": exchange.tables_command,
+    "retrain": after.retrain_command,
+    "confirm": after.confirm_command,
+    "audit": after.audit_command,
+    "import": exchange.import_command,
+    "export": exchange.export_command,
+}
+
+app = typer.Typer(
+    help="Run a keras-tuner search on Ray with early stopping; retrain and evaluate the best.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    console.main(app, "fmnist-search")

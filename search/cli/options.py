@@ -50,11 +50,7 @@ AuditOption = Annotated[
 
 
 def raise_any(problems: list[str]) -> None:
-    """Refuse what was asked, if anything is wrong with it.
-
-    Raises:
-        UsageError: Names every problem, a line each.
-    """
+    """Refuse what was asked by a UsageError that names every problem, a line each."""
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -62,12 +58,8 @@ def raise_any(problems: list[str]) -> None:
 def chosen(choices: type[Choice], option: str, value: str, problems: list[str]) -> Choice:
     """Return what the value of an option names.
 
-    Args:
-        choices: What there is to choose from.
-        option: As it is typed.
-        value: What was typed.
-        problems: Gets a line where nothing has that name; the first choice then stands for it
-            while the rest is checked.
+    Where nothing has that name ``problems`` gets a line, and the first choice stands for it while
+    the rest is checked.
     """
     try:
         return choices(value)
@@ -81,13 +73,9 @@ def chosen(choices: type[Choice], option: str, value: str, problems: list[str]) 
 def named_problem(
     space: str, hypermodel: str | None, data: str | None, problems: list[str]
 ) -> tuple[str, str]:
-    """Return the hypermodel's reference and the name of its space.
+    """Return the hypermodel's reference and the name of its space, of what was typed.
 
-    Args:
-        space: Name of a space that ships with the project.
-        hypermodel: Another problem's, as it was typed.
-        data: Its data.
-        problems: Gets a line for what is wrong.
+    ``problems`` gets a line for what is wrong.
     """
     if hypermodel is not None:
         if data is None:
@@ -105,11 +93,9 @@ def named_problem(
 
 
 def epoch_numbers(text: str, problems: list[str]) -> tuple[int, ...]:
-    """Return the numbers of epochs at which the best is retrained.
+    """Return the numbers of epochs at which the best is retrained, typed as ``20,50,100``.
 
-    Args:
-        text: As it was typed, such as ``20,50,100``.
-        problems: Gets a line where these are no numbers.
+    ``problems`` gets a line where these are no numbers.
     """
     if text == NO_RETRAINING:
         return ()

@@ -30,11 +30,8 @@ def carry_out(
     Args:
         work: What the command does.
         run_folder: The run that it does it with.
-        view: What the user sees.
-        is_repeatable: Whether the same command goes on with what it has done.
-
-    Raises:
-        typer.Exit: It was interrupted.
+        view: Shows it.
+        is_repeatable: Whether the same command, interrupted, goes on with what it has done.
     """
     try:
         outcome = work()

@@ -183,7 +183,10 @@ def run_command(
     chosen_tuner = chosen(Tuner, "--tuner", tuner or Tuner.HYPERBAND, problems)
     chosen_log = None if log is None else chosen(Log, "--log", log, problems)
     if chosen_engine is Engine.RAY:
-        problems += _for_keras_tuner(tuner)
+        if tuner is not None:
+            problems.append(
+                f"--tuner {tuner!r} is for --engine keras-tuner: add that, or use --algorithm."
+            )
     else:
         address = None  # it runs on this machine, also where RAY_ADDRESS names a cluster
         asked_resources = (resources, gpus_per_trial, gpus) != (None, None, None)
@@ -309,12 +312,6 @@ def resume_command(
     )
     view = make_view(Console())
     carry_out(lambda: resume_run(run_folder, changes, view), run_folder, view)
-
-
-def _for_keras_tuner(tuner: str | None) -> Iterator[str]:
-    """Say which options the Ray engine does not know."""
-    if tuner is not None:
-        yield f"--tuner {tuner!r} is for --engine keras-tuner: add that, or use --algorithm."
 
 
 def _for_ray(

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from results.record.history import Objective
-from search.cli.app import app
+from search.cli import app
 from search.errors import UsageError
 from search.plan.plan import infer_objective
 

@@ -684,7 +684,7 @@ def test_the_card_of_a_real_run_states_what_is_recorded(taken):
 
 def test_exporting_needs_no_tensorflow(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from search.cli.app import app;"
+        "import sys; from pathlib import Path; from search.cli import app;"
         f"app(['export', {str(ASSETS / 'finished')!r}, '--out', {str(tmp_path / 'out')!r}],"
         " standalone_mode=False);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'keras_tuner')))"

@@ -19,8 +19,8 @@ from results.record.confirmation import Candidate, Confirmation
 from results.record.history import EpochRecord, History, Objective, TrialRecord
 from results.record.intervals import mean_of, share_of
 from results.record.journal import Journal
-from search.cli.also import left_to_defaults
-from search.cli.app import app, main
+from search.cli import app, main
+from search.cli.after import left_to_defaults
 from search.cli.outcome import AGAIN
 from search.errors import TrainingError, UsageError
 from search.final.audit import sampled, summary

@@ -22,7 +22,7 @@ from results.record.ending import Ending
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from search.cli.app import app
+from search.cli import app
 from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.also import names_of, read_configurations, unknown_names
+from search.cli.after import names_of, read_configurations, unknown_names
 from search.space.parameters import Kind, Parameter, Space
 
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))

@@ -155,12 +155,7 @@ def locate(data_dir: str | Path | None = None) -> tuple[Path, Arrays]:
 
 
 def download() -> Path:
-    """Fetch the data set: by Keras's own downloader, else from the Debian package.
-
-    The files are verified before they take their place in the cache.
-
-    Returns:
-        The folder that now holds them.
+    """Fetch the data set, by Keras's own downloader or from the Debian package, into its cache.
 
     Raises:
         DataError: No source could be reached, or what came is not the data set.
@@ -204,14 +199,7 @@ def read_folder(folder: Path) -> Arrays:
 
 
 def read_file(path: Path, file: IdxFile) -> np.ndarray:
-    """Read one gzip'd IDX file and check that it is the one expected.
-
-    Returns:
-        ``uint8`` array of ``file.shape``.
-
-    Raises:
-        DataError: The file is missing, unreadable, cut, swapped or altered.
-    """
+    """Read one gzip'd IDX file into a ``uint8`` array, checked to be the one expected."""
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
@@ -221,11 +209,11 @@ def read_file(path: Path, file: IdxFile) -> np.ndarray:
             f"{path} cannot be read ({error}): expected a whole gzip'd IDX file of shape "
             f"{file.shape}. Delete it. {HOW_TO_GET}"
         ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
         raise DataError(
-            f"{path} is {_what_it_is(found, content, file)}: expected {file.name} of shape "
-            f"{file.shape} with SHA-256 {file.sha256} when decompressed, got {found}. "
+            f"{path} is {_what_it_is(digest, content, file)}: expected {file.name} of shape "
+            f"{file.shape} with SHA-256 {file.sha256} when decompressed, got {digest}. "
             f"Delete it. {HOW_TO_GET}"
         )
     return np.frombuffer(content, np.uint8, offset=_header_bytes(file)).reshape(file.shape)

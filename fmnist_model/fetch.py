@@ -32,17 +32,14 @@ def project_cache_dir() -> Path:
     return Path(home).expanduser() / "fmnist-search" / "fashion-mnist"
 
 
-def from_keras(names: Sequence[str], *, verify: Verify, base_url: str | None = None) -> Path:
-    """Download by ``keras.utils.get_file`` into the Keras cache.
+def from_keras(names: Sequence[str], *, verify: Verify) -> Path:
+    """Download by ``keras.utils.get_file`` into the Keras cache, and return its folder.
+
+    The variable ``FASHION_MNIST_URL`` may name a mirror, with a slash at its end.
 
     Args:
         names: The files to fetch.
         verify: Called with the folder of fresh files; an exception keeps them out of the cache.
-        base_url: Where the files are, with a slash at its end. Default: the variable
-            ``FASHION_MNIST_URL`` (a mirror), else the address Keras uses.
-
-    Returns:
-        The Keras cache folder.
 
     Raises:
         FetchError: The address did not serve a file.
@@ -50,7 +47,7 @@ def from_keras(names: Sequence[str], *, verify: Verify, base_url: str | None = N
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    url = base_url or os.environ.get("FASHION_MNIST_URL") or KERAS_URL
+    url = os.environ.get("FASHION_MNIST_URL") or KERAS_URL
     with _beside(keras_cache_dir()) as fresh:
         for name in names:
             try:
@@ -65,9 +62,7 @@ def from_debian(names: Sequence[str], *, verify: Verify) -> Path:
     """Fetch Debian's package by ``apt-get``, as root or not, and unpack it into the user's cache.
 
     Nothing is installed and no list of the system is touched: apt works on lists of its own.
-
-    Returns:
-        The project's cache folder.
+    Returns the folder of that cache.
 
     Raises:
         FetchError: This is no Debian or Ubuntu, or the package could not be had.

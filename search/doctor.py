@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import psutil
 from packaging.requirements import Requirement
@@ -32,7 +31,7 @@ from search.plan.task import Task
 from search.ray.nodes import on_every_node
 from search.ray.runtime import cluster
 from search.space.parameters import Kind, Parameter, Space
-from search.storage.folder import MIN_FREE_BYTES, is_blank, taken, unwritable
+from search.storage.folder import MIN_FREE_BYTES, is_blank, nearest_folder, taken, unwritable
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
 
@@ -81,14 +80,10 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
     Raises:
         UsageError: Names every problem, a line each.
     """
-    findings = list(_quick(plan))
     problems = list(plan.problems())
     if is_new and plan.out.exists() and not is_blank(plan.out):
         problems.append(taken(plan.out))
-    problems += [finding.text for finding in findings if finding.grade is Grade.PROBLEM]
-    if problems:
-        raise UsageError("\n".join(problems))
-    return [finding for finding in findings if finding.grade is Grade.WARNING]
+    return _warnings(_quick(plan), problems)
 
 
 def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
@@ -99,18 +94,16 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
         address: A Ray cluster whose every node is asked too; None: this machine alone.
     """
     yield from _quick(plan)
-    digest = None
+    data = None
     try:
         data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
-        yield from _corners(plan.problem, None)
     else:
-        digest = data.digest()
         yield from _data(data)
-        yield from _corners(plan.problem, data)
+    yield from _corners(plan.problem, data)
     if address is not None:
-        yield from _nodes(plan, address, digest)
+        yield from _nodes(plan, address, data.digest() if data else None)
 
 
 def check_nodes() -> list[Finding]:
@@ -122,10 +115,15 @@ def check_nodes() -> list[Finding]:
     Raises:
         UsageError: Names every problem, a line each, with its node.
     """
-    findings = list(_of_nodes(on_every_node(_report, None), digest=None))
-    problems = [finding.text for finding in findings if finding.grade is Grade.PROBLEM]
-    if problems:
-        raise UsageError("\n".join(problems))
+    return _warnings(_of_nodes(on_every_node(_report, None), digest=None))
+
+
+def _warnings(findings: Iterable[Finding], problems: Iterable[str] = ()) -> list[Finding]:
+    """Return the warnings, or refuse the search for its problems and those among the findings."""
+    findings = list(findings)
+    wrong = [*problems, *(each.text for each in findings if each.grade is Grade.PROBLEM)]
+    if wrong:
+        raise UsageError("\n".join(wrong))
     return [finding for finding in findings if finding.grade is Grade.WARNING]
 
 
@@ -165,12 +163,9 @@ def _versions() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding(Grade.PROBLEM, f"{PACKAGE} is not installed: expected `make setup`, or pip.")
         return
-    wrong = 0
+    wrong, versions = 0, _installed()
     for requirement in required:
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "missing"
+        version = versions.get(requirement.name, "missing")
         if version == "missing" or not requirement.specifier.contains(version, prereleases=True):
             wrong += 1
             yield Finding(
@@ -187,7 +182,7 @@ def _disk(out: Path) -> Iterator[Finding]:
     if reason is not None:
         yield Finding(Grade.PROBLEM, reason)
         return
-    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    folder = nearest_folder(out)
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         yield Finding(
@@ -263,7 +258,10 @@ def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
         return
     if data is None:
         return
-    sample = Data(train=_some(data.train), validation=_some(data.validation))
+    train, validation = (
+        (inputs[:SAMPLES], targets[:SAMPLES]) for inputs, targets in (data.train, data.validation)
+    )
+    sample = Data(train, validation)
     ends = corners(space)
     wrong = 0
     for number, values in enumerate(ends):
@@ -277,10 +275,6 @@ def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
             Grade.OK,
             f"space: {len(ends)} corners built and trained; each reports {problem.objective.name}",
         )
-
-
-def _some(split: tuple[Any, Any]) -> tuple[Any, Any]:
-    return split[0][:SAMPLES], split[1][:SAMPLES]
 
 
 def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
@@ -320,8 +314,8 @@ def _of_nodes(reports: Iterable["_Report | str"], digest: str | None) -> Iterato
     for report in reports:
         if isinstance(report, str):
             yield Finding(Grade.PROBLEM, report)
-            continue
-        yield from _of_a_node(report, here, digest)
+        else:
+            yield from _of_a_node(report, here, digest)
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,9 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from results.record.errors import RunFolderError, SearchError, nearest
-
-__all__ = [
-    "AllTrialsFailedError",
-    "FailureLimitError",
-    "FatalTrialError",
-    "NewEntriesError",
-    "ObjectiveError",
-    "ProblemError",
-    "RayLostError",
-    "RunFolderError",
-    "SearchError",
-    "TrainingError",
-    "UsageError",
-    "nearest",
-    "objective_not_reported",
-    "one_line",
-    "traceback_of",
-]
+from results.record.errors import RunFolderError as RunFolderError
+from results.record.errors import SearchError as SearchError
+from results.record.errors import nearest as nearest
 
 MAX_MESSAGE_CHARACTERS = 400
 # Where Python keeps what is not the user's own.

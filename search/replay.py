@@ -24,14 +24,7 @@ Metrics = dict[int, dict[str, float | None]]
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure that is not what it was.
-
-    Attributes:
-        epoch: Number of the epoch, from 1.
-        metric: Name of the figure.
-        then: What the journal says.
-        now: What came out.
-    """
+    """A figure of an epoch (from 1) that is ``now`` not what it was ``then``, in the journal."""
 
     epoch: int
     metric: str
@@ -41,10 +34,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A trial trained again.
+    """A trial trained again, for so many epochs.
 
     Attributes:
-        epochs: How many epochs were trained.
         differences: The first epoch that differs, figure by figure; none where all are equal.
         end: How it ended this time, where it failed.
     """
@@ -154,17 +146,15 @@ def _changes(previous: PreviousRun) -> Iterator[str]:
         yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
 
 
-def _differences(records: list[EpochRecord], metrics: Metrics) -> Iterator[Difference]:
+def _differences(records: list[EpochRecord], metrics: Metrics) -> list[Difference]:
+    """Return the figures of the first epoch that differs."""
     for record in records:
         now = metrics.get(record.epoch, {})
-        names = [name for name in {**record.metrics, **now} if _differs(record.metrics, now, name)]
-        yield from (
+        differences = [
             Difference(record.epoch, name, record.metrics.get(name), now.get(name))
-            for name in names
-        )
-        if names:
-            return
-
-
-def _differs(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
-    return bool(then.get(name) != now.get(name))
+            for name in {**record.metrics, **now}
+            if record.metrics.get(name) != now.get(name)
+        ]
+        if differences:
+            return differences
+    return []

@@ -84,11 +84,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class ConfirmationPlan:
-    """What is to be trained again on new seeds.
+    """What is to be trained again: the ``top`` of a search, each on so many new ``seeds``.
 
     Attributes:
-        top: So many of the best configurations.
-        seeds: So many new seeds.
         epochs: Numbers of epochs at which each is trained.
         also: By name, configurations that are trained beside them, to compare.
     """
@@ -99,11 +97,7 @@ class ConfirmationPlan:
     also: Mapping[str, Values] = field(default_factory=dict)
 
     def problems(self, *, top_option: str = "--confirm") -> Iterator[str]:
-        """Say everything that is wrong, a line each.
-
-        Args:
-            top_option: What the user typed to say how many.
-        """
+        """Say everything that is wrong, a line each; ``top_option`` is what was typed for it."""
         if self.top < 1:
             yield f"{top_option} {self.top}: expected 1 or more."
         if self.seeds < 2:

@@ -69,13 +69,11 @@ class FitArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every trial of a search shares.
+    """What every trial of a search shares; more of it is said in ``Problem`` and ``Plan``.
 
     Attributes:
         hypermodel: A hypermodel, or something that makes one.
-        objective: What is searched for.
         epochs: Most epochs of a trial; None: ``fit`` decides.
-        patience: Epochs without a better ``val_loss`` after which a trial ends; 0: never.
         trial_digits: Digits of a trial's name, in the folders that callbacks write.
         keras_settings: What the script set for all of Keras, by ``keras_settings``.
         seed: Seed of the run; with a trial's number it decides every random number.
@@ -87,9 +85,6 @@ class Task:
         tune_new_entries: Whether parameters found later are searched; else they keep their
             defaults.
         allow_new_entries: Whether there may be any.
-        fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call.
-        checkpoint_seconds: No more training than this, or one epoch where that is longer, is lost
-            with a process.
     """
 
     hypermodel: Named | Carried

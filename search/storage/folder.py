@@ -178,8 +178,8 @@ def best_beside(path: Path) -> Path:
 def remove_state(path: Path) -> tuple[Path, ...]:
     """Remove a trial's state and what belongs to it, when the trial has ended; return which."""
     files = (path, before(path), best_beside(path))
-    for one in files:
-        one.unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
     return files
 
 
@@ -201,11 +201,7 @@ class LockedRun:
 
 @contextmanager
 def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
-    """Make a run folder and hold it; it is removed where nothing was recorded in it.
-
-    Raises:
-        RunFolderError: Something stands there already, or it cannot be made.
-    """
+    """Make a run folder and hold it; it is removed where nothing was recorded in it."""
     folder = RunFolder.create(path)
     try:
         with locked_run(folder, say) as run:
@@ -229,9 +225,14 @@ def locked_run(folder: RunFolder, say: Say) -> Iterator["LockedRun"]:
         lock.release()
 
 
+def nearest_folder(out: Path) -> Path:
+    """Return the folder itself or, where it is still to be made, the nearest above that exists."""
+    return next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+
+
 def unwritable(out: Path) -> str | None:
     """Return why no run folder can be made there, or gone on with; None where one can."""
-    folder = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    folder = nearest_folder(out)
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None
     return f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."

@@ -82,7 +82,6 @@ class RunLock:
     """Held by the one driver that writes to a run.
 
     Args:
-        path: The file.
         beat_seconds: How often the owner shows that it lives.
         watch_seconds: How long a foreign one is watched for such a sign.
         say: Told when a dead driver's lock is taken over.
@@ -160,13 +159,13 @@ class RunLock:
                 file.write(self._text())
 
     def _remove_if_dead(self) -> None:
-        found = self._read()
-        holder = _owner(found)
+        text = self._read()
+        holder = _owner(text)
         alive = holder.is_alive() if holder else None
-        if alive is None and found is not None:
+        if alive is None and text is not None:
             place = f"on {holder.host}" if holder else "unknown"
             self._say(f"{self._path.name}: held by a driver {place}; watching for a sign of life")
-            alive = self._beats_again(found)
+            alive = self._beats_again(text)
         if alive:
             who = f"process {holder.pid} on {holder.host}" if holder else "another process"
             raise RunFolderError(
@@ -194,11 +193,9 @@ class RunLock:
         deadline = time.monotonic() + self._watch_seconds
         while time.monotonic() < deadline:
             time.sleep(self._beat_seconds / 4)
-            found = self._read()
-            if found is None:
-                return False
-            if found != before:
-                return True
+            text = self._read()
+            if text != before:
+                return text is not None
         return False
 
     def _keep_beating(self) -> None:

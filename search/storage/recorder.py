@@ -17,7 +17,7 @@ class Recorder:
 
     Args:
         journal: Where events are kept.
-        history: What has happened so far; brought up to date before the listeners are told.
+        history: Brought up to date before the listeners are told.
         listeners: The searcher, the live view and whoever else reads events.
         clock: Seconds since the start of the process, or of what else is measured.
         scheduler: Name of what stops trials early; None: nothing does.

@@ -42,7 +42,6 @@ class SavedDataset:
     shuffles: bool
 
     def open(self) -> tf.data.Dataset:
-        """Return the dataset."""
         if not os.path.isdir(self.folder):
             self._unpack()
         dataset = tf.data.Dataset.load(self.folder)
@@ -70,7 +69,7 @@ def packed(arguments: FitArguments, scratch: Path) -> FitArguments:
 
     Args:
         arguments: As a script gave them.
-        scratch: A folder of this search, for as long as it runs.
+        scratch: A folder that stays for as long as the search runs.
 
     Raises:
         ProblemError: Names each argument that no second trial could use, such as an endless or
@@ -103,7 +102,8 @@ def described(arguments: FitArguments) -> str:
     """Return a description of the data that equal data share: a shape and a digest of content."""
     digest = hashlib.sha256()
     shapes: list[str] = []
-    for name, value in _leaves(arguments):
+
+    def describe(name: str, value: Any) -> None:
         if isinstance(value, np.ndarray):
             shapes.append("x".join(str(length) for length in value.shape))
             digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
@@ -112,6 +112,8 @@ def described(arguments: FitArguments) -> str:
             digest.update(name.encode() + value.archive.tobytes())
         elif isinstance(value, Carried) and not name.startswith("callbacks"):
             digest.update(name.encode() + value.pickled)
+
+    _replaced(arguments, describe)
     return f"search({', '.join(shapes[:2])}) {digest.hexdigest()[:8]}"
 
 
@@ -198,9 +200,3 @@ def _visited(name: str, value: Any, visit: Visit) -> Any:
     if type(value) is dict:
         return {key: _visited(f"{name}[{key!r}]", part, visit) for key, part in value.items()}
     return visit(name, value)
-
-
-def _leaves(arguments: FitArguments) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    _replaced(arguments, lambda name, value: found.append((name, value)))
-    return found

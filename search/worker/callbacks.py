@@ -56,9 +56,7 @@ class Reporter(keras.callbacks.Callback):
     """Reports each epoch; last in the list of callbacks.
 
     Args:
-        objective: What the epochs are judged by.
         hp: What build and fit ask.
-        report: Called with each epoch's report.
         weights: Offered the model after each epoch.
         asked: What the trial has reported of ``hp``.
         execution: Number of the training among those of the trial.
@@ -199,8 +197,7 @@ def own_paths(callbacks: Iterable[keras.callbacks.Callback], trial: str, executi
 class Rows(keras.callbacks.Callback):
     """Keeps the metrics of each epoch, and goes on with them where a training goes on.
 
-    Args:
-        report: Called with the number of each finished epoch, from 1.
+    ``report`` is called with the number of each finished epoch, from 1.
     """
 
     def __init__(self, report: Callable[[int], None]) -> None:

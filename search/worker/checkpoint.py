@@ -24,7 +24,6 @@ from search.storage.folder import before, best_beside, remove_state
 from search.worker.laps import KEEP, LAPS
 
 STATE = "state"
-SUFFIX = ".npy"  # of an array's name in the file
 ARRAY = "array"  # stands in the JSON for an array that is kept beside it
 # Of a callback: what belongs to the process, or is worked out anew at its first epoch.
 NOT_KEPT = ("_model", "params", "min_delta")
@@ -58,7 +57,7 @@ class Checkpoint:
         """Take down the state of a training."""
         return cls(
             epochs,
-            [keras.ops.convert_to_numpy(one) for one in _variables(model)],
+            [keras.ops.convert_to_numpy(variable) for variable in _variables(model)],
             [(type(callback).__name__, _kept(vars(callback))) for callback in callbacks],
             seed,
         )
@@ -107,7 +106,6 @@ class Checkpoints:
             it has written better ones, and then not meet them again: it goes back to those.
         seed: Of the training; the state of any other is none of this one.
         every_seconds: No more training than this, or one epoch where that is longer, is lost.
-        clock: Tells the time in seconds.
         written: Told of each file that was written or removed.
     """
 
@@ -130,7 +128,6 @@ class Checkpoints:
         self._kept_at = self._epoch_began_at = clock()
 
     def begin_epoch(self) -> None:
-        """Note that an epoch begins."""
         self._epoch_began_at = self._clock()
 
     def is_due(self) -> bool:
@@ -139,7 +136,6 @@ class Checkpoints:
         return now + (now - self._epoch_began_at) - self._kept_at > self._every_seconds
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint."""
         if self._best_weights is not None and self._best_weights.exists():
             _copy(self._best_weights, best_beside(self._path))
             self._written(best_beside(self._path))
@@ -217,7 +213,7 @@ def _copy(source: Path, target: Path) -> None:
 def _read(path: Path) -> Checkpoint:
     with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
         arrays = {
-            name.removesuffix(SUFFIX): np.lib.format.read_array(part, allow_pickle=False)
+            name.removesuffix(".npy"): np.lib.format.read_array(part, allow_pickle=False)
             for name in archive.namelist()
             for part in [BytesIO(archive.read(name))]  # read whole: its checksum is checked
         }

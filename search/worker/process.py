@@ -29,8 +29,6 @@ QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 CONTEXT_MIB = 600
 # Below this no model trains.
 LEAST_MIB = 256
-ASK_SECONDS = 20.0
-QUERY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
 # Grows with what is needed, up to the limit; by the number that nvidia-smi uses of a GPU.
 GPU_ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
@@ -90,11 +88,8 @@ def memory_limit_mib(share: float, total_mib: int) -> int:
     """Return how much of a GPU's memory TensorFlow may allocate, so that all shares fit.
 
     Args:
-        share: Of the GPU, above 0 and below 1.
+        share: Of the GPU, above 0 and below 1; the process's own context is taken off it.
         total_mib: Its whole memory.
-
-    Returns:
-        MiB, of which the process's own context is taken off already.
     """
     return max(LEAST_MIB, int(share * total_mib) - CONTEXT_MIB)
 
@@ -102,15 +97,13 @@ def memory_limit_mib(share: float, total_mib: int) -> int:
 def visible_memory_mib() -> int | None:
     """Return the whole memory of the first GPU that this process may use.
 
-    Returns:
-        MiB; None where ``nvidia-smi`` does not tell, as of a part of a GPU (MIG).
+    None where ``nvidia-smi`` does not tell, as of a part of a GPU (MIG).
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    command = ["nvidia-smi", f"--id={first}", *QUERY]
+    query = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    command = ["nvidia-smi", f"--id={first}", *query]
     try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         return int(answer.stdout.split()[0])
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return None
@@ -160,11 +153,7 @@ def set_keras(settings: Mapping[str, str]) -> None:
 
 @lru_cache(maxsize=8)
 def hypermodel(source: Named | Carried) -> "kt.HyperModel":
-    """Load the hypermodel that a user named or sent; once per process.
-
-    Raises:
-        ProblemError: It cannot be loaded or is no hypermodel.
-    """
+    """Load the hypermodel that a user named or sent; once per process."""
     from search.space.mirror import load_hypermodel
 
     if isinstance(source, Carried):

@@ -4,6 +4,7 @@ keras-tuner itself builds, checks, fits, retries, averages and judges what ``fit
 that a trial here means what it means there. Imports Keras: for workers only.
 """
 
+import contextlib
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -16,12 +17,7 @@ import tensorflow as tf
 from results.record.columns import State
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from results.record.values import Values
-from search.errors import (
-    SearchError,
-    objective_not_reported,
-    one_line,
-    traceback_of,
-)
+from search.errors import SearchError, objective_not_reported, one_line, traceback_of
 from search.plan.task import FitArguments, Task
 from search.space import mirror
 from search.space.parameters import FORMER_TRIAL, Space
@@ -50,9 +46,7 @@ class TrialEnd:
     """How a trial ended, as the trial itself saw it.
 
     Attributes:
-        state: The named end.
         error: ``ErrorType: message`` of a failed trial.
-        traceback: Its traceback.
         fatal: Name of the error's class where no other trial could do better, so that the
             search must end.
         result: What its epochs do not tell: ``score``, ``best_step`` and ``metrics`` where
@@ -103,7 +97,7 @@ def run_trial(
         retries: How often it has failed and been begun again before.
 
     Returns:
-        How it ended. An error of the user's code is a result, not raised.
+        How it ended: an error of the user's code is a result, not raised.
     """
     with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as scratch:
         try:
@@ -118,15 +112,13 @@ def run_trial(
                 retries=retries,
                 scratch=scratch,
             )
-            tuner.search()
-            end = tuner.ending()
-        except TrialStops:
-            end = tuner.ending()
+            with contextlib.suppress(TrialStops):
+                tuner.search()
+            return tuner.ending()
         except (SearchError, kt.errors.FatalError) as error:
-            end = TrialEnd.of_a_problem(error)
+            return TrialEnd.of_a_problem(error)
         except Exception as error:
-            end = _failed(error)
-    return end
+            return _failed(error)
 
 
 class _OneTrial(kt.Oracle):
@@ -271,7 +263,12 @@ class _TrialTuner(MendedTuner):
         reporter = self._reporter(trial.hyperparameters, execution)
         # Opened after seeding, so that the order of what is shuffled follows from the seed too.
         fit_arguments = _arguments(self._task, self._stored)
-        kwargs = _continued(self._values, fit_arguments.kwargs)
+        kwargs = dict(fit_arguments.kwargs)
+        if EPOCHS in self._values:
+            kwargs |= {
+                "epochs": self._values[EPOCHS],
+                "initial_epoch": self._values[INITIAL_EPOCH],
+            }
         own = self._own_callbacks(kwargs.pop("callbacks", None) or [], execution)
         try:
             result = self._build_and_fit_model(
@@ -327,9 +324,8 @@ class _TrialTuner(MendedTuner):
         first = self._first
         if self._error is not None:
             return _failed(self._error, self._traceback, result)
-        if (
-            trial.status == "FAILED" and trial.message
-        ):  # keras-tuner could not use what fit returned
+        # keras-tuner could not use what fit returned.
+        if trial.status == "FAILED" and trial.message:
             said = trial.message.strip().splitlines()[-1]
             return TrialEnd(State.FAILED, error=said, traceback=trial.message, result=result)
         if (first is not None and first.has_diverged) or trial.status == "FAILED":
@@ -378,13 +374,6 @@ def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
             "verbose": 0,
         },
     )
-
-
-def _continued(values: Values, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``fit`` with the epochs that Hyperband wants, where it does."""
-    if EPOCHS not in values:
-        return kwargs
-    return kwargs | {"epochs": values[EPOCHS], "initial_epoch": values[INITIAL_EPOCH]}
 
 
 def _failed(

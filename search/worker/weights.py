@@ -21,7 +21,7 @@ class BestWeights:
     Args:
         objective: Says what is better.
         folder: The run whose checkpoints they are; None keeps none.
-        trial: Number of the trial.
+        trial: Its number.
     """
 
     def __init__(self, objective: Objective, folder: RunFolder | None, trial: int) -> None:

@@ -33,11 +33,7 @@ class Arrays:
 
     @classmethod
     def of(cls, x: Any, y: Any = None, sample_weight: Any = None) -> "Arrays":
-        """Take in arrays as they are given to ``fit``.
-
-        Raises:
-            NotFastError: One is no plain array, or their lengths differ.
-        """
+        """Take in arrays as they are given to ``fit``: plain ones, all of one length."""
         given = [x, y, sample_weight]
         while given[-1] is None:
             given.pop()
@@ -61,11 +57,7 @@ class Arrays:
 def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
     """Split off the last samples for validation, as Keras 3.15 does with ``validation_split``.
 
-    Returns:
-        Two tuples ``(x, y, sample_weight)``.
-
-    Raises:
-        NotFastError: One would be empty, or what is given cannot be split.
+    Returns two tuples ``(x, y, sample_weight)``.
     """
     leaves = [leaf for leaf in keras.tree.flatten([x, y, sample_weight]) if leaf is not None]
     for leaf in leaves:

@@ -19,7 +19,6 @@ from search.worker.fast.reasons import reasons
 from search.worker.laps import COMPILE, LAPS
 
 FAST, KERAS = "fast", "keras"
-NOT_ASKED_FOR = "switched off"
 SIGNATURE = inspect.signature(keras.Model.fit)
 # Of a training that is continued on Keras's path, which cannot promise the same bits.
 SHUFFLED_ANEW = "the order of its samples began anew"
@@ -105,7 +104,7 @@ class Fit:
     def _prepared(self, arguments: dict[str, Any]) -> "_FastFit | str":
         """Return the compiled training, or why there is none."""
         if not self._fast:
-            return NOT_ASKED_FOR
+            return "switched off"
         try:
             for reason in reasons(self._model, arguments):
                 return reason

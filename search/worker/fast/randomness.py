@@ -32,16 +32,7 @@ class EpochRandomness:
     def of(
         cls, seed: int, fit: int, epoch: int, *, samples: int, shuffles: bool, layers: int
     ) -> "EpochRandomness":
-        """Draw them.
-
-        Args:
-            seed: Seed of the training.
-            fit: Number of the call of ``fit``, from 0.
-            epoch: Number of the epoch, from 0.
-            samples: Samples of an epoch.
-            shuffles: Whether they come in a new order.
-            layers: Seed generators of the model.
-        """
+        """Draw them, for a call of ``fit`` and one of its epochs, both counted from 0."""
         sequence = np.random.SeedSequence([seed, fit, epoch])
         for_order, for_masks, for_layers = sequence.spawn(3)
         order = np.arange(samples, dtype=np.int32)

@@ -89,9 +89,7 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
 def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
     """Look at everything, and tell of each thing as soon as it is known.
 
-    Args:
-        plan: What would be searched.
-        address: A Ray cluster whose every node is asked too; None: this machine alone.
+    Every node of the Ray cluster at ``address`` is asked too; None: this machine alone.
     """
     yield from _quick(plan)
     data = None
@@ -107,14 +105,7 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
 
 
 def check_nodes() -> list[Finding]:
-    """Ask every node of the cluster that was joined what takes no time.
-
-    Returns:
-        The warnings.
-
-    Raises:
-        UsageError: Names every problem, a line each, with its node.
-    """
+    """Ask every node of the cluster that was joined what takes no time, as ``check`` does here."""
     return _warnings(_of_nodes(on_every_node(_report, None), digest=None))
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from results.record.history import Objective
 from search.cli.options import (
     SHIPPED_DATA,
     SHIPPED_SPACES,
@@ -204,6 +203,8 @@ def run_command(
         )
     share = gpus_per_trial if gpus_per_trial is not None else GPU_SHARE if resources else 0
     reference, space_name = named_problem(space, hypermodel, data, problems)
+    is_published = reference == SHIPPED_SPACES["published"]
+    usual_patience = PUBLISHED_PATIENCE_EPOCHS if is_published else 0
     planned_epochs = epoch_numbers(retrain_epochs, problems)
     if direction not in (None, "max", "min"):
         problems.append(f"--direction {direction!r}: expected max or min.")
@@ -218,7 +219,7 @@ def run_command(
                 space=space_name,
                 objective=searched_for,
                 epochs=epochs,
-                patience=_patience(reference) if patience is None else patience,
+                patience=usual_patience if patience is None else patience,
                 seed=seed,
                 fast_epoch=fast_epoch,
             ),
@@ -254,7 +255,10 @@ def run_command(
     except UsageError as error:
         problems.append(str(error))
     else:
-        problems += _warm_start_problems(warm_start, searched_for)
+        try:
+            read_warm_start(warm_start, searched_for)
+        except SearchError as error:
+            problems.append(f"--warm-start: {error}")
     raise_any(problems)
     view = make_view(Console())
     search = run_or_resume if or_resume else run
@@ -335,22 +339,10 @@ def _seeds_alone(seeds: int) -> str:
     return f"--seeds {seeds} is for --confirm: add that."
 
 
-def _warm_start_problems(source: str | None, objective: Objective) -> list[str]:
-    try:
-        read_warm_start(source, objective)
-    except SearchError as error:
-        return [f"--warm-start: {error}"]
-    return []
-
-
 def _trials(trials: int | None, budget: float | None, engine: Engine, tuner: Tuner) -> int | None:
     # Hyperband and grid search know by themselves how many trials they need.
     knows_itself = engine is Engine.KERAS_TUNER and tuner in (Tuner.HYPERBAND, Tuner.GRID)
     return trials if trials is not None or budget is not None or knows_itself else DEFAULT_TRIALS
-
-
-def _patience(reference: str) -> int:
-    return PUBLISHED_PATIENCE_EPOCHS if reference == SHIPPED_SPACES["published"] else 0
 
 
 def _default_out(space: str, algorithm: str) -> Path:

@@ -21,10 +21,6 @@ def load(reference: str, what: str) -> Any:
     Args:
         reference: Such as ``fmnist_model.mlp:published``; dots after the colon are followed.
         what: What the object is, for messages: ``hypermodel`` or ``data``.
-
-    Raises:
-        ProblemError: The reference is malformed, the module cannot be imported, or it has no
-            such attribute (the nearest one is suggested).
     """
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
@@ -55,10 +51,8 @@ def load(reference: str, what: str) -> Any:
 def sources(*references: str | None) -> list[str]:
     """Return what other machines need of this one's code: our packages and the user's modules.
 
-    What is installed is expected to be installed there too.
-
-    Args:
-        references: Of the modules, each ``module`` or ``module:attribute``.
+    Those are named ``module`` or ``module:attribute``. What is installed is expected to be
+    installed there too.
     """
     own = [str(Path(__file__).resolve().parents[2] / name) for name in OWN_PACKAGES]
     modules = {named.partition(":")[0].partition(".")[0] for named in references if named}

@@ -27,11 +27,7 @@ class Carried:
 
     @classmethod
     def of(cls, what: object, name: str) -> "Carried":
-        """Pack an object.
-
-        Raises:
-            ProblemError: It cannot be sent to another process; ``name`` says what it is.
-        """
+        """Pack an object; ``name`` says what it is where it cannot be sent."""
         from ray import cloudpickle  # here: Ray is told what we need before it is imported
 
         try:
@@ -43,11 +39,7 @@ class Carried:
             ) from error
 
     def open(self) -> Any:
-        """Return the object, in the process that is to use it.
-
-        Raises:
-            ProblemError: A package that it needs is missing there.
-        """
+        """Return the object, in the process that is to use it."""
         from ray import cloudpickle
 
         try:

@@ -68,10 +68,7 @@ class Keeper:
         """Write a file of the checkpoints, or remove it where there is no content.
 
         Of a process on a node that was cut off, and has come back after another has taken its
-        trial over, nothing is taken.
-
-        Raises:
-            RunFolderError: It could not be written; what stood there is kept.
+        trial over, nothing is taken. Where it cannot be written what stood there is kept.
         """
         if Path(name).name != name:
             raise RunFolderError(f"{name!r} is no name of a checkpoint: expected no folder in it.")

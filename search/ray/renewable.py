@@ -54,11 +54,7 @@ def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
 
 
 def fetch(stored: "ray.ObjectRef[Any]") -> Any:
-    """Return what was stored, its arrays read-only and in shared memory.
-
-    Raises:
-        ProblemError: Loading failed.
-    """
+    """Return what was stored, its arrays read-only and in shared memory."""
     import ray
 
     try:

@@ -66,9 +66,6 @@ def cluster(
         workers: Slots of that one.
         forks: Whether workers of that one are forked with TensorFlow in them, where that is safe.
         code: Packages and modules that Ray brings to every node, so that none runs older ones.
-
-    Raises:
-        ProblemError: There is no Ray at the address, or it cannot be joined.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         prepare_environment(address)

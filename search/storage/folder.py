@@ -25,11 +25,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
-        """Make a new run folder.
-
-        Raises:
-            RunFolderError: Something stands there already, or it cannot be made.
-        """
+        """Make a new run folder, where none is yet."""
         try:
             path.mkdir(parents=True, exist_ok=is_blank(path))
             folder = cls(path.resolve())
@@ -42,11 +38,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open the folder of a run that was made before.
-
-        Raises:
-            RunFolderError: There is no run.
-        """
+        """Open the folder of a run that was made before."""
         folder = cls(path.resolve())
         if folder.run_file.is_file() or folder.journal_file.is_file():
             return folder
@@ -75,10 +67,6 @@ class RunFolder:
     @property
     def epochs_file(self) -> Path:
         return self.path / columns.EPOCHS_FILE
-
-    @property
-    def best_file(self) -> Path:
-        return self.path / columns.BEST_FILE
 
     @property
     def checkpoints(self) -> Path:
@@ -213,11 +201,7 @@ def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
 
 @contextmanager
 def locked_run(folder: RunFolder, say: Say) -> Iterator["LockedRun"]:
-    """Be the one driver of a run meanwhile.
-
-    Raises:
-        RunFolderError: Another is, or the folder cannot be written.
-    """
+    """Be the one driver of a run meanwhile."""
     lock = RunLock(folder.lock_file, say=say)
     try:
         yield LockedRun(folder, lock)

@@ -76,11 +76,7 @@ class Checkpoint:
                 vars(callback).update(state)
 
     def write(self, path: Path) -> None:
-        """Write it beside its place; the one that stood there is kept as the one before.
-
-        Raises:
-            RunFolderError: It could not be written; what stood there is kept.
-        """
+        """Write it beside its place; the one that stood there is kept as the one before."""
         arrays: list[np.ndarray] = []
         state = {
             "epochs": self.epochs,

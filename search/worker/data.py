@@ -48,9 +48,6 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
     Args:
         problem: Names the function, and gives the seed and the folder.
         needs_test: Whether a model will be evaluated, so that there must be a test split.
-
-    Raises:
-        ProblemError: It cannot be loaded, it raised, or it returned something else.
     """
     function = importer.load(problem.data, "data")
     if not callable(function):

@@ -162,12 +162,7 @@ def hypermodel(source: Named | Carried) -> "kt.HyperModel":
 
 
 def discover(reference: str) -> Space:
-    """Load the hypermodel and find its space by building.
-
-    Raises:
-        ProblemError: It cannot be loaded, it raised while building, it returned no compiled
-            model, or there is nothing to tune.
-    """
+    """Load the hypermodel and find its space by building."""
     from search.space import mirror
 
     try:

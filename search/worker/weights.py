@@ -65,11 +65,7 @@ class BestWeights:
 
 
 def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None:
-    """Load the weights of a trial's best epoch into a model that its builder made.
-
-    Raises:
-        RunFolderError: They are not there, or damaged.
-    """
+    """Load the weights of a trial's best epoch into a model that its builder made."""
     if not model.built:
         config = read_json(folder.build_config_file(trial))
         if not config or "input_shape" not in config:

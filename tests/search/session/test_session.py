@@ -185,7 +185,7 @@ def test_a_close_writes_the_tables_and_the_best(sessions):
     assert (last["event"], last["reason"]) == ("search_ended", "trials done")
     assert pq.read_table(sessions.folder.trials_file).column("trial").to_pylist() == [0, 1]
     assert pq.read_table(sessions.folder.epochs_file).num_rows == 4
-    best = json.loads(sessions.folder.best_file.read_text())
+    best = json.loads((sessions.folder.path / "best.json").read_text())
     assert (best["trial"], best["epoch"], best["value"]) == (0, 2, 0.8)
     assert best["values"] == {"units": 4, "rate": 0.01}
 
@@ -194,7 +194,7 @@ def test_a_search_without_a_value_closes_without_a_best(sessions):
     session = sessions.start()
     train(session, state=State.FAILED)
     session.close("failed")
-    assert not sessions.folder.best_file.exists()
+    assert not (sessions.folder.path / "best.json").exists()
     assert sessions.folder.trials_file.exists()
 
 
@@ -258,7 +258,7 @@ def test_what_a_killed_session_leaves_goes_on(sessions):
     torn.write_bytes(b"half of it")
     sessions.kill(session)
     assert not sessions.folder.trials_file.exists()
-    assert not sessions.folder.best_file.exists()
+    assert not (sessions.folder.path / "best.json").exists()
 
     again = sessions.resume()
     assert not torn.exists()
@@ -268,7 +268,7 @@ def test_what_a_killed_session_leaves_goes_on(sessions):
     note = "resumed; trials that have ended: 2; that go on: trial 1 (after epoch 2)"
     assert note in sessions.notes
     again.close("interrupted")
-    assert json.loads(sessions.folder.best_file.read_text())["trial"] == running
+    assert json.loads((sessions.folder.path / "best.json").read_text())["trial"] == running
 
 
 def test_a_trial_whose_value_the_space_has_lost_is_interrupted_for_good(sessions):

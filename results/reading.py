@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.audit import Audit
-from results.record.columns import State
+from results.record.columns import Ending, State
 from results.record.confirmation import Confirmation
-from results.record.ending import Ending
 from results.record.errors import RunFolderError
 from results.record.history import Objective
 from results.record.journal import decode
 from results.record.json_record import JsonRecord
-from results.record.tables import with_scheduler
+from results.record.outcome import with_scheduler
 from results.row import FIELDS, Row
 
 T = TypeVar("T", bound=JsonRecord)

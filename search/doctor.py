@@ -20,8 +20,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from results.record.columns import State
-from results.record.values import Values
+from results.record.columns import State, Values
 from results.record.words import assignments
 from search.algorithms.drawing import fill
 from search.errors import SearchError, UsageError, one_line

@@ -9,8 +9,14 @@ from results.reading import CUT_OFF, Run
 from results.record import columns
 from results.record.history import EpochRecord, History, Objective
 from results.record.journal import Event
-from results.record.sentences import best_of_all, counted, new_best, trial_ended
-from results.record.words import assignments, first_line
+from results.record.words import (
+    assignments,
+    best_of_all,
+    counted,
+    first_line,
+    new_best,
+    trial_ended,
+)
 
 INTERRUPTED = "interrupted"
 

@@ -1,9 +1,11 @@
-"""The names of files, columns and states that ``search`` writes and ``results`` reads.
+"""The names of files, columns and states that ``search`` writes and ``results`` reads."""
 
-The one module that both rooms share: a run folder is the wire between them.
-"""
-
+from dataclasses import dataclass
 from enum import StrEnum
+
+Scalar = bool | int | float | str
+# A configuration: the values of its hyperparameters by name.
+Values = dict[str, Scalar]
 
 RUN_FILE = "run.json"
 JOURNAL_FILE = "journal.jsonl"
@@ -78,6 +80,12 @@ HEIGHT = "height"
 WIDTH = "width"
 CHANNELS = "channels"
 
+# The state that version 0.1.0 recorded of a trial that a scheduler stopped, in the journal and in
+# the tables: ASHA was its only scheduler.
+STOPPED_BY_ASHA = "stopped by ASHA"
+# Schedulers whose name is written otherwise in a sentence.
+IN_WORDS = {"asha": "ASHA"}
+
 
 class State(StrEnum):
     """How a trial ended, or that it has not."""
@@ -92,6 +100,36 @@ class State(StrEnum):
     LOST = "lost"
     HUNG = "hung"
     INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended, or that it has not.
+
+    Attributes:
+        state: The named state.
+        scheduler: What stopped it; None of a trial that no scheduler stopped.
+    """
+
+    state: State
+    scheduler: str | None = None
+
+    @classmethod
+    def read(cls, state: str, scheduler: str | None = None) -> "Ending":
+        """Return the ending that a run of any version recorded.
+
+        Raises:
+            ValueError: There is no such state.
+        """
+        if state == STOPPED_BY_ASHA:
+            return cls(State.STOPPED, "asha")
+        return cls(State(state), scheduler)
+
+    def __str__(self) -> str:
+        """Return it in words, such as ``stopped by ASHA``."""
+        if self.scheduler is None:
+            return str(self.state)
+        return f"{self.state} by {IN_WORDS.get(self.scheduler, self.scheduler)}"
 
 
 class Device(StrEnum):

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.record.columns import Decision, Device, State
-from results.record.ending import Ending
+from results.record.columns import Decision, Device, Ending, State, Values
 from results.record.journal import Event
-from results.record.values import Values
 
 # keras-tuner's name of the objective where none is named: what ``fit`` returns is minimized.
 DEFAULT_OBJECTIVE = "default_objective"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.record.ending import STOPPED_BY_ASHA, Ending
+from results.record.columns import STOPPED_BY_ASHA, Ending
 from results.record.errors import RunFolderError
 
 VERSION = 2

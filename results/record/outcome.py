@@ -1,17 +1,52 @@
 """What follows from a journal: both tables and best.json, at the end or anew."""
 
+import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from results.record import columns
+from results.record.columns import Ending
 from results.record.errors import RunFolderError
-from results.record.files import write_json
-from results.record.history import EpochRecord, History
+from results.record.files import beside, write_json
+from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import parse, read
 from results.record.run_file import described_objective, is_whole, read_description
-from results.record.tables import write_tables
+
+TRIAL_SCHEMA = {
+    columns.TRIAL: pa.int64(),
+    columns.STATE: pa.string(),
+    columns.SCHEDULER: pa.string(),
+    columns.EPOCHS: pa.int64(),
+    columns.BEST_OBJECTIVE: pa.float64(),
+    columns.BEST_EPOCH: pa.int64(),
+    columns.BEST_SECONDS: pa.float64(),
+    columns.STARTED_SECONDS: pa.float64(),
+    columns.ENDED_SECONDS: pa.float64(),
+    columns.TRAIN_SECONDS: pa.float64(),
+    columns.ATTEMPT: pa.int64(),
+    columns.WORKER: pa.string(),
+    columns.ERROR: pa.string(),
+    columns.PATH: pa.string(),
+    columns.PATH_REASON: pa.string(),
+    columns.CONTINUED_FROM: pa.int64(),
+}
+EPOCH_SCHEMA = {
+    columns.TRIAL: pa.int64(),
+    columns.EPOCH: pa.int64(),
+    columns.OBJECTIVE: pa.float64(),
+    columns.DECISION: pa.string(),
+    columns.AT_SECONDS: pa.float64(),
+    columns.EPOCH_SECONDS: pa.float64(),
+    columns.ATTEMPT: pa.int64(),
+    columns.EXECUTION: pa.int64(),
+    columns.WORKER: pa.string(),
+}
 
 
 @dataclass(frozen=True)
@@ -80,3 +115,101 @@ def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
         "at_seconds": best.at_seconds,
         "values": history.trials[best.trial].values,
     }
+
+
+def write_tables(
+    run: Path, history: History, *, journal_crc: int, damaged_lines: Sequence[int] = ()
+) -> None:
+    """Write both tables, each beside its place and then moved there.
+
+    Args:
+        run: Its folder.
+        history: Its trials.
+        journal_crc: CRC-32 of the journal: by it a reader knows whether it is another now.
+        damaged_lines: Numbers of its lines that are left out.
+    """
+    trials = [_trial_row(trial) for trial in history.trials.values()]
+    epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
+    known = {
+        columns.JOURNAL_CRC: str(journal_crc),
+        columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
+    }
+    with beside(run / columns.TRIALS_FILE) as fresh:
+        pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
+    with beside(run / columns.EPOCHS_FILE) as fresh:
+        pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
+
+
+def with_scheduler(trials: pa.Table) -> pa.Table:
+    """Return trials.parquet of any version with its column of schedulers.
+
+    Raises:
+        ValueError: A state is none that a trial can have.
+    """
+    if columns.SCHEDULER in trials.column_names or columns.STATE not in trials.column_names:
+        return trials
+    place = trials.column_names.index(columns.STATE)
+    endings = [Ending.read(state) for state in trials[columns.STATE].to_pylist()]
+    states = pa.array([ending.state for ending in endings], pa.string())
+    schedulers = pa.array([ending.scheduler for ending in endings], pa.string())
+    return trials.set_column(place, columns.STATE, states).add_column(
+        place + 1, columns.SCHEDULER, schedulers
+    )
+
+
+def _trial_row(trial: TrialRecord) -> dict[str, Any]:
+    best = trial.best
+    row = {
+        columns.TRIAL: trial.trial,
+        columns.STATE: trial.state,
+        columns.SCHEDULER: trial.scheduler,
+        columns.EPOCHS: len(trial.epochs),
+        columns.BEST_OBJECTIVE: best.objective if best else None,
+        columns.BEST_EPOCH: best.epoch if best else None,
+        columns.BEST_SECONDS: best.at_seconds if best else None,
+        columns.STARTED_SECONDS: trial.started_seconds,
+        columns.ENDED_SECONDS: trial.ended_seconds,
+        columns.TRAIN_SECONDS: trial.train_seconds,
+        columns.ATTEMPT: trial.attempt,
+        columns.WORKER: trial.worker,
+        columns.ERROR: trial.error,
+        columns.PATH: trial.path,
+        columns.PATH_REASON: trial.path_reason,
+        columns.CONTINUED_FROM: trial.continued_from or None,
+    }
+    if trial.device is not None:
+        row |= {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
+    return row | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
+
+
+def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
+    row = {
+        columns.TRIAL: epoch.trial,
+        columns.EPOCH: epoch.epoch,
+        columns.OBJECTIVE: epoch.objective,
+        columns.DECISION: epoch.decision,
+        columns.AT_SECONDS: epoch.at_seconds,
+        columns.EPOCH_SECONDS: epoch.epoch_seconds,
+        columns.ATTEMPT: epoch.attempt,
+        columns.EXECUTION: epoch.execution,
+        columns.WORKER: epoch.worker,
+    }
+    row |= {columns.LAP_PREFIX + name: seconds for name, seconds in epoch.laps.items()}
+    return row | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}
+
+
+def _table(
+    rows: list[dict[str, Any]], schema: dict[str, pa.DataType], known: dict[str, str]
+) -> pa.Table:
+    others = sorted({name for row in rows for name in row} - set(schema))
+    arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
+    arrays |= {name: _column([row.get(name) for row in rows]) for name in others}
+    return pa.table(arrays).replace_schema_metadata(known)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        # The same name with values of several types in several scopes: kept apart as JSON.
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+    return pa.array(values)

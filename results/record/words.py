@@ -1,7 +1,9 @@
-"""Values as people read them."""
+"""Values and events of a search as people read them."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from results.record.history import EpochRecord, History, TrialRecord
 
 
 def number(value: float | None, none: str = "") -> str:
@@ -44,6 +46,32 @@ def assignments(values: Mapping[str, Any]) -> str:
 def first_line(text: str | None) -> str:
     """Return the first line of a text, such as an error; nothing where there is none."""
     return next(iter((text or "").splitlines()), "")
+
+
+def trial_ended(trial: TrialRecord, objective: str) -> str:
+    """Say how a trial ended and what it reached."""
+    sentence = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
+    if trial.best:
+        sentence += f", best {objective} {trial.best.objective:.4f}"
+    return f"{sentence}: {first_line(trial.error)}" if trial.error else sentence
+
+
+def new_best(best: EpochRecord, objective: str) -> str:
+    """Say that a value is the best so far."""
+    return f"trial {best.trial}, epoch {best.epoch}: best {objective} so far {best.objective:.4f}"
+
+
+def counted(history: History) -> str:
+    """Say how much was trained."""
+    return f"{len(history.trials)} trials, {history.epochs_trained} epochs"
+
+
+def best_of_all(best: EpochRecord, objective: str) -> str:
+    """Say where and when the best value was reached."""
+    return (
+        f"best {objective} {best.objective:.4f} in trial {best.trial}, epoch {best.epoch}, after "
+        f"{best.at_seconds:.0f} s"
+    )
 
 
 def _has_four_digits(value: float) -> bool:

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Self
 
+from results.record.columns import Values
 from results.record.journal import Event
-from results.record.values import Values
 from search.plan.plan import Engine, Plan
 from search.plan.registry import Algorithm
 from search.space.parameters import Space

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from results.record.values import Values
+from results.record.columns import Values
 from search.algorithms.base import Searcher
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space, fingerprint

@@ -5,10 +5,9 @@ import sys
 
 import keras_tuner as kt
 
-from results.record.columns import State
+from results.record.columns import State, Values
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
-from results.record.values import Values
 from search.algorithms.base import Pause, Searcher
 from search.space import mirror
 from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space

@@ -19,10 +19,9 @@ from optuna.distributions import (
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from results.record.columns import Decision, State
+from results.record.columns import Decision, State, Values
 from results.record.history import Objective
 from results.record.journal import Event
-from results.record.values import Values
 from search.algorithms.drawing import DrawingSearcher, Position, fill
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space

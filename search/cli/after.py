@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from results.record.columns import Values
 from results.record.files import read_json
-from results.record.values import Values
 from search.cli.options import AddressOption, RunArgument, epoch_numbers, raise_any
 from search.cli.outcome import carry_out
 from search.errors import SearchError, UsageError, nearest

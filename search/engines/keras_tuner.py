@@ -14,9 +14,8 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from results.record.columns import Decision, State
+from results.record.columns import Decision, Scalar, State
 from results.record.history import divergence, has_diverged
-from results.record.values import Scalar
 from search.errors import ObjectiveError, objective_not_reported
 from search.plan.plan import Plan, Problem, Tuner
 from search.plan.task import Task

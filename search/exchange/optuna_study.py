@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.record.columns import State
+from results.record.columns import Scalar, State, Values
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
-from results.record.values import Scalar, Values
 from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Space
 
 if TYPE_CHECKING:

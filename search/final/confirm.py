@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from results.record import columns
+from results.record.columns import Values
 from results.record.confirmation import (
     Candidate,
     Confirmation,
@@ -19,7 +20,6 @@ from results.record.confirmation import (
 from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import Mean, mean_of
-from results.record.values import Values
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
 from search.final.final_folder import FinalModel, write_final

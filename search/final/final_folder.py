@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.record import columns
+from results.record.columns import Values
 from results.record.files import write_json
-from results.record.values import Values
 from search.final.training import Trained
 from search.storage.folder import RunFolder, replace_folder
 

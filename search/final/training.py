@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.record import columns
-from results.record.columns import Device
+from results.record.columns import Device, Values
 from results.record.history import Objective
-from results.record.values import Values
 from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.plan.task import Task

@@ -13,7 +13,7 @@ import numpy as np
 from tensorboardX.proto import event_pb2, plugin_hparams_pb2, summary_pb2
 from tensorboardX.record_writer import masked_crc32c
 
-from results.record.values import Scalar
+from results.record.columns import Scalar
 
 # A message of protobuf: its classes are made when they are imported, so no type checker knows them.
 Message = Any

@@ -8,9 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from results.record.columns import Device
+from results.record.columns import Device, Values
 from results.record.history import Objective
-from results.record.values import Values
 from search.errors import UsageError
 from search.plan.registry import Log, Scheduler
 

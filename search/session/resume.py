@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.record.columns import State
+from results.record.columns import State, Values
 from results.record.history import History, TrialRecord
 from results.record.journal import Event, read
 from results.record.run_file import is_whole, read_description
-from results.record.values import Values
 from search.algorithms.base import Searcher
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan

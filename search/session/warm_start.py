@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.record.columns import RUN_FILE, State
+from results.record.columns import RUN_FILE, Scalar, State, Values
 from results.record.history import History, Objective
 from results.record.journal import read
 from results.record.run_file import read_description
-from results.record.values import Scalar, Values
 from search.errors import UsageError, nearest, one_line
 from search.session.run_file import described_problem
 from search.space.parameters import ORACLE_VALUES, Parameter, Space

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from results.record.values import Scalar
+from results.record.columns import Scalar
 from search.errors import ProblemError
 from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from results.record.values import Scalar, Values
+from results.record.columns import Scalar, Values
 
 # Names under which keras-tuner's oracles keep their own bookkeeping among the values.
 ORACLE_VALUES = "tuner/"

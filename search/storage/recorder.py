@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from results.record.columns import Decision, Device, State
+from results.record.columns import Decision, Device, State, Values
 from results.record.history import History
 from results.record.journal import Event, Journal
-from results.record.values import Values
 from search.storage.clock import Clock, seconds_since_process_start
 
 Listener = Callable[[Event], None]

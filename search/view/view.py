@@ -4,12 +4,10 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from results.record.columns import State
-from results.record.ending import Ending
+from results.record.columns import Ending, State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
-from results.record.sentences import best_of_all, counted, new_best, trial_ended
-from results.record.words import assignments, number
+from results.record.words import assignments, best_of_all, counted, new_best, number, trial_ended
 from search.plan.plan import Plan
 from search.plan.registry import Scheduler
 from search.storage.clock import Clock

@@ -14,9 +14,8 @@ import keras
 import keras_tuner as kt
 import tensorflow as tf
 
-from results.record.columns import State
+from results.record.columns import State, Values
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from results.record.values import Values
 from search.errors import SearchError, objective_not_reported, one_line, traceback_of
 from search.plan.task import FitArguments, Task
 from search.space import mirror

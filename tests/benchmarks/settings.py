@@ -24,8 +24,7 @@ from record import CANDIDATES, SPLITS, has_ended
 
 from results.reading import read_run
 from results.record import columns
-from results.record.columns import State
-from results.record.values import Values
+from results.record.columns import State, Values
 from search.algorithms.tpe import TPESearcher
 from search.session.stopping import TIME_BUDGET_SPENT
 from search.space.parameters import fingerprint

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.record import columns
-from results.record.columns import State
-from results.record.ending import STOPPED_BY_ASHA
+from results.record.columns import STOPPED_BY_ASHA, State
 from results.record.journal import encode, read
 from results.refresh import is_current
 

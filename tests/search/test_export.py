@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 
-from results.record.columns import Decision, State
-from results.record.ending import Ending
+from results.record.columns import Decision, Ending, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read

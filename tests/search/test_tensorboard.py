@@ -17,8 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from results.record.columns import Decision, State
-from results.record.ending import Ending
+from results.record.columns import Decision, Ending, State
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from results.reading import Run, how_ended
 from results.record import columns
-from results.record.columns import State
-from results.record.ending import Ending
+from results.record.columns import Ending, State
 from results.record.words import number
 from results.report.charts.chart import (
     COLORS,

@@ -6,7 +6,7 @@ from typing import Any
 
 from results.reading import Run, how_ended
 from results.record import columns
-from results.record.ending import Ending
+from results.record.columns import Ending
 from results.record.words import number
 from results.report.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
 

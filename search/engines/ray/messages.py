@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from results.record.columns import Device, State
-from results.record.values import Values
+from results.record.columns import Device, State, Values
 from search.ray.nodes import Whereabouts
 
 KIND, CONTENT = "kind", "content"

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from enum import Enum
 
-from results.record.columns import Device
-from results.record.values import Values
+from results.record.columns import Device, Values
 from search.algorithms.base import Pause
 from search.engines.ray.discovery import Discovery
 from search.engines.ray.messages import Config, TrainTrial

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from results.record import journal
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
-from results.record.tables import write_tables
+from results.record.outcome import write_tables
 from search.errors import RunFolderError
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder

@@ -2,12 +2,13 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from results.record.errors import RunFolderError
 from results.record.journal import Journal
-from results.record.outcome import rebuild
+from results.record.outcome import rebuild, with_scheduler
 from results.refresh import is_current, refresh
 
 DERIVED = ("trials.parquet", "epochs.parquet", "best.json")
@@ -99,3 +100,17 @@ def test_events_that_no_program_of_this_version_wrote_are_refused(run):
 def test_a_table_in_whose_place_a_folder_stands_is_said(run):
     (run / "trials.parquet").mkdir()
     assert "cannot be written (Is a directory): what stood there is kept" in refresh(run)
+
+
+def test_tables_of_0_1_0_get_their_column_of_schedulers():
+    old = pa.table({"trial": [0, 1], "state": ["completed", "stopped by ASHA"], "epochs": [3, 1]})
+    new = with_scheduler(old)
+    assert new.column_names == ["trial", "state", "scheduler", "epochs"]
+    assert new["state"].to_pylist() == ["completed", "stopped"]
+    assert new["scheduler"].to_pylist() == [None, "asha"]
+    assert with_scheduler(new) == new
+
+
+def test_a_state_that_no_trial_can_have_is_refused():
+    with pytest.raises(ValueError, match="'gone' is not a valid State"):
+        with_scheduler(pa.table({"state": ["gone"]}))

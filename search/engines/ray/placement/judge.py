@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from results.record.values import Values
+from results.record.columns import Values
 from search.engines.ray.placement.rule import Judgement, judge
 from search.errors import ProblemError, one_line
 from search.plan.plan import Plan

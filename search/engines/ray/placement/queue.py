@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from results.record.columns import Device
-from results.record.values import Values
+from results.record.columns import Device, Values
 from search.engines.ray.placement.rule import Judgement
 
 # So many are drawn ahead, to find one for a device that is free. Each is drawn with less known.

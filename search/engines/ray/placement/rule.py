@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from results.record.columns import Device
-from results.record.values import Values
+from results.record.columns import Device, Values
 from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.plan import AUTO

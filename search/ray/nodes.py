@@ -107,7 +107,7 @@ def amount_here(resource: str) -> float:
 
 
 def most_of(resource: str) -> float:
-    """Return how much of ``CPU`` or another of Ray's resources the node has that has most of it."""
+    """Return the most that any one node has of ``CPU`` or another of Ray's resources."""
     return max((float(node["Resources"].get(resource, 0)) for node in nodes_up()), default=0.0)
 
 

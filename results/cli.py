@@ -21,7 +21,7 @@ from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import beside_output
-from results.refresh import refresh
+from results.record.outcome import refresh
 from results.report import pictures
 from results.report.report import is_report, write_report
 from results.row import Row
@@ -34,6 +34,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Folders = Annotated[
+    # What cannot be read is named and left out, where typer would refuse all.
+    list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
+]
+TableOrJson = Annotated[str, typer.Option("--format", help="table or json.")]
 OutputFormat = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +71,6 @@ def _options(
 def compare_command(
     runs: Annotated[
         list[Path] | None,
-        # What cannot be read is named and left out, where typer would refuse all.
         typer.Argument(metavar="[RUN]...", help="Folders of runs.", readable=False),
     ] = None,
     sort: Annotated[
@@ -102,9 +106,7 @@ def compare_command(
 
 @app.command("seeds")
 def seeds_command(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
-    ],
+    runs: Folders,
     against: Annotated[
         str, typer.Option(help="What the others are held against: the best group, or the first.")
     ] = "best",
@@ -129,7 +131,7 @@ def seeds_command(
 @app.command("show")
 def show_command(
     run: Folder,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output: TableOrJson = "table",
     follow: Annotated[
         bool,
         typer.Option(
@@ -159,7 +161,7 @@ def show_command(
 @app.command("timing")
 def timing_command(
     run: Folder,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output: TableOrJson = "table",
 ) -> None:
     """Show where the seconds of a search went."""
     _check_table_or_json(output)
@@ -172,9 +174,7 @@ def timing_command(
 
 @app.command("report")
 def report_command(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
-    ],
+    runs: Folders,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -52,7 +52,7 @@ FLOORS = {
         "cli", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
         "worker", "view", "loggers", "storage", "algorithms", "plan", "space", "errors",
     ],
-    "results": ["cli", "report", "text follow", "compare", "reading refresh", "row", "record"],
+    "results": ["cli", "report", "text follow", "compare", "reading", "row", "record"],
 }  # fmt: skip
 
 

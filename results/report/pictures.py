@@ -13,8 +13,8 @@ from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import beside_output
 from results.report.charts import Chart, charts_of
+from results.report.charts.chart import on_paper
 from results.report.charts.final import MOST_CLASSES
-from results.report.charts.style import on_paper
 from results.report.mistakes import mistakes_of
 
 WIDTH_PIXELS = 1000

@@ -24,8 +24,8 @@ from results.record.files import beside_output
 from results.record.words import first_line, number
 from results.report import charts
 from results.report.charts import Chart
+from results.report.charts.chart import TEXT, template
 from results.report.charts.importance import LEAST_TRIALS
-from results.report.charts.style import TEXT, template
 from results.report.mistakes import Mistake, mistakes_of
 from results.row import Row
 

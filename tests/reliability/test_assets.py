@@ -9,7 +9,7 @@ import pytest
 
 from results.reading import read_run, row_of
 from results.record.columns import State
-from results.refresh import refresh
+from results.record.outcome import refresh
 from search.session.resume import read_previous_run
 
 VERSIONS = sorted((Path(__file__).parents[1] / "assets").glob("version-*"))

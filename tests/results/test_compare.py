@@ -15,7 +15,7 @@ from results.compare.published import published_rows
 from results.compare.rows import Condition, Order
 from results.reading import read_run, row_of
 from results.record import columns
-from results.refresh import is_current, refresh
+from results.record.outcome import is_current, refresh
 from results.row import FIELDS, Row
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"

@@ -19,7 +19,7 @@ from results.compare.seeds import Against, Difference, paired_difference
 from results.reading import read_run
 from results.record import columns
 from results.record.intervals import Interval, mean_interval
-from results.refresh import is_current, refresh
+from results.record.outcome import is_current, refresh
 
 HOME = Path(__file__).parents[2]
 ASSETS = HOME / "tests" / "assets" / "version-0.1.0"

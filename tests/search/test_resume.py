@@ -19,8 +19,7 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from results.record.outcome import write_outcome
-from results.refresh import refresh
+from results.record.outcome import refresh, write_outcome
 from search.algorithms.base import Pause, make_searcher
 from search.algorithms.drawing import RandomSearcher
 from search.algorithms.oracles import OracleSearcher

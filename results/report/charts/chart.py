@@ -1,11 +1,11 @@
-"""What a chart is, and the colours that all share."""
+"""What a chart is, and the colours that all share: on a page, light or dark, or on paper."""
 
 import html
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from results.record.columns import State
 
@@ -29,6 +29,11 @@ STATE_COLORS = {
     State.LOST: "#7b5fd0",
     State.HUNG: "#8c6d4f",
 }
+# Of text and of lines, by the scheme of the page (templates/report.css has the same).
+TEXT = {"light": "#1c2126", "dark": "#e6e8ea"}
+LINES = {"light": "#d9dde1", "dark": "#3a4149"}
+TRANSPARENT = "rgba(0,0,0,0)"
+TITLE_PIXELS = 60
 HEIGHT_PIXELS = 380
 LONGEST_SLUG = 60
 Cells = list[list[str]]
@@ -65,6 +70,38 @@ def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEI
     )
     for update, title in ((figure.update_xaxes, x), (figure.update_yaxes, y)):
         update(title={"text": plain(title), "standoff": 12}, automargin=True)
+
+
+def template(scheme: str) -> dict[str, Any]:
+    """Return Plotly's template for a page of ``light`` or ``dark`` colours."""
+    lines = ("gridcolor", "linecolor", "zerolinecolor", "tickcolor")
+    axis = dict.fromkeys(lines, LINES[scheme])
+    return {
+        "layout": {
+            "font": {"color": TEXT[scheme], "family": "system-ui, sans-serif", "size": 13},
+            "paper_bgcolor": TRANSPARENT,
+            "plot_bgcolor": TRANSPARENT,
+            "colorway": list(COLORS),
+            "xaxis": axis,
+            "yaxis": axis,
+        }
+    }
+
+
+def on_paper(chart: Chart) -> "go.Figure":
+    """Return a chart's figure for a picture of its own: on white, with its title."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(chart.figure)
+    top = (figure.layout.margin.t or 0) + TITLE_PIXELS
+    place = {"x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"}
+    figure.update_layout(
+        template=template("light"),
+        paper_bgcolor="#ffffff",
+        title={"text": plain(chart.title), **place},
+        margin={"t": top},
+    )
+    return figure
 
 
 def plain(text: object) -> str:

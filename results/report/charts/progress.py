@@ -84,7 +84,7 @@ def _best_so_far(
         if not found:
             continue
         name = names[place] if names else run.name
-        best = list(accumulate((step.value for step in found), _better(run.mode)))
+        best = list(accumulate((step.value for step in found), max if run.mode == "max" else min))
         line = {
             "shape": "hv", "color": COLORS[place % len(COLORS)],
             "dash": DASHES[place // len(COLORS) % len(DASHES)],
@@ -261,7 +261,3 @@ def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> l
     values = [best[len(best) // 10] for best in drawn] + [best[-1] for best in drawn]
     values += [row.best for row in published if row.best is not None]
     return padded(min(values), max(values), 0.06)
-
-
-def _better(mode: str) -> Callable[[float, float], float]:
-    return max if mode == "max" else min

@@ -8,8 +8,7 @@ import pytest
 
 from results.record.errors import RunFolderError
 from results.record.journal import Journal
-from results.record.outcome import rebuild, with_scheduler
-from results.refresh import is_current, refresh
+from results.record.outcome import is_current, rebuild, refresh, with_scheduler
 
 DERIVED = ("trials.parquet", "epochs.parquet", "best.json")
 DESCRIPTION = {"plan": {"problem": {"objective": {"name": "val_loss", "mode": "min"}}}}

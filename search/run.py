@@ -10,7 +10,7 @@ from pathlib import Path
 from results.record.files import write_json
 from results.record.history import History
 from results.record.journal import Journal
-from results.record.outcome import rebuild, write_outcome
+from results.record.outcome import write_outcome
 from search.doctor import Finding, check, check_nodes
 from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
@@ -89,21 +89,6 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
     return resume_run(plan.out, changes_between(read_previous_run(plan.out).plan, plan), view)
-
-
-def rebuilt(path: Path, view: View) -> RunFolder:
-    """Write the tables of a run anew from its journal, and run.json where that is damaged.
-
-    Raises:
-        SearchError: The folder is no run, or cannot be written.
-    """
-    folder = RunFolder.open(path)
-    damage = rebuild(folder.path)
-    for number in damage.damaged_lines:
-        view.note(f"journal: line {number} is damaged and left out")
-    if damage.run_file is not None:
-        view.note(damage.run_file)
-    return folder
 
 
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from results.record.outcome import rebuild
 from search.cli.options import RunArgument, chosen, listed, raise_any
 from search.errors import UsageError
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.plan.plan import infer_objective
-from search.run import rebuilt
+from search.storage.folder import RunFolder
 from search.view.live import make_view
 
 
@@ -67,5 +68,10 @@ def export_command(
 def tables_command(run_folder: RunArgument) -> None:
     """Write the tables of a run anew from its journal."""
     view = make_view(Console())
-    folder = rebuilt(run_folder, view)
+    folder = RunFolder.open(run_folder)
+    damage = rebuild(folder.path)
+    for number in damage.damaged_lines:
+        view.note(f"journal: line {number} is damaged and left out")
+    if damage.run_file is not None:
+        view.note(damage.run_file)
     view.note(f"written: {os.path.relpath(folder.trials_file)}, {folder.epochs_file.name}")

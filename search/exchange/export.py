@@ -16,14 +16,13 @@ from results.record import columns
 from results.record.confirmation import Confirmation
 from results.record.files import beside, read_json, write_json
 from results.record.history import EpochRecord, History
-from results.record.journal import Event, read
+from results.record.journal import Event
 from results.record.outcome import best_record
-from results.record.run_file import read_description
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
 from search.exchange.optuna_study import moments, write_study
 from search.plan.plan import Problem
-from search.session.run_file import described_problem
+from search.session.run_file import read_run
 from search.space.parameters import Space
 from search.storage.folder import RunFolder, unwritable
 from search.view.view import View
@@ -123,9 +122,8 @@ def recorded_space(path: Path) -> Space:
     Raises:
         RunFolderError: It is no run, or damaged beyond use.
     """
-    folder = RunFolder.open(path)
-    events = read(folder.journal_file).events
-    return _whole_space(read_description(folder.path, events), events)
+    run = read_run(RunFolder.open(path))
+    return _whole_space(run.description, run.events)
 
 
 def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
@@ -138,20 +136,17 @@ def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Spa
 
 
 def _searched(path: Path, view: View) -> SearchedRun:
-    folder = RunFolder.open(path)
-    content = read(folder.journal_file)
-    description = read_description(folder.path, content.events)
-    problem = described_problem(folder, description)
-    if content.damaged_lines:
-        view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-    history = History.replay(problem.objective, content.events)
-    if history.best is None:
+    run = read_run(RunFolder.open(path))
+    problem, best = run.problem, run.history.best
+    if run.damaged_lines:
+        view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+    if best is None:
         raise UsageError(
             f"{str(path)!r}: no trial has reported {problem.objective.name} yet, so there is "
             "no best to export. Wait for its first epoch, or go on with it: "
             f"`fmnist-search resume {shlex.quote(str(path))}`."
         )
-    return SearchedRun(folder, description, problem, content.events, history, history.best)
+    return SearchedRun(run.folder, run.description, problem, run.events, run.history, best)
 
 
 def _no_model(run: SearchedRun) -> str:

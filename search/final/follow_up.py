@@ -13,9 +13,7 @@ from results.record.columns import Device
 from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
-from results.record.journal import read
 from results.record.outcome import write_outcome
-from results.record.run_file import read_description
 from search.errors import UsageError
 from search.final.audit import audit, sampled, stopped
 from search.final.confirm import candidates, confirm, confirmed_trials, distinct
@@ -27,7 +25,7 @@ from search.ray.nodes import amount_here, most_of, slots
 from search.ray.renewable import RenewableRay, Stored, fetch, stored_data
 from search.ray.runtime import cluster
 from search.session.origin import check_data
-from search.session.run_file import described_plan, described_problem
+from search.session.run_file import RecordedRun, read_run
 from search.session.stopping import INTERRUPTED
 from search.storage.folder import RunFolder, locked_run
 from search.view.view import View
@@ -153,8 +151,8 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     """
     if not retrain_epochs or min(retrain_epochs) < 1:
         raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
-    with _ended_search(path, view) as search:
-        return search.followed(FollowUp(retrain_epochs, is_anew=True), view)
+    with _ended_search(path, view) as run:
+        return _followed(run, FollowUp(retrain_epochs, is_anew=True), view, address=None)
 
 
 def confirm_run(
@@ -169,9 +167,9 @@ def confirm_run(
     wrong = list(planned.problems())
     if wrong:
         raise UsageError("\n".join(wrong))
-    with _ended_search(path, view) as search:
-        candidates(search.outcome.history, planned)  # before anything is started
-        return search.followed(FollowUp(confirmation=planned), view, address=address)
+    with _ended_search(path, view) as run:
+        candidates(run.history, planned)  # before anything is started
+        return _followed(run, FollowUp(confirmation=planned), view, address=address)
 
 
 def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Outcome:
@@ -182,34 +180,13 @@ def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Out
     """
     if count < 1:
         raise UsageError(f"--audit {count}: expected 1 or more.")
-    with _ended_search(path, view) as search:
-        sampled(search.outcome.history, count, seed=0)  # before anything is started
-        return search.followed(FollowUp(audit=count), view, address=address)
-
-
-@dataclass(frozen=True)
-class _EndedSearch:
-    """A run that was made before, and is now followed up.
-
-    Attributes:
-        plan: As it was searched.
-        description: What run.json says.
-        outcome: Its trials.
-    """
-
-    plan: Plan
-    description: dict[str, Any]
-    outcome: Outcome
-
-    def followed(self, follow_up: FollowUp, view: View, *, address: str | None = None) -> Outcome:
-        """Do what follows, on a cluster or on this machine."""
-        write_outcome(self.outcome.folder.path, self.outcome.history)
-        plan = replace(self.plan, address=address)
-        return follow_alone(plan, follow_up, self.outcome, view, description=self.description)
+    with _ended_search(path, view) as run:
+        sampled(run.history, count, seed=0)  # before anything is started
+        return _followed(run, FollowUp(audit=count), view, address=address)
 
 
 @contextmanager
-def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
+def _ended_search(path: Path, view: View) -> Iterator[RecordedRun]:
     """Lock a run and read what it has searched.
 
     Raises:
@@ -217,22 +194,27 @@ def _ended_search(path: Path, view: View) -> Iterator[_EndedSearch]:
     """
     folder = RunFolder.open(path)
     with locked_run(folder, view.note):
-        content = read(folder.journal_file)
-        description = read_description(folder.path, content.events)
-        if described_problem(folder, description).hypermodel is None:
+        run = read_run(folder)
+        if run.problem.hypermodel is None:
             raise UsageError(
                 f"{str(path)!r} does not name its builder, as it comes from a script (RayTuner) or "
                 "was imported: build its best there, with tuner.get_best_hyperparameters()."
             )
-        if content.damaged_lines:
-            view.note(f"journal: damaged lines left out: {list(content.damaged_lines)}")
-        plan = described_plan(folder, description)
-        history = History.replay(plan.problem.objective, content.events)
-        if history.best is None:
+        if run.damaged_lines:
+            view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+        if run.history.best is None:
             raise UsageError(
                 f"{str(path)!r}: no trial has reported a value, so none can be retrained."
             )
-        yield _EndedSearch(plan, description, Outcome(folder, FOLLOWED, history))
+        yield run
+
+
+def _followed(run: RecordedRun, follow_up: FollowUp, view: View, *, address: str | None) -> Outcome:
+    """Do what follows the search of a run, on a cluster or on this machine."""
+    plan = replace(run.plan, address=address)
+    write_outcome(run.folder.path, run.history)
+    outcome = Outcome(run.folder, FOLLOWED, run.history)
+    return follow_alone(plan, follow_up, outcome, view, description=run.description)
 
 
 def _is_done(follow_up: FollowUp, outcome: Outcome) -> bool:

@@ -7,12 +7,12 @@ from typing import Any
 
 from results.record.columns import State, Values
 from results.record.history import History, TrialRecord
-from results.record.journal import Event, read
-from results.record.run_file import is_whole, read_description
+from results.record.journal import Event
+from results.record.run_file import is_whole
 from search.algorithms.base import Searcher
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan
-from search.session.run_file import described_plan
+from search.session.run_file import read_run
 from search.session.warm_start import fitted_values
 from search.space.parameters import ORACLE_VALUES, Space
 from search.storage.folder import RunFolder
@@ -54,21 +54,21 @@ def read_previous_run(path: Path) -> PreviousRun:
         UsageError: It is of a kind that cannot go on.
     """
     folder = RunFolder.open(path)
-    content = read(folder.journal_file)
-    description = read_description(folder.path, content.events)
-    plan = _plan_of(folder, description)
-    history = History.replay(plan.problem.objective, content.events)
-    notes = [f"journal: line {number} is damaged and left out" for number in content.damaged_lines]
+    run = read_run(folder)
+    _check_engine(folder, run.description)
+    notes = [f"journal: line {number} is damaged and left out" for number in run.damaged_lines]
     if not is_whole(folder.path):
         notes.append(
             f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
         )
-    seconds = max((event["at_seconds"] for event in content.events), default=0.0)
-    return PreviousRun(folder, description, plan, content.events, history, seconds, tuple(notes))
+    seconds = max((event["at_seconds"] for event in run.events), default=0.0)
+    return PreviousRun(
+        folder, run.description, run.plan, run.events, run.history, seconds, tuple(notes)
+    )
 
 
-def _plan_of(folder: RunFolder, description: dict[str, Any]) -> Plan:
-    """Return the plan of a run of the ray engine.
+def _check_engine(folder: RunFolder, description: dict[str, Any]) -> None:
+    """Check that the ray engine made a run.
 
     Raises:
         UsageError: Another engine made it.
@@ -81,7 +81,6 @@ def _plan_of(folder: RunFolder, description: dict[str, Any]) -> Plan:
             f"expected a run of --engine ray. `fmnist-search run --warm-start {folder.path}` "
             "learns from it."
         )
-    return described_plan(folder, description)
 
 
 def teach_searcher(searcher: Searcher, previous: PreviousRun) -> Iterator[str]:

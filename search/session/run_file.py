@@ -1,16 +1,20 @@
-"""run.json: what was asked, and where and with what it ran."""
+"""What a run folder says: run.json, written and read, with the journal beside it."""
 
 import datetime
 import importlib.metadata
 import os
 import platform
 import sys
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from results.record.run_file import described_objective, foreign
+from results.record.history import History
+from results.record.journal import Event, read
+from results.record.run_file import described_objective, foreign, read_description
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Log, Scheduler
 from search.space.parameters import Space
@@ -36,6 +40,47 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
             "system": platform.platform(),
         },
     }
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as its folder tells it.
+
+    Attributes:
+        folder: Where it is.
+        description: What run.json says, or what the journal repeats of it.
+        events: What the journal holds.
+        damaged_lines: Numbers of the journal's lines that are left out.
+    """
+
+    folder: RunFolder
+    description: dict[str, Any]
+    events: tuple[Event, ...]
+    damaged_lines: tuple[int, ...]
+
+    @cached_property
+    def problem(self) -> Problem:
+        return described_problem(self.folder, self.description)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return described_plan(self.folder, self.description)
+
+    @cached_property
+    def history(self) -> History:
+        """The events, folded."""
+        return History.replay(self.problem.objective, self.events)
+
+
+def read_run(folder: RunFolder) -> RecordedRun:
+    """Read what a run folder says.
+
+    Raises:
+        RunFolderError: It is damaged beyond use, or of a newer version.
+    """
+    content = read(folder.journal_file)
+    description = read_description(folder.path, content.events)
+    return RecordedRun(folder, description, content.events, content.damaged_lines)
 
 
 def described_problem(folder: RunFolder, description: dict[str, Any]) -> Problem:

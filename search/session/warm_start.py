@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from results.record.columns import RUN_FILE, Scalar, State, Values
-from results.record.history import History, Objective
-from results.record.journal import read
-from results.record.run_file import read_description
+from results.record.history import Objective
 from search.errors import UsageError, nearest, one_line
-from search.session.run_file import described_problem
+from search.session.run_file import read_run
 from search.space.parameters import ORACLE_VALUES, Parameter, Space
 from search.storage.folder import RunFolder
 
@@ -171,17 +169,16 @@ def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
 
 
 def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
-    folder = RunFolder.open(path)
-    content = read(folder.journal_file)
-    searched = described_problem(folder, read_description(folder.path, content.events)).objective
+    run = read_run(RunFolder.open(path))
+    searched = run.problem.objective
     if searched != objective:
         raise UsageError(
             f"{str(path)!r} was searched for {searched.name} ({searched.mode}), not for "
             f"{objective.name} ({objective.mode}): expected the same objective."
         )
-    if content.damaged_lines:
-        yield f"damaged lines of its journal: {list(content.damaged_lines)}"
-    for trial in History.replay(searched, content.events).trials.values():
+    if run.damaged_lines:
+        yield f"damaged lines of its journal: {list(run.damaged_lines)}"
+    for trial in run.history.trials.values():
         has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
         if has_finished and trial.best_value is not None:
             yield EarlierTrial(str(trial.trial), _own(trial.values), trial.best_value)

@@ -7,11 +7,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from results.record.history import History, Objective
-from results.record.journal import Event, read
-from results.record.run_file import read_description
+from results.record.journal import Event
 from search.errors import UsageError
 from search.session.resume import PreviousRun, read_previous_run
-from search.session.run_file import described_problem
+from search.session.run_file import read_run
 from search.session.warm_start import KERAS_TUNER_FILE
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
 from search.view.view import View
@@ -60,20 +59,19 @@ class Project:
         Raises:
             SearchError: It cannot be read, or another objective was searched for.
         """
-        events = read(self.folder.journal_file).events
-        problem = described_problem(self.folder, read_description(self.folder.path, events))
-        if problem.objective != objective:
+        run = read_run(self.folder)
+        searched = run.problem.objective
+        if searched != objective:
             raise UsageError(
-                f"{str(self.folder.path)!r} was searched for {problem.objective.name} "
-                f"({problem.objective.mode}), not for {objective.name}: expected the same "
-                "objective. Name another project, or say overwrite=True."
+                f"{str(self.folder.path)!r} was searched for {searched.name} ({searched.mode}), "
+                f"not for {objective.name}: expected the same objective. Name another project, or "
+                "say overwrite=True."
             )
-        return events
+        return run.events
 
     def planned_trials(self) -> int | None:
         """Return how many trials were asked for of the run that stands there."""
-        events = read(self.folder.journal_file).events
-        trials: int | None = read_description(self.folder.path, events)["plan"]["trials"]
+        trials: int | None = read_run(self.folder).description["plan"]["trials"]
         return trials
 
     def goes_on(self, history: History) -> bool:

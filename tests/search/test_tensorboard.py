@@ -21,11 +21,12 @@ from results.record.columns import Decision, Ending, State
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
+from results.record.outcome import rebuild
 from search.cli import app
 from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log
-from search.run import rebuilt, resume_run
+from search.run import resume_run
 from search.session.changes import Changes
 from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
@@ -478,7 +479,7 @@ def test_file_handles_do_not_grow_with_the_trials(search):
 
 def test_the_tables_do_not_depend_on_the_log(former_run):
     run = former_run("finished")
-    rebuilt(run, SilentView(None))
+    rebuild(run)
     without = [(run / name).read_bytes() for name in ("trials.parquet", "epochs.parquet")]
     resume_run(run, Changes(log=Log.TENSORBOARD), SilentView(None))
     assert [(run / name).read_bytes() for name in ("trials.parquet", "epochs.parquet")] == without

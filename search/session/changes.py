@@ -10,21 +10,13 @@ from search.plan.registry import Log
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What changes in a run that goes on; None: as before.
+    """What changes in a run that goes on, in the terms of its plan; None: as before.
 
     Attributes:
         trials: Most trials, those of before included.
         epochs: Most epochs of a trial that is new.
-        workers: Trials at once.
         time_budget_seconds: Seconds of search in all, those of before included.
-        target: The search ends when the objective has reached this.
-        retrain_epochs: Numbers of epochs at which the best is retrained.
-        log: What else is written of the search.
         gpus_per_trial: GPU of a trial; 0: none.
-        gpus: GPUs for trials in all.
-        confirm: So many of the best are trained again on new seeds.
-        seeds: So many new seeds.
-        audit: So many of the stopped trials are trained to their end.
         address: The Ray cluster that is joined now, whatever it was before; None: none is.
     """
 
@@ -66,11 +58,7 @@ class Changes:
 
 
 def changes_between(previous: Plan, plan: Plan) -> Changes:
-    """Return what a plan changes of the run in its folder.
-
-    Args:
-        previous: The plan of that run.
-        plan: What is asked now.
+    """Return what a plan changes of the run that stands in its folder.
 
     Raises:
         UsageError: It asks for another search; names everything that differs.

@@ -1,11 +1,11 @@
 """What a session starts from: nothing, or a run as it was left.
 
-Each kind says what it writes and records differently; ``Session.open`` says in which order.
+Both kinds answer the same questions; ``Session.open`` says in which order they are asked.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from results.record.columns import State
 from results.record.history import History
@@ -17,42 +17,8 @@ from search.session.warm_start import EarlierSearch, fitted
 from search.space.parameters import Space
 from search.storage.clock import Clock, later
 from search.storage.folder import RunFolder
+from search.storage.lock import Say
 from search.storage.recorder import Recorder
-
-Say = Callable[[str], None]
-
-
-class Origin(Protocol):
-    """What a session starts from."""
-
-    @property
-    def history(self) -> History:
-        """What has happened so far; the session adds to it."""
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """What the journal holds so far."""
-
-    def clock(self, clock: Clock) -> Clock:
-        """Return the clock of the run, given that of this process."""
-
-    def clean(self, folder: RunFolder) -> None:
-        """Remove what processes that are gone were about to write."""
-
-    def description(self, current: dict[str, Any]) -> dict[str, Any]:
-        """Return what run.json is to say, given the description of this session.
-
-        Raises:
-            RunFolderError: The data are not those of the run.
-        """
-
-    def teach(self, searcher: Searcher) -> Iterator[str]:
-        """Teach the searcher what the run has learnt so far; yield what could not be used."""
-
-    def record(
-        self, recorder: Recorder, description: dict[str, Any], space: Space, say: Say
-    ) -> None:
-        """Record that the session starts, and what follows from that at once."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +35,18 @@ class NewRun:
     events: tuple[Event, ...] = ()
 
     def clock(self, clock: Clock) -> Clock:
+        """Return the clock of the run, given that of this process."""
         return clock
 
     def clean(self, folder: RunFolder) -> None:
-        return None
+        """Leave the folder as it is: nobody has written there."""
 
     def description(self, current: dict[str, Any]) -> dict[str, Any]:
+        """Return what run.json is to say, given the description of this session."""
         return current
 
     def teach(self, searcher: Searcher) -> Iterator[str]:
+        """Teach the searcher what the run has learnt so far; yield what could not be used."""
         return iter(())
 
     def record(
@@ -88,14 +57,14 @@ class NewRun:
         if self.earlier is None:
             return
         source = self.earlier.source
-        usable = fitted(self.earlier, space)
-        for trial in usable.trials:
+        usable, notes = fitted(self.earlier, space)
+        for trial in usable:
             recorder.earlier_trial(trial.values, trial.score, f"{source}, trial {trial.name}")
         for row in self.earlier.left_out:
             say(f"{source}: left out: {row}")
-        for note in usable.notes:
+        for note in notes:
             say(note)
-        say(f"{source} ({self.earlier.kind}): learnt from {len(usable.trials)} finished trials")
+        say(f"{source} ({self.earlier.kind}): learnt from {len(usable)} finished trials")
 
 
 @dataclass(frozen=True)
@@ -120,9 +89,15 @@ class ResumedRun:
         return later(clock, self.previous.seconds)
 
     def clean(self, folder: RunFolder) -> None:
+        """Remove what processes that are gone were about to write."""
         folder.sweep()
 
     def description(self, current: dict[str, Any]) -> dict[str, Any]:
+        """Return what run.json is to say: what it said, with what this session changes.
+
+        Raises:
+            RunFolderError: The data are not those of the run.
+        """
         before = self.previous.description
         check_data(self.previous.folder, before, current["data_digest"])
         now = {key: current[key] for key in ("started_at", "command", "versions", "machine")}
@@ -149,6 +124,9 @@ class ResumedRun:
         left = [f"trial {trial.trial} (after epoch {trial.furthest[1]})" for trial in unfinished]
         going_on = ", ".join(left) or "none"
         say(f"resumed; trials that have ended: {ended}; that go on: {going_on}")
+
+
+Origin = NewRun | ResumedRun
 
 
 def check_data(folder: RunFolder, description: dict[str, Any], digest: str) -> None:

@@ -27,13 +27,7 @@ EPOCHS = f"{ORACLE_VALUES}epochs"
 
 @dataclass(frozen=True)
 class EarlierTrial:
-    """A finished trial.
-
-    Attributes:
-        name: As its search calls it.
-        values: Its configuration.
-        score: The objective.
-    """
+    """A finished trial: its name in its search, its configuration, its objective."""
 
     name: str
     values: Values
@@ -55,19 +49,6 @@ class EarlierSearch:
     kind: str
     trials: tuple[EarlierTrial, ...]
     left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FittedTrials:
-    """Earlier trials as a space of today can hold them.
-
-    Attributes:
-        trials: Those that fit.
-        notes: What was left out, and why, a line each.
-    """
-
-    trials: tuple[EarlierTrial, ...]
-    notes: tuple[str, ...]
 
 
 def read_warm_start(source: str | None, objective: Objective) -> EarlierSearch | None:
@@ -112,11 +93,14 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
     return EarlierSearch(text, kind, trials, left_out)
 
 
-def fitted(earlier: EarlierSearch, space: Space) -> FittedTrials:
+def fitted(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], list[str]]:
     """Fit earlier trials to a space.
 
     A parameter that no longer exists is left out and named; one that is new takes its default; a
     trial with a value that the space does not allow is left out and named.
+
+    Returns:
+        The trials that fit; then what was left out, and why, a line each.
     """
     known = {parameter.name for parameter in space}
     gone: dict[str, None] = {}
@@ -133,7 +117,7 @@ def fitted(earlier: EarlierSearch, space: Space) -> FittedTrials:
     if gone:
         names = ", ".join(repr(name) for name in gone)
         notes.insert(0, f"{earlier.source}: parameters unknown to this space are left out: {names}")
-    return FittedTrials(tuple(trials), tuple(notes))
+    return trials, notes
 
 
 def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:

@@ -137,20 +137,20 @@ def test_trials_are_fitted_to_the_space_of_today():
         {"units": None, "kind": "a"},
     ]
     trials = tuple(EarlierTrial(str(n), values, 0.5) for n, values in enumerate(rows))
-    told = fitted(EarlierSearch("old", "keras-tuner", trials, ()), space)
-    assert [trial.values for trial in told.trials] == [
+    fitting, notes = fitted(EarlierSearch("old", "keras-tuner", trials, ()), space)
+    assert [trial.values for trial in fitting] == [
         {"units": 6, "kind": "a"},
         {"units": 6, "kind": "b", "rate": 0.05},
         {"units": 4, "kind": "b", "rate": 0.01},
     ]
-    assert told.notes == (
+    assert notes == [
         "old: parameters unknown to this space are left out: 'momentum'",
         "old, trial 3 is left out: units=12, expected 2 to 10",
         "old, trial 4 is left out: units=5 is off its grid (step 2)",
         "old, trial 5 is left out: kind='c', expected one of ('a', 'b')",
         "old, trial 6 is left out: units='many', expected 2 to 10",
         "old, trial 7 is left out: units=None, expected 2 to 10",
-    )
+    ]
 
 
 def test_trials_of_hyperbands_early_rounds_have_not_finished(tmp_path):

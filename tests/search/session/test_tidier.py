@@ -3,7 +3,7 @@
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
 from results.record.journal import Journal
-from search.session.tidier import Tidier
+from search.session.session import Tidier
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 

@@ -6,7 +6,7 @@ follow from the run's seed and its own number, so that this is the very trial th
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,17 +16,17 @@ from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
 from results.record.confirmation import Mode
 from results.record.files import read_json, write_json
-from results.record.history import History, Objective, TrialRecord
+from results.record.history import History, TrialRecord
 from results.record.intervals import share_of
 from search.errors import TrainingError, UsageError
 from search.final.training import Share, Trainer, ray_errors_as_ours
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.storage.folder import RunFolder
+from search.storage.lock import Say
 from search.worker import process
 from search.worker.data import Data
 
-Say = Callable[[str], None]
 # How a trial ends that trains as far as it can.
 _ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
 
@@ -52,11 +52,7 @@ class WholeTraining:
 
 
 class AuditStore:
-    """audit/: every training of an audit, kept as soon as it is done.
-
-    Args:
-        folder: The run.
-    """
+    """audit/: every training of an audit, kept as soon as it is done."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.path / columns.AUDIT_DIR
@@ -146,12 +142,7 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
 
 
 def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
-    """Return how often stopping was wrong, with its interval, and what it saved.
-
-    Args:
-        trials: The audited trials.
-        history: The search.
-    """
+    """Return how often stopping was wrong, with its interval, and what it saved."""
     count, wrong = len(stopped(history)), sum(trial.is_wrong for trial in trials)
     share = share_of(wrong, len(trials))
     seconds = statistics.fmean(trial.seconds_after_stop for trial in trials)
@@ -177,7 +168,10 @@ def audited(trial: TrialRecord, training: WholeTraining, history: History) -> Au
     """Compare the whole training of a trial with what was known when it was stopped."""
     objective, best = history.objective, history.best_value
     metrics = [epoch["metrics"] for epoch in training.epochs]
-    value = _best([of_epoch.get(objective.name) for of_epoch in metrics], objective)
+    value: float | None = None
+    for of_epoch in metrics:
+        reported = of_epoch.get(objective.name)
+        value = reported if objective.is_better(reported, value) else value
     seconds = [epoch["epoch_seconds"] for epoch in training.epochs]
     stop = trial.epochs[-1].epoch
     sign = -1.0 if objective.mode == "min" else 1.0
@@ -202,13 +196,6 @@ def _line(trial: AuditedTrial, history: History) -> str:
         f"trial {trial.trial}: {trial.stopped_value:.4f} when it was stopped after epoch "
         f"{trial.stopped_epoch}, {value} at its end; the search's best {history.best_value:.4f}"
     )
-
-
-def _best(values: Sequence[float | None], objective: Objective) -> float | None:
-    best: float | None = None
-    for value in values:
-        best = value if objective.is_better(value, best) else best
-    return best
 
 
 def _train_all(

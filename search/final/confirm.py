@@ -5,8 +5,8 @@ It is still of the validation images that chose. Nothing is chosen by the test s
 final model reads once.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 from results.record import columns
 from results.record.columns import Values
@@ -27,11 +27,7 @@ from search.final.training import Trainer, ray_errors_as_ours
 from search.plan.plan import ConfirmationPlan
 from search.space.parameters import fingerprint
 from search.storage.folder import RunFolder
-
-if TYPE_CHECKING:
-    pass
-
-Say = Callable[[str], None]
+from search.storage.lock import Say
 
 
 def distinct(history: History) -> list[TrialRecord]:
@@ -148,11 +144,7 @@ def ranked(
     ]
     confirmed = [
         ConfirmedCandidate(
-            candidate.name,
-            candidate.trial,
-            candidate.epochs,
-            candidate.values,
-            candidate.search_value,
+            **vars(candidate),
             scores=tuple(scores[place]),
             mean=mean.mean if mean else None,
             low=mean.low if mean else None,

@@ -91,15 +91,7 @@ class Outcome:
 def follow(
     plan: Plan, follow_up: FollowUp, stored: Stored, outcome: Outcome, view: View
 ) -> Outcome:
-    """Do what follows a search. Ray is running already.
-
-    Args:
-        plan: Names the problem, and the resources of a trial.
-        follow_up: What is to be done.
-        stored: The splits.
-        outcome: The result of the search.
-        view: What the user sees.
-    """
+    """Do what follows a search, on its splits, which are stored. Ray is running already."""
     if _is_done(follow_up, outcome):
         return outcome
     trainer = Trainer(plan.problem, stored.content, _share(plan))

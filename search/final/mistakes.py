@@ -39,7 +39,7 @@ def most_confident(
     wrong = np.flatnonzero((predicted != labels) & (labels >= 0) & (labels < classes))
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
     names = class_names or tuple(str(number) for number in range(classes))
-    pictures = _Pictures(inputs)
+    pictures = _pictures(inputs, surest)
     return [
         {
             columns.POSITION: int(position),
@@ -47,9 +47,9 @@ def most_confident(
             columns.PREDICTED_CLASS: names[predicted[position]],
             columns.CONFIDENCE: float(confidence[position]),
             columns.TRUE_PROBABILITY: float(outputs[position, labels[position]]),
-            **pictures.columns_of(inputs[position]),
+            **picture,
         }
-        for position in surest
+        for position, picture in zip(surest, pictures, strict=True)
     ]
 
 
@@ -62,31 +62,26 @@ def _probabilities(outputs: np.ndarray) -> np.ndarray:
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
-class _Pictures:
-    """Turns inputs into pixels, on the scale of them all."""
-
-    def __init__(self, inputs: np.ndarray) -> None:
-        self._are_pictures = _are_pictures(inputs)
-        if self._are_pictures:
-            finite = inputs[np.isfinite(inputs)]
-            self._low, self._high = float(finite.min()), float(finite.max())
-
-    def columns_of(self, picture: np.ndarray) -> dict[str, Any]:
-        if not self._are_pictures:
-            names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
-            return dict.fromkeys(names)
-        span = self._high - self._low or 1.0
-        exact = np.nan_to_num(
-            picture.astype(np.float64), nan=self._low, posinf=self._high, neginf=self._low
+def _pictures(inputs: np.ndarray, positions: np.ndarray) -> list[dict[str, Any]]:
+    """Return the columns of some pictures, whose pixels are on the scale of all inputs."""
+    if not _are_pictures(inputs):
+        names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
+        return [dict.fromkeys(names) for _ in positions]
+    finite = inputs[np.isfinite(inputs)]
+    low, high = float(finite.min()), float(finite.max())
+    rows: list[dict[str, Any]] = []
+    for picture in inputs[positions]:
+        exact = np.nan_to_num(picture.astype(np.float64), nan=low, posinf=high, neginf=low)
+        shares = (exact - low) / (high - low or 1.0)
+        rows.append(
+            {
+                columns.PIXELS: np.round(shares * 255.0).astype(np.uint8).tobytes(),
+                columns.HEIGHT: picture.shape[0],
+                columns.WIDTH: picture.shape[1],
+                columns.CHANNELS: picture.shape[2] if picture.ndim == 3 else 1,
+            }
         )
-        shares = (exact - self._low) / span
-        pixels = np.round(shares * 255.0).astype(np.uint8)
-        return {
-            columns.PIXELS: pixels.tobytes(),
-            columns.HEIGHT: picture.shape[0],
-            columns.WIDTH: picture.shape[1],
-            columns.CHANNELS: picture.shape[2] if picture.ndim == 3 else 1,
-        }
+    return rows
 
 
 def _are_pictures(inputs: np.ndarray) -> bool:

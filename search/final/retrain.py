@@ -11,13 +11,7 @@ from typing import Any
 from results.record.history import Objective, TrialRecord, has_diverged
 from search.errors import TrainingError
 from search.final.final_folder import FinalModel, write_final
-from search.final.training import (
-    Share,
-    Trained,
-    Trainer,
-    Training,
-    ray_errors_as_ours,
-)
+from search.final.training import Share, Trained, Trainer, Training, ray_errors_as_ours
 from search.storage.folder import RunFolder
 from search.worker import process
 
@@ -32,13 +26,13 @@ def retrain(
     folder: RunFolder,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Retrain, choose, evaluate and write ``final/``.
+    """Retrain, choose, evaluate and write ``final/``; one that stands there is kept beside it.
 
     Args:
         trainer: Trains, on the node of the run folder.
         best: The trial whose configuration is trained.
         retrain_epochs: The numbers of epochs to try, trained side by side.
-        folder: Run whose ``final/`` is written; one that stands there is kept beside it.
+        folder: The run.
         progress: Told of each epoch.
 
     Returns:

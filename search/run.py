@@ -219,20 +219,15 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
         Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
     write_outcome(folder.path, history)
-    _write_log(plan, previous, view)
+    log = make_log(plan, folder, history, view.note, before=previous.events)
+    if log is not None:
+        log.write_all()
     _record_what_follows(plan, previous)
     reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
     view.note(ending(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     outcome = Outcome(folder, reason, history)
     return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
-
-
-def _write_log(plan: Plan, previous: PreviousRun, view: View) -> None:
-    """Write the log of a run whose search has ended."""
-    log = make_log(plan, previous.folder, previous.history, view.note, before=previous.events)
-    if log is not None:
-        log.write_all()
 
 
 def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:

@@ -13,8 +13,8 @@ from search.algorithms.base import Searcher
 from search.errors import UsageError
 from search.plan.plan import Engine, Plan
 from search.session.run_file import read_run
-from search.session.warm_start import fitted_values
-from search.space.parameters import ORACLE_VALUES, Space
+from search.session.warm_start import fitted_values, own_values
+from search.space.parameters import Space
 from search.storage.folder import RunFolder
 
 
@@ -133,7 +133,7 @@ def trials_outside(previous: PreviousRun, space: Space) -> list[int]:
 
 def values_within(values: Values, space: Space) -> Values | None:
     """Return a configuration as the space holds it; None where it does not."""
-    own = {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+    own = own_values(values)
     known = {parameter.name for parameter in space}
     try:
         fitting = fitted_values(own, space)
@@ -150,7 +150,7 @@ def _learnt(searcher: Searcher, trial: TrialRecord) -> str:
     if not has_finished or trial.best_value is None:
         return f"{name} ({trial.ending}): its configuration is not of this space: left out"
     known = {parameter.name for parameter in searcher.space}
-    gone = [n for n in trial.values if n not in known and not n.startswith(ORACLE_VALUES)]
+    gone = [name for name in own_values(trial.values) if name not in known]
     try:
         values = fitted_values(trial.values, searcher.space)
     except ValueError as error:

@@ -84,7 +84,7 @@ class Stopping:
         needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
         if any(trial.trial < needed for trial in self._history.running()):
             return  # one that fails is soon done: the others are waited for
-        if len(ended) >= needed and _all_the_same(errors):
+        if len(ended) >= needed and errors[0] is not None and len(set(errors)) == 1:
             self.fail(
                 AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")
             )
@@ -103,7 +103,3 @@ def has_failed(trial: TrialRecord) -> bool:
     """Tell whether keras-tuner would call an ended trial failed: an error, or a score of NaN."""
     is_error = trial.state in (State.FAILED, State.OUT_OF_MEMORY, State.LOST, State.HUNG)
     return is_error or (trial.state is State.DIVERGED and trial.best is None)
-
-
-def _all_the_same(errors: list[str | None]) -> bool:
-    return errors[0] is not None and len(set(errors)) == 1

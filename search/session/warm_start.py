@@ -135,6 +135,11 @@ def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
     return fitting
 
 
+def own_values(values: Mapping[str, Scalar]) -> Values:
+    """Return a configuration without what an oracle of keras-tuner keeps in it for itself."""
+    return {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+
+
 def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
     if parameter.choices:
         if value not in parameter.choices:
@@ -165,7 +170,7 @@ def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     for trial in run.history.trials.values():
         has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
         if has_finished and trial.best_value is not None:
-            yield EarlierTrial(str(trial.trial), _own(trial.values), trial.best_value)
+            yield EarlierTrial(str(trial.trial), own_values(trial.values), trial.best_value)
         else:
             yield f"trial {trial.trial} ({trial.ending})"
 
@@ -190,7 +195,7 @@ def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial |
             if score is None:
                 yield f"trial {name} (its {objective.name} is no number)"
             else:
-                rows.append((values.get(EPOCHS, 0), EarlierTrial(name, _own(values), score)))
+                rows.append((values.get(EPOCHS, 0), EarlierTrial(name, own_values(values), score)))
     # Hyperband's trials of fewer epochs have not finished: their scores are early ones.
     most_epochs = max((epochs for epochs, _ in rows), default=0)
     for epochs, trial in rows:
@@ -217,7 +222,7 @@ def _of_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierT
         )
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE" and trial.value is not None:
-            yield EarlierTrial(str(trial.number), _own(trial.params), float(trial.value))
+            yield EarlierTrial(str(trial.number), own_values(trial.params), float(trial.value))
         else:
             yield f"trial {trial.number} ({trial.state.name.lower()})"
 
@@ -258,7 +263,3 @@ def _storage(location: str, path: Path) -> Any:
     if is_sqlite:
         return RDBStorage(f"sqlite:///{path.resolve()}")
     return JournalStorage(JournalFileBackend(str(path)))
-
-
-def _own(values: Mapping[str, Scalar]) -> Values:
-    return {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}

@@ -22,13 +22,9 @@ from search.tuner.settings import checked
 def fit_arguments(
     hypermodel: kt.HyperModel, args: tuple[Any, ...], kwargs: dict[str, Any], max_epochs: int | None
 ) -> FitArguments:
-    """Return what ``fit`` is to be called with.
+    """Return what ``fit`` is to be called with, given the arguments of ``search``.
 
-    Args:
-        hypermodel: Has the ``fit``.
-        args: Of ``search``.
-        kwargs: Likewise.
-        max_epochs: Takes the place of ``epochs``; None: they stay.
+    ``max_epochs`` takes the place of ``epochs``; None: they stay.
     """
     # A fit of the user's own may set by itself what it does not name.
     known = {*inspect.signature(hypermodel.fit).parameters, *kwargs}
@@ -65,7 +61,7 @@ def check_objective(
 
     Args:
         objective: What is searched for.
-        hypermodel: Builds the models.
+        hypermodel: Says whether ``fit`` is the user's own.
         arguments: Of ``fit``.
         build: Builds a model of the defaults, as a trial does.
 

@@ -32,7 +32,7 @@ def make_task(
         tuner: Has the hypermodel, and what it is compiled with.
         settings: The other arguments.
         objective: What is searched for.
-        registered: Config of the entries that were registered in advance.
+        registered: Config of the entries that were registered in advance; None: none were.
 
     Raises:
         ProblemError: The hypermodel, or what it is compiled with, cannot be sent to a worker.

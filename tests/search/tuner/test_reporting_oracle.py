@@ -5,7 +5,7 @@ import pytest
 
 from results.record.history import History, Objective
 from search.errors import UsageError
-from search.tuner.reporting_oracle import ReportingOracle
+from search.tuner.recorded_tuner import ReportingOracle
 
 OBJECTIVE = Objective("v", "max")
 KT_OBJECTIVE = kt.Objective("v", "max")

@@ -94,15 +94,16 @@ def _say_confirmation(confirmation: Confirmation, view: View) -> None:
         f"{seeds} new seeds {_mean(winner.estimate)}; the search had said "
         f"{winner.search_value:.4f}"
     )
-    for one in confirmation.candidates:
-        if one.verdict is Verdict.BETTER:
+    for candidate in confirmation.candidates:
+        if candidate.verdict is Verdict.BETTER:
+            mean = _mean(candidate.estimate)
             view.note(
-                f"{one.name} at {one.epochs} epochs is better, mean {_mean(one.estimate)}: it is "
+                f"{candidate.name} at {candidate.epochs} epochs is better, mean {mean}: it is "
                 "there to compare, and makes no final model"
             )
-        if one.test is not None:
-            mean = _mean(one.test.estimate)
-            view.note(f"test accuracy of {one.name}, mean of {seeds} models: {mean}")
+        if candidate.test is not None:
+            mean = _mean(candidate.test.estimate)
+            view.note(f"test accuracy of {candidate.name}, mean of {seeds} models: {mean}")
 
 
 def _mean(estimate: Mean | None) -> str:

@@ -136,8 +136,9 @@ class RunFolder:
         """Remove what processes that are gone were about to write."""
         for place in (self.path, self.checkpoints):
             place.mkdir(exist_ok=True)
-            for left in (one for pattern in LEFTOVERS for one in place.glob(pattern)):
-                left.unlink(missing_ok=True)
+            for pattern in LEFTOVERS:
+                for left in place.glob(pattern):
+                    left.unlink(missing_ok=True)
 
     def build_config_file(self, trial: int) -> Path:
         """What a model of a trial that declares no input shape is built with."""

@@ -64,8 +64,8 @@ class Checkpoint:
 
     def fits(self, model: keras.Model) -> bool:
         """Tell whether the variables are those of a model, built and with a built optimizer."""
-        shapes = [(tuple(one.shape), str(one.dtype)) for one in _variables(model)]
-        return shapes == [(one.shape, str(one.dtype)) for one in self.variables]
+        shapes = [(tuple(each.shape), str(each.dtype)) for each in _variables(model)]
+        return shapes == [(array.shape, str(array.dtype)) for array in self.variables]
 
     def restore(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Put the state back, once ``on_train_begin`` has cleared the callbacks."""
@@ -215,7 +215,7 @@ def _read(path: Path) -> Checkpoint:
         }
     state = json.loads(arrays.pop(STATE).tobytes())
     variables, callbacks = (_values(state[name], arrays) for name in ("variables", "callbacks"))
-    return Checkpoint(state["epochs"], variables, [tuple(one) for one in callbacks], state["seed"])
+    return Checkpoint(state["epochs"], variables, [tuple(row) for row in callbacks], state["seed"])
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -65,7 +65,7 @@ class TrialEnd:
         kind = type(error).__name__
         if not isinstance(error, (ObjectiveMissing, SearchError)):
             # A user's own kind of FatalError: the script is told by keras-tuner's.
-            kinds = (one.__name__ for one in type(error).__mro__)
+            kinds = (base.__name__ for base in type(error).__mro__)
             kind = next(name for name in kinds if hasattr(kt.errors, name))
         return cls(State.FAILED, error=str(error), traceback=traceback_of(error), fatal=kind)
 
@@ -325,11 +325,11 @@ class _TrialTuner(MendedTuner):
             return _failed(self._error, self._traceback, result)
         # keras-tuner could not use what fit returned.
         if trial.status == "FAILED" and trial.message:
-            said = trial.message.strip().splitlines()[-1]
-            return TrialEnd(State.FAILED, error=said, traceback=trial.message, result=result)
+            error = trial.message.strip().splitlines()[-1]
+            return TrialEnd(State.FAILED, error=error, traceback=trial.message, result=result)
         if (first is not None and first.has_diverged) or trial.status == "FAILED":
-            said = first.divergence if first else None
-            return TrialEnd(State.DIVERGED, error=said, result=result)
+            error = first.divergence if first else None
+            return TrialEnd(State.DIVERGED, error=error, result=result)
         if first is not None and first.was_stopped:
             return TrialEnd(State.STOPPED, result=result)
         if any(callback.stopped_epoch > 0 for callback in self._early_stopping):

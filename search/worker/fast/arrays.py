@@ -34,16 +34,16 @@ class Arrays:
     @classmethod
     def of(cls, x: Any, y: Any = None, sample_weight: Any = None) -> "Arrays":
         """Take in arrays as they are given to ``fit``: plain ones, all of one length."""
-        given = [x, y, sample_weight]
-        while given[-1] is None:
-            given.pop()
-        leaves = keras.tree.flatten(given)
+        arrays = [x, y, sample_weight]
+        while arrays[-1] is None:
+            arrays.pop()
+        leaves = keras.tree.flatten(arrays)
         for leaf in leaves:
             _check(leaf)
         lengths = {int(leaf.shape[0]) for leaf in leaves}
         if len(lengths) != 1 or lengths == {0}:
             raise NotFastError(f"the arrays have {sorted(lengths)} samples")
-        parts = keras.tree.map_structure(as_tensor, tuple(given))
+        parts = keras.tree.map_structure(as_tensor, tuple(arrays))
         return cls(keras.tree.lists_to_tuples(parts), lengths.pop())
 
     def take(self, rows: tf.Tensor) -> tuple[Any, ...]:

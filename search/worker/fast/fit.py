@@ -162,7 +162,7 @@ class _FastFit:
         call: int,
     ) -> None:
         self._model = model
-        self._asked = arguments
+        self._arguments = arguments
         self._compiled = compiled
         self._may_be_outdated = is_new
         self._seed = seed
@@ -171,7 +171,7 @@ class _FastFit:
 
     def arguments(self, callbacks: list[Any]) -> dict[str, Any]:
         """Return what Keras's ``fit`` is called with."""
-        asked, model = self._asked, self._model
+        asked = self._arguments
         watch = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin_epoch)
         return {
             "x": _one_element(),
@@ -188,7 +188,7 @@ class _FastFit:
                 verbose=asked["verbose"],
                 epochs=asked["epochs"],
                 steps=math.ceil(self._compiled.arrays.samples / self._compiled.batch_size),
-                model=model,
+                model=self._model,
             ),
         }
 
@@ -229,7 +229,7 @@ class _FastFit:
             self._call,
             self._epoch,
             samples=compiled.arrays.samples,
-            shuffles=bool(self._asked["shuffle"]),
+            shuffles=bool(self._arguments["shuffle"]),
             layers=compiled.training.random_layers,
         )
         return compiled.training.run(randomness)

@@ -246,7 +246,7 @@ class FusedRMSprop(FusedOptimizer):
                 if optimizer.momentum
                 else self.scratch[index].handle
             )
-            given = {
+            shared = {
                 "var": _handle(variable),
                 "ms": self.slot(optimizer._velocities, variable),
                 "mom": momentum,
@@ -258,9 +258,9 @@ class FusedRMSprop(FusedOptimizer):
             }
             if optimizer.centered:
                 mean = self.slot(optimizer._average_gradients, variable)
-                tf.raw_ops.ResourceApplyCenteredRMSProp(mg=mean, **given)
+                tf.raw_ops.ResourceApplyCenteredRMSProp(mg=mean, **shared)
             else:
-                tf.raw_ops.ResourceApplyRMSProp(**given)
+                tf.raw_ops.ResourceApplyRMSProp(**shared)
 
 
 # Exact classes: a subclass may do anything.

@@ -135,10 +135,9 @@ def _of_the_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield f"shuffle={arguments['shuffle']!r}"
     if arguments["class_weight"] is not None and arguments["sample_weight"] is not None:
         yield "class_weight and sample_weight at once"
-    if arguments["class_weight"] is not None and keras.tree.is_nested(arguments["y"]):
-        yield "class_weight for several outputs"
-    if arguments["sample_weight"] is not None and keras.tree.is_nested(arguments["y"]):
-        yield "sample_weight for several outputs"
+    for name in ("class_weight", "sample_weight"):
+        if arguments[name] is not None and keras.tree.is_nested(arguments["y"]):
+            yield f"{name} for several outputs"
     for name in ("steps_per_epoch", "validation_steps"):
         if arguments[name] is not None:
             yield name

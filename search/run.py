@@ -14,7 +14,6 @@ from results.record.outcome import write_outcome
 from search.doctor import Finding, check, check_nodes
 from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
-from search.engines.ray.ray_engine import RayEngine
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
 from search.loggers.base import make_log
@@ -126,6 +125,8 @@ def _ray_engine(plan: Plan, view: View) -> Iterator[SearchEngine]:
         if plan.address is not None:
             for warning in check_nodes():
                 view.note(str(warning))
+        from search.engines.ray.engine import RayEngine
+
         task = Task.of(plan.problem, checkpoint_seconds=plan.checkpoint_seconds)
         yield RayEngine(fit_to_cluster(plan, view.note), task, ray)
 

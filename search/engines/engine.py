@@ -23,20 +23,14 @@ class SearchEngine(Protocol):
         """Return what equal data share; nothing where the engine's runs cannot be resumed."""
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
-        """Run trials until they are done or the search must stop.
+        """Run trials until they are done or ``stopping`` says that the search must end.
 
-        Args:
-            deferred: Opened with the space once it is known; told of all that happens.
-            stopping: Says when to end.
+        The session is opened with the space once it is known.
         """
 
 
 def run_trials(engine: SearchEngine, deferred: DeferredSession, stopping: Stopping) -> str:
-    """Run an engine's search, and close the session that it opened.
-
-    Returns:
-        Why the search ended.
-    """
+    """Run an engine's search, close the session that it opened, and return why it ended."""
     reason = "failed"
     try:
         engine.search(deferred, stopping)

@@ -32,11 +32,7 @@ class _SearchEnds(kt.errors.FatalError):
 
 @dataclass(frozen=True)
 class KerasTunerEngine:
-    """Runs keras-tuner's own search in this process, one trial after the other.
-
-    Attributes:
-        plan: What was asked.
-    """
+    """Runs keras-tuner's own search in this process, one trial after the other."""
 
     plan: Plan
     stored: None = None

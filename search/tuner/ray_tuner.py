@@ -14,9 +14,8 @@ from rich.console import Console
 from results.record.history import History
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
-from search.engines.engine import run_trials
+from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
-from search.engines.ray.ray_engine import RayEngine
 from search.errors import FatalTrialError, ObjectiveError, ProblemError, SearchError, one_line
 from search.plan.importer import sources
 from search.plan.plan import AUTO, Plan, available_cores
@@ -221,6 +220,8 @@ class RayTuner(RecordedTuner):
                 searcher=searcher,
                 listeners=(self._report, self._call_hooks),
             )
+            from search.engines.ray.engine import RayEngine
+
             self._run(RayEngine(plan, task, ray, space), setup)
             self.on_search_end()
 
@@ -255,7 +256,7 @@ class RayTuner(RecordedTuner):
             say=view.note,
         )
 
-    def _run(self, engine: RayEngine, setup: SessionSetup) -> None:
+    def _run(self, engine: SearchEngine, setup: SessionSetup) -> None:
         """Run the trials.
 
         Raises:

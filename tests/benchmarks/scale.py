@@ -249,7 +249,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
 
     from results.reading import read_run
     from results.record.history import History, Objective
-    from search.engines.ray import engine
+    from search.engines.ray.engine import search_on_ray
     from search.plan.plan import Engine, Plan, Problem
     from search.plan.registry import Scheduler
     from search.plan.task import Task
@@ -278,7 +278,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
                 plan=plan, run=run, origin=NewRun(history), view=SilentView(Console()), clock=clock
             )
         )
-        engine.search(
+        search_on_ray(
             plan, Task.of(problem), stored, deferred=deferred,
             stopping=Stopping(plan, history, clock), space=space, train=replay_trial,
         )  # fmt: skip

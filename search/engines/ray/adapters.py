@@ -45,13 +45,7 @@ class Callback(_NotPickled, tune.Callback):
 
 
 class TuneScheduler(_NotPickled, FIFOScheduler):
-    """Passes every report to ``Events`` and ends a trial when ``Events`` says so.
-
-    Args:
-        state: Keeps the errors that end the search.
-        events: Receives every report.
-        suggestions: Names the trials that wait for a device that is gone.
-    """
+    """Passes every report to ``Events`` and ends a trial when ``Events`` says so."""
 
     def __init__(self, state: SearchState, events: Events, suggestions: Suggestions) -> None:
         super().__init__()

@@ -10,11 +10,7 @@ MAX_LOST = 2
 
 
 class Discovery:
-    """Starts one process to discover the space, and others that import TensorFlow and wait.
-
-    Args:
-        plan: Says how many trials run at once, and whether processes are reused.
-    """
+    """Starts one process to discover the space, and others that import TensorFlow and wait."""
 
     def __init__(self, plan: Plan) -> None:
         most = min(plan.workers, plan.trials or plan.workers)

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -17,21 +18,21 @@ from ray.tune import TuneError
 
 from search.engines.ray import trainable
 from search.engines.ray.adapters import Callback, Stopper, TuneScheduler, TuneSearcher
-from search.engines.ray.cluster import Cluster
 from search.engines.ray.discovery import Discovery
 from search.engines.ray.events import Events
-from search.engines.ray.liveness import Liveness
+from search.engines.ray.liveness import Cluster, Liveness
 from search.engines.ray.messages import config_of
 from search.engines.ray.placement.capacity import Capacity
-from search.engines.ray.placement.judge import make_judge
+from search.engines.ray.placement.rule import make_judge
 from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Suggestions
-from search.engines.ray.trainable import Stored
+from search.engines.ray.trainable import Content
 from search.errors import RayLostError
 from search.plan.plan import Plan
 from search.plan.task import Task
 from search.ray.keeper import Place
 from search.ray.nodes import in_rays_names
+from search.ray.renewable import RenewableRay, Stored, fetch
 from search.ray.runtime import has_other_nodes
 from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
@@ -42,10 +43,49 @@ from search.storage.folder import RunFolder
 MOST_TRIALS = 10_000
 
 
-def search(
+@dataclass(frozen=True)
+class RayEngine:
+    """Runs many trials at once on Ray; the search goes on when that Ray is lost.
+
+    Attributes:
+        space: The space, where the driver knows it; None: a worker discovers it.
+    """
+
+    plan: Plan
+    task: Task
+    ray: RenewableRay
+    space: Space | None = None
+
+    @property
+    def stored(self) -> Stored:
+        return self.ray.stored
+
+    def data_digest(self) -> str:
+        return str(fetch(self.stored.digest))
+
+    def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
+        def search(stored: Stored) -> None:
+            search_on_ray(
+                self.plan,
+                self.task,
+                stored.content,
+                deferred=deferred,
+                stopping=stopping,
+                space=self.space,
+            )
+
+        def progress() -> int:
+            # A trial that ends without an epoch, such as one that eats all memory, is progress too.
+            history = deferred.history
+            return history.epochs_trained + len(history.trials) - len(history.unfinished())
+
+        self.ray.searched(search, progress)
+
+
+def search_on_ray(
     plan: Plan,
     task: Task,
-    stored: "ray.ObjectRef[Stored]",
+    content: "ray.ObjectRef[Content]",
     *,
     deferred: DeferredSession,
     stopping: Stopping,
@@ -61,7 +101,7 @@ def search(
     Args:
         plan: What was asked.
         task: What all trials share.
-        stored: The splits or the arguments of ``fit``, once in the node's shared memory.
+        content: What they train on, once in the node's shared memory.
         deferred: Opens the session once the space is known.
         stopping: Says when to end.
         space: The space, where the driver knows it.
@@ -89,7 +129,7 @@ def search(
     # Ray's own state is scratch: the journal is the record.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(train, plan, task, stored), _resources(plan)),
+            tune.with_resources(_trainable(train, plan, task, content), _resources(plan)),
             tune_config=tune.TuneConfig(
                 search_alg=TuneSearcher(state, suggestions),
                 scheduler=TuneScheduler(state, events, suggestions),
@@ -128,12 +168,12 @@ def _fit(tuner: tune.Tuner, state: SearchState, stopping: Stopping, liveness: Li
 
 
 def _trainable(
-    train: Callable[..., None], plan: Plan, task: Task, stored: "ray.ObjectRef[Stored]"
+    train: Callable[..., None], plan: Plan, task: Task, content: "ray.ObjectRef[Content]"
 ) -> Any:
     return tune.with_parameters(
         train,
         task=task,
-        stored=[stored],  # in a list: Ray refuses to put a bare reference into its store
+        stored=[content],  # in a list: Ray refuses to put a bare reference into its store
         place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
         threads=plan.threads,
         gpu_share=plan.gpu_share,

@@ -2,17 +2,24 @@
 
 import re
 from enum import Enum
+from typing import Any
 
 from results.record.columns import Decision, State
 from search.engines.ray import messages
 from search.engines.ray.discovery import Discovery
-from search.engines.ray.growth import Growth
 from search.engines.ray.liveness import Liveness
 from search.engines.ray.messages import Ended, Epoch, TrainTrial, WarmUp
 from search.engines.ray.schedulers import Scheduler
 from search.engines.ray.state import SearchState
-from search.errors import FatalTrialError, ProblemError, RayLostError, RunFolderError
+from search.errors import (
+    FatalTrialError,
+    NewEntriesError,
+    ProblemError,
+    RayLostError,
+    RunFolderError,
+)
 from search.plan.task import Task
+from search.session.session import Session
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
 
@@ -30,16 +37,7 @@ class Answer(Enum):
 
 
 class Events:
-    """Judges and records every report.
-
-    Args:
-        state: The search.
-        task: What all trials share.
-        scheduler: Decides on each epoch.
-        stopping: Ends the search.
-        liveness: Watches the processes of trials.
-        discovery: Starts processes before the space is known.
-    """
+    """Judges and records every report."""
 
     def __init__(
         self,
@@ -51,12 +49,11 @@ class Events:
         discovery: Discovery,
     ) -> None:
         self._state = state
-        self._has_repeats = task.executions_per_trial > 1
+        self._task = task
         self._scheduler = scheduler
         self._stopping = stopping
         self._liveness = liveness
         self._discovery = discovery
-        self._growth = Growth(task, stopping)
         self._hosts_without_gpu: set[str] = set()
 
     def begin(self, space: Space) -> None:
@@ -105,11 +102,7 @@ class Events:
         return Answer.GO_ON
 
     def process_lost(self, config: messages.Config, error_text: str) -> None:
-        """Record that a process has ended.
-
-        Args:
-            config: What it worked on.
-            error_text: What Ray wrote about it.
+        """Record that a process has ended, by what Ray wrote about it.
 
         Raises:
             ProblemError: Every other process would end too.
@@ -151,7 +144,7 @@ class Events:
 
     def _epoch(self, config: TrainTrial, epoch: Epoch) -> Answer:
         session, report = self._state.opened, dict(epoch.report)
-        self._growth.grow(session, report.pop("space", []))
+        self._grow(session, report.pop("space", []))
         objective, decision = report.pop("objective"), Decision.CONTINUE
         if epoch.is_judged:
             decision = self._scheduler.judge(
@@ -160,7 +153,7 @@ class Events:
         session.recorder.epoch(config.trial, report, decision=decision, worker=epoch.worker)
         if decision is Decision.CONTINUE:
             return Answer.GO_ON
-        if self._has_repeats:
+        if self._task.executions_per_trial > 1:
             return Answer.TELL
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Answer.END
@@ -171,11 +164,28 @@ class Events:
         if end.fatal == RunFolderError.__name__:
             return  # the disk is full: the trial can be continued when there is room
         session, result = self._state.opened, dict(end.result or {})
-        self._growth.grow(session, result.pop("space", []))
+        self._grow(session, result.pop("space", []))
         errors = {"error": end.error, "traceback": end.traceback}
         fields = {name: text for name, text in errors.items() if text} | result
         session.recorder.trial_ended(trial, end.state, **fields)
         self._stopping.check_failures()
+
+    def _grow(self, session: Session, parameters: list[dict[str, Any]]) -> None:
+        """Add to the space what the build and fit of a trial were the first to register."""
+        new = session.searcher.space.news(Space.from_json(parameters))
+        if not new.parameters:
+            return
+        if not self._task.allow_new_entries:
+            names = ", ".join(parameter.name for parameter in new)
+            self._stopping.fail(
+                NewEntriesError(
+                    f"allow_new_entries=False, but a build asked for {names}: register it in "
+                    "hyperparameters, or allow new entries."
+                )
+            )
+        elif self._task.tune_new_entries:
+            session.searcher.grow(new)
+            session.recorder.space_grown(new.to_json())
 
     def _fail(self, end: Ended) -> None:
         error = FatalTrialError(end.error or "", end.fatal or "")

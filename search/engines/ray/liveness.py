@@ -2,12 +2,12 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from results.record.columns import State
-from search.engines.ray.cluster import Cluster
 from search.engines.ray.state import SearchState
+from search.ray import nodes, runtime
 from search.ray.nodes import Whereabouts
 from search.session.stopping import Stopping
 
@@ -31,6 +31,38 @@ class Heartbeat:
     seen_at: float
     where: Whereabouts | None = None
     is_ready: bool = False
+
+
+class Cluster:
+    """What is asked of the Ray that runs now; a test puts another in its place."""
+
+    def __init__(self) -> None:
+        self._out_of_memory = nodes.OutOfMemory()
+
+    def is_up(self) -> bool:
+        """Tell whether Ray still runs on this machine."""
+        return runtime.is_up()
+
+    def is_node_up(self, where: Whereabouts) -> bool:
+        """Tell whether the node of a process is up."""
+        return nodes.is_node_up(where)
+
+    def end_process(self, where: Whereabouts) -> None:
+        """End a process, whatever it is doing."""
+        nodes.end_process(where)
+
+    def process_started(self, where: Whereabouts) -> None:
+        """Note where a trial starts."""
+        self._out_of_memory.know(where)
+
+    def ended_for_memory(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
+        """Tell whether the system ended a process because memory ran out.
+
+        Args:
+            where: The process, which has ended.
+            others: The processes of trials that are not known to have ended.
+        """
+        return self._out_of_memory.ended(where, others)
 
 
 class Liveness:

@@ -23,16 +23,7 @@ class NoTrial(Enum):
 
 
 class Suggestions:
-    """Numbers the trials and asks the searcher for their configurations.
-
-    Args:
-        state: The search.
-        plan: Limits the number of trials.
-        task: Limits the epochs of a trial.
-        capacity: Knows the devices that are free.
-        judge: Chooses the device for a configuration.
-        discovery: Starts processes before the space is known.
-    """
+    """Numbers the trials and asks the searcher for their configurations."""
 
     def __init__(
         self,

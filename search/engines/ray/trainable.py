@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WARM_REPORT_SECONDS = 0.2
 
-Stored = Data | FitArguments
+Content = Data | FitArguments
 # Set when the scheduler has stopped the trial of this process, which has executions left.
 _is_stopped = threading.Event()
 
@@ -40,7 +40,7 @@ def train(
     fields: dict[str, Any],
     *,
     task: Task,
-    stored: "list[ray.ObjectRef[Stored]]",
+    stored: "list[ray.ObjectRef[Content]]",
     place: Place,
     threads: int,
     gpu_share: float | None,
@@ -101,7 +101,7 @@ def _wait(config: WarmUp, task: Task) -> NoReturn:
 def _trial_end(
     config: TrainTrial,
     task: Task,
-    stored: "ray.ObjectRef[Stored]",
+    stored: "ray.ObjectRef[Content]",
     place: Place,
     *,
     lacks_gpu: bool,

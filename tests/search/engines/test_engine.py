@@ -13,7 +13,7 @@ from results.record.history import History, Objective
 from results.record.journal import read
 from search.engines.engine import run_trials
 from search.engines.keras_tuner import KerasTunerEngine
-from search.engines.ray.ray_engine import RayEngine
+from search.engines.ray.engine import RayEngine
 from search.errors import ProblemError
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Scheduler

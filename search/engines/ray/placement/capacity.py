@@ -53,11 +53,7 @@ class Load:
 
     @classmethod
     def of(cls, trials: Iterable[tuple[Device, bool]]) -> Self:
-        """Count trials.
-
-        Args:
-            trials: Of each, its device and whether it has a process.
-        """
+        """Count trials, of each of which the device is known and whether it has a process."""
         counts = Counter(trials)
         return cls(
             cpu_running=counts[Device.CPU, True],
@@ -68,7 +64,6 @@ class Load:
 
     @property
     def trials(self) -> int:
-        """All of them."""
         return self.cpu_running + self.cpu_waiting + self.gpu_running + self.gpu_waiting
 
 
@@ -78,10 +73,6 @@ def count_slots(plan: Plan, count: CountSlots) -> Slots:
     Where all trials take the same, that is ``plan.workers``; at most one for each share of
     ``plan.gpus``; or, of an elastic run, what the nodes have. Where a rule chooses the device,
     the shares of GPUs are counted beside it: those of ``plan.gpus``, or those that are up.
-
-    Args:
-        plan: Says what a trial takes, and how many there may be.
-        count: Counts on the nodes that are up.
     """
     if plan.device_rule is None:
         if plan.gpus is not None:
@@ -133,13 +124,7 @@ def free_devices(slots: Slots, load: Load) -> list[Device]:
 
 
 class Capacity:
-    """Tells where a trial may be given out now; counts the cluster again every few seconds.
-
-    Args:
-        plan: Says what a trial takes, and how many there may be at once.
-        count: Counts the slots for what a trial takes.
-        clock: Tells the time, in seconds.
-    """
+    """Tells where a trial may be given out now; counts the cluster again every few seconds."""
 
     def __init__(
         self,
@@ -160,11 +145,7 @@ class Capacity:
         return self._plan.device_rule is None or self._slots.gpu > 0
 
     def free(self, load: Load) -> list[Device]:
-        """Return the devices on which another trial may be given out now, the GPU first.
-
-        Args:
-            load: The trials that have been given out and have not ended.
-        """
+        """Return the devices on which another trial may be given out now, the GPU first."""
         if self._clock() - self._counted_at > COUNT_SECONDS:
             self._counted_at = self._clock()
             self._slots = count_slots(self._plan, self._count)

@@ -13,16 +13,7 @@ DRAWN_AHEAD = 8
 
 @dataclass(frozen=True)
 class QueuedTrial:
-    """A trial to be begun or continued.
-
-    Attributes:
-        trial: Its number.
-        values: Its configuration.
-        epochs: Most epochs that it may train; None: its fit decides.
-        judgement: The device that suits it.
-        again: Whether another process, or another driver, began it.
-        retries: How often it has failed and been begun again.
-    """
+    """A trial to be begun or continued; the fields are those of ``TrainTrial``."""
 
     trial: int
     values: Values

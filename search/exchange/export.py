@@ -43,16 +43,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class SearchedRun:
-    """A run to be exported.
-
-    Attributes:
-        folder: Where it is.
-        description: What run.json says.
-        problem: What was searched.
-        events: What its journal holds.
-        history: Those events, folded.
-        best: The best epoch of all.
-    """
+    """A run to be exported; its description is what run.json says."""
 
     folder: RunFolder
     description: dict[str, Any]
@@ -63,17 +54,14 @@ class SearchedRun:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder."""
         return self.folder.path.name
 
     @property
     def space(self) -> Space:
-        """The whole space, with the parameters that trials registered first."""
         return _whole_space(self.description, self.events)
 
     @property
     def has_final(self) -> bool:
-        """Whether there is a final model."""
         names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
         return all((self.folder.final / name).is_file() for name in names)
 
@@ -158,11 +146,6 @@ def _no_model(run: SearchedRun) -> str:
 
 
 def _check_target(out: Path) -> None:
-    """Check that nothing is overwritten.
-
-    Raises:
-        RunFolderError: Something stands there, or it cannot be written.
-    """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise RunFolderError(
             f"--out {str(out)!r} exists already: expected a new or an empty folder, so that "

@@ -22,7 +22,6 @@ OTHER_SCORES = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
 }
-KERAS = "keras"
 
 
 def model_card(
@@ -119,7 +118,7 @@ def _foreign(node: Any) -> Iterator[str]:
         if isinstance(module, str) and "class_name" in node:
             if node["class_name"] == "function":
                 yield str(node.get("config"))
-            elif module.split(".")[0] != KERAS:
+            elif module.split(".")[0] != "keras":
                 yield f"{module}.{node['class_name']}"
         yield from _foreign(list(node.values()))
 

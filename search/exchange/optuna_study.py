@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from results.record.columns import Scalar, State, Values
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
+from search.loggers.base import TimesOfDay
 from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Space
 
 if TYPE_CHECKING:
@@ -80,25 +81,13 @@ def write_study(
 
 
 def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
-    """Return the clock time of each second of a run, by run.json and the journal.
-
-    Args:
-        description: What run.json says.
-        events: The journal; a run that was gone on with began more than once.
-    """
-    starts = [(0.0, datetime.datetime.fromisoformat(description["started_at"]))]
+    """Return the clock time of each second of a run, by run.json and the journal."""
+    times = TimesOfDay()
+    # A journal may have lost its beginning, which run.json has too.
+    times.know({"at_seconds": 0.0, "run": {"started_at": description["started_at"]}})
     for event in events:
-        if "run" in event:
-            newest = [event["run"], *event["run"].get("resumed", ())][-1]
-            started_at = datetime.datetime.fromisoformat(newest["started_at"])
-            starts.append((event["at_seconds"], started_at))
-
-    def moment(seconds: float) -> datetime.datetime:
-        since, started_at = [start for start in starts if start[0] <= seconds][-1]
-        exact = started_at + datetime.timedelta(seconds=seconds - since)
-        return exact.astimezone().replace(tzinfo=None)
-
-    return moment
+        times.know(event)
+    return lambda seconds: datetime.datetime.fromtimestamp(times.at(seconds))
 
 
 def frozen_trials(

@@ -123,15 +123,7 @@ def make_log(
     *,
     before: Iterable[Event],
 ) -> Logger | None:
-    """Make the logger of a plan and say how to look at the log; None where it names none.
-
-    Args:
-        plan: Names the logger.
-        folder: The run.
-        history: Brought up to date before the logger is called with an event.
-        say: Called with a line for the user.
-        before: The events of a run that is resumed, as it was left.
-    """
+    """Make the logger of a plan and say how to look at the log; None where it names none."""
     if plan.log is None:
         return None
     log: Logger = plan.log.load()(folder, history, say, before=before)

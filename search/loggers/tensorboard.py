@@ -8,16 +8,15 @@ keeps the row that it read first until it is started again.
 
 import os
 import shlex
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from results.record.columns import State
-from results.record.history import EpochRecord, History, TrialRecord
+from results.record.history import EpochRecord, TrialRecord
 from results.record.journal import Event
 from search.loggers.base import Logger
 from search.loggers.event_file import Message, framed, heading, scalars, session
-from search.storage.folder import RunFolder
 
 # Readers take the files with "tfevents" in their names, in the order of these.
 PREFIX, SUFFIX = "events.out.tfevents.", ".fmnist-search"
@@ -37,34 +36,18 @@ class _Written:
 
 
 class TensorBoardLog(Logger):
-    """Keeps a folder for each trial, for ``tensorboard --logdir``.
+    """Keeps a folder for each trial, for ``tensorboard --logdir``."""
 
-    Args:
-        folder: The run.
-        history: Brought up to date before an event comes here.
-        say: Called with a line for the user.
-        before: The events of a run that is resumed, as it was left.
-    """
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        history: History,
-        say: Callable[[str], None],
-        *,
-        before: Iterable[Event] = (),
-    ) -> None:
-        super().__init__(folder, history, say, before=before)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._running: dict[int, _Written] = {}
 
     @property
     def path(self) -> Path:
-        """A folder with one for each trial."""
         return self.folder.path / "tensorboard"
 
     @property
     def command(self) -> str:
-        """Starts TensorBoard's server."""
         return f"tensorboard --logdir {shlex.quote(os.path.relpath(self.path))}"
 
     def _write(self, event: Event) -> None:

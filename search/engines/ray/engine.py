@@ -18,14 +18,13 @@ from ray.tune import TuneError
 
 from search.engines.ray import trainable
 from search.engines.ray.adapters import Callback, Stopper, TuneScheduler, TuneSearcher
-from search.engines.ray.discovery import Discovery
 from search.engines.ray.events import Events
 from search.engines.ray.liveness import Cluster, Liveness
 from search.engines.ray.messages import config_of
 from search.engines.ray.placement.capacity import Capacity
 from search.engines.ray.placement.rule import make_judge
 from search.engines.ray.state import SearchState
-from search.engines.ray.suggestions import Suggestions
+from search.engines.ray.suggestions import Discovery, Suggestions
 from search.engines.ray.trainable import Content
 from search.errors import RayLostError
 from search.plan.plan import Plan
@@ -96,16 +95,8 @@ def search_on_ray(
 
     Where the space is not known, the first process discovers it while the others import
     TensorFlow; all of them are then given to trials. A trial that was begun before, by a process
-    or a driver that is gone, is continued first.
-
-    Args:
-        plan: What was asked.
-        task: What all trials share.
-        content: What they train on, once in the node's shared memory.
-        deferred: Opens the session once the space is known.
-        stopping: Says when to end.
-        space: The space, where the driver knows it.
-        train: What a process does of a trial.
+    or a driver that is gone, is continued first. A benchmark puts another function in the place
+    of ``train``, which a process runs.
 
     Raises:
         RayLostError: Ray has ended under the search, which can be called again on a new one.

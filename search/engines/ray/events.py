@@ -6,11 +6,11 @@ from typing import Any
 
 from results.record.columns import Decision, State
 from search.engines.ray import messages
-from search.engines.ray.discovery import Discovery
 from search.engines.ray.liveness import Liveness
 from search.engines.ray.messages import Ended, Epoch, TrainTrial, WarmUp
 from search.engines.ray.schedulers import Scheduler
 from search.engines.ray.state import SearchState
+from search.engines.ray.suggestions import Discovery
 from search.errors import (
     FatalTrialError,
     NewEntriesError,

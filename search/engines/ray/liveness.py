@@ -23,7 +23,6 @@ class Heartbeat:
     """The last sign of life of a trial.
 
     Attributes:
-        seen_at: When it came, by the clock.
         where: The process that trains the trial; None: not known yet.
         is_ready: Whether the process has begun to train.
     """
@@ -40,11 +39,9 @@ class Cluster:
         self._out_of_memory = nodes.OutOfMemory()
 
     def is_up(self) -> bool:
-        """Tell whether Ray still runs on this machine."""
         return runtime.is_up()
 
     def is_node_up(self, where: Whereabouts) -> bool:
-        """Tell whether the node of a process is up."""
         return nodes.is_node_up(where)
 
     def end_process(self, where: Whereabouts) -> None:
@@ -52,7 +49,6 @@ class Cluster:
         nodes.end_process(where)
 
     def process_started(self, where: Whereabouts) -> None:
-        """Note where a trial starts."""
         self._out_of_memory.know(where)
 
     def ended_for_memory(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:

@@ -20,10 +20,7 @@ class TrainTrial:
     """Config: train a trial.
 
     Attributes:
-        trial: Its number.
-        values: Its configuration.
         epochs: Most epochs that it may train; None: its fit decides.
-        device: Where it is trained.
         space: The space so far, as JSON values.
         again: Whether another process, or another driver, started it before.
         retries: How often it has failed and started again.
@@ -40,12 +37,7 @@ class TrainTrial:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Config: import TensorFlow and wait until there are trials.
-
-    Attributes:
-        device: Where the process runs.
-        discovers: Whether it discovers the space.
-    """
+    """Config: import TensorFlow, discover the space if asked to, and wait for trials."""
 
     device: Device
     discovers: bool
@@ -71,12 +63,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Report: an epoch was trained.
-
-    Attributes:
-        report: What the trial's reporter says about it.
-        worker: The process that trained it.
-    """
+    """Report: an epoch was trained, as the trial's reporter tells it."""
 
     report: dict[str, Any]
     worker: str

@@ -48,13 +48,10 @@ class Scheduler(ABC):
     def judge(
         self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
     ) -> Decision:
-        """Decide whether a trial trains on after an epoch.
+        """Decide whether a trial trains on after an epoch; they are numbered from 1.
 
-        Args:
-            trial: Number of the trial.
-            epoch: Number of the epoch, from 1.
-            value: The objective; None if the trial has diverged.
-            last_epoch: The epoch after which the trial ends by itself; None: that of the search.
+        The value is None if the trial has diverged; the last epoch, after which the trial ends by
+        itself, is None where it is that of the search.
         """
         # At its last epoch, or diverged, a trial ends by itself.
         if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):

@@ -1,18 +1,117 @@
-"""Chooses the trial to start next: unfinished trials first, then new ones."""
+"""Chooses what a process starts with.
 
-from collections.abc import Callable
+Before the space is known, a process discovers it or waits, warm; from then on, it gets a trial:
+unfinished ones first, then new ones, each on the device that suits it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from results.record.columns import Device, Values
 from search.algorithms.base import Pause
-from search.engines.ray.discovery import Discovery
-from search.engines.ray.messages import Config, TrainTrial
+from search.engines.ray.messages import Config, TrainTrial, WarmUp
 from search.engines.ray.placement.capacity import Capacity, Load
-from search.engines.ray.placement.queue import QueuedTrial, TrialQueue
 from search.engines.ray.placement.rule import Judgement
 from search.engines.ray.state import SearchState
+from search.errors import ProblemError
 from search.plan.plan import Plan
 from search.plan.task import Task
+
+# The search ends when the discovery has lost this many processes.
+MAX_LOST = 2
+# So many are drawn ahead, to find one for a device that is free. Each is drawn with less known.
+DRAWN_AHEAD = 8
+
+
+class Discovery:
+    """Starts one process to discover the space, and others that import TensorFlow and wait."""
+
+    def __init__(self, plan: Plan) -> None:
+        most = min(plan.workers, plan.trials or plan.workers)
+        self._to_warm = most if plan.reuse_workers else 1
+        self._device = Device.CPU if plan.device_rule else plan.device
+        self._is_wanted = True
+        self._lost = 0
+
+    def next(self) -> WarmUp | None:
+        """Return the config of the next process; None: start no other yet."""
+        if self._to_warm == 0 and not self._is_wanted:
+            return None
+        self._to_warm = max(0, self._to_warm - 1)
+        discovers, self._is_wanted = self._is_wanted, False
+        return WarmUp(self._device, discovers)
+
+    def process_lost(self, config: WarmUp, reason: str) -> None:
+        """Let another process discover the space if the one that did is lost.
+
+        Raises:
+            ProblemError: It was the second.
+        """
+        if not config.discovers:
+            return
+        self._lost += 1
+        if self._lost == MAX_LOST:
+            raise ProblemError(
+                f"Discovering the space failed: its process ended twice without a word: {reason}"
+            )
+        self._is_wanted = True
+
+
+@dataclass(frozen=True)
+class QueuedTrial:
+    """A trial to be begun or continued; the fields are those of ``TrainTrial``."""
+
+    trial: int
+    values: Values
+    epochs: int | None
+    judgement: Judgement
+    again: bool = False
+    retries: int = 0
+
+
+class TrialQueue:
+    """Gives a free device the trial that suits it and has waited longest.
+
+    Args:
+        draw: Returns the next trial; None: there is none, for now or at all.
+        has_gpus: Tells whether there are GPUs; where none is left, every trial suits the CPUs.
+    """
+
+    def __init__(
+        self, draw: Callable[[], QueuedTrial | None], *, has_gpus: Callable[[], bool]
+    ) -> None:
+        self._draw = draw
+        self._has_gpus = has_gpus
+        self._waiting: deque[QueuedTrial] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, number: int) -> bool:
+        return any(trial.trial == number for trial in self._waiting)
+
+    def take(self, free: Sequence[Device]) -> tuple[QueuedTrial, Device] | None:
+        """Return a trial and where it begins; None where none suits what is free.
+
+        Args:
+            free: Where one may begin, the device first for which trials are fewer.
+        """
+        while True:
+            for device in free:
+                trial = next((one for one in self._waiting if self._suits(one, device)), None)
+                if trial is not None:
+                    self._waiting.remove(trial)
+                    return trial, device
+            drawn = self._draw() if free and len(self._waiting) < DRAWN_AHEAD else None
+            if drawn is None:
+                return None
+            self._waiting.append(drawn)
+
+    def _suits(self, trial: QueuedTrial, device: Device) -> bool:
+        suited = trial.judgement.device if self._has_gpus() else Device.CPU
+        return suited is device
 
 
 class NoTrial(Enum):

@@ -34,7 +34,6 @@ class Judgement:
     """Where a configuration is to be trained.
 
     Attributes:
-        device: On CPUs alone, or on a share of a GPU.
         multiply_adds: What its model takes for a sample; None: not known.
     """
 

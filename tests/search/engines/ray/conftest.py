@@ -10,13 +10,12 @@ from results.record.columns import Device
 from results.record.history import History, Objective
 from results.record.journal import read
 from search.engines.ray import messages
-from search.engines.ray.discovery import Discovery
 from search.engines.ray.events import Answer, Events
 from search.engines.ray.liveness import Liveness
 from search.engines.ray.placement.capacity import Capacity
 from search.engines.ray.placement.rule import Judgement
 from search.engines.ray.state import SearchState
-from search.engines.ray.suggestions import Suggestions
+from search.engines.ray.suggestions import Discovery, Suggestions
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.task import Named, Task
 from search.ray.nodes import Whereabouts

@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from results.record.columns import Device
-from search.engines.ray.placement.queue import DRAWN_AHEAD, QueuedTrial, TrialQueue
 from search.engines.ray.placement.rule import Judgement
+from search.engines.ray.suggestions import DRAWN_AHEAD, QueuedTrial, TrialQueue
 
 CPU, GPU = Device.CPU, Device.GPU
 

@@ -20,7 +20,6 @@ from results.record.journal import Event
 from results.record.outcome import best_record
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
-from search.exchange.optuna_study import moments, write_study
 from search.plan.plan import Problem
 from search.session.run_file import read_run
 from search.space.parameters import Space
@@ -192,6 +191,8 @@ def _write_hyperparameters(run: SearchedRun, out: Path) -> dict[str, str]:
 
 
 def _write_study(run: SearchedRun, out: Path) -> dict[str, str]:
+    from search.exchange.optuna_study import moments, write_study
+
     history = run.history
     try:
         moment = moments(run.description, run.events)

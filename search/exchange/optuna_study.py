@@ -12,17 +12,23 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from results.record.columns import Scalar, State, Values
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
 from search.loggers.base import TimesOfDay
 from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Space
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
 
 # When a second of the run was: naive local time, as Optuna counts.
 Moment = Callable[[float], datetime.datetime]
@@ -59,9 +65,6 @@ def write_study(
         moment: When a second of the run was.
         about: Attributes of the study.
     """
-    import optuna
-    from optuna.storages import RDBStorage
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # In memory first: a database's URL cannot name each path, and a disk is slower by far.
     storage = RDBStorage("sqlite://")
@@ -90,9 +93,7 @@ def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
     return lambda seconds: datetime.datetime.fromtimestamp(times.at(seconds))
 
 
-def frozen_trials(
-    history: History, space: Space, moment: Moment
-) -> list["optuna.trial.FrozenTrial"]:
+def frozen_trials(history: History, space: Space, moment: Moment) -> list[FrozenTrial]:
     """Return the trials as Optuna keeps them, by their numbers."""
     trials = [history.trials[number] for number in sorted(history.trials)]
     named = [_named(trial.values, space) for trial in trials]
@@ -106,13 +107,11 @@ def frozen_trials(
 def _frozen(
     trial: TrialRecord,
     params: Values,
-    domains: Mapping[str, "BaseDistribution"],
+    domains: Mapping[str, BaseDistribution],
     objective: Objective,
     moment: Moment,
-) -> "optuna.trial.FrozenTrial":
-    from optuna.trial import FrozenTrial, TrialState
-
-    state = TrialState[_state(trial)]
+) -> FrozenTrial:
+    state = _state(trial)
     has_value = state in (TrialState.COMPLETE, TrialState.PRUNED)
     ended = trial.ended_seconds
     return FrozenTrial(
@@ -130,13 +129,14 @@ def _frozen(
     )
 
 
-def _state(trial: TrialRecord) -> str:
-    """Return the name of Optuna's state, as the searchers tell it."""
+def _state(trial: TrialRecord) -> TrialState:
+    """Return Optuna's state, as the searchers tell it."""
     if trial.state is State.RUNNING:
-        return "RUNNING"
+        return TrialState.RUNNING
     if trial.best_value is not None and trial.state in COMPLETE:
-        return "COMPLETE"
-    return "PRUNED" if trial.best_value is not None and trial.state in PRUNED else "FAIL"
+        return TrialState.COMPLETE
+    is_pruned = trial.best_value is not None and trial.state in PRUNED
+    return TrialState.PRUNED if is_pruned else TrialState.FAIL
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _named(values: Values, space: Space) -> Values:
     return named
 
 
-def _domains(named: Sequence[Values], space: Space) -> dict[str, "BaseDistribution"]:
+def _domains(named: Sequence[Values], space: Space) -> dict[str, BaseDistribution]:
     """Return the domain of each name in the study: the same for all trials, as Optuna asks."""
     tried: dict[str, list[Scalar]] = {}
     for params in named:
@@ -185,7 +185,7 @@ def _domains(named: Sequence[Values], space: Space) -> dict[str, "BaseDistributi
     return {name: domain(parameters.get(name), values) for name, values in tried.items()}
 
 
-def domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> "BaseDistribution":
+def domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> BaseDistribution:
     """Return Optuna's domain of a parameter, with every value that was tried in it.
 
     Optuna knows no ``reverse_log`` and no steps on a log scale: there the values are the same, on
@@ -202,10 +202,8 @@ def domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> "BaseDistrib
     return _spanning(parameter, tried)
 
 
-def _equal(parameter: Parameter) -> "BaseDistribution | None":
+def _equal(parameter: Parameter) -> BaseDistribution | None:
     """Return the domain that has the values of a parameter; None where Optuna has none."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if parameter.choices:
         return CategoricalDistribution(parameter.choices)
     is_log, is_whole = parameter.sampling == "log", parameter.kind is Kind.INT
@@ -227,26 +225,22 @@ def _equal(parameter: Parameter) -> "BaseDistribution | None":
     return CategoricalDistribution([parameter.value_at(place) for place in range(parameter.size)])
 
 
-def _stepped(low: float, top: float, step: float) -> "BaseDistribution":
-    from optuna.distributions import FloatDistribution
-
+def _stepped(low: float, top: float, step: float) -> BaseDistribution:
     with warnings.catch_warnings():
         # Steps that add up to a little more than they should: it says that it drops the last one.
         warnings.simplefilter("ignore")
         return FloatDistribution(low, top, step=step)
 
 
-def _holds(distribution: "BaseDistribution", value: Scalar) -> bool:
+def _holds(distribution: BaseDistribution, value: Scalar) -> bool:
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except ValueError:
         return False
 
 
-def _spanning(parameter: Parameter | None, tried: Sequence[Scalar]) -> "BaseDistribution":
+def _spanning(parameter: Parameter | None, tried: Sequence[Scalar]) -> BaseDistribution:
     """Return a domain from the lowest to the highest number, or of all the values."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     declared: tuple[Scalar, ...] = ()
     if parameter is not None:
         declared = parameter.choices or (parameter.low, parameter.high)

@@ -10,12 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -212,10 +207,10 @@ def _suggest(trial: Trial, parameter: Parameter) -> Position:
 def _distribution(parameter: Parameter) -> BaseDistribution:
     size = parameter.size
     if size is None:
-        return FloatDistribution(0.0, math.nextafter(1.0, 0.0))
+        return optuna.distributions.FloatDistribution(0.0, math.nextafter(1.0, 0.0))
     if parameter.ordered:
-        return IntDistribution(0, size - 1)
-    return CategoricalDistribution(range(size))
+        return optuna.distributions.IntDistribution(0, size - 1)
+    return optuna.distributions.CategoricalDistribution(range(size))
 
 
 def _as_drawn(parameter: Parameter, position: Position) -> Position:

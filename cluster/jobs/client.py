@@ -13,7 +13,7 @@ from typing import Any
 from cluster.errors import ClusterError
 from cluster.jobs.package import entry_point, environment, too_large, unique_name
 from cluster.jobs.routes import Route, route_to
-from cluster.jobs.server import NoServerError, connect, translated_errors
+from cluster.jobs.server import connect, translated_errors
 
 POLL_SECONDS = 1.0
 INTERRUPTED_STATUS = 130
@@ -75,10 +75,7 @@ class JobClient:
 
     def __init__(self, url: str, route: Route) -> None:
         self._route = route
-        try:
-            self._ray = connect(url, route.name)
-        except NoServerError as error:
-            raise ClusterError(f"{error} {route.advice}".rstrip()) from error
+        self._ray = connect(url, route.name, route.advice)
 
     def command_line(self, command: str, job_id: str) -> str:
         """Return what a user types here for a command about a job."""

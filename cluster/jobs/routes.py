@@ -4,6 +4,10 @@ A new way in is a function here that returns its ``Route``, the scheme of its ad
 ``ROUTES``, and a line in docs/cluster.md.
 """
 
+import shlex
+import socket
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,11 +15,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
-from cluster.jobs.tunnel import forwarded
-from cluster.onprem.config import ClusterFile, read_cluster_file
-from cluster.onprem.hosts import Ssh
+from cluster.onprem.config import read_cluster_file
+from cluster.onprem.hosts import ANSWER_SECONDS, MARK, Ssh, refusal
 
 CLUSTER_FILE = Path("cluster/onprem.yaml")
+# No shared connection, as a user's own settings may ask for: it would keep the port open after the
+# command has ended. A lost connection is noticed after 45 s.
+TUNNEL_OPTIONS = (
+    "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes",
+    "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
+)  # fmt: skip
+# Runs on the head: says whether the port is open there, then waits for the end of its input. That
+# comes however this process ends; `ssh -N` would outlive a process that is killed.
+TUNNEL_SCRIPT = """
+if (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; then echo {mark} up; else echo {mark} down; fi
+cat >/dev/null
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ def through_ssh(path: Path) -> Route:
     file = read_cluster_file(path)
     options = () if path == CLUSTER_FILE else ("--cluster-file", str(path))
     advice = "Or sshd there forbids it (AllowTcpForwarding)."
-    return Route(file.head, options, lambda: _forwarded_url(file), advice)
+    return Route(file.head, options, lambda: _tunnel(Ssh(file), file.job_port), advice)
 
 
 # By the scheme of the address that a user types; one without a scheme is of ``http``.
@@ -83,11 +98,71 @@ def route_to(address: str | None, cluster_file: Path | None) -> Route:
     return ROUTES[parts.scheme](address)
 
 
-@contextmanager
-def _forwarded_url(file: ClusterFile) -> Iterator[str]:
-    with forwarded(Ssh(file), file.job_port) as port:
-        yield f"http://127.0.0.1:{port}"
-
-
 def _with_scheme(address: str) -> str:
     return address if "://" in address else f"http://{address}"
+
+
+@contextmanager
+def _tunnel(ssh: Ssh, port: int) -> Iterator[str]:
+    """Forward a port of the head's loopback to this machine's; yield the URL of the server there.
+
+    Raises:
+        ClusterError: Login failed, or the head's port is closed.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        local_port = free.getsockname()[1]
+    with subprocess.Popen(
+        tunnel_command(ssh, port, local_port),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C is for our own command, which closes the tunnel
+    ) as tunnel:
+        try:
+            _check(ssh, port, tunnel)
+            yield f"http://127.0.0.1:{local_port}"
+        finally:
+            tunnel.kill()
+
+
+def tunnel_command(ssh: Ssh, port: int, local_port: int) -> list[str]:
+    """Return the call of ssh that opens a tunnel and says whether the head's port is open."""
+    return [
+        *ssh.command(*TUNNEL_OPTIONS, "-L", f"127.0.0.1:{local_port}:127.0.0.1:{port}"),
+        f"{ssh.file.user}@{ssh.file.head}",
+        f"bash -c {shlex.quote(TUNNEL_SCRIPT.format(port=port, mark=MARK))}",
+    ]
+
+
+def _check(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
+    answer, head = _answer(tunnel), ssh.file.head
+    if answer == "down":
+        raise ClusterError(
+            f"{head}: nobody listens on port {port} there: expected the job server of Ray. "
+            "`fmnist-cluster up` starts it, and installs what it takes."
+        )
+    if answer != "up":
+        tunnel.kill()
+        assert tunnel.stderr is not None
+        errors = tunnel.stderr.read()
+        if "forward" in errors:  # such as "cannot listen to port: 41234"
+            reason = "; ".join(line.strip() for line in errors.splitlines() if line.strip())
+            raise ClusterError(
+                f"{head}: ssh brings no port of it here ({reason}): try again; where it "
+                "is forbidden, name the address of its job server by --address."
+            )
+        raise ClusterError(refusal(ssh, head, errors))
+
+
+def _answer(tunnel: subprocess.Popen[str]) -> str:
+    """Return what the head says of its port; empty if it does not answer in time."""
+    assert tunnel.stdout is not None
+    timeout = threading.Timer(ANSWER_SECONDS, tunnel.kill)
+    timeout.start()
+    try:
+        marked = (line.partition(MARK) for line in tunnel.stdout)  # a login may print lines too
+        return next((text.strip() for _, mark, text in marked if mark), "")
+    finally:
+        timeout.cancel()

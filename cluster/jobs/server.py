@@ -19,10 +19,6 @@ TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
-class NoServerError(ClusterError):
-    """No job server answers at an address."""
-
-
 class LostError(ClusterError):
     """A job server that has answered does not any more; its jobs go on."""
 
@@ -38,21 +34,18 @@ def prepare_process() -> None:
     logging.disable(logging.WARNING)
 
 
-def connect(url: str, name: str) -> Any:
-    """Connect to a job server that knows this user's token.
+def connect(url: str, name: str, advice: str) -> Any:
+    """Return Ray's ``JobSubmissionClient`` of a job server that knows this user's token.
 
     Args:
         url: Of the server.
         name: What messages call the server.
-
-    Returns:
-        Ray's ``JobSubmissionClient``.
+        advice: A sentence on what else may be wrong if no server answers.
 
     Raises:
-        NoServerError: No job server answers there.
-        ClusterError: It does not know this user.
+        ClusterError: No job server answers there, or it does not know this user.
     """
-    _check_reachable(url, name)
+    _check_reachable(url, name, advice)
     prepare_process()
     from ray.job_submission import JobSubmissionClient
 
@@ -63,18 +56,13 @@ def connect(url: str, name: str) -> Any:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             if "Request failed" in str(error):
                 raise
-            raise _no_server(name, error) from error
+            raise _no_server(name, error, advice) from error
     return client
 
 
 @contextmanager
 def translated_errors(name: str) -> Iterator[None]:
-    """Turn the exceptions of Ray's client into errors of one line.
-
-    Raises:
-        ClusterError: The server refuses.
-        LostError: It does not answer any more.
-    """
+    """Turn the exceptions of Ray's client into errors of one line."""
     from ray.exceptions import AuthenticationError
 
     try:
@@ -90,21 +78,22 @@ def translated_errors(name: str) -> Iterator[None]:
         raise ClusterError(f"{name}: the job server refuses: {_first_line(error)}") from error
 
 
-def _check_reachable(url: str, name: str) -> None:
+def _check_reachable(url: str, name: str, advice: str) -> None:
     # Ray's client has no timeout of its own: it waits for minutes.
     parts = urlsplit(url)
     try:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise _no_server(name, error) from error
+        raise _no_server(name, error, advice) from error
 
 
-def _no_server(name: str, error: Exception) -> NoServerError:
-    return NoServerError(
+def _no_server(name: str, error: Exception, advice: str) -> ClusterError:
+    message = (
         f"{name}: no job server answers there ({_first_line(error)}): expected that of a Ray "
-        "with ray[default], on port 8265 of its head unless it was told otherwise."
+        f"with ray[default], on port 8265 of its head unless it was told otherwise. {advice}"
     )
+    return ClusterError(message.rstrip())
 
 
 def _first_line(error: Exception) -> str:

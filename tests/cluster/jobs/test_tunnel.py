@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.jobs.tunnel import command
+from cluster.jobs.routes import tunnel_command
 from cluster.onprem.config import ClusterFile
 from cluster.onprem.hosts import Ssh
 
@@ -11,7 +11,7 @@ SSH = Ssh(ClusterFile(Path("mine.yaml"), "10.0.0.1", (), "me", Path("/home/me/ke
 
 
 def test_the_tunnel_is_between_the_loopbacks_and_its_connection_is_its_own():
-    words = command(SSH, 8265, 41234)
+    words = tunnel_command(SSH, 8265, 41234)
     assert words[0] == "ssh"
     assert words[words.index("-L") + 1] == "127.0.0.1:41234:127.0.0.1:8265"
     assert words[words.index("-i") + 1] == "/home/me/key"
@@ -28,7 +28,7 @@ def test_the_head_says_whether_the_port_is_open_and_waits_for_the_end_of_the_com
         if not is_open:
             server.close()
         remote = subprocess.Popen(
-            ["bash", "-c", command(SSH, port, 1)[-1]],
+            ["bash", "-c", tunnel_command(SSH, port, 1)[-1]],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert remote.stdout.readline() == f"fmnist-cluster: {'up' if is_open else 'down'}\n"

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from cluster.errors import ClusterError
-from cluster.slurm.job import Job, program, resuming, say
+from cluster.slurm.job import INTERRUPTED_STATUS, Job, Signals, program, resuming, say
 from cluster.slurm.ray_start import ray_of
-from cluster.slurm.signals import INTERRUPTED_STATUS, Signals
 
 # slurm.sh has Slurm send it before the time limit.
 TIME_LIMIT = signal.SIGUSR1

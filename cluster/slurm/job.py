@@ -1,15 +1,18 @@
-"""A job of Slurm: what its batch script is told, and the arguments of its search."""
+"""A job of Slurm: what its batch script is told, the arguments of its search, and its signals."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from types import FrameType
+from typing import IO, Self
 
 from cluster.errors import ClusterError
 
 OR_RESUME = "--or-resume"
+INTERRUPTED_STATUS = 130
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,57 @@ def resuming(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that resume what others have begun, or else begin it."""
     resumes = arguments[0] != "run" or OR_RESUME in arguments
     return [*arguments] if resumes else [*arguments, OR_RESUME]
+
+
+class Signals:
+    """Takes signals, and ends the process that runs by another signal.
+
+    Args:
+        taken: The signals to take.
+        sent: The signal that the process gets for each.
+
+    Attributes:
+        received: The signals that have come, the first one first.
+    """
+
+    def __init__(self, *taken: signal.Signals, sent: signal.Signals) -> None:
+        self.received: list[int] = []
+        self._sent = sent
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in taken:
+            signal.signal(number, self._take)
+
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[bytes] | None = None,
+    ) -> int:
+        """Run a command to its end, unless a signal has come before.
+
+        It writes to ``output``, or where this process does.
+
+        Returns:
+            The exit status; of a process that a signal ended, the status that a shell gives.
+        """
+        if self.received:
+            return INTERRUPTED_STATUS
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+        ) as self._process:
+            if self.received:  # a signal came before there was a process to pass it on to
+                self._process.send_signal(self._sent)
+            status = self._process.wait()
+        return status if status >= 0 else 128 - status
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)
+        if self._process is not None:
+            self._process.send_signal(self._sent)
 
 
 def program(name: str) -> str:

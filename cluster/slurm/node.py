@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 from cluster.errors import ClusterError
 from cluster.nodes import LOOK_SECONDS
-from cluster.slurm.job import program, say
+from cluster.slurm.job import Signals, program, say
 from cluster.slurm.ray_start import join_seconds
-from cluster.slurm.signals import Signals
 
 # Short: the path of a socket has at most 107 characters, of which Ray needs 65.
 SCRATCH = "/tmp/ray-{job}"
@@ -48,11 +47,7 @@ def main(name: str, host: str, port: str) -> int:
 
 
 def wait_for(head: Head, signals: Signals, *, seconds: float) -> None:
-    """Wait until the head listens: `ray start` would give up sooner.
-
-    Raises:
-        ClusterError: It does not listen in time.
-    """
+    """Wait until the head listens: `ray start` would give up sooner."""
     deadline = time.monotonic() + seconds
     while not signals.received:
         with suppress(OSError):
@@ -69,7 +64,7 @@ def options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list
     Args:
         environment: Of a task of Slurm (man srun).
         bound_cpus: How many CPUs the task is bound to.
-        head: The head, which may be this node.
+        head: The node of the head, which may be this one.
     """
     cpus = min(int(environment.get("SLURM_CPUS_ON_NODE", bound_cpus)), bound_cpus)
     start_options = [
@@ -97,15 +92,7 @@ def options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list
 
 
 def run_ray(start_options: Sequence[str], scratch: Path, signals: Signals) -> int:
-    """Run ``ray start`` until a signal ends it.
-
-    Args:
-        start_options: Its options.
-        scratch: Its folder, which is made and removed.
-        signals: End it.
-
-    Returns:
-        0 if a signal ended it, otherwise 1.
+    """Run ``ray start`` in a folder of its own until a signal ends it; return 0 if one did, else 1.
 
     Raises:
         OSError: The folder belongs to another user.

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from cluster.errors import ClusterError
 from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
-from cluster.slurm.job import Job, program, say
-from cluster.slurm.signals import Signals
+from cluster.slurm.job import Job, Signals, program, say
 
 JOIN_SECONDS = 300.0
 # A variable that sets another limit, for file systems on which a first import takes long.
@@ -45,7 +44,6 @@ class JobRay:
     """The Ray of a job.
 
     Attributes:
-        job: The job.
         host: Address of the head, as the other nodes reach it.
         port: Where the head listens.
         environment: Of the processes that join this Ray.
@@ -105,11 +103,7 @@ class JobRay:
 
 @contextmanager
 def ray_of(job: Job) -> Iterator[JobRay]:
-    """Run Ray over the nodes of a job.
-
-    Raises:
-        ClusterError: This machine cannot be the head.
-    """
+    """Run Ray over the nodes of a job."""
     host, port = own_address(job), free_ports(job.number)
     environment = dict(os.environ) | ENVIRONMENT | (ON_LOOPBACK if not job.others else {})
     # Makes the nodes of this job known to each other; on a command line `ps` would show it to all.
@@ -164,11 +158,7 @@ def own_address(job: Job) -> str:
 
 
 def free_ports(job_number: int) -> int:
-    """Return the first of the consecutive ports that the head of a job's Ray takes.
-
-    Raises:
-        ClusterError: None are free.
-    """
+    """Return the first of the consecutive ports that the head of a job's Ray takes."""
     count = (LAST_PORT - FIRST_PORT) // PORTS_OF_A_HEAD
     for offset in range(count):
         first = FIRST_PORT + (job_number + offset) % count * PORTS_OF_A_HEAD
@@ -187,11 +177,7 @@ def _is_free(port: int) -> bool:
 
 
 def join_seconds(environment: Mapping[str, str]) -> float:
-    """Return how long to wait for the nodes of a job.
-
-    Raises:
-        ClusterError: The environment gives no number.
-    """
+    """Return how long to wait for the nodes of a job."""
     value = environment.get(JOIN, str(JOIN_SECONDS))
     try:
         return float(value)

@@ -23,10 +23,9 @@ from stage import ROOT, TESTS, check_events, epochs, epochs_on
 
 from cluster.errors import ClusterError
 from cluster.nodes import Node
-from cluster.slurm.job import Job
+from cluster.slurm.job import Job, Signals
 from cluster.slurm.node import Head, options
 from cluster.slurm.ray_start import JobRay, free_ports, join_seconds, own_address
-from cluster.slurm.signals import Signals
 from results.record.journal import parse
 
 SCRIPT = ROOT / "cluster" / "slurm.sh"

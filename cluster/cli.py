@@ -168,7 +168,7 @@ def jobs_command(
 
 def _follow(client: JobClient, job_id: str) -> int:
     try:
-        return client.follow(job_id, _write)
+        return client.follow(job_id, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(f"\n{job_id} goes on\n{_next_commands(client, job_id)}", flush=True)
         return INTERRUPTED_STATUS
@@ -181,11 +181,6 @@ def _follow(client: JobClient, job_id: str) -> int:
 def _next_commands(client: JobClient, job_id: str) -> str:
     follow, stop = (client.command_line(command, job_id) for command in ("follow", "stop"))
     return f"to follow it: {follow}\nto stop it: {stop}"
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _print_jobs(jobs: list[Job]) -> None:

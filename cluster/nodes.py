@@ -18,14 +18,7 @@ LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Node:
-    """One live node of a cluster.
-
-    Attributes:
-        address: Its network address.
-        cpus: CPUs that Ray may give to trials there.
-        gpus: GPUs that Ray may give to trials there.
-        memory_gib: Memory that Ray may give to trials there, in GiB.
-    """
+    """One live node of a cluster, and what Ray may give to trials there."""
 
     address: str
     cpus: float
@@ -34,10 +27,9 @@ class Node:
 
 
 def live_nodes(address: str) -> list[Node]:
-    """Return the live nodes of the cluster at an address, sorted by their own addresses.
+    """Return the live nodes of the cluster whose head is at ``HOST:PORT``, sorted by address.
 
-    Args:
-        address: ``HOST:PORT`` of the head, or ``auto`` for the cluster of this machine.
+    ``auto`` stands for the cluster of this machine.
 
     Raises:
         ClusterError: No cluster answers there.
@@ -72,17 +64,9 @@ def joined_nodes(
     seconds: float,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[Node]:
-    """Wait until so many nodes have joined.
+    """Wait until so many nodes have joined; return those that have, which may be fewer.
 
-    Args:
-        look: Returns the nodes that have joined so far.
-        count: How many are expected.
-        say: Takes a line whenever more have joined.
-        seconds: How long to wait.
-        is_over: Whether to wait no longer.
-
-    Returns:
-        The nodes that have joined, which may be fewer.
+    ``say`` takes a line whenever more have joined. ``is_over`` tells whether to wait no longer.
     """
     joined, deadline = 0, time.monotonic() + seconds
     while True:

@@ -5,13 +5,13 @@ import datetime
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.jobs.package import entry_point, environment, too_large, unique_name
+from cluster.jobs.package import entry_point, environment, size_problem, unique_name
 from cluster.jobs.routes import Route, route_to
 from cluster.jobs.server import connect, translated_errors
 
@@ -29,7 +29,6 @@ class Job:
     """A job of a cluster.
 
     Attributes:
-        id: Names it in all commands.
         status: Ray's word: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
         since: When it was submitted, in local time (ISO 8601).
         command: The arguments of `fmnist-search`; of another job, its whole command.
@@ -63,15 +62,7 @@ def job_client(address: str | None, cluster_file: Path | None) -> Iterator["JobC
 
 
 class JobClient:
-    """Submits, follows, stops and lists the jobs of one job server.
-
-    Args:
-        url: Of the server.
-        route: By which it is reached.
-
-    Raises:
-        ClusterError: No server answers there, or it does not know this user.
-    """
+    """Submits, follows, stops and lists the jobs of one job server."""
 
     def __init__(self, url: str, route: Route) -> None:
         self._route = route
@@ -82,24 +73,16 @@ class JobClient:
         return shlex.join(["fmnist-cluster", command, *self._route.options, job_id])
 
     def submit(self, arguments: Sequence[str], name: str | None, folder: Path) -> str:
-        """Submit a command of ``fmnist-search``.
+        """Submit a command of ``fmnist-search``; return the job's id.
 
-        Args:
-            arguments: Of `fmnist-search`.
-            name: The job's id; None makes one of the command and the time.
-            folder: Sent with the job: its modules come before those of the machines.
-
-        Returns:
-            The job's id.
-
-        Raises:
-            ClusterError: The server refuses.
+        The id is ``name``; None makes one of the command and the time. The modules of ``folder``
+        are sent with the job, and come before those of the machines.
         """
         if name is not None and name in {job.id for job in self.jobs()}:
             raise ClusterError(f"--name {name}: there is a job of that name: choose another.")
         job_id = name or unique_name(arguments[0])
         try:
-            with self._translated_errors():
+            with translated_errors(self._route.name):
                 self._ray.submit_job(
                     entrypoint=entry_point(arguments),
                     submission_id=job_id,
@@ -107,18 +90,13 @@ class JobClient:
                     metadata={COMMAND: shlex.join(arguments)},
                 )
         except ClusterError as error:
-            raise too_large(folder) if TOO_LARGE in str(error) else error from error
+            if TOO_LARGE in str(error):
+                raise ClusterError(size_problem(folder)) from error
+            raise
         return job_id
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> int:
-        """Write the output of a job from its beginning until it ends.
-
-        Args:
-            job_id: Of the job.
-            write: Takes each piece of text.
-
-        Returns:
-            The job's exit status.
+        """Write the output of a job from its beginning until it ends; return its exit status.
 
         Raises:
             ClusterError: There is no such job.
@@ -133,29 +111,22 @@ class JobClient:
         return job.exit_status or 0
 
     def stop(self, job_id: str, say: Callable[[str], None]) -> None:
-        """End a job as Ctrl-C ends a search, and wait until it has ended.
-
-        Args:
-            job_id: Of the job.
-            say: Takes a line on each step, and what the job prints meanwhile.
-
-        Raises:
-            ClusterError: There is no such job, or the connection was lost.
-        """
+        """End a job as Ctrl-C ends a search, and say what it prints until it has ended."""
         if self.job(job_id).has_ended:
             say(f"{job_id} has ended before")
             return
         before = len(self._output(job_id))
         say(f"{job_id} is told to end, and keeps what was found")
         while not self.job(job_id).has_ended:
-            with self._translated_errors():  # again: Ray ignores it until the job has begun
+            # Again each time: Ray ignores it until the job has begun.
+            with translated_errors(self._route.name):
                 self._ray.stop_job(job_id)
             time.sleep(POLL_SECONDS)
         say(self._output(job_id)[before:].rstrip("\n"))
 
     def jobs(self) -> list[Job]:
         """Return the jobs that were submitted, the newest last."""
-        with self._translated_errors():
+        with translated_errors(self._route.name):
             details = self._ray.list_jobs()
         submitted = [job for job in details if job.submission_id]  # the others are plain drivers
         return [_job(job) for job in sorted(submitted, key=lambda job: job.start_time or 0)]
@@ -191,11 +162,8 @@ class JobClient:
             return  # the caller asks next whether the job or the connection has ended
 
     def _output(self, job_id: str) -> str:
-        with self._translated_errors():
+        with translated_errors(self._route.name):
             return str(self._ray.get_job_logs(job_id))
-
-    def _translated_errors(self) -> AbstractContextManager[None]:
-        return translated_errors(self._route.name)
 
 
 def _job(details: Any) -> Job:

@@ -46,16 +46,10 @@ def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -
         )
     if name is not None and not NAME.fullmatch(name):
         problems.append(f"--name {name!r}: expected letters, digits, and . _ - between them.")
-    sizes = _sizes(folder)
-    if sizes.total() > MAX_BYTES:
-        problems.append(_size_problem(folder, sizes))
+    if _sizes(folder).total() > MAX_BYTES:
+        problems.append(size_problem(folder))
     if problems:
         raise ClusterError("\n".join(problems))
-
-
-def too_large(folder: Path) -> ClusterError:
-    """Return the error for a folder that the job server refuses because of its size."""
-    return ClusterError(_size_problem(folder, _sizes(folder)))
 
 
 def entry_point(arguments: Sequence[str]) -> str:
@@ -94,7 +88,9 @@ def unique_name(command: str) -> str:
     return f"{word}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def _size_problem(folder: Path, sizes: Counter[str]) -> str:
+def size_problem(folder: Path) -> str:
+    """Return a line on a folder that the job server refuses because of its size."""
+    sizes = _sizes(folder)
     largest = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.most_common(NAMED_ENTRIES))
     return (
         f"{folder}: {_mib(sizes.total())} would be sent, and Ray takes {_mib(MAX_BYTES)} with all "

@@ -58,11 +58,7 @@ def direct(address: str) -> Route:
 
 
 def through_ssh(path: Path) -> Route:
-    """Return the route to the server on the loopback of the head of a cluster file.
-
-    Raises:
-        ClusterError: The file cannot be used.
-    """
+    """Return the route to the server on the loopback of the head of a cluster file."""
     if path == CLUSTER_FILE and not path.exists():
         raise ClusterError(
             f"{path}: there is no such cluster file here: expected one, or one by --cluster-file, "
@@ -104,11 +100,7 @@ def _with_scheme(address: str) -> str:
 
 @contextmanager
 def _tunnel(ssh: Ssh, port: int) -> Iterator[str]:
-    """Forward a port of the head's loopback to this machine's; yield the URL of the server there.
-
-    Raises:
-        ClusterError: Login failed, or the head's port is closed.
-    """
+    """Forward a port of the head's loopback to this machine's; yield the URL of the server."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         local_port = free.getsockname()[1]
     with subprocess.Popen(

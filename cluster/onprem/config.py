@@ -25,7 +25,6 @@ class ClusterFile:
     """What a cluster file says of its machines and how to reach them.
 
     Attributes:
-        path: The file.
         head: Address of the head.
         workers: Addresses of the other machines.
         user: Logs in to all machines.

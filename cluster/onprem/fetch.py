@@ -33,7 +33,7 @@ def newest_run(ssh: Ssh) -> str:
 
 
 def fetch(ssh: Ssh, run: str, into: Path) -> Path:
-    """Copy a run folder of the head to this machine.
+    """Copy a run folder of the head to this machine; return the copy.
 
     The copy is made beside its place, and takes it when it is complete. An older copy is moved into
     ``.previous``, with what was added to it here.
@@ -42,9 +42,6 @@ def fetch(ssh: Ssh, run: str, into: Path) -> Path:
         ssh: Logs in to the head.
         run: Name of a run in the project's ``runs/`` there, or a path.
         into: Folder that gets the copy.
-
-    Returns:
-        The copy.
 
     Raises:
         ClusterError: Copying failed, or another run has that name here.

@@ -78,23 +78,14 @@ class Ssh:
     def run(
         self, host: str, command: str, *, seconds: float = ANSWER_SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a machine as its user would.
-
-        Returns:
-            The finished process; one that took too long has ssh's own status for a failure.
-        """
+        """Run a command on a machine as its user would, and as ``finished`` runs one here."""
         # The shell that Ray starts there, so that both have the same path.
         shell = f"bash --login -c -i {shlex.quote(f'source ~/.bashrc; {command}')}"
         return finished([*self.command(), f"{self.file.user}@{host}", shell], seconds)
 
 
 def finished(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command here without input.
-
-    Returns:
-        The finished process with its output; one that took longer has ssh's own status for a
-        failure.
-    """
+    """Run a command here without input; one that takes longer has the status of a failed ssh."""
     try:
         return subprocess.run(
             command,
@@ -197,11 +188,7 @@ def last_line(errors: str) -> str:
 
 
 def check_here() -> None:
-    """Check that this machine has the programs that reach the others.
-
-    Raises:
-        ClusterError: Names what is missing.
-    """
+    """Raise ClusterError unless this machine has the programs that reach the others."""
     missing = [tool for tool in ("ssh", "rsync") if shutil.which(tool) is None]
     if missing:
         raise ClusterError(f"this machine has no {' and no '.join(missing)}: install it here.")

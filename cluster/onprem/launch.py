@@ -33,16 +33,13 @@ Say = Callable[[str], None]
 
 
 def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
-    """Start Ray on all machines of a cluster file, and wait until all have joined.
+    """Start Ray on all machines of a cluster file, and return their nodes when all have joined.
 
     Args:
         file: The cluster.
         say: Takes a line on each step.
         join_seconds: How long to wait for machines once the head is up; longer if packages are
             still to be installed.
-
-    Returns:
-        The nodes.
 
     Raises:
         ClusterError: Machines are unfit, `ray up` failed, or machines have not joined; names each.
@@ -101,11 +98,7 @@ def make_token(say: Say) -> None:
 
 
 def nodes_of(ssh: Ssh) -> list[Node]:
-    """Ask the head for the live nodes; there are none while no Ray answers.
-
-    Raises:
-        ClusterError: Login to the head failed.
-    """
+    """Ask the head for the live nodes; there are none while no Ray answers."""
     done = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
     if done.returncode == REFUSED_STATUS:
         raise ClusterError(refusal(ssh, ssh.file.head, done.stderr))
@@ -120,14 +113,10 @@ def wait_for_nodes(
     seconds: float,
     log: str = MONITOR_LOG,
 ) -> list[Node]:
-    """Wait until all nodes have joined.
+    """Wait until all nodes have joined, as ``joined_nodes`` does.
 
-    Args:
-        look: Returns the nodes that have joined so far.
-        expected: The machines, or how many nodes there are.
-        say: Takes a line whenever more have joined.
-        seconds: How long to wait.
-        log: Where Ray writes why a machine did not join.
+    ``expected`` are the machines, or how many nodes there are. ``log`` is where Ray writes why one
+    did not join.
 
     Raises:
         ClusterError: Some have not joined; names them where they are known.

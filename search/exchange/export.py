@@ -42,7 +42,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class SearchedRun:
-    """A run to be exported; its description is what run.json says."""
+    """A run to be exported; ``description`` is what run.json says, ``best`` the best epoch."""
 
     folder: RunFolder
     description: dict[str, Any]

@@ -57,13 +57,7 @@ def write_study(
     other; the run's own best, which the study's attribute ``best_trial`` names, may be one that
     was stopped.
 
-    Args:
-        path: The file.
-        name: Name of the study.
-        history: The trials.
-        space: Where their values were drawn from.
-        moment: When a second of the run was.
-        about: Attributes of the study.
+    What there is to say about the run becomes the attributes of the study.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # In memory first: a database's URL cannot name each path, and a disk is slower by far.

@@ -95,8 +95,7 @@ class TrialQueue:
     def take(self, free: Sequence[Device]) -> tuple[QueuedTrial, Device] | None:
         """Return a trial and where it begins; None where none suits what is free.
 
-        Args:
-            free: Where one may begin, the device first for which trials are fewer.
+        What is free is tried in its order: the device first for which trials are fewer.
         """
         while True:
             for device in free:

@@ -53,12 +53,7 @@ def own_rule(rule: str | None) -> str | None:
 
 
 def judge(rule: str, values: Values, multiply_adds: int | None) -> Judgement:
-    """Apply the rule that a user named.
-
-    Args:
-        rule: ``auto``, or ``module:function`` of the user's own.
-        values: The configuration.
-        multiply_adds: What its model takes for a sample.
+    """Apply the rule that a user named: ``auto``, or ``module:function`` of the user's own.
 
     Raises:
         ProblemError: The function cannot be loaded, raised, or returned no device.
@@ -80,10 +75,7 @@ def make_judge(
 ) -> Callable[[Values], Judgement]:
     """Return a function that chooses the device of a configuration. Ray is running already.
 
-    Args:
-        plan: Names the rule.
-        task: Provides the hypermodel.
-        is_interrupted: Tells whether nobody waits for an answer any more.
+    It gives up once ``is_interrupted`` tells that nobody waits for an answer any more.
     """
     if plan.device_rule is None:
         same_for_all = Judgement(plan.device)

@@ -26,7 +26,7 @@ from search.ray.runtime import cluster
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import PreviousRun, read_previous_run
-from search.session.session import DeferredSession, SessionSetup
+from search.session.session import DeferredSession
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,
@@ -155,7 +155,7 @@ def _searched(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) 
     """
     clock = origin.clock(seconds_since_process_start)
     stopping = Stopping(engine.plan, origin.history, clock)
-    setup = SessionSetup(
+    deferred = DeferredSession(
         plan=engine.plan,
         run=run,
         origin=origin,
@@ -163,7 +163,7 @@ def _searched(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) 
         clock=clock,
         data_digest=engine.data_digest,
     )
-    reason = run_trials(engine, DeferredSession(setup), stopping)
+    reason = run_trials(engine, deferred, stopping)
     outcome = Outcome(run.folder, reason, origin.history)
     _check(outcome, stopping, is_new=isinstance(origin, NewRun))
     view.note(ending(reason, origin.history))

@@ -1,6 +1,6 @@
 """What a session starts from: nothing, or a run as it was left.
 
-Both kinds answer the same questions; ``Session.open`` says in which order they are asked.
+Both kinds answer the same questions; ``DeferredSession`` says in which order they are asked.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """A search under way: what an engine works with, and what is written when it ends."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from results.record.files import write_json
 from results.record.history import History
@@ -17,31 +17,6 @@ from search.storage.clock import Clock
 from search.storage.folder import LockedRun, RunFolder
 from search.storage.recorder import Listener, Recorder
 from search.view.view import View
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionSetup:
-    """Everything that a session is opened with, but the space.
-
-    Attributes:
-        plan: What was asked.
-        run: The run folder, locked by this process.
-        origin: What the session starts from.
-        view: What the user sees.
-        clock: Seconds since the start of what is measured.
-        data_digest: Returns what equal data share; called once the space is known.
-        searcher: Chooses the configurations; None: the one that the plan names.
-        listeners: Told of every event, after the searcher and before the view.
-    """
-
-    plan: Plan
-    run: LockedRun
-    origin: Origin
-    view: View
-    clock: Clock
-    data_digest: Callable[[], str] = lambda: ""
-    searcher: Searcher | None = None
-    listeners: tuple[Listener, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,40 +37,6 @@ class Session:
     recorder: Recorder
     view: View
 
-    @classmethod
-    def open(cls, setup: SessionSetup, space: Space) -> "Session":
-        """Write run.json, open the journal, record the start, and show the search from then on.
-
-        Raises:
-            RunFolderError: The folder cannot be written, or was made with other data.
-        """
-        plan, origin, view, folder = setup.plan, setup.origin, setup.view, setup.run.folder
-        origin.clean(folder)
-        current = describe(plan, space) | {"data_digest": setup.data_digest()}
-        description = origin.description(current)
-        write_json(folder.run_file, description)
-        names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
-        view.note(f"space {plan.problem.space}: {names}")
-        searcher = setup.searcher or make_searcher(plan, space)
-        for note in origin.teach(searcher):
-            view.note(note)
-        journal = Journal(folder.journal_file, guard=setup.run.lock.check)
-        recorder = Recorder(
-            journal,
-            origin.history,
-            [searcher.observe, *setup.listeners],
-            clock=setup.clock,
-            scheduler=plan.scheduler,
-        )
-        recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
-        log = make_log(plan, folder, origin.history, view.note, before=origin.events)
-        if log is not None:
-            recorder.listen(log)
-        origin.record(recorder, description, searcher.space, view.note)
-        view.begin(plan, origin.history, setup.clock)
-        recorder.listen(view.tell)
-        return cls(folder, journal, searcher, recorder, view)
-
     def close(self, reason: str) -> None:
         """Record why the search ended, and write the tables and the best."""
         self.view.end()
@@ -109,27 +50,75 @@ class Session:
         write_outcome(self.folder.path, self.recorder.history)
 
 
+@dataclass(kw_only=True)
 class DeferredSession:
     """A session that opens once an engine knows the space; nothing is written before.
 
     Attributes:
+        plan: What was asked.
+        run: The run folder, locked by this process.
+        origin: What the session starts from.
+        view: What the user sees.
+        clock: Seconds since the start of what is measured.
+        data_digest: Returns what equal data share; called once the space is known.
+        searcher: Chooses the configurations; None: the one that the plan names.
+        listeners: Told of every event, after the searcher and before the view.
         session: The session; None until it is opened.
     """
 
-    def __init__(self, setup: SessionSetup) -> None:
-        self._setup = setup
-        self.session: Session | None = None
+    plan: Plan
+    run: LockedRun
+    origin: Origin
+    view: View
+    clock: Clock
+    data_digest: Callable[[], str] = lambda: ""
+    searcher: Searcher | None = None
+    listeners: tuple[Listener, ...] = ()
+    session: Session | None = field(default=None, init=False)
 
     @property
     def history(self) -> History:
         """What has happened so far, before it is opened too."""
-        return self._setup.origin.history
+        return self.origin.history
 
     def open(self, space: Space) -> Session:
-        """Return the session; the first call opens it."""
+        """Return the session; the first call opens it.
+
+        Raises:
+            RunFolderError: The folder cannot be written, or was made with other data.
+        """
         if self.session is None:
-            self.session = Session.open(self._setup, space)
+            self.session = self._opened(space)
         return self.session
+
+    def _opened(self, space: Space) -> Session:
+        """Write run.json, open the journal, record the start, and show the search from then on."""
+        plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
+        origin.clean(folder)
+        current = describe(plan, space) | {"data_digest": self.data_digest()}
+        description = origin.description(current)
+        write_json(folder.run_file, description)
+        names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
+        view.note(f"space {plan.problem.space}: {names}")
+        searcher = self.searcher or make_searcher(plan, space)
+        for note in origin.teach(searcher):
+            view.note(note)
+        journal = Journal(folder.journal_file, guard=self.run.lock.check)
+        recorder = Recorder(
+            journal,
+            origin.history,
+            [searcher.observe, *self.listeners],
+            clock=self.clock,
+            scheduler=plan.scheduler,
+        )
+        recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
+        log = make_log(plan, folder, origin.history, view.note, before=origin.events)
+        if log is not None:
+            recorder.listen(log)
+        origin.record(recorder, description, searcher.space, view.note)
+        view.begin(plan, origin.history, self.clock)
+        recorder.listen(view.tell)
+        return Session(folder, journal, searcher, recorder, view)
 
 
 class Tidier:

@@ -26,7 +26,7 @@ from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, Stored
 from search.ray.runtime import cluster
 from search.session.origin import NewRun, Origin, ResumedRun
-from search.session.session import DeferredSession, SessionSetup
+from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch, read_warm_start
 from search.space import mirror
@@ -211,7 +211,7 @@ class RayTuner(RecordedTuner):
             searcher = settings.oracle and OracleSearcher(
                 settings.oracle, space, objective=plan.problem.objective, scratch=str(scratch)
             )
-            setup = SessionSetup(
+            deferred = DeferredSession(
                 plan=plan,
                 run=run,
                 origin=origin,
@@ -222,7 +222,7 @@ class RayTuner(RecordedTuner):
             )
             from search.engines.ray.engine import RayEngine
 
-            self._run(RayEngine(plan, task, ray, space), setup)
+            self._run(RayEngine(plan, task, ray, space), deferred)
             self.on_search_end()
 
     def _is_done(self) -> bool:
@@ -256,18 +256,20 @@ class RayTuner(RecordedTuner):
             say=view.note,
         )
 
-    def _run(self, engine: SearchEngine, setup: SessionSetup) -> None:
+    def _run(self, engine: SearchEngine, deferred: DeferredSession) -> None:
         """Run the trials.
 
         Raises:
             KeyboardInterrupt: The user ended the search.
         """
-        history, view = setup.origin.history, setup.view
+        history, view = deferred.history, deferred.view
         self._history = history
         self._project.overwrites = False  # what follows is this tuner's own
         limit = self.oracle.max_consecutive_failed_trials
-        stopping = Stopping(setup.plan, history, setup.clock, max_consecutive_failed_trials=limit)
-        reason = run_trials(engine, DeferredSession(setup), stopping)
+        stopping = Stopping(
+            deferred.plan, history, deferred.clock, max_consecutive_failed_trials=limit
+        )
+        reason = run_trials(engine, deferred, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)
         view.note(ending(reason, history))

@@ -254,7 +254,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.plan.registry import Scheduler
     from search.plan.task import Task
     from search.session.origin import NewRun
-    from search.session.session import DeferredSession, SessionSetup
+    from search.session.session import DeferredSession
     from search.session.stopping import TRIALS_DONE, Stopping
     from search.space.parameters import Space
     from search.storage.clock import since_now
@@ -274,9 +274,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
     with new_run(out, print) as run:
         deferred = DeferredSession(
-            SessionSetup(
-                plan=plan, run=run, origin=NewRun(history), view=SilentView(Console()), clock=clock
-            )
+            plan=plan, run=run, origin=NewRun(history), view=SilentView(Console()), clock=clock
         )
         search_on_ray(
             plan, Task.of(problem), stored, deferred=deferred,

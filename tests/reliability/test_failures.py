@@ -22,7 +22,7 @@ from search.ray import nodes
 from search.replay import replay
 from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
-from search.session.session import Session, SessionSetup
+from search.session.session import DeferredSession
 from search.storage.folder import locked_run
 from search.view.view import SilentView
 
@@ -298,11 +298,11 @@ def test_a_run_with_other_data_is_refused(tmp_path):
         locked_run(previous.folder, print) as mine,
         pytest.raises(RunFolderError, match=r"the data have changed since .*digest other, then"),
     ):
-        setup = SessionSetup(
+        deferred = DeferredSession(
             plan=previous.plan, run=mine, origin=ResumedRun(previous), view=SilentView(None),
             clock=lambda: 0.0, data_digest=lambda: "other",
         )  # fmt: skip
-        Session.open(setup, previous.space)
+        deferred.open(previous.space)
     assert (run / "run.json").read_text() == asked
 
 

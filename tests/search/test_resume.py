@@ -38,7 +38,7 @@ from search.session.resume import (
     values_within,
 )
 from search.session.run_file import describe
-from search.session.session import Session, SessionSetup
+from search.session.session import DeferredSession
 from search.space.mirror import mirror
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
@@ -532,14 +532,14 @@ def reopened(whole, tmp_path):
         (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
         previous = read_previous_run(tmp_path / "run")
         with locked_run(previous.folder, print) as run:
-            setup = SessionSetup(
+            deferred = DeferredSession(
                 plan=previous.plan,
                 run=run,
                 origin=ResumedRun(previous),
                 view=SilentView(None),
                 clock=lambda: previous.seconds,
             )
-            yield Session.open(setup, space)
+            yield deferred.open(space)
 
     return contextlib.contextmanager(opening)
 

@@ -31,7 +31,7 @@ from search.session.changes import Changes
 from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
 from search.session.run_file import described_plan
-from search.session.session import Session, SessionSetup
+from search.session.session import DeferredSession
 from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
 from search.view.view import SilentView
@@ -249,12 +249,12 @@ def test_a_run_that_was_cut_off_gets_a_log_of_what_was_before(former_run):
     previous = read_previous_run(run)
     plan = replace(previous.plan, log=Log.TENSORBOARD)
     with locked_run(previous.folder, print) as lock:
-        setup = SessionSetup(
+        deferred = DeferredSession(
             plan=plan, run=lock, origin=ResumedRun(previous), view=SilentView(None),
             clock=lambda: previous.seconds,
             data_digest=lambda: previous.description["data_digest"],
         )  # fmt: skip
-        session = Session.open(setup, previous.space)
+        session = deferred.open(previous.space)
         unfinished = previous.history.unfinished()[0]
         reported = [epoch.epoch for epoch in unfinished.epochs]
         assert [step for step, _ in shown(run, unfinished.trial).scalars["loss"]] == reported

@@ -21,7 +21,7 @@ from search.plan.task import Task
 from search.ray.renewable import RenewableRay, stored_data
 from search.ray.runtime import cluster
 from search.session.origin import NewRun
-from search.session.session import DeferredSession, SessionSetup
+from search.session.session import DeferredSession
 from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
@@ -78,7 +78,7 @@ class Searched:
     def __init__(self, engine):
         history = History(engine.plan.problem.objective)
         with new_run(engine.plan.out, print) as run:
-            setup = SessionSetup(
+            deferred = DeferredSession(
                 plan=engine.plan,
                 run=run,
                 origin=NewRun(history),
@@ -89,7 +89,7 @@ class Searched:
             stopping = Stopping(engine.plan, history, lambda: 1.0)
             self.error, self.reason = None, None
             try:
-                self.reason = run_trials(engine, DeferredSession(setup), stopping)
+                self.reason = run_trials(engine, deferred, stopping)
             except BaseException as error:
                 self.error = error
         self.states = [trial.state for trial in history.trials.values()]

@@ -16,7 +16,7 @@ from search.errors import RunFolderError
 from search.plan.plan import Engine, Plan, Problem
 from search.session.origin import NewRun, ResumedRun
 from search.session.resume import read_previous_run
-from search.session.session import DeferredSession, Session, SessionSetup
+from search.session.session import DeferredSession
 from search.session.warm_start import EarlierSearch, EarlierTrial
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
@@ -60,23 +60,23 @@ class Sessions:
     def run_json(self):
         return json.loads(self.folder.run_file.read_text())
 
-    def setup(self, run, origin, **changes):
+    def deferred(self, run, origin, **changes):
         view = View(Console(file=self.screen, width=200))
         clock = origin.clock(lambda: self.now)
-        setup = SessionSetup(plan=self.plan, run=run, origin=origin, view=view, clock=clock)
-        return replace(setup, **{"data_digest": lambda: "d1", **changes})
+        deferred = DeferredSession(plan=self.plan, run=run, origin=origin, view=view, clock=clock)
+        return replace(deferred, **{"data_digest": lambda: "d1", **changes})
 
-    def new_setup(self, earlier=None, **changes):
+    def new(self, earlier=None, **changes):
         run = self._stack.enter_context(new_run(self.folder.path, print))
-        return self.setup(run, NewRun(History(ACCURACY), earlier), **changes)
+        return self.deferred(run, NewRun(History(ACCURACY), earlier), **changes)
 
     def start(self, **changes):
-        return Session.open(self.new_setup(**changes), SPACE)
+        return self.new(**changes).open(SPACE)
 
     def resume(self, space=SPACE, **changes):
         run = self._stack.enter_context(locked_run(self.folder, print))
         origin = ResumedRun(read_previous_run(self.folder.path))
-        return Session.open(self.setup(run, origin, **changes), space)
+        return self.deferred(run, origin, **changes).open(space)
 
     def kill(self, session):
         """Leave everything as a process does that is killed: nothing is closed but its files."""
@@ -131,7 +131,7 @@ def test_run_json_stands_before_the_first_event_which_repeats_it(sessions):
 
 
 def test_nothing_is_written_before_the_space_is_known(sessions):
-    deferred = DeferredSession(sessions.new_setup())
+    deferred = sessions.new()
     assert deferred.session is None
     assert deferred.history.trials == {}
     assert not sessions.folder.run_file.exists()

@@ -20,7 +20,7 @@ from search.plan.plan import Engine, Plan, Problem
 from search.plan.task import Named, Task
 from search.ray.nodes import Whereabouts
 from search.session.origin import NewRun
-from search.session.session import DeferredSession, SessionSetup
+from search.session.session import DeferredSession
 from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
@@ -88,12 +88,12 @@ class RayEngine:
         self.machines = Machines()
         self.now = 0.0
         self.gpu_slots = 0
-        setup = SessionSetup(
+        deferred = DeferredSession(
             plan=self.plan, run=run, origin=origin, clock=lambda: self.now,
             view=View(Console(file=self.screen, width=500)),
         )  # fmt: skip
         self.stopping = Stopping(self.plan, self.history, lambda: 0.0)
-        self.state = SearchState(DeferredSession(setup))
+        self.state = SearchState(deferred)
         self.liveness = Liveness(
             self.state, self.stopping, self.machines,
             hung_after_seconds=self.plan.hung_after_seconds, clock=lambda: self.now,

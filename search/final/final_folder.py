@@ -25,7 +25,6 @@ class FinalModel:
 
     Attributes:
         trial: Number of the trial whose configuration it has.
-        values: The configuration.
         objective: The metric that chose.
         seed: Of its training.
         trainings: By planned epochs, all that it was chosen among.

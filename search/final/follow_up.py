@@ -71,13 +71,9 @@ class Outcome:
     """The result of a run.
 
     Attributes:
-        folder: Where it is.
         reason: Why the search ended, or ``interrupted`` of what follows it; ``FOLLOWED`` where a
             search of before was only followed up.
-        history: All trials.
         evaluation: What ``final/evaluation.json`` says; None where nothing was retrained.
-        confirmation: What was confirmed; None where nothing was.
-        audit: What was audited; None where nothing was.
     """
 
     folder: RunFolder

@@ -35,8 +35,6 @@ class Training:
 
     Attributes:
         name: Its name in error messages.
-        values: The configuration.
-        epochs: Number of epochs.
         seed: Seed of its initial weights, its dropout and the order of its samples.
         state: Where its state is kept until it ends, on the machine of the run folder.
         device: Where its trial was trained, in a search that decided it for each.

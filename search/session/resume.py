@@ -23,11 +23,6 @@ class PreviousRun:
     """A run as it was left.
 
     Attributes:
-        folder: Where it is.
-        description: What run.json says.
-        plan: The plan in it.
-        events: What its journal holds.
-        history: Those events, folded.
         seconds: How long it has been searched so far.
         notes: What is damaged, a line each.
     """

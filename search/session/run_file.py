@@ -47,9 +47,7 @@ class RecordedRun:
     """A run as its folder tells it.
 
     Attributes:
-        folder: Where it is.
         description: What run.json says, or what the journal repeats of it.
-        events: What the journal holds.
         damaged_lines: Numbers of the journal's lines that are left out.
     """
 

@@ -132,11 +132,7 @@ class JobClient:
         return [_job(job) for job in sorted(submitted, key=lambda job: job.start_time or 0)]
 
     def job(self, job_id: str) -> Job:
-        """Return a job.
-
-        Raises:
-            ClusterError: There is no job of that id.
-        """
+        """Return the job of an id; raise ClusterError where there is none."""
         jobs = {job.id: job for job in self.jobs()}
         if job_id not in jobs:
             there = ", ".join(jobs) or "none"

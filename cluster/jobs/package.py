@@ -33,11 +33,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -> None:
-    """Check what can be checked without the job server.
-
-    Raises:
-        ClusterError: A line for each problem.
-    """
+    """Check what can be checked without the job server, and name all that is wrong at once."""
     prepare_process()
     problems = []
     if not arguments:

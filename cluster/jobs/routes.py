@@ -75,11 +75,7 @@ ROUTES = {"http": direct, "https": direct}
 
 
 def route_to(address: str | None, cluster_file: Path | None) -> Route:
-    """Return the route that a user's options name; by default that of ``cluster/onprem.yaml``.
-
-    Raises:
-        ClusterError: They name none.
-    """
+    """Return the route that a user's options name; by default that of ``cluster/onprem.yaml``."""
     if address is None:
         return through_ssh(cluster_file or CLUSTER_FILE)
     if cluster_file is not None:

@@ -41,9 +41,6 @@ def connect(url: str, name: str, advice: str) -> Any:
         url: Of the server.
         name: What messages call the server.
         advice: A sentence on what else may be wrong if no server answers.
-
-    Raises:
-        ClusterError: No job server answers there, or it does not know this user.
     """
     _check_reachable(url, name, advice)
     prepare_process()

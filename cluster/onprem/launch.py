@@ -136,11 +136,7 @@ def wait_for_nodes(
 
 
 def _ray(command: str, *arguments: str, say: Say) -> None:
-    """Run a command of Ray, and pass on only the steps among its many lines.
-
-    Raises:
-        ClusterError: It failed; ends with its last lines.
-    """
+    """Run a command of Ray, and pass on only the steps among its many lines."""
     ray = Path(sys.executable).with_name("ray")
     last: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(

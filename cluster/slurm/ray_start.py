@@ -141,9 +141,6 @@ def own_address(job: Job) -> str:
     """Return this machine's address as the other nodes see it.
 
     Its own /etc/hosts may give loopback for its name; the way to another node shows the address.
-
-    Raises:
-        ClusterError: There is no way to another node.
     """
     if not job.others:
         return LOOPBACK

@@ -1,6 +1,7 @@
 """What every route to a job server must do, and which route a user's options name."""
 
 import http.server
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +15,20 @@ from lab import Lab
 from stage import staged
 
 from cluster.errors import ClusterError
-from cluster.jobs.routes import CLUSTER_FILE, ROUTES, direct, route_to, through_ssh
-from cluster.onprem.config import JOB_PORT
+from cluster.jobs.routes import (
+    CLUSTER_FILE,
+    ROUTES,
+    direct,
+    route_to,
+    through_ssh,
+    tunnel_command,
+)
+from cluster.onprem.config import JOB_PORT, ClusterFile
+from cluster.onprem.hosts import Ssh
 
 PAGE = "this stands for the job server"
 PATIENCE_SECONDS = 60
+SSH = Ssh(ClusterFile(Path("mine.yaml"), "10.0.0.1", (), "me", Path("/home/me/key")))
 FILE = "provider: {type: local, head_ip: 10.0.0.1, worker_ips: []}\nauth: {ssh_user: me}\n"
 # Run where the user is, with the options of `fmnist-cluster`. The server is a plain web server,
 # which is enough for a route, and which Ray's client must refuse.
@@ -134,3 +144,28 @@ def test_the_usual_cluster_file_needs_no_option(tmp_path, monkeypatch):
     assert route_to(None, None).options == ()
     assert route_to(None, None).name == "10.0.0.1"
     assert route_to(None, Path("mine.yaml")).options == ("--cluster-file", "mine.yaml")
+
+
+def test_the_tunnel_is_between_the_loopbacks_and_its_connection_is_its_own():
+    words = tunnel_command(SSH, 8265, 41234)
+    assert words[0] == "ssh"
+    assert words[words.index("-L") + 1] == "127.0.0.1:41234:127.0.0.1:8265"
+    assert words[words.index("-i") + 1] == "/home/me/key"
+    assert {"ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes"} <= set(words)
+    assert words[-2] == "me@10.0.0.1"
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_the_head_says_whether_the_port_is_open_and_waits_for_the_end_of_the_command(is_open):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not is_open:
+            server.close()
+        remote = subprocess.Popen(
+            ["bash", "-c", tunnel_command(SSH, port, 1)[-1]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert remote.stdout.readline() == f"fmnist-cluster: {'up' if is_open else 'down'}\n"
+        assert remote.poll() is None
+        remote.communicate("", timeout=60)
+    assert remote.returncode == 0

@@ -11,7 +11,6 @@ class AuditedTrial:
     """A trial that was stopped, and was then trained to its end.
 
     Attributes:
-        trial: Its number.
         stopped_epoch: After which epoch it was stopped.
         stopped_value: The best value that it had by then.
         epochs: How many epochs it has trained now.
@@ -19,8 +18,7 @@ class AuditedTrial:
         state: How the whole training ended.
         is_wrong: Whether it would have beaten the search's best.
         excess: How much better than the search's best it is, negative where it is worse.
-        seconds_to_stop: What its epochs up to the stop took.
-        seconds_after_stop: What those after it took.
+        seconds_to_stop: What its epochs up to the stop took; those after it, seconds_after_stop.
         is_same: Whether its epochs up to the stop came out as the journal has them.
     """
 
@@ -42,16 +40,13 @@ class Audit(JsonRecord):
     """How often early stopping was wrong, and what it saved.
 
     Attributes:
-        objective: The metric that was searched by.
-        mode: ``max`` or ``min``: which values of it are the better ones.
-        search_best: The search's best value.
+        mode: ``max`` or ``min``: which values of the objective are the better ones.
         stopped: Trials that the scheduler stopped.
         audited: How many of them, chosen at random, were trained to their end.
         wrong: How many of these would have beaten the search's best.
         wrong_share: That as a share, in 0..1.
         wrong_low: Lower end of its 95 % Wilson interval, no less than what the audit knows of.
         wrong_high: Upper end of it, no more than is possible by what the audit knows.
-        trials: Those that were audited.
         seconds_saved: What stopping saved, in seconds of a worker: an estimate by the mean of the
             audited trials.
         seconds_searched: What the search took, in seconds of a worker.

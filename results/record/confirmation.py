@@ -24,10 +24,7 @@ class AccuracyOnTest:
     """The accuracy on the test set, in 0..1: each seed's model has read it once.
 
     Attributes:
-        accuracies: Of each seed.
-        mean: Their mean.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end of it; both are part of the interval.
+        low: Lower end of the mean's 95 % bootstrap interval; both ends are part of it.
     """
 
     accuracies: tuple[float, ...]
@@ -67,11 +64,9 @@ class ConfirmedCandidate(Candidate):
     Attributes:
         scores: The objective at the last epoch, by seed; None of a training that diverged.
         mean: Mean of the scores; None where any training diverged.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end of it.
+        low: Lower end of its 95 % bootstrap interval; None as the mean is.
         difference: Its scores less the winner's, paired by seed; None of the winner, and of one
             that diverged.
-        verdict: How it compares with the winner.
         is_for_comparison: Whether the user named it beside the search's own; it never wins.
         test: Its accuracy on the test set; None where that was not read.
     """
@@ -98,11 +93,9 @@ class Confirmation(JsonRecord):
     """The results of the best configurations on new seeds.
 
     Attributes:
-        objective: The metric that counts.
-        mode: ``max`` or ``min``: which values of it are the better ones.
-        seeds: The new seeds.
+        mode: ``max`` or ``min``: which values of the objective are the better ones.
         candidates: At least one.
-        winner: Which of them has the best mean.
+        winner: Place among them of the one with the best mean, from 0.
 
     Raises:
         ValueError: The fields contradict each other.
@@ -131,7 +124,6 @@ class Confirmation(JsonRecord):
 
     @property
     def chosen(self) -> ConfirmedCandidate:
-        """The winner."""
         return self.candidates[self.winner]
 
     @property

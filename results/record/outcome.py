@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +126,17 @@ def write_outcome(run: Path, history: History) -> None:
     """
     journal = run / columns.JOURNAL_FILE
     content = journal.read_bytes()
-    write_tables(
-        run,
-        history,
-        journal_crc=zlib.crc32(content),
-        damaged_lines=parse(content, journal).damaged_lines,
-    )
+    damaged_lines = parse(content, journal).damaged_lines
+    known = {
+        columns.JOURNAL_CRC: str(zlib.crc32(content)),
+        columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
+    }
+    trials = [_trial_row(trial) for trial in history.trials.values()]
+    epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
+    with beside(run / columns.TRIALS_FILE) as fresh:
+        pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
+    with beside(run / columns.EPOCHS_FILE) as fresh:
+        pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
     if history.best is not None:
         write_json(run / columns.BEST_FILE, best_record(history, history.best))
 
@@ -147,29 +151,6 @@ def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
         "at_seconds": best.at_seconds,
         "values": history.trials[best.trial].values,
     }
-
-
-def write_tables(
-    run: Path, history: History, *, journal_crc: int, damaged_lines: Sequence[int] = ()
-) -> None:
-    """Write both tables, each beside its place and then moved there.
-
-    Args:
-        run: Its folder.
-        history: Its trials.
-        journal_crc: CRC-32 of the journal: by it a reader knows whether it is another now.
-        damaged_lines: Numbers of its lines that are left out.
-    """
-    trials = [_trial_row(trial) for trial in history.trials.values()]
-    epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
-    known = {
-        columns.JOURNAL_CRC: str(journal_crc),
-        columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
-    }
-    with beside(run / columns.TRIALS_FILE) as fresh:
-        pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
-    with beside(run / columns.EPOCHS_FILE) as fresh:
-        pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
 
 
 def with_scheduler(trials: pa.Table) -> pa.Table:

@@ -1,7 +1,6 @@
 """Where the time of a search went, worker by worker added up."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -29,23 +28,8 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one kind of work took.
-
-    Attributes:
-        name: Its short name.
-        seconds: Summed over the workers.
-        share: Of all seconds of all workers, in 0..1.
-    """
-
-    name: str
-    seconds: float
-    share: float
-
-
-def parts(run: Run) -> list[Part]:
-    """Return where the workers' seconds went, from the start of the program to the search's end.
+def parts(run: Run) -> dict[str, float]:
+    """Return the workers' seconds by kind of work, from the program's start to the search's end.
 
     The first epoch of a trial contains what TensorFlow still does to the traced graph.
 
@@ -69,8 +53,7 @@ def parts(run: Run) -> list[Part]:
     slots = run.asked["plan"]["workers"]
     seconds["before"] = slots * min(_began(epochs, names))
     seconds["waiting"] = max(0.0, slots * ended - seconds["before"] - told)
-    total = sum(seconds.values()) or 1.0
-    return [Part(name, taken, taken / total) for name, taken in seconds.items()]
+    return seconds
 
 
 def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
@@ -86,9 +69,10 @@ def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
 
 def table(run: Run) -> Table:
     """Return the parts as a table for the terminal."""
-    found = parts(run)
-    total = sum(part.seconds for part in found)
-    training = sum(part.share for part in found if part.name in TRAINING)
+    seconds = parts(run)
+    total = sum(seconds.values())
+    shares = {name: taken / (total or 1.0) for name, taken in seconds.items()}
+    training = sum(shares[name] for name in TRAINING)
     slots = run.asked["plan"]["workers"]
     shown = Table(
         box=None,
@@ -101,11 +85,11 @@ def table(run: Run) -> Table:
     shown.add_column("share", justify="right")
     shown.add_column("name")
     shown.add_column("spent on")
-    for part in found:
-        shown.add_row(f"{part.seconds:.1f}", f"{part.share:.1%}", part.name, WORDS[part.name])
+    for name, taken in seconds.items():
+        shown.add_row(f"{taken:.1f}", f"{shares[name]:.1%}", name, WORDS[name])
     return shown
 
 
 def as_json(run: Run) -> str:
     """Return the parts as JSON."""
-    return json.dumps({part.name: round(part.seconds, 3) for part in parts(run)}, indent=2)
+    return json.dumps({name: round(taken, 3) for name, taken in parts(run).items()}, indent=2)

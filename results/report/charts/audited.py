@@ -6,7 +6,15 @@ from typing import Any
 from results.reading import Run
 from results.record.audit import Audit, AuditedTrial
 from results.record.words import number
-from results.report.charts.chart import COLORS, GREY, Chart, laid_out, padded, without_worst_tenth
+from results.report.charts.chart import (
+    COLORS,
+    GREY,
+    Chart,
+    draw_points,
+    laid_out,
+    padded,
+    without_worst_tenth,
+)
 from results.text import audited
 
 ROW_PIXELS = 26
@@ -69,39 +77,28 @@ def _draw_ways(figure: Any, trials: Sequence[AuditedTrial]) -> None:
 
 
 def _draw_stops(figure: Any, trials: Sequence[AuditedTrial]) -> None:
-    shown = [(place, one) for place, one in enumerate(trials) if one.stopped_value is not None]
-    figure.add_scatter(
-        x=[one.stopped_value for _, one in shown], y=[place for place, _ in shown],
-        text=[
-            f"trial {one.trial}, stopped after epoch {one.stopped_epoch}: "
-            f"{number(one.stopped_value)}"
-            for _, one in shown
-        ],
-        name="when it was stopped", mode="markers", showlegend=True,
-        marker={"color": GREY, "symbol": "circle-open", "size": 9, "line": {"width": 2}},
-        hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+    points = [
+        (one.stopped_value, place, _told(one, "stopped", one.stopped_epoch, one.stopped_value))
+        for place, one in enumerate(trials)
+        if one.stopped_value is not None
+    ]
+    mark = {"color": GREY, "symbol": "circle-open", "size": 9, "line": {"width": 2}}
+    draw_points(figure, points, "when it was stopped", mark)
 
 
 def _draw_ends(figure: Any, trials: Sequence[AuditedTrial], *, is_wrong: bool) -> None:
-    shown = [
-        (place, one)
+    points = [
+        (one.value, place, _told(one, one.state, one.epochs, one.value))
         for place, one in enumerate(trials)
         if one.is_wrong is is_wrong and one.value is not None
     ]
-    if not shown:
-        return
     color, symbol = (COLORS[5], "diamond") if is_wrong else (COLORS[0], "circle")
-    figure.add_scatter(
-        x=[one.value for _, one in shown], y=[place for place, _ in shown],
-        text=[
-            f"trial {one.trial}, {one.state} after epoch {one.epochs}: {number(one.value)}"
-            for _, one in shown
-        ],
-        name="at its end: wrongly stopped" if is_wrong else "at its end: rightly stopped",
-        mode="markers", marker={"color": color, "symbol": symbol, "size": 10}, showlegend=True,
-        hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+    name = f"at its end: {'wrongly' if is_wrong else 'rightly'} stopped"
+    draw_points(figure, points, name, {"color": color, "symbol": symbol, "size": 10})
+
+
+def _told(one: AuditedTrial, ended: str, epoch: int, value: float | None) -> str:
+    return f"trial {one.trial}, {ended} after epoch {epoch}: {number(value)}"
 
 
 def _draw_best(figure: Any, found: Audit) -> None:

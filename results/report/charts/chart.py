@@ -72,6 +72,23 @@ def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEI
         update(title={"text": plain(title), "standoff": 12}, automargin=True)
 
 
+def draw_points(
+    figure: "go.Figure",
+    points: Sequence[tuple[float | None, float, str]],
+    name: str,
+    marker: dict[str, Any],
+    **others: Any,
+) -> None:
+    """Draw points, each of x, y and what is said of it, under one name in the legend."""
+    if not points:
+        return
+    x, y, texts = zip(*points, strict=True)
+    figure.add_scatter(
+        x=x, y=y, text=texts, name=name, mode="markers", marker=marker, showlegend=True,
+        hovertemplate="%{text}<extra></extra>", **others,
+    )  # fmt: skip
+
+
 def template(scheme: str) -> dict[str, Any]:
     """Return Plotly's template for a page of ``light`` or ``dark`` colours."""
     lines = ("gridcolor", "linecolor", "zerolinecolor", "tickcolor")

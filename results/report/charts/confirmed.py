@@ -7,7 +7,7 @@ from typing import Any
 from results.reading import Run
 from results.record.confirmation import ConfirmedCandidate, Verdict
 from results.record.words import interval, number
-from results.report.charts.chart import COLORS, GREY, Chart, counted, laid_out, plain
+from results.report.charts.chart import COLORS, GREY, Chart, counted, draw_points, laid_out, plain
 from results.text import confirmed
 
 # By colour and by form: how a candidate stands to the winner.
@@ -61,7 +61,7 @@ def _draw_seeds(
     ]
     # Below the mean, which would hide them.
     mark = {"color": GREY, "symbol": "line-ns-open", "size": 9, "line": {"width": 1.5}}
-    _scatter(figure, [(x, place + 0.24, text) for x, place, text in points], "each seed", mark)
+    draw_points(figure, [(x, place + 0.24, text) for x, place, text in points], "each seed", mark)
 
 
 def _draw_means(figure: Any, candidates: Sequence[ConfirmedCandidate], verdict: Verdict) -> None:
@@ -78,7 +78,7 @@ def _draw_means(figure: Any, candidates: Sequence[ConfirmedCandidate], verdict: 
     }  # fmt: skip
     points = [(one.mean, place, _told(one)) for place, one in shown]
     mark = {"color": color, "symbol": symbol, "size": 11}
-    _scatter(figure, points, f"{verdict}: mean", mark, error_x=lines)
+    draw_points(figure, points, f"{verdict}: mean", mark, error_x=lines)
 
 
 def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
@@ -88,23 +88,7 @@ def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
         if one.search_value is not None
     ]
     mark = {"color": COLORS[1], "symbol": "circle-open", "size": 11, "line": {"width": 2}}
-    _scatter(figure, points, "best in the search", mark)
-
-
-def _scatter(
-    figure: Any,
-    points: Sequence[tuple[float | None, float, str]],
-    name: str,
-    mark: dict[str, Any],
-    **others: Any,
-) -> None:
-    if not points:
-        return
-    x, y, texts = zip(*points, strict=True)
-    figure.add_scatter(
-        x=x, y=y, text=texts, name=name, mode="markers", marker=mark, showlegend=True,
-        hovertemplate="%{text}<extra></extra>", **others,
-    )  # fmt: skip
+    draw_points(figure, points, "best in the search", mark)
 
 
 def _told(one: ConfirmedCandidate) -> str:

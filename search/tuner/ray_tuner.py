@@ -2,7 +2,6 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -197,7 +196,8 @@ class RayTuner(RecordedTuner):
         earlier = read_warm_start(settings.earlier_search, self._objective)
         self._explore(earlier)
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(_scratch())
+            temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
+            scratch = Path(stack.enter_context(temporary))
             carried = packed(arguments, scratch)
             run = stack.enter_context(project.locked(self._history, view))
             origin = self._origin(carried, earlier, view)
@@ -309,12 +309,6 @@ def _say_starting(plan: Plan, view: View) -> None:
     stopping = "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
     soon = "" if plan.address else " (training begins in 10 to 30 s)"
     view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _stored(arguments: FitArguments) -> Stored:

@@ -61,9 +61,6 @@ class Group:
 
     Attributes:
         label: What tells it from the other groups.
-        data: Reference of the data that was learnt.
-        objective: The metric that was searched by.
-        mode: ``max`` or ``min``: which values of it are the better ones.
         best: Best value of the objective; the mean of a seed that has several runs.
         accuracy: Accuracy on the test set, in 0..1, likewise; empty where a run has none.
     """

@@ -25,7 +25,6 @@ class Line:
 
     Attributes:
         number: Its number, from 1.
-        text: What stands there.
         event: What it tells; None: it is torn or altered.
     """
 
@@ -219,11 +218,7 @@ class _Driver:
 
 
 def _check(run: Path) -> None:
-    """Make sure that a folder is a run, or can become one.
-
-    Raises:
-        RunFolderError: It is neither.
-    """
+    """Make sure that a folder is a run, or can become one."""
     if not run.is_dir():
         raise RunFolderError(
             f"{str(run)!r} is no folder: expected a run, as `fmnist-search run` makes it."

@@ -18,7 +18,6 @@ class Mistake:
 
     Attributes:
         position: Its place in the test split, from 0.
-        true: Name of its class.
         predicted: What the model took it for.
         confidence: The probability that the model gave that, in 0..1.
         pixels: Its picture, ``uint8`` of shape (height, width, 3); None where it is none.

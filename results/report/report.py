@@ -47,22 +47,17 @@ class Section:
     """What the page shows of one run.
 
     Attributes:
-        run: The run.
-        name: What it is called in the page.
         number: Its place in the page, from 1.
         facts: What is to be known first: name and value.
         commands: Those that made it, as typed: the first, and each that went on with it.
         best: The best configuration: name and value; empty where there is none.
-        settings: What was asked, and with what it ran.
         charts: By part of the page.
         slices: A small chart for each hyperparameter.
         states: How its trials ended, and the colour of each in the slices.
         scores: The final model's scores: name and value; empty where nothing was retrained.
         confirmed_seed: The new seed that the final model was trained on, where it is the winner
             of a confirmation; else None.
-        mistakes: The most confident ones.
         lacks_mistakes: Whether there were mistakes that were not kept.
-        can_be_retrained: Whether the run names what to retrain.
         trials: Every trial, headings first.
     """
 

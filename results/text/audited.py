@@ -9,8 +9,6 @@ from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
 from results.record.words import difference, number
 
-Cells = list[list[str]]
-
 
 def sentences(audit: Audit) -> list[str]:
     """Say how often stopping was wrong, by how much, and what it saved."""
@@ -35,7 +33,7 @@ def outdated(run: Run) -> Iterator[str]:
         )
 
 
-def cells(audit: Audit) -> Cells:
+def cells(audit: Audit) -> list[list[str]]:
     """Return the table of the audited trials, the best first; its headings are the first row."""
     heads = [
         "trial", "stopped after epoch", "best by then", "trained epochs", "best of all",

@@ -30,7 +30,6 @@ class Importance:
     """The share of one hyperparameter in what the best trials have in common.
 
     Attributes:
-        name: The hyperparameter.
         share: In 0..1; the shares of all are 1.
         low: The share that a tenth of the resamples stay below.
         high: The share that a tenth of them exceed.

@@ -22,13 +22,11 @@ class Stay:
     """A trial in a process, from its begin to its last report there.
 
     Attributes:
-        worker: The process.
-        trial: Number of the trial.
-        ending: How the trial ended.
+        ending: How the trial ended, there or elsewhere.
         began_seconds: When its first epoch began there, its model's building included.
         ended_seconds: When its last epoch was reported.
-        epochs: Epochs trained there.
-        best: The best objective of these epochs.
+        epochs: How many were trained there.
+        best: Their best objective; None where none gave one.
     """
 
     worker: str

@@ -12,8 +12,8 @@ from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
 from search.errors import UsageError
 from search.plan.task import Task
-from search.session.resume import PreviousRun, read_previous_run
-from search.session.run_file import RECORDED_VERSIONS
+from search.session.resume import read_previous_run
+from search.session.run_file import RECORDED_VERSIONS, RecordedRun
 from search.view.view import View
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
@@ -72,7 +72,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
 
 
 def _trained_again(
-    previous: PreviousRun, trial: TrialRecord, view: View
+    previous: RecordedRun, trial: TrialRecord, view: View
 ) -> tuple[Metrics, str | None]:
     """Train a trial as long as its record; return what each epoch reported, and what failed."""
     from search.worker import process
@@ -106,7 +106,7 @@ def _trained_again(
     return metrics, end.error
 
 
-def _load_data(previous: PreviousRun) -> Data:
+def _load_data(previous: RecordedRun) -> Data:
     data = load_data(previous.plan.problem, needs_test=False)
     before, now = previous.description.get("data_digest"), data.digest()
     if before and now != before:
@@ -117,7 +117,7 @@ def _load_data(previous: PreviousRun) -> Data:
     return data
 
 
-def _trial(previous: PreviousRun, number: int) -> TrialRecord:
+def _trial(previous: RecordedRun, number: int) -> TrialRecord:
     path, trials = str(previous.folder.path), previous.history.trials
     if previous.plan.problem.hypermodel is None:
         raise UsageError(
@@ -134,7 +134,7 @@ def _trial(previous: PreviousRun, number: int) -> TrialRecord:
     return trials[number]
 
 
-def _changes(previous: PreviousRun) -> Iterator[str]:
+def _changes(previous: RecordedRun) -> Iterator[str]:
     """Say what differs from where the run was made; figures may then differ too."""
     for name, then in previous.description.get("versions", {}).items():
         known = name in RECORDED_VERSIONS

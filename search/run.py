@@ -25,7 +25,8 @@ from search.ray.renewable import RenewableRay, stored_data
 from search.ray.runtime import cluster
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
-from search.session.resume import PreviousRun, read_previous_run
+from search.session.resume import read_previous_run
+from search.session.run_file import RecordedRun
 from search.session.session import DeferredSession
 from search.session.stopping import (
     INTERRUPTED,
@@ -196,7 +197,7 @@ def _no_value(outcome: Outcome) -> str:
     )
 
 
-def _reason_to_skip(plan: Plan, previous: PreviousRun, clock: Clock) -> str | None:
+def _reason_to_skip(plan: Plan, previous: RecordedRun, clock: Clock) -> str | None:
     """Return why nothing is left to search; None where something is."""
     history = previous.history
     reason = Stopping(plan, history, clock).reason
@@ -211,7 +212,7 @@ def _reason_to_skip(plan: Plan, previous: PreviousRun, clock: Clock) -> str | No
     return "its configurations are exhausted" if ended_by_itself else None
 
 
-def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Outcome:
+def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Outcome:
     """Write what is missing of a run whose search has ended, and do what follows the search."""
     history, folder = previous.history, previous.folder
     ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
@@ -231,7 +232,7 @@ def _skip_search(plan: Plan, previous: PreviousRun, over: str, view: View) -> Ou
     return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
 
 
-def _record_what_follows(plan: Plan, previous: PreviousRun) -> None:
+def _record_what_follows(plan: Plan, previous: RecordedRun) -> None:
     """Record what is to follow the search, so that the next resume does it too."""
     row = plan.to_json()
     changes = {

@@ -13,11 +13,12 @@ from results.record.files import read_json
 from search.cli.options import AddressOption, RunArgument, epoch_numbers, raise_any
 from search.cli.outcome import carry_out
 from search.errors import SearchError, UsageError, nearest
-from search.exchange.export import recorded_space
 from search.final.follow_up import audit_run, confirm_run, retrain_run
 from search.plan.plan import SEEDS, ConfirmationPlan
 from search.replay import replay
+from search.session.run_file import read_run
 from search.space.parameters import ORACLE_VALUES, Space
+from search.storage.folder import RunFolder
 from search.view.live import make_view
 
 
@@ -119,7 +120,7 @@ def _space_of(run_folder: Path, others: dict[Path, Values], problems: list[str])
     space = Space(())
     try:
         if others:
-            space = recorded_space(run_folder)
+            space = read_run(RunFolder.open(run_folder)).space
     except SearchError as error:
         problems.append(str(error))
     for file, values in others.items():

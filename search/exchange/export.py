@@ -5,9 +5,8 @@ import shlex
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,11 @@ from typing import Any
 from results.record import columns
 from results.record.confirmation import Confirmation
 from results.record.files import beside, read_json, write_json
-from results.record.history import EpochRecord, History
-from results.record.journal import Event
+from results.record.history import EpochRecord
 from results.record.outcome import best_record
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
-from search.plan.plan import Problem
-from search.session.run_file import read_run
-from search.space.parameters import Space
+from search.session.run_file import RecordedRun, read_run
 from search.storage.folder import RunFolder, unwritable
 from search.view.view import View
 
@@ -40,35 +36,10 @@ class Part(StrEnum):
     MODEL = "model"
 
 
-@dataclass(frozen=True)
-class SearchedRun:
-    """A run to be exported; ``description`` is what run.json says, ``best`` the best epoch."""
-
-    folder: RunFolder
-    description: dict[str, Any]
-    problem: Problem
-    events: tuple[Event, ...]
-    history: History
-    best: EpochRecord
-
-    @property
-    def name(self) -> str:
-        return self.folder.path.name
-
-    @property
-    def space(self) -> Space:
-        return _whole_space(self.description, self.events)
-
-    @property
-    def has_final(self) -> bool:
-        names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
-        return all((self.folder.final / name).is_file() for name in names)
-
-
 # Stands for the folder in the use of a file: files are written beside it, then moved there.
 FOLDER = "{folder}"
 # Writes into a folder; returns the use of each file by its name.
-Writer = Callable[[SearchedRun, Path], dict[str, str]]
+Writer = Callable[[RecordedRun, Path], dict[str, str]]
 
 
 def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()) -> None:
@@ -86,9 +57,12 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
         SearchError: It is no run, has no best yet, or ``out`` cannot be made.
     """
     _check_target(out)
-    run = _searched(path, view)
+    run = read_run(RunFolder.open(path))
+    if run.damaged_lines:
+        view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+    _best(run)  # before anything is made
     parts = [part for part in Part if part in (only or Part)]
-    if Part.MODEL in parts and not run.has_final:
+    if Part.MODEL in parts and not _has_final(run):
         parts.remove(Part.MODEL)
         if not parts:
             raise UsageError(_no_model(run))
@@ -103,40 +77,29 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
         _say_whose_model(run, view)
 
 
-def recorded_space(path: Path) -> Space:
-    """Return the whole space of a run, empty where none is recorded.
+def _best(run: RecordedRun) -> EpochRecord:
+    """Return the best epoch of a run.
 
     Raises:
-        RunFolderError: It is no run, or damaged beyond use.
+        UsageError: There is none yet.
     """
-    run = read_run(RunFolder.open(path))
-    return _whole_space(run.description, run.events)
-
-
-def _whole_space(description: Mapping[str, Any], events: Iterable[Event]) -> Space:
-    """Return the space as it was discovered, with the parameters that trials registered first."""
-    space = Space.from_json(description.get("space", []))
-    for event in events:
-        if event["event"] == "space_grown":
-            space = space.extended(Space.from_json(event["parameters"]))
-    return space
-
-
-def _searched(path: Path, view: View) -> SearchedRun:
-    run = read_run(RunFolder.open(path))
-    problem, best = run.problem, run.history.best
-    if run.damaged_lines:
-        view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+    best = run.history.best
     if best is None:
+        path = str(run.folder.path)
         raise UsageError(
-            f"{str(path)!r}: no trial has reported {problem.objective.name} yet, so there is "
+            f"{path!r}: no trial has reported {run.problem.objective.name} yet, so there is "
             "no best to export. Wait for its first epoch, or go on with it: "
-            f"`fmnist-search resume {shlex.quote(str(path))}`."
+            f"`fmnist-search resume {shlex.quote(path)}`."
         )
-    return SearchedRun(run.folder, run.description, problem, run.events, run.history, best)
+    return best
 
 
-def _no_model(run: SearchedRun) -> str:
+def _has_final(run: RecordedRun) -> bool:
+    names = (columns.MODEL_FILE, columns.EVALUATION_FILE)
+    return all((run.folder.final / name).is_file() for name in names)
+
+
+def _no_model(run: RecordedRun) -> str:
     path = os.path.relpath(run.folder.path)
     reason = f"{path!r}: nothing was retrained, so there is no model"
     if run.problem.hypermodel is None:  # a script's, or of another program
@@ -172,8 +135,8 @@ def _made_whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write_best(run: SearchedRun, out: Path) -> dict[str, str]:
-    best, objective = run.best, run.history.objective.name
+def _write_best(run: RecordedRun, out: Path) -> dict[str, str]:
+    best, objective = _best(run), run.history.objective.name
     write_json(out / columns.BEST_FILE, best_record(run.history, best))
     return {
         columns.BEST_FILE: f"the best hyperparameters (trial {best.trial}, epoch {best.epoch}, "
@@ -181,8 +144,8 @@ def _write_best(run: SearchedRun, out: Path) -> dict[str, str]:
     }
 
 
-def _write_hyperparameters(run: SearchedRun, out: Path) -> dict[str, str]:
-    values = run.history.trials[run.best.trial].values
+def _write_hyperparameters(run: RecordedRun, out: Path) -> dict[str, str]:
+    values = run.history.trials[_best(run).trial].values
     write_json(out / HYPERPARAMETERS_FILE, run.space.to_keras_tuner(values))
     return {
         HYPERPARAMETERS_FILE: "the same for build_model(hp): hp = keras_tuner.HyperParameters"
@@ -190,7 +153,7 @@ def _write_hyperparameters(run: SearchedRun, out: Path) -> dict[str, str]:
     }
 
 
-def _write_study(run: SearchedRun, out: Path) -> dict[str, str]:
+def _write_study(run: RecordedRun, out: Path) -> dict[str, str]:
     from search.exchange.optuna_study import moments, write_study
 
     history = run.history
@@ -203,26 +166,26 @@ def _write_study(run: SearchedRun, out: Path) -> dict[str, str]:
         ) from error
     about = {
         "objective": history.objective.name,
-        "best_trial": run.best.trial,
+        "best_trial": _best(run).trial,
         "ended": history.end_reason or "not yet",
         "fmnist-search": run.description.get("version"),
     }
     with beside(out / STUDY_FILE) as fresh:
-        write_study(fresh, run.name, history, run.space, moment, about=about)
+        write_study(fresh, run.folder.path.name, history, run.space, moment, about=about)
     return {
         STUDY_FILE: f"the {len(history.trials)} trials for Optuna: "
-        f"optuna.load_study(study_name={run.name!r}, storage='sqlite:///{FOLDER}/{STUDY_FILE}')"
+        f"optuna.load_study(study_name={run.folder.path.name!r}, storage='sqlite:///{FOLDER}/{STUDY_FILE}')"
     }
 
 
-def _write_model(run: SearchedRun, out: Path) -> dict[str, str]:
+def _write_model(run: RecordedRun, out: Path) -> dict[str, str]:
     final = run.folder.final
     evaluation = read_json(final / columns.EVALUATION_FILE)
     with beside(out / columns.MODEL_FILE) as fresh:
         shutil.copyfile(final / columns.MODEL_FILE, fresh)
     try:
         card = model_card(
-            run.name,
+            run.folder.path.name,
             run.description,
             evaluation,
             out / columns.MODEL_FILE,
@@ -245,7 +208,7 @@ def _write_model(run: SearchedRun, out: Path) -> dict[str, str]:
     }
 
 
-def _confirmation(run: SearchedRun, evaluation: Mapping[str, Any]) -> Confirmation | None:
+def _confirmation(run: RecordedRun, evaluation: Mapping[str, Any]) -> Confirmation | None:
     """Return the confirmation whose winner the final model is; None where it is none."""
     if not run.folder.confirmation_file.exists():
         return None
@@ -256,9 +219,9 @@ def _confirmation(run: SearchedRun, evaluation: Mapping[str, Any]) -> Confirmati
     return confirmation if is_winner and confirmation.seeds == tuple(seeds) else None
 
 
-def _say_whose_model(run: SearchedRun, view: View) -> None:
+def _say_whose_model(run: RecordedRun, view: View) -> None:
     evaluation = read_json(run.folder.final / columns.EVALUATION_FILE)
-    trial, best = evaluation.get("trial"), run.best.trial
+    trial, best = evaluation.get("trial"), _best(run).trial
     if trial in (None, best):
         return
     if evaluation.get(columns.CONFIRMED_SEEDS):

@@ -12,7 +12,8 @@ from results.record.history import History
 from results.record.journal import Event
 from search.algorithms.base import Searcher
 from search.errors import RunFolderError
-from search.session.resume import PreviousRun, teach_searcher, trials_outside
+from search.session.resume import teach_searcher, trials_outside
+from search.session.run_file import RecordedRun
 from search.session.warm_start import EarlierSearch, fitted
 from search.space.parameters import Space
 from search.storage.clock import Clock, later
@@ -75,7 +76,7 @@ class ResumedRun:
         previous: The run as it was left.
     """
 
-    previous: PreviousRun
+    previous: RecordedRun
 
     @property
     def history(self) -> History:

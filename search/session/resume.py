@@ -1,84 +1,41 @@
 """A run as it was left: what is read of it, and what a searcher learns from it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from results.record.columns import State, Values
-from results.record.history import History, TrialRecord
+from results.record.history import TrialRecord
 from results.record.journal import Event
-from results.record.run_file import is_whole
 from search.algorithms.base import Searcher
 from search.errors import UsageError
-from search.plan.plan import Engine, Plan
-from search.session.run_file import read_run
+from search.plan.plan import Engine
+from search.session.run_file import RecordedRun, read_run
 from search.session.warm_start import fitted_values, own_values
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 
 
-@dataclass(frozen=True)
-class PreviousRun:
-    """A run as it was left.
-
-    Attributes:
-        seconds: How long it has been searched so far.
-        notes: What is damaged, a line each.
-    """
-
-    folder: RunFolder
-    description: dict[str, Any]
-    plan: Plan
-    events: tuple[Event, ...]
-    history: History
-    seconds: float
-    notes: tuple[str, ...]
-
-    @property
-    def space(self) -> Space:
-        """The space as it was discovered."""
-        return Space.from_json(self.description["space"])
-
-
-def read_previous_run(path: Path) -> PreviousRun:
+def read_previous_run(path: Path) -> RecordedRun:
     """Read a run that is to be resumed.
 
     Raises:
         RunFolderError: It is no run, of a newer version, or damaged beyond use.
         UsageError: It is of a kind that cannot go on.
     """
-    folder = RunFolder.open(path)
-    run = read_run(folder)
-    _check_engine(folder, run.description)
-    notes = [f"journal: line {number} is damaged and left out" for number in run.damaged_lines]
-    if not is_whole(folder.path):
-        notes.append(
-            f"{folder.run_file.name} is missing or damaged: what the journal repeats is used"
-        )
-    seconds = max((event["at_seconds"] for event in run.events), default=0.0)
-    return PreviousRun(
-        folder, run.description, run.plan, run.events, run.history, seconds, tuple(notes)
-    )
-
-
-def _check_engine(folder: RunFolder, description: dict[str, Any]) -> None:
-    """Check that the ray engine made a run.
-
-    Raises:
-        UsageError: Another engine made it.
-    """
-    row = description.get("plan")
+    run = read_run(RunFolder.open(path))
+    row = run.description.get("plan")
     engine = row.get("engine") if isinstance(row, dict) else None
     if isinstance(row, dict) and engine != Engine.RAY:
         raise UsageError(
-            f"{str(folder.path)!r} was made by {engine}, whose search cannot be gone on with: "
-            f"expected a run of --engine ray. `fmnist-search run --warm-start {folder.path}` "
+            f"{str(run.folder.path)!r} was made by {engine}, whose search cannot be gone on with: "
+            f"expected a run of --engine ray. `fmnist-search run --warm-start {run.folder.path}` "
             "learns from it."
         )
+    _ = run.plan  # what is damaged there is said before anything is done
+    return run
 
 
-def teach_searcher(searcher: Searcher, previous: PreviousRun) -> Iterator[str]:
+def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
     """Teach a searcher what it had learnt when the run was left.
 
     The searcher is told of each trial whose configuration the space still holds as it happened;
@@ -120,7 +77,7 @@ def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
         yield f"{event['source']} is left out: {error}"
 
 
-def trials_outside(previous: PreviousRun, space: Space) -> list[int]:
+def trials_outside(previous: RecordedRun, space: Space) -> list[int]:
     """Return the unfinished trials whose configuration a space does not hold any more."""
     unfinished = previous.history.unfinished()
     return [trial.trial for trial in unfinished if values_within(trial.proposed, space) is None]

@@ -14,7 +14,7 @@ import psutil
 
 from results.record.history import History
 from results.record.journal import Event, read
-from results.record.run_file import described_objective, foreign, read_description
+from results.record.run_file import described_objective, foreign, is_whole, read_description
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Log, Scheduler
 from search.space.parameters import Space
@@ -44,7 +44,7 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as its folder tells it.
+    """A run as its folder tells it; asked for what is damaged or foreign, it raises.
 
     Attributes:
         description: What run.json says, or what the journal repeats of it.
@@ -58,16 +58,68 @@ class RecordedRun:
 
     @cached_property
     def problem(self) -> Problem:
-        return described_problem(self.folder, self.description)
+        """The problem that the run was made for."""
+        objective = described_objective(self.folder.path, self.description)
+        try:
+            return Problem(**{**self.description["plan"]["problem"], "objective": objective})
+        except TypeError as error:
+            raise foreign(self.folder.path, error) from error
 
     @cached_property
     def plan(self) -> Plan:
-        return described_plan(self.folder, self.description)
+        """The plan of the run, as it stands."""
+        problem = self.problem
+        try:
+            row = dict(self.description["plan"])
+            row.pop("algorithm_name", None)
+            tuner = row["tuner"]
+            log = row.get("log")  # earlier versions knew none
+            return Plan(
+                **row
+                | {
+                    "problem": problem,
+                    "engine": Engine(row["engine"]),
+                    "tuner": None if tuner is None else Tuner(tuner),
+                    "algorithm": row["algorithm"],
+                    "scheduler": Scheduler(row["scheduler"]),
+                    "retrain_epochs": tuple(row["retrain_epochs"]),
+                    "log": None if log is None else Log(log),
+                    "out": self.folder.path,
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise foreign(self.folder.path, error) from error
 
     @cached_property
     def history(self) -> History:
         """The events, folded."""
         return History.replay(self.problem.objective, self.events)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been searched so far."""
+        return max((event["at_seconds"] for event in self.events), default=0.0)
+
+    @property
+    def space(self) -> Space:
+        """The space as it was discovered, with the parameters that trials registered first.
+
+        Empty where none is recorded.
+        """
+        space = Space.from_json(self.description.get("space", []))
+        for event in self.events:
+            if event["event"] == "space_grown":
+                space = space.extended(Space.from_json(event["parameters"]))
+        return space
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is damaged, a line each."""
+        notes = [f"journal: line {number} is damaged and left out" for number in self.damaged_lines]
+        if not is_whole(self.folder.path):
+            name = self.folder.run_file.name
+            notes.append(f"{name} is missing or damaged: what the journal repeats is used")
+        return tuple(notes)
 
 
 def read_run(folder: RunFolder) -> RecordedRun:
@@ -79,45 +131,3 @@ def read_run(folder: RunFolder) -> RecordedRun:
     content = read(folder.journal_file)
     description = read_description(folder.path, content.events)
     return RecordedRun(folder, description, content.events, content.damaged_lines)
-
-
-def described_problem(folder: RunFolder, description: dict[str, Any]) -> Problem:
-    """Return the problem that a run was made for.
-
-    Raises:
-        RunFolderError: Its run.json is damaged, or of another program.
-    """
-    objective = described_objective(folder.path, description)
-    try:
-        return Problem(**{**description["plan"]["problem"], "objective": objective})
-    except TypeError as error:
-        raise foreign(folder.path, error) from error
-
-
-def described_plan(folder: RunFolder, description: dict[str, Any]) -> Plan:
-    """Return the plan of a run, as it stands.
-
-    Raises:
-        RunFolderError: Its run.json is damaged, or of another program.
-    """
-    problem = described_problem(folder, description)
-    try:
-        row = dict(description["plan"])
-        row.pop("algorithm_name", None)
-        tuner = row["tuner"]
-        log = row.get("log")  # earlier versions knew none
-        return Plan(
-            **row
-            | {
-                "problem": problem,
-                "engine": Engine(row["engine"]),
-                "tuner": None if tuner is None else Tuner(tuner),
-                "algorithm": row["algorithm"],
-                "scheduler": Scheduler(row["scheduler"]),
-                "retrain_epochs": tuple(row["retrain_epochs"]),
-                "log": None if log is None else Log(log),
-                "out": folder.path,
-            }
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise foreign(folder.path, error) from error

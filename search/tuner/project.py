@@ -9,8 +9,8 @@ from pathlib import Path
 from results.record.history import History, Objective
 from results.record.journal import Event
 from search.errors import UsageError
-from search.session.resume import PreviousRun, read_previous_run
-from search.session.run_file import read_run
+from search.session.resume import read_previous_run
+from search.session.run_file import RecordedRun, read_run
 from search.session.warm_start import KERAS_TUNER_FILE
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
 from search.view.view import View
@@ -100,7 +100,7 @@ class Project:
         if moved is not None:
             view.note(f"{path}: what was there is now in {moved.name}")
 
-    def previous(self, data: str, view: View) -> PreviousRun:
+    def previous(self, data: str, view: View) -> RecordedRun:
         """Read the run that goes on.
 
         Args:

@@ -26,7 +26,6 @@ from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
 from results.record.outcome import write_outcome
-from results.record.run_file import read_description
 from search.algorithms.drawing import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
@@ -35,7 +34,7 @@ from search.exchange.optuna_study import domain, frozen_trials, moments
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
 from search.plan.task import Named
-from search.session.run_file import describe, described_problem
+from search.session.run_file import describe, read_run
 from search.session.warm_start import read_earlier_search
 from search.space import mirror
 from search.space.parameters import Space
@@ -645,8 +644,7 @@ def test_optuna_draws_its_pictures_of_a_real_run(taken):
 def test_keras_loads_the_model_of_a_real_run_and_it_scores_what_is_recorded(taken):
     run, out, _ = taken
     recorded = json.loads((run / "final" / "evaluation.json").read_text())
-    folder = RunFolder.open(run)
-    data = load_data(described_problem(folder, read_description(folder.path)), needs_test=True)
+    data = load_data(read_run(RunFolder.open(run)).problem, needs_test=True)
     model = keras.models.load_model(out / "model.keras")
     scores = model.evaluate(*data.test, batch_size=512, verbose=0, return_dict=True)
     # Two pictures of 10,000: another number of threads adds up in another order.

@@ -30,7 +30,7 @@ from search.run import resume_run
 from search.session.changes import Changes
 from search.session.origin import ResumedRun
 from search.session.resume import read_previous_run
-from search.session.run_file import described_plan
+from search.session.run_file import RecordedRun
 from search.session.session import DeferredSession
 from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
@@ -275,7 +275,7 @@ def test_a_run_json_with_an_unknown_log_is_refused(former_run):
     asked = read_json(run / "run.json")
     asked["plan"]["log"] = "of a newer version"
     with pytest.raises(RunFolderError, match="does not say what was searched"):
-        described_plan(RunFolder(run), asked)
+        _ = RecordedRun(RunFolder(run), asked, (), ()).plan
 
 
 def test_times_of_day_are_those_of_each_session(search):

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from results.record.columns import Decision, State
-from results.record.history import History, Objective
+from results.record.history import Objective
 from search.algorithms.base import Pause, Searcher, make_searcher
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
-from search.session.resume import PreviousRun, teach_searcher
+from search.session.resume import teach_searcher
+from search.session.run_file import RecordedRun, describe
 from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space, fingerprint
 from search.storage.folder import RunFolder
 
@@ -134,10 +135,8 @@ class Search:
 
     def previous(self):
         """The run, as it is read when it is to go on."""
-        events = tuple(self.events)
-        history = History.replay(OBJECTIVE, events)
-        folder = RunFolder(Path("nowhere"))
-        return PreviousRun(folder, {}, plan("tpe", 3), events, history, float(len(events)), ())
+        description = describe(plan("tpe", 3), self.searcher.space)
+        return RecordedRun(RunFolder(Path("nowhere")), description, tuple(self.events), ())
 
 
 def chosen(values):

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from results.record.history import History
 from results.record.journal import read
-from results.record.run_file import read_description
 from search.errors import UsageError
 from search.final.follow_up import (
     FollowUp,
@@ -21,7 +20,7 @@ from search.final.follow_up import (
     retrain_run,
 )
 from search.plan.plan import ConfirmationPlan
-from search.session.run_file import described_plan
+from search.session.run_file import read_run
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
 from search.view.view import View
@@ -50,7 +49,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def plan(folder):
-    return described_plan(folder, read_description(folder.path))
+    return read_run(folder).plan
 
 
 @pytest.fixture

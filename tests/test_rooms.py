@@ -146,3 +146,11 @@ def test_the_fixtures_of_a_folder_are_found_in_any_order_of_files():
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert planned.returncode == 0, planned.stdout
+
+
+def test_what_the_page_for_contributors_names_exists():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:search|results|cluster|tests)/[\w/.]*)`", page))
+    assert len(named) > 30
+    missing = sorted(path for path in named if not (ROOT / path).exists())
+    assert not missing, f"CONTRIBUTING.md names what is not there: {missing}"

@@ -4,9 +4,9 @@ Knows files only: nothing of Ray, Keras or the search.
 """
 
 from results.compare.rows import ranked
-from results.reading import Run, read_run, row_of
+from results.reading import read_run
 from results.record.errors import RunFolderError
-from results.row import Row
+from results.run import Row, Run, row_of
 
 # The name by which users catch it.
 RunError = RunFolderError

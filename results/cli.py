@@ -16,7 +16,7 @@ from results.compare.published import DATA, published_rows
 from results.compare.rows import Condition, Order, ranked
 from results.follow.follow import JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import CUT_OFF, Run, read_run, row_of
+from results.reading import CUT_OFF, read_run
 from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
@@ -24,7 +24,7 @@ from results.record.files import beside_output
 from results.record.outcome import refresh
 from results.report import pictures
 from results.report.report import is_report, write_report
-from results.row import Row
+from results.run import Row, Run, row_of
 from results.text import audited, confirmed, show, timing
 
 app = typer.Typer(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -11,14 +11,12 @@ import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.audit import Audit
-from results.record.columns import Ending, State
 from results.record.confirmation import Confirmation
 from results.record.errors import RunFolderError
-from results.record.history import Objective
 from results.record.journal import decode
 from results.record.json_record import JsonRecord
 from results.record.outcome import with_scheduler
-from results.row import FIELDS, Row
+from results.run import FIELDS, Row, Run, row_of
 
 T = TypeVar("T", bound=JsonRecord)
 
@@ -29,46 +27,6 @@ BEAT_SECONDS = 30.0
 # What a run may have besides, and the command that makes it.
 CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
 AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run folder holds.
-
-    Attributes:
-        path: The folder.
-        asked: run.json.
-        trials: trials.parquet.
-        epochs: epochs.parquet.
-        evaluation: final/evaluation.json, or None where nothing was retrained.
-        ended: Why the search ended, by the last event of its journal.
-        confirmation: confirm/confirmation.json, or None where nothing was confirmed.
-        audit: audit/audit.json, or None where no stopped trial was audited.
-    """
-
-    path: Path
-    asked: dict[str, Any]
-    trials: pa.Table
-    epochs: pa.Table
-    evaluation: dict[str, Any] | None
-    ended: str
-    confirmation: Confirmation | None = None
-    audit: Audit | None = None
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.resolve().name
-
-    @property
-    def objective(self) -> str:
-        """The metric that was searched by."""
-        return str(self.asked["plan"]["problem"]["objective"]["name"])
-
-    @property
-    def mode(self) -> str:
-        """``max`` or ``min``."""
-        return str(self.asked["plan"]["problem"]["objective"]["mode"])
 
 
 def read_run(path: Path) -> Run:
@@ -99,79 +57,6 @@ def read_run(path: Path) -> Run:
     )
     _check(run)
     return run
-
-
-def row_of(run: Run) -> Row:
-    """Return the comparison's row of a run."""
-    plan = run.asked["plan"]
-    evaluation = run.evaluation or {}
-    best = best_trial(run)
-    ended = [seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds]
-    return Row(
-        name=run.name,
-        engine=plan["engine"],
-        data=plan["problem"]["data"],
-        ended=run.ended,
-        objective=run.objective,
-        mode=run.mode,
-        best=best[columns.BEST_OBJECTIVE] if best else None,
-        reached_seconds=best[columns.BEST_SECONDS] if best else None,
-        test_accuracy=evaluation.get("test_accuracy"),
-        precision_macro=evaluation.get("precision_macro"),
-        recall_macro=evaluation.get("recall_macro"),
-        test_loss=evaluation.get("test_loss"),
-        final_epochs=evaluation.get("epochs"),
-        trials=run.trials.num_rows,
-        epochs=run.epochs.num_rows,
-        wall_seconds=max(ended, default=None),
-        space=plan["problem"]["space"],
-        algorithm=plan["algorithm"],
-        workers=plan["workers"],
-        **_confirmed(run.confirmation),
-        **_audited(run.audit),
-    )
-
-
-def _confirmed(found: Confirmation | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    one = found.chosen
-    fields = {
-        "confirmed_mean": one.mean,
-        "confirmed_low": one.low,
-        "confirmed_high": one.high,
-        "confirmed_seeds": len(found.seeds),
-    }
-    if one.test is None:
-        return fields
-    return fields | {
-        "confirmed_test_mean": one.test.mean,
-        "confirmed_test_low": one.test.low,
-        "confirmed_test_high": one.test.high,
-    }
-
-
-def _audited(found: Audit | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return {
-        "audit_wrong": found.wrong,
-        "audit_audited": found.audited,
-        "audit_seconds_saved": found.seconds_saved,
-    }
-
-
-def best_trial(run: Run) -> dict[str, Any] | None:
-    """Return the row of the trial with the best value, or None; of equals the first to reach it."""
-    rows = [row for row in run.trials.to_pylist() if row[columns.BEST_OBJECTIVE] is not None]
-    rank = Objective(run.objective, run.mode).rank
-    return min(
-        rows,
-        key=lambda row: rank(
-            row[columns.BEST_OBJECTIVE], row[columns.BEST_SECONDS], row[columns.TRIAL]
-        ),
-        default=None,
-    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -228,11 +113,6 @@ def _trials(path: Path) -> pa.Table:
         return with_scheduler(trials)
     except ValueError as error:
         raise RunFolderError(f"{path} is not of a run of this program ({error}).") from error
-
-
-def how_ended(row: dict[str, Any]) -> Ending:
-    """Return how the trial of a row of trials.parquet ended."""
-    return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])
 
 
 def _ended(journal: Path) -> str:

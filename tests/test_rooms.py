@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ FLOORS = {
         "cli", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
         "worker", "view", "loggers", "storage", "algorithms", "plan", "space", "errors",
     ],
-    "results": ["cli", "report", "text follow", "compare", "reading", "row", "record"],
+    "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],
 }  # fmt: skip
 
 

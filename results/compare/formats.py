@@ -17,7 +17,7 @@ from rich.text import Text
 
 from results.compare.rows import kind_of
 from results.record.words import interval, number
-from results.row import Row
+from results.run import Row
 
 # A pipe or a file has no width: wide enough for one line a row.
 PLAIN_WIDTH = 320

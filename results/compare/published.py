@@ -6,7 +6,7 @@ layers of 239 neurons, relu, nadam, dropout 0.0262, chosen by a search of 9 min 
 
 from typing import Any
 
-from results.row import Row
+from results.run import Row
 
 REFERENCE = "published"
 # The data that the figures are of, as runs name it.

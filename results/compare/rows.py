@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from results.record.errors import nearest
-from results.row import FIELDS, Row
+from results.run import FIELDS, Row
 
 
 @dataclass(frozen=True)

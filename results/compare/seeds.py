@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from results.compare.formats import Column
-from results.reading import CUT_OFF, RUNNING, Run, row_of
+from results.reading import CUT_OFF, RUNNING
 from results.record.errors import RunFolderError
 from results.record.intervals import Interval, mean_interval
+from results.run import Run, row_of
 
 # Of fewer pairs than this the interval is narrow: see mean_interval.
 MANY_PAIRS = 10

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from results.follow.follow import Line, damaged, note
-from results.reading import CUT_OFF, Run
+from results.reading import CUT_OFF
 from results.record import columns
 from results.record.history import EpochRecord, History, Objective
 from results.record.journal import Event
@@ -17,6 +17,7 @@ from results.record.words import (
     new_best,
     trial_ended,
 )
+from results.run import Run
 
 INTERRUPTED = "interrupted"
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from results.reading import Run, read_table
+from results.reading import read_table
 from results.record import columns
 from results.record.errors import RunFolderError
+from results.run import Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from results.reading import Run
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import beside_output
@@ -16,6 +15,7 @@ from results.report.charts import Chart, charts_of
 from results.report.charts.chart import on_paper
 from results.report.charts.final import MOST_CLASSES
 from results.report.mistakes import mistakes_of
+from results.run import Run
 
 WIDTH_PIXELS = 1000
 MISTAKES_PICTURE = "mistakes.png"

@@ -17,7 +17,6 @@ from typing import Any
 from results.compare import formats, seeds
 from results.compare.published import published_rows
 from results.compare.rows import ranked
-from results.reading import Run, best_trial, how_ended, row_of
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import beside_output
@@ -27,7 +26,7 @@ from results.report.charts import Chart
 from results.report.charts.chart import TEXT, template
 from results.report.charts.importance import LEAST_TRIALS
 from results.report.mistakes import Mistake, mistakes_of
-from results.row import Row
+from results.run import Row, Run, best_trial, how_ended, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"

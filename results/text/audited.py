@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Iterator
 
-from results.reading import Run, best_trial
 from results.record import columns
 from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
 from results.record.words import difference, number
+from results.run import Run, best_trial
 
 
 def sentences(audit: Audit) -> list[str]:

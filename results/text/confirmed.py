@@ -5,11 +5,11 @@ from functools import partial
 
 from results.compare import seeds
 from results.compare.formats import Column
-from results.reading import Run, best_trial
 from results.record import columns
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
 from results.record.intervals import Mean
 from results.record.words import difference, number
+from results.run import Run, best_trial
 
 # Of more configurations that are alike the others are counted.
 MOST_NAMED = 3

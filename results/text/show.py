@@ -6,9 +6,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from results.reading import Run, how_ended
 from results.record import columns
 from results.record.words import assignments, first_line
+from results.run import Run, how_ended
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:

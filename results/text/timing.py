@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from results.reading import Run
 from results.record import columns
 from results.record.errors import RunFolderError
+from results.run import Run
 
 # What is training itself; all else is the cost of searching.
 TRAINING = ("train", "validate")

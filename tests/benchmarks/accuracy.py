@@ -21,11 +21,11 @@ from record import COMMAND
 from results.compare.formats import as_markdown
 from results.compare.published import published_rows
 from results.compare.rows import ranked
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
 from results.record.files import write_json
-from results.row import Row
+from results.run import Row, row_of
 from results.text import audited, confirmed
 
 HOME = Path(__file__).resolve().parents[2]

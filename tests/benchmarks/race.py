@@ -38,13 +38,14 @@ from standings import (
     write_outcomes,
 )
 
-from results.reading import Run, read_run
+from results.reading import read_run
 from results.record import columns
 from results.record.columns import Decision
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from results.record.outcome import write_outcome
+from results.run import Run
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
 from search.session.stopping import TIME_BUDGET_SPENT

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record.columns import State
 from results.record.outcome import refresh
+from results.run import row_of
 from search.session.resume import read_previous_run
 
 VERSIONS = sorted((Path(__file__).parents[1] / "assets").glob("version-*"))

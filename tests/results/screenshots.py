@@ -19,10 +19,11 @@ from page import DESKTOP, PHONE, shown, started
 from results.compare import formats
 from results.compare.published import published_rows
 from results.compare.rows import ranked
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record.columns import REPORT_FILE
 from results.report.charts import learning_curves
 from results.report.pictures import draw
+from results.run import row_of
 
 TABLE = "report.csv"
 DRAWN = "body[data-drawn]"

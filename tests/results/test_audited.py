@@ -7,12 +7,13 @@ import afterwards
 import pytest
 
 from results import RunError
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record import columns
 from results.record.history import History, Objective
 from results.record.journal import read
 from results.report import charts
 from results.report.report import page
+from results.run import row_of
 from results.text import audited
 from search.final.audit import stopped, summary
 

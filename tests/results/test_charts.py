@@ -8,7 +8,7 @@ import made_up
 import pyarrow as pa
 import pytest
 
-from results.reading import best_trial, read_run
+from results.reading import read_run
 from results.record import columns
 from results.record.words import number
 from results.report import charts
@@ -16,6 +16,7 @@ from results.report.charts.axes import axes_of
 from results.report.charts.importance import importances
 from results.report.charts.progress import rungs
 from results.report.charts.timeline import stays
+from results.run import best_trial
 
 
 @pytest.fixture(scope="module")

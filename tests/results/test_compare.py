@@ -13,10 +13,10 @@ from results.compare import formats
 from results.compare.formats import Format
 from results.compare.published import published_rows
 from results.compare.rows import Condition, Order
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record import columns
 from results.record.outcome import is_current, refresh
-from results.row import FIELDS, Row
+from results.run import FIELDS, Row, row_of
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
 

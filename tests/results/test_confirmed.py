@@ -14,7 +14,7 @@ import pytest
 
 from results import RunError
 from results.compare import formats
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record import columns
 from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
@@ -22,6 +22,7 @@ from results.record.words import difference
 from results.report import charts
 from results.report.charts.confirmed import MARKS
 from results.report.report import page
+from results.run import row_of
 from results.text import confirmed
 from search.final.confirm import ranked
 

@@ -11,11 +11,12 @@ import pytest
 from results import RunError
 from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import BEAT_SECONDS, CUT_OFF, how_ended, read_run
+from results.reading import BEAT_SECONDS, CUT_OFF, read_run
 from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
 from results.record.journal import Journal, encode
+from results.run import how_ended
 from search.storage.lock import RunLock
 from search.storage.recorder import Recorder
 

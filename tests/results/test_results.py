@@ -11,9 +11,9 @@ from results import RunError
 from results.compare.formats import as_markdown, shown_columns
 from results.compare.published import published_rows
 from results.compare.rows import ranked
-from results.reading import read_run, row_of
+from results.reading import read_run
 from results.record import columns
-from results.row import Row
+from results.run import Row, row_of
 
 
 def results(commands, *arguments, cwd=None):

@@ -10,7 +10,7 @@ import pytest
 
 from results.compare.formats import as_markdown
 from results.compare.rows import kind_of
-from results.row import Row
+from results.run import Row
 
 HOME = Path(__file__).parents[2]
 ACCURACY = (HOME / "docs" / "accuracy.md").read_text()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from results.reading import Run
 from results.report.charts.audited import audit_chart
 from results.report.charts.axes import axes_of
 from results.report.charts.chart import COLORS, STATE_COLORS, Chart
@@ -12,6 +11,7 @@ from results.report.charts.importance import importance_chart
 from results.report.charts.progress import best_over_epochs, best_over_time, learning_curves
 from results.report.charts.space import parallel_coordinates, slices
 from results.report.charts.timeline import timeline
+from results.run import Run
 
 __all__ = [
     "COLORS",

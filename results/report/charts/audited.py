@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from results.reading import Run
 from results.record.audit import Audit, AuditedTrial
 from results.record.words import number
 from results.report.charts.chart import (
@@ -15,6 +14,7 @@ from results.report.charts.chart import (
     padded,
     without_worst_tenth,
 )
+from results.run import Run
 from results.text import audited
 
 ROW_PIXELS = 26

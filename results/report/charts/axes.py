@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from results.reading import Run
 from results.record import columns
+from results.run import Run
 
 # Of a search that declared no space, numbers that spread as far are drawn on a logarithmic axis.
 WIDE_SPREAD = 100.0

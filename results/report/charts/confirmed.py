@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from results.reading import Run
 from results.record.confirmation import ConfirmedCandidate, Verdict
 from results.record.words import interval, number
 from results.report.charts.chart import COLORS, GREY, Chart, counted, draw_points, laid_out, plain
+from results.run import Run
 from results.text import confirmed
 
 # By colour and by form: how a candidate stands to the winner.

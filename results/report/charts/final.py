@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from results.reading import Run, read_table
+from results.reading import read_table
 from results.record import columns
 from results.record.words import number
 from results.report.charts.chart import COLORS, Cells, Chart, counted, laid_out, plain
+from results.run import Run
 
 LOSS = "loss"
 # Of more classes the matrix is drawn without its numbers, and no larger; as a table its largest.

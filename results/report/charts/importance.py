@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.reading import Run
 from results.record import columns
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import COLORS, Chart, laid_out, plain
+from results.run import Run
 
 if TYPE_CHECKING:
     import optuna

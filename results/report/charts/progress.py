@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from results.reading import Run, how_ended
 from results.record import columns
 from results.record.columns import Ending, State
 from results.record.words import number
@@ -22,7 +21,7 @@ from results.report.charts.chart import (
     plain,
     without_worst_tenth,
 )
-from results.row import Row
+from results.run import Row, Run, how_ended
 
 # Of more curves than this each is drawn thinner, and lets others be seen through it.
 MANY_TRIALS = 100

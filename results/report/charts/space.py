@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from results.reading import Run, how_ended
 from results.record import columns
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import (
@@ -17,6 +16,7 @@ from results.report.charts.chart import (
     slug,
     without_worst_tenth,
 )
+from results.run import Run, how_ended
 
 # What an inactive hyperparameter is called on its axis.
 INACTIVE = "inactive"

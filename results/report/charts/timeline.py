@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from results.reading import Run, how_ended
 from results.record import columns
 from results.record.columns import Ending
 from results.record.words import number
 from results.report.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
+from results.run import Run, how_ended
 
 # What of a report was not waiting: the epoch, and what the trial needed before its first one.
 BUSY_LAPS = ("reset", "build", "compile", "train", "validate", "keep")

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,34 +18,36 @@ from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import parse, read
 from results.record.run_file import described_objective, is_whole, read_description
 
-TRIAL_SCHEMA = {
-    columns.TRIAL: pa.int64(),
-    columns.STATE: pa.string(),
-    columns.SCHEDULER: pa.string(),
-    columns.EPOCHS: pa.int64(),
-    columns.BEST_OBJECTIVE: pa.float64(),
-    columns.BEST_EPOCH: pa.int64(),
-    columns.BEST_SECONDS: pa.float64(),
-    columns.STARTED_SECONDS: pa.float64(),
-    columns.ENDED_SECONDS: pa.float64(),
-    columns.TRAIN_SECONDS: pa.float64(),
-    columns.ATTEMPT: pa.int64(),
-    columns.WORKER: pa.string(),
-    columns.ERROR: pa.string(),
-    columns.PATH: pa.string(),
-    columns.PATH_REASON: pa.string(),
-    columns.CONTINUED_FROM: pa.int64(),
+# Of each column of a table: its type, and its value in a row.
+Columns = Mapping[str, tuple[pa.DataType, Callable[[Any], Any]]]
+TRIAL_COLUMNS: Columns = {
+    columns.TRIAL: (pa.int64(), lambda trial: trial.trial),
+    columns.STATE: (pa.string(), lambda trial: trial.state),
+    columns.SCHEDULER: (pa.string(), lambda trial: trial.scheduler),
+    columns.EPOCHS: (pa.int64(), lambda trial: len(trial.epochs)),
+    columns.BEST_OBJECTIVE: (pa.float64(), lambda trial: trial.best_value),
+    columns.BEST_EPOCH: (pa.int64(), lambda trial: trial.best and trial.best.epoch),
+    columns.BEST_SECONDS: (pa.float64(), lambda trial: trial.best and trial.best.at_seconds),
+    columns.STARTED_SECONDS: (pa.float64(), lambda trial: trial.started_seconds),
+    columns.ENDED_SECONDS: (pa.float64(), lambda trial: trial.ended_seconds),
+    columns.TRAIN_SECONDS: (pa.float64(), lambda trial: trial.train_seconds),
+    columns.ATTEMPT: (pa.int64(), lambda trial: trial.attempt),
+    columns.WORKER: (pa.string(), lambda trial: trial.worker),
+    columns.ERROR: (pa.string(), lambda trial: trial.error),
+    columns.PATH: (pa.string(), lambda trial: trial.path),
+    columns.PATH_REASON: (pa.string(), lambda trial: trial.path_reason),
+    columns.CONTINUED_FROM: (pa.int64(), lambda trial: trial.continued_from or None),
 }
-EPOCH_SCHEMA = {
-    columns.TRIAL: pa.int64(),
-    columns.EPOCH: pa.int64(),
-    columns.OBJECTIVE: pa.float64(),
-    columns.DECISION: pa.string(),
-    columns.AT_SECONDS: pa.float64(),
-    columns.EPOCH_SECONDS: pa.float64(),
-    columns.ATTEMPT: pa.int64(),
-    columns.EXECUTION: pa.int64(),
-    columns.WORKER: pa.string(),
+EPOCH_COLUMNS: Columns = {
+    columns.TRIAL: (pa.int64(), lambda epoch: epoch.trial),
+    columns.EPOCH: (pa.int64(), lambda epoch: epoch.epoch),
+    columns.OBJECTIVE: (pa.float64(), lambda epoch: epoch.objective),
+    columns.DECISION: (pa.string(), lambda epoch: epoch.decision),
+    columns.AT_SECONDS: (pa.float64(), lambda epoch: epoch.at_seconds),
+    columns.EPOCH_SECONDS: (pa.float64(), lambda epoch: epoch.epoch_seconds),
+    columns.ATTEMPT: (pa.int64(), lambda epoch: epoch.attempt),
+    columns.EXECUTION: (pa.int64(), lambda epoch: epoch.execution),
+    columns.WORKER: (pa.string(), lambda epoch: epoch.worker),
 }
 
 
@@ -131,12 +134,12 @@ def write_outcome(run: Path, history: History) -> None:
         columns.JOURNAL_CRC: str(zlib.crc32(content)),
         columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
     }
-    trials = [_trial_row(trial) for trial in history.trials.values()]
-    epochs = [_epoch_row(epoch) for trial in history.trials.values() for epoch in trial.epochs]
+    trials = list(history.trials.values())
+    epochs = [epoch for trial in trials for epoch in trial.epochs]
     with beside(run / columns.TRIALS_FILE) as fresh:
-        pq.write_table(_table(trials, TRIAL_SCHEMA, known), fresh)
+        pq.write_table(_table(trials, TRIAL_COLUMNS, _trial_values, known), fresh)
     with beside(run / columns.EPOCHS_FILE) as fresh:
-        pq.write_table(_table(epochs, EPOCH_SCHEMA, known), fresh)
+        pq.write_table(_table(epochs, EPOCH_COLUMNS, _epoch_values, known), fresh)
     if history.best is not None:
         write_json(run / columns.BEST_FILE, best_record(history, history.best))
 
@@ -170,53 +173,33 @@ def with_scheduler(trials: pa.Table) -> pa.Table:
     )
 
 
-def _trial_row(trial: TrialRecord) -> dict[str, Any]:
-    best = trial.best
-    row = {
-        columns.TRIAL: trial.trial,
-        columns.STATE: trial.state,
-        columns.SCHEDULER: trial.scheduler,
-        columns.EPOCHS: len(trial.epochs),
-        columns.BEST_OBJECTIVE: best.objective if best else None,
-        columns.BEST_EPOCH: best.epoch if best else None,
-        columns.BEST_SECONDS: best.at_seconds if best else None,
-        columns.STARTED_SECONDS: trial.started_seconds,
-        columns.ENDED_SECONDS: trial.ended_seconds,
-        columns.TRAIN_SECONDS: trial.train_seconds,
-        columns.ATTEMPT: trial.attempt,
-        columns.WORKER: trial.worker,
-        columns.ERROR: trial.error,
-        columns.PATH: trial.path,
-        columns.PATH_REASON: trial.path_reason,
-        columns.CONTINUED_FROM: trial.continued_from or None,
-    }
+def _trial_values(trial: TrialRecord) -> dict[str, Any]:
+    """Return the columns that only some searches have, and the hyperparameters."""
+    placed = {}
     if trial.device is not None:
-        row |= {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
-    return row | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
+        placed = {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
+    return placed | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
 
 
-def _epoch_row(epoch: EpochRecord) -> dict[str, Any]:
-    row = {
-        columns.TRIAL: epoch.trial,
-        columns.EPOCH: epoch.epoch,
-        columns.OBJECTIVE: epoch.objective,
-        columns.DECISION: epoch.decision,
-        columns.AT_SECONDS: epoch.at_seconds,
-        columns.EPOCH_SECONDS: epoch.epoch_seconds,
-        columns.ATTEMPT: epoch.attempt,
-        columns.EXECUTION: epoch.execution,
-        columns.WORKER: epoch.worker,
-    }
-    row |= {columns.LAP_PREFIX + name: seconds for name, seconds in epoch.laps.items()}
-    return row | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}
+def _epoch_values(epoch: EpochRecord) -> dict[str, Any]:
+    laps = {columns.LAP_PREFIX + name: seconds for name, seconds in epoch.laps.items()}
+    return laps | {columns.METRIC_PREFIX + name: value for name, value in epoch.metrics.items()}
 
 
 def _table(
-    rows: list[dict[str, Any]], schema: dict[str, pa.DataType], known: dict[str, str]
+    records: Sequence[Any],
+    fixed: Columns,
+    others_of: Callable[[Any], dict[str, Any]],
+    known: dict[str, str],
 ) -> pa.Table:
-    others = sorted({name for row in rows for name in row} - set(schema))
-    arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in schema.items()}
-    arrays |= {name: _column([row.get(name) for row in rows]) for name in others}
+    """Return a table: the columns that every run has, then those of its records, by name."""
+    arrays = {
+        name: pa.array([value_of(record) for record in records], kind)
+        for name, (kind, value_of) in fixed.items()
+    }
+    rows = [others_of(record) for record in records]
+    for name in sorted({name for row in rows for name in row}):
+        arrays[name] = _column([row.get(name) for row in rows])
     return pa.table(arrays).replace_schema_metadata(known)
 
 

@@ -202,7 +202,7 @@ class OutOfMemory:
         """Take in what a node had counted when a trial began there."""
         self._counted.setdefault(where.node, where.oom_kills)
 
-    def ended(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
+    def ended_for_memory(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
         """Tell whether a trial's process that has ended was counted, and of ``others`` none."""
         counted = _on_node(where, oom_kills) or 0
         has_grown = counted > max(self._counted[where.node], where.oom_kills)

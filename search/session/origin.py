@@ -39,9 +39,6 @@ class NewRun:
         """Return the clock of the run, given that of this process."""
         return clock
 
-    def clean(self, folder: RunFolder) -> None:
-        """Leave the folder as it is: nobody has written there."""
-
     def description(self, current: dict[str, Any]) -> dict[str, Any]:
         """Return what run.json is to say, given the description of this session."""
         return current
@@ -88,10 +85,6 @@ class ResumedRun:
 
     def clock(self, clock: Clock) -> Clock:
         return later(clock, self.previous.seconds)
-
-    def clean(self, folder: RunFolder) -> None:
-        """Remove what processes that are gone were about to write."""
-        folder.sweep()
 
     def description(self, current: dict[str, Any]) -> dict[str, Any]:
         """Return what run.json is to say: what it said, with what this session changes.

@@ -94,7 +94,7 @@ class DeferredSession:
     def _opened(self, space: Space) -> Session:
         """Write run.json, open the journal, record the start, and show the search from then on."""
         plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
-        origin.clean(folder)
+        folder.sweep()
         current = describe(plan, space) | {"data_digest": self.data_digest()}
         description = origin.description(current)
         write_json(folder.run_file, description)

@@ -1,6 +1,7 @@
 """When a search ends before its trials are done, and why."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from results.record.columns import State
 from results.record.history import History, TrialRecord
@@ -15,10 +16,11 @@ TARGET_REACHED = "target reached"
 TIME_BUDGET_SPENT = "time budget spent"
 
 
+@dataclass
 class Stopping:
     """Decides whether the search goes on; asked after every event.
 
-    Args:
+    Attributes:
         plan: Says the target and the time budget.
         history: What has happened so far.
         clock: Seconds since the start of the process.
@@ -26,24 +28,16 @@ class Stopping:
             other, as keras-tuner's does; None: when the first few all failed in the same way.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        history: History,
-        clock: Callable[[], float],
-        *,
-        max_consecutive_failed_trials: int | None = None,
-    ) -> None:
-        self._plan = plan
-        self._history = history
-        self._clock = clock
-        self._max_consecutive_failed_trials = max_consecutive_failed_trials
-        self._interrupted = False
-        self.error: SearchError | None = None
+    plan: Plan
+    history: History
+    clock: Callable[[], float]
+    max_consecutive_failed_trials: int | None = None
+    is_interrupted: bool = field(default=False, init=False)
+    error: SearchError | None = field(default=None, init=False)
 
     def interrupt(self) -> None:
         """End the search because the user said so."""
-        self._interrupted = True
+        self.is_interrupted = True
 
     def fail(self, error: SearchError) -> None:
         """End the search because no trial can succeed."""
@@ -54,35 +48,35 @@ class Stopping:
         """Why the search must end now, or None while it may go on."""
         if self.error:
             return "failed"
-        if self._interrupted:
+        if self.is_interrupted:
             return INTERRUPTED
-        best = self._history.best
-        if best and self._plan.problem.objective.is_reached(best.objective, self._plan.target):
+        best = self.history.best
+        if best and self.plan.problem.objective.is_reached(best.objective, self.plan.target):
             return TARGET_REACHED
-        budget = self._plan.time_budget_seconds
-        if budget is not None and self._clock() >= budget:
+        budget = self.plan.time_budget_seconds
+        if budget is not None and self.clock() >= budget:
             return TIME_BUDGET_SPENT
         return None
 
     def check_failures(self) -> None:
         """End the search when its trials fail so that going on makes no sense."""
-        limit = self._max_consecutive_failed_trials
+        limit = self.max_consecutive_failed_trials
         if limit is not None:
             self._check_last(self._ended(), limit)
-        elif self._history.best is None:
+        elif self.history.best is None:
             self._check_first(self._ended())
 
     def _ended(self) -> list[TrialRecord]:
         """Return the trials in the order in which they ended, as keras-tuner 1.4.8 counts."""
-        trials = self._history.trials.values()
+        trials = self.history.trials.values()
         ended = [trial for trial in trials if trial.state is not State.RUNNING]
         return sorted(ended, key=lambda trial: (trial.ended_seconds or 0.0, trial.trial))
 
     def _check_first(self, ended: list[TrialRecord]) -> None:
         # One that diverged says nothing of the others.
         errors = [None if t.state is State.DIVERGED else t.error for t in ended]
-        needed = min(FIRST_FAILURES, self._plan.trials or FIRST_FAILURES)
-        if any(trial.trial < needed for trial in self._history.running()):
+        needed = min(FIRST_FAILURES, self.plan.trials or FIRST_FAILURES)
+        if any(trial.trial < needed for trial in self.history.running()):
             return  # one that fails is soon done: the others are waited for
         if len(ended) >= needed and errors[0] is not None and len(set(errors)) == 1:
             self.fail(

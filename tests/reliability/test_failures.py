@@ -144,23 +144,23 @@ def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_en
     one, two, three = trial(), trial(), trial()
     one[0].kill()
     one[0].wait()
-    assert not out_of_memory.ended(one[1], [two[1], three[1]])
+    assert not out_of_memory.ended_for_memory(one[1], [two[1], three[1]])
     count(4)
     two[0].kill()
     three[0].kill()
     two[0].wait()
     os.waitid(os.P_PID, three[0].pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
-    assert not out_of_memory.ended(two[1], [three[1]])
+    assert not out_of_memory.ended_for_memory(two[1], [three[1]])
     three[0].wait()
-    assert not out_of_memory.ended(three[1], [])
+    assert not out_of_memory.ended_for_memory(three[1], [])
     four, five = trial(), trial()
     count(5)
     four[0].kill()
     four[0].wait()
-    assert out_of_memory.ended(four[1], [five[1]])
+    assert out_of_memory.ended_for_memory(four[1], [five[1]])
     five[0].kill()
     five[0].wait()
-    assert not out_of_memory.ended(five[1], [])
+    assert not out_of_memory.ended_for_memory(five[1], [])
 
 
 @pytest.mark.long

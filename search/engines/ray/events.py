@@ -1,6 +1,7 @@
 """Turns what Ray Tune reports into events of the journal."""
 
 import re
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -36,31 +37,23 @@ class Answer(Enum):
     TELL = "it goes on, and is told that the scheduler has stopped its trial"
 
 
+@dataclass
 class Events:
     """Judges and records every report."""
 
-    def __init__(
-        self,
-        state: SearchState,
-        task: Task,
-        scheduler: Scheduler,
-        stopping: Stopping,
-        liveness: Liveness,
-        discovery: Discovery,
-    ) -> None:
-        self._state = state
-        self._task = task
-        self._scheduler = scheduler
-        self._stopping = stopping
-        self._liveness = liveness
-        self._discovery = discovery
-        self._hosts_without_gpu: set[str] = set()
+    state: SearchState
+    task: Task
+    scheduler: Scheduler
+    stopping: Stopping
+    liveness: Liveness
+    discovery: Discovery
+    hosts_without_gpu: set[str] = field(default_factory=set, init=False)
 
     def begin(self, space: Space) -> None:
         """Open the session, now that the space is known."""
-        history = self._state.deferred.open(space).recorder.history
-        self._scheduler.replay(history)
-        self._state.unfinished.extend(trial.trial for trial in history.unfinished())
+        history = self.state.deferred.open(space).recorder.history
+        self.scheduler.replay(history)
+        self.state.unfinished.extend(trial.trial for trial in history.unfinished())
 
     def step_ended(self) -> None:
         """Refresh the view, and see whether the user, Ray or a trial must end; called all the time.
@@ -69,23 +62,23 @@ class Events:
             KeyboardInterrupt: The user has ended the search.
             RayLostError: Ray has ended.
         """
-        if self._state.session is not None:
-            self._state.session.view.tick()
-        if self._stopping.reason == INTERRUPTED:
+        if self.state.session is not None:
+            self.state.session.view.tick()
+        if self.stopping.reason == INTERRUPTED:
             # At once: a signal to the whole process group has ended Ray's processes too.
             raise KeyboardInterrupt
-        if self._state.ray_lost is not None:
-            raise RayLostError(self._state.ray_lost)
-        self._liveness.look()
+        if self.state.ray_lost is not None:
+            raise RayLostError(self.state.ray_lost)
+        self.liveness.look()
 
     def process_started(self, name: str, config: messages.Config) -> None:
         """Note that a trial, by Ray's id, has a process."""
-        self._state.started.add(name)
+        self.state.started.add(name)
         if isinstance(config, WarmUp):
             return
-        self._liveness.begin(config.trial)
+        self.liveness.begin(config.trial)
         if config.again:
-            self._state.opened.recorder.trial_restarted(config.trial)
+            self.state.opened.recorder.trial_restarted(config.trial)
 
     def reported(self, config: messages.Config, report: messages.Report) -> Answer:
         """Record a report, and return what happens to its process."""
@@ -94,7 +87,7 @@ class Events:
         match report:
             case messages.Discovered(space):
                 self.begin(Space.from_json(space))
-            case messages.Waiting() if self._state.session is not None:
+            case messages.Waiting() if self.state.session is not None:
                 return Answer.END
             case Ended():
                 self._fail(report)
@@ -116,26 +109,26 @@ class Events:
                 f"node. Install {missing[1]} there."
             )
         reason = _reason(error_text)
-        if not self._liveness.is_ray_up:
-            self._liveness.lose_ray(reason)
+        if not self.liveness.is_ray_up:
+            self.liveness.lose_ray(reason)
         elif isinstance(config, TrainTrial):
-            self._liveness.process_lost(config.trial, reason)
-        elif self._state.session is None:
-            self._discovery.process_lost(config, reason)
+            self.liveness.process_lost(config.trial, reason)
+        elif self.state.session is None:
+            self.discovery.process_lost(config, reason)
 
     def _trial_reported(self, config: TrainTrial, report: messages.Report) -> Answer:
-        record = self._state.opened.recorder.history.trials[config.trial]
+        record = self.state.opened.recorder.history.trials[config.trial]
         if record.is_unfinished:
-            self._liveness.hear(config.trial)
+            self.liveness.hear(config.trial)
             match report:
                 case messages.Started(where):
-                    self._liveness.started(config.trial, where)
+                    self.liveness.started(config.trial, where)
                 case messages.Ready(lacks_gpu_on):
-                    self._liveness.ready(config.trial)
+                    self.liveness.ready(config.trial)
                     self._note_lack(lacks_gpu_on)
                 case messages.Retried(error):
-                    self._scheduler.begin_again(config.trial)
-                    self._state.opened.recorder.trial_retried(config.trial, error)
+                    self.scheduler.begin_again(config.trial)
+                    self.state.opened.recorder.trial_retried(config.trial, error)
                 case Epoch():
                     return self._epoch(config, report)
                 case Ended():
@@ -143,17 +136,17 @@ class Events:
         return Answer.END if isinstance(report, Ended) else Answer.GO_ON
 
     def _epoch(self, config: TrainTrial, epoch: Epoch) -> Answer:
-        session, report = self._state.opened, dict(epoch.report)
+        session, report = self.state.opened, dict(epoch.report)
         self._grow(session, report.pop("space", []))
         objective, decision = report.pop("objective"), Decision.CONTINUE
         if epoch.is_judged:
-            decision = self._scheduler.judge(
+            decision = self.scheduler.judge(
                 config.trial, report["epoch"], objective, last_epoch=config.epochs
             )
         session.recorder.epoch(config.trial, report, decision=decision, worker=epoch.worker)
         if decision is Decision.CONTINUE:
             return Answer.GO_ON
-        if self._task.executions_per_trial > 1:
+        if self.task.executions_per_trial > 1:
             return Answer.TELL
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Answer.END
@@ -163,40 +156,40 @@ class Events:
             self._fail(end)
         if end.fatal == RunFolderError.__name__:
             return  # the disk is full: the trial can be continued when there is room
-        session, result = self._state.opened, dict(end.result or {})
+        session, result = self.state.opened, dict(end.result or {})
         self._grow(session, result.pop("space", []))
         errors = {"error": end.error, "traceback": end.traceback}
         fields = {name: text for name, text in errors.items() if text} | result
         session.recorder.trial_ended(trial, end.state, **fields)
-        self._stopping.check_failures()
+        self.stopping.check_failures()
 
     def _grow(self, session: Session, parameters: list[dict[str, Any]]) -> None:
         """Add to the space what the build and fit of a trial were the first to register."""
         new = session.searcher.space.news(Space.from_json(parameters))
         if not new.parameters:
             return
-        if not self._task.allow_new_entries:
+        if not self.task.allow_new_entries:
             names = ", ".join(parameter.name for parameter in new)
-            self._stopping.fail(
+            self.stopping.fail(
                 NewEntriesError(
                     f"allow_new_entries=False, but a build asked for {names}: register it in "
                     "hyperparameters, or allow new entries."
                 )
             )
-        elif self._task.tune_new_entries:
+        elif self.task.tune_new_entries:
             session.searcher.grow(new)
             session.recorder.space_grown(new.to_json())
 
     def _fail(self, end: Ended) -> None:
         error = FatalTrialError(end.error or "", end.fatal or "")
         error.add_note(end.traceback or "")
-        self._stopping.fail(error)
+        self.stopping.fail(error)
 
     def _note_lack(self, host: str | None) -> None:
-        if host is None or host in self._hosts_without_gpu:
+        if host is None or host in self.hosts_without_gpu:
             return
-        self._hosts_without_gpu.add(host)
-        self._state.opened.view.note(
+        self.hosts_without_gpu.add(host)
+        self.state.opened.view.note(
             f"warning: {host} has a GPU by Ray's count that TensorFlow does not see: trials "
             "there train on the CPU. `make setup GPU=1` installs CUDA."
         )

@@ -5,7 +5,7 @@ A new one is a subclass of ``Scheduler`` and a line of ``search.plan.registry``.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Self
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
@@ -93,13 +93,6 @@ class Fifo(Scheduler):
         return False
 
 
-@dataclass(frozen=True)
-class _Named:
-    """A trial as Ray's rungs know it."""
-
-    trial_id: str
-
-
 class Asha(Scheduler):
     """Asynchronous successive halving, as Ray implements it, over our own epochs.
 
@@ -139,8 +132,8 @@ class Asha(Scheduler):
 
     def falls_short(self, trial: int, epoch: int, value: float) -> bool:
         """Enter the value into the rungs."""
-        # By number: a trial that another process continues is the same trial.
-        named = _Named(str(trial))
+        # Known by its number: a trial that another process continues is the same trial.
+        named = SimpleNamespace(trial_id=str(trial))
         if trial not in self._known:
             self._known.add(trial)
             self._rungs.on_trial_add(None, named)

@@ -6,7 +6,7 @@ unfinished ones first, then new ones, each on the device that suits it.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from results.record.columns import Device, Values
@@ -120,103 +120,99 @@ class NoTrial(Enum):
     EVER = "the search has no more"
 
 
+@dataclass
 class Suggestions:
-    """Numbers the trials and asks the searcher for their configurations."""
+    """Numbers the trials and asks the searcher for their configurations.
 
-    def __init__(
-        self,
-        state: SearchState,
-        plan: Plan,
-        task: Task,
-        *,
-        capacity: Capacity,
-        judge: Callable[[Values], Judgement],
-        discovery: Discovery,
-    ) -> None:
-        self._state = state
-        self._plan = plan
-        self._epochs = task.epochs
-        self._capacity = capacity
-        self._judge = judge
-        self._discovery = discovery
-        self._queue = TrialQueue(self._draw, has_gpus=lambda: capacity.has_gpus)
-        # By Ray's id: the trials that have been given out and have not ended.
-        self._running: dict[str, Config] = {}
-        self._is_exhausted = False
+    Attributes:
+        running: By Ray's id, the trials that have been given out and have not ended.
+    """
+
+    state: SearchState
+    plan: Plan
+    task: Task
+    capacity: Capacity
+    judge: Callable[[Values], Judgement]
+    discovery: Discovery
+    running: dict[str, Config] = field(default_factory=dict, init=False)
+    is_exhausted: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = TrialQueue(self._draw, has_gpus=lambda: self.capacity.has_gpus)
 
     def suggest(self, name: str) -> Config | NoTrial:
         """Return the config of a trial that Ray has named, or why it has none."""
-        config = self._trial() if self._state.session is not None else self._discovery.next()
+        config = self._trial() if self.state.session is not None else self.discovery.next()
         if config is not None:
-            self._running[name] = config
+            self.running[name] = config
             return config
         # A trial that runs may lose its process and start again.
-        is_over = self._is_exhausted and not self._queue and not self._running
-        return NoTrial.EVER if is_over and not self._state.unfinished else NoTrial.YET
+        is_over = self.is_exhausted and not self._queue and not self.running
+        return NoTrial.EVER if is_over and not self.state.unfinished else NoTrial.YET
 
     def ended(self, name: str) -> None:
         """Free the place of a trial that has ended."""
-        self._running.pop(name, None)
+        self.running.pop(name, None)
 
     def starved(self) -> list[str]:
         """Return Ray's ids of the trials that were given to a GPU when no GPU is left."""
-        if self._capacity.has_gpus:
+        if self.capacity.has_gpus:
             return []
-        return [name for name, config in self._running.items() if config.device is Device.GPU]
+        return [name for name, config in self.running.items() if config.device is Device.GPU]
 
     def take_back(self, name: str) -> None:
         """Take back a trial that never started; it is given out again."""
-        config = self._running.pop(name)
+        config = self.running.pop(name)
         assert isinstance(config, TrainTrial)
-        self._state.unfinished.append(config.trial)
+        self.state.unfinished.append(config.trial)
 
     def _trial(self) -> TrainTrial | None:
-        running = self._running.items()
-        load = Load.of((config.device, name in self._state.started) for name, config in running)
-        trial_and_device = self._queue.take(self._capacity.free(load))
+        running = self.running.items()
+        load = Load.of((config.device, name in self.state.started) for name, config in running)
+        trial_and_device = self._queue.take(self.capacity.free(load))
         return None if trial_and_device is None else self._started(*trial_and_device)
 
     def _draw(self) -> QueuedTrial | None:
         trial = self._unfinished() or self._new()
-        self._is_exhausted = trial is NoTrial.EVER
+        self.is_exhausted = trial is NoTrial.EVER
         return trial if isinstance(trial, QueuedTrial) else None
 
     def _unfinished(self) -> QueuedTrial | None:
-        if not self._state.unfinished:
+        if not self.state.unfinished:
             return None
-        number = self._state.unfinished.popleft()
-        trial = self._state.opened.recorder.history.trials[number]
+        number = self.state.unfinished.popleft()
+        trial = self.state.opened.recorder.history.trials[number]
         values = dict(trial.values)
         return QueuedTrial(
             number,
             values,
-            trial.planned_epochs or self._epochs,
-            self._judge(values),
+            trial.planned_epochs or self.task.epochs,
+            self.judge(values),
             again=True,
             retries=trial.retries,
         )
 
     def _new(self) -> QueuedTrial | NoTrial:
-        session = self._state.opened
+        session = self.state.opened
         history = session.recorder.history
         number = history.next_trial
         while number in self._queue or number in history.trials:
             number += 1
-        if self._plan.trials is not None and number >= self._plan.trials:
+        if self.plan.trials is not None and number >= self.plan.trials:
             return NoTrial.EVER
         values = session.searcher.propose(number)
         if values is None:
             return NoTrial.EVER
         if values is Pause.WAIT:
             return NoTrial.YET
-        return QueuedTrial(number, dict(values), self._epochs, self._judge(dict(values)))
+        return QueuedTrial(number, dict(values), self.task.epochs, self.judge(dict(values)))
 
     def _started(self, queued: QueuedTrial, device: Device) -> TrainTrial:
         """Record the start of a trial, and return its config."""
-        session = self._state.opened
+        session = self.state.opened
         if not queued.again:
             session.recorder.trial_started(queued.trial, queued.values, epochs=queued.epochs)
-        if self._plan.device_rule is not None:
+        if self.plan.device_rule is not None:
             multiply_adds = queued.judgement.multiply_adds
             session.recorder.trial_placed(queued.trial, device, multiply_adds)
         return TrainTrial(

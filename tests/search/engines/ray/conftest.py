@@ -58,7 +58,7 @@ class Machines:
     def end_process(self, where):
         self.ended.append(where.pid)
 
-    def process_started(self, where):
+    def know(self, where):
         self.started.append(where.pid)
 
     def ended_for_memory(self, where, others):

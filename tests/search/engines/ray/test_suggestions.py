@@ -141,6 +141,6 @@ def test_an_error_of_the_rule_is_passed_on(make, monkeypatch):
     def judge(values):
         raise ProblemError("--resources: no")
 
-    monkeypatch.setattr(engine.suggestions, "_judge", judge)
+    monkeypatch.setattr(engine.suggestions, "judge", judge)
     with pytest.raises(ProblemError, match="--resources: no"):
         engine.suggestions.suggest("ray-0")

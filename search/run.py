@@ -12,7 +12,6 @@ from results.record.history import History
 from results.record.journal import Journal
 from results.record.outcome import write_outcome
 from search.doctor import Finding, check, check_nodes
-from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
@@ -27,7 +26,7 @@ from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.resume import read_previous_run
 from search.session.run_file import RecordedRun
-from search.session.session import DeferredSession
+from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import (
     INTERRUPTED,
     TARGET_REACHED,

@@ -61,8 +61,6 @@ def doctor_command(
         workers=workers_at_once(workers, Engine.RAY, 1.0),
         grace_period=1,
         reduction_factor=3,
-        time_budget_seconds=None,
-        target=None,
         retrain_epochs=(1,),
         out=out,
     )

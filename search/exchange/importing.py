@@ -27,7 +27,6 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
         problem=Problem(
             hypermodel=None,
             data=f"imported from {source}",
-            data_dir=None,
             space=Path(source).name,
             objective=objective,
             epochs=1,
@@ -40,9 +39,6 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
         workers=1,
         grace_period=1,
         reduction_factor=3,
-        time_budget_seconds=None,
-        target=None,
-        retrain_epochs=(),
         out=out,
     )
     with new_run(out, view.note) as run:

@@ -51,30 +51,20 @@ class WholeTraining:
         return self.state in _ENDS
 
 
-class AuditStore:
-    """audit/: every training of an audit, kept as soon as it is done."""
+def kept_training(folder: RunFolder, trial: TrialRecord) -> WholeTraining | None:
+    """Return the training of a trial that ``audit/`` keeps; None where it is still to be done."""
+    file = _file(folder, trial)
+    training = WholeTraining(**read_json(file)) if file.exists() else None
+    return training if training and training.is_whole else None
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.path / columns.AUDIT_DIR
-        self._path.mkdir(exist_ok=True)
 
-    @property
-    def audit_file(self) -> Path:
-        """Where the audit itself is written."""
-        return self._path / columns.AUDIT_FILE
+def keep(folder: RunFolder, trial: TrialRecord, training: WholeTraining) -> None:
+    """Keep a training in ``audit/``."""
+    write_json(_file(folder, trial), asdict(training))
 
-    def keep(self, trial: TrialRecord, training: WholeTraining) -> None:
-        """Keep a training that is done."""
-        write_json(self._file(trial), asdict(training))
 
-    def training(self, trial: TrialRecord) -> WholeTraining | None:
-        """Return the training of a trial; None where it is still to be done."""
-        file = self._file(trial)
-        training = WholeTraining(**read_json(file)) if file.exists() else None
-        return training if training and training.is_whole else None
-
-    def _file(self, trial: TrialRecord) -> Path:
-        return self._path / f"trial-{trial.trial:05d}.json"
+def _file(folder: RunFolder, trial: TrialRecord) -> Path:
+    return folder.path / columns.AUDIT_DIR / f"trial-{trial.trial:05d}.json"
 
 
 def stopped(history: History) -> list[TrialRecord]:
@@ -119,14 +109,15 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
         UsageError: So many were not stopped.
         TrainingError: Ray failed, or an audited trial did.
     """
-    trials, store = sampled(history, count, trainer.problem.seed), AuditStore(folder)
-    missing = [trial for trial in trials if store.training(trial) is None]
+    trials = sampled(history, count, trainer.problem.seed)
+    (folder.path / columns.AUDIT_DIR).mkdir(exist_ok=True)
+    missing = [trial for trial in trials if kept_training(folder, trial) is None]
     say(f"auditing {count} of {len(stopped(history))} stopped trials: {len(missing)} to train")
     failed = []
     with ray_errors_as_ours("Auditing"):
         for trial, training in _train_all(trainer, missing):
             if training.is_whole:
-                store.keep(trial, training)
+                keep(folder, trial, training)
                 say(_line(audited(trial, training, history), history))
             else:
                 failed.append(f"trial {trial.trial} ({training.state}: {training.error})")
@@ -135,9 +126,9 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
             f"Of the audited trials these did not come to their end: {'; '.join(failed)}. "
             "What the others came to is kept: audit again once that is mended."
         )
-    trainings = [(trial, store.training(trial)) for trial in trials]
+    trainings = [(trial, kept_training(folder, trial)) for trial in trials]
     made = summary([audited(trial, one, history) for trial, one in trainings if one], history)
-    made.write(store.audit_file)
+    made.write(folder.path / columns.AUDIT_DIR / columns.AUDIT_FILE)
     return made
 
 

@@ -72,7 +72,7 @@ class Problem:
 
     hypermodel: str | None
     data: str
-    data_dir: str | None
+    data_dir: str | None = None
     space: str
     objective: Objective
     epochs: int
@@ -162,9 +162,9 @@ class Plan:
     scheduler: Scheduler = Scheduler.ASHA
     grace_period: int
     reduction_factor: float
-    time_budget_seconds: float | None
-    target: float | None
-    retrain_epochs: tuple[int, ...]
+    time_budget_seconds: float | None = None
+    target: float | None = None
+    retrain_epochs: tuple[int, ...] = ()
     out: Path
     warm_start: str | None = None
     reuse_workers: bool = True

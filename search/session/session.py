@@ -1,7 +1,8 @@
-"""A search under way: what an engine works with, and what is written when it ends."""
+"""A search under way: what runs its trials, with what, and what is written when it ends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from results.record.files import write_json
 from results.record.history import History
@@ -10,8 +11,10 @@ from results.record.outcome import write_outcome
 from search.algorithms.base import Searcher, make_searcher
 from search.loggers.base import make_log
 from search.plan.plan import Plan
+from search.ray.renewable import Stored
 from search.session.origin import Origin
 from search.session.run_file import describe
+from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.space.parameters import Space
 from search.storage.clock import Clock
 from search.storage.folder import LockedRun, RunFolder
@@ -155,3 +158,40 @@ class Tidier:
             if not trial.is_unfinished:
                 self._folder.forget_weights(trial.trial)
                 self._holders.discard(trial.trial)
+
+
+class SearchEngine(Protocol):
+    """Runs the trials of a search."""
+
+    @property
+    def plan(self) -> Plan:
+        """What was asked, for as many trials at once as there is room for."""
+
+    @property
+    def stored(self) -> Stored | None:
+        """What all trials train on, in Ray's memory; None: the engine keeps it to itself."""
+
+    def data_digest(self) -> str:
+        """Return what equal data share; nothing where the engine's runs cannot be resumed."""
+
+    def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
+        """Run trials until they are done or ``stopping`` says that the search must end.
+
+        The session is opened with the space once it is known.
+        """
+
+
+def run_trials(engine: SearchEngine, deferred: DeferredSession, stopping: Stopping) -> str:
+    """Run an engine's search, close the session that it opened, and return why it ended."""
+    reason = "failed"
+    try:
+        engine.search(deferred, stopping)
+        reason = stopping.reason or TRIALS_DONE
+    except KeyboardInterrupt:
+        if deferred.session is None:
+            raise
+        reason = INTERRUPTED
+    finally:
+        if deferred.session is not None:
+            deferred.session.close(reason)
+    return reason

@@ -76,7 +76,6 @@ def make_plan(
         problem=Problem(
             hypermodel=None,
             data=described(arguments),
-            data_dir=None,
             space=folder.path.name,
             objective=task.objective,
             epochs=epochs,
@@ -96,9 +95,6 @@ def make_plan(
         scheduler=Scheduler.ASHA if settings.asha else Scheduler.NONE,
         grace_period=min(rungs.grace_period, epochs),
         reduction_factor=rungs.reduction_factor,
-        time_budget_seconds=None,
-        target=None,
-        retrain_epochs=(),
         out=folder.path,
         warm_start=settings.earlier_search,
         reuse_workers=settings.reuse_workers,

@@ -13,7 +13,6 @@ from rich.console import Console
 from results.record.history import History
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
-from search.engines.engine import SearchEngine, run_trials
 from search.engines.ray.placement.rule import own_rule
 from search.errors import FatalTrialError, ObjectiveError, ProblemError, SearchError, one_line
 from search.plan.importer import sources
@@ -25,7 +24,7 @@ from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, Stored
 from search.ray.runtime import cluster
 from search.session.origin import NewRun, Origin, ResumedRun
-from search.session.session import DeferredSession
+from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch, read_warm_start
 from search.space import mirror

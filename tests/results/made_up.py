@@ -15,8 +15,7 @@ from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from results.record.outcome import write_outcome
-from search.final.mistakes import most_confident
-from search.final.scores import classification_scores
+from search.final.scores import classification_scores, most_confident
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 

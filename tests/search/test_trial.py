@@ -8,9 +8,8 @@ import problems
 from results.record.columns import State
 from results.record.history import Objective, has_diverged
 from search.errors import ProblemError, TrainingError
-from search.final.mistakes import most_confident
 from search.final.retrain import choose
-from search.final.scores import classification_scores, evaluate
+from search.final.scores import classification_scores, evaluate, most_confident
 from search.final.training import Trained
 from search.plan.plan import Problem
 from search.plan.task import Task

@@ -11,7 +11,6 @@ from rich.console import Console
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
 from results.record.journal import read
-from search.engines.engine import run_trials
 from search.engines.keras_tuner import KerasTunerEngine
 from search.engines.ray.engine import RayEngine
 from search.errors import ProblemError
@@ -21,7 +20,7 @@ from search.plan.task import Task
 from search.ray.renewable import RenewableRay, stored_data
 from search.ray.runtime import cluster
 from search.session.origin import NewRun
-from search.session.session import DeferredSession
+from search.session.session import DeferredSession, run_trials
 from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run

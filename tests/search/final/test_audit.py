@@ -5,7 +5,7 @@ from pathlib import Path
 from results.record.audit import Audit
 from results.record.columns import Decision, State
 from results.record.history import EpochRecord, History, Objective, TrialRecord
-from search.final.audit import AuditStore, WholeTraining, audited, stopped, summary
+from search.final.audit import WholeTraining, audited, keep, kept_training, stopped, summary
 from search.storage.folder import RunFolder
 
 # As version 0.1.0 wrote it of the trials below.
@@ -61,10 +61,10 @@ def test_the_file_is_byte_for_byte_that_of_version_0_1_0_and_is_read_as_it_was_w
 
 
 def test_a_whole_training_is_kept_and_one_that_failed_is_to_be_done_again(tmp_path):
-    store, history = AuditStore(RunFolder(tmp_path)), searched()
+    folder, history = RunFolder(tmp_path), searched()
+    (tmp_path / "audit").mkdir()
     first, second, third = stopped(history)
     done = whole([0.5, 0.4], State.DIVERGED)
-    store.keep(first, done)
-    store.keep(second, WholeTraining([], State.FAILED, "ValueError: no memory for it"))
-    later = AuditStore(RunFolder(tmp_path))
-    assert [later.training(trial) for trial in (first, second, third)] == [done, None, None]
+    keep(folder, first, done)
+    keep(folder, second, WholeTraining([], State.FAILED, "ValueError: no memory for it"))
+    assert [kept_training(folder, trial) for trial in (first, second, third)] == [done, None, None]

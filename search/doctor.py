@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from results.record.columns import State, Values
 from results.record.words import assignments
 from search.algorithms.drawing import fill
-from search.errors import SearchError, UsageError, one_line
+from search.errors import SearchError, one_line, raise_any
 from search.plan.importer import sources
 from search.plan.plan import Plan, Problem
 from search.plan.task import Task
@@ -112,8 +112,7 @@ def _warnings(findings: Iterable[Finding], problems: Iterable[str] = ()) -> list
     """Return the warnings, or refuse the search for its problems and those among the findings."""
     findings = list(findings)
     wrong = [*problems, *(each.text for each in findings if each.grade is Grade.PROBLEM)]
-    if wrong:
-        raise UsageError("\n".join(wrong))
+    raise_any(wrong)
     return [finding for finding in findings if finding.grade is Grade.WARNING]
 
 

@@ -7,7 +7,7 @@ import re
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from results.record.errors import RunFolderError as RunFolderError
@@ -29,6 +29,12 @@ class ProblemError(SearchError):
 
 class ObjectiveError(SearchError):
     """No epoch reports the objective that was asked for."""
+
+
+def raise_any(problems: Collection[str]) -> None:
+    """Refuse what was asked by a UsageError that names every problem, a line each."""
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 class AllTrialsFailedError(SearchError):

@@ -12,7 +12,7 @@ from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
 from search.errors import UsageError
 from search.plan.task import Task
-from search.session.resume import read_previous_run
+from search.session.origin import read_previous_run
 from search.session.run_file import RECORDED_VERSIONS, RecordedRun
 from search.view.view import View
 from search.worker.data import Data, load_data

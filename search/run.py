@@ -23,8 +23,7 @@ from search.ray.nodes import fit_to_cluster
 from search.ray.renewable import RenewableRay, stored_data
 from search.ray.runtime import cluster
 from search.session.changes import Changes, changes_between
-from search.session.origin import NewRun, Origin, ResumedRun
-from search.session.resume import read_previous_run
+from search.session.origin import NewRun, Origin, ResumedRun, read_previous_run
 from search.session.run_file import RecordedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import (

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from results.record.columns import Values
 from results.record.files import read_json
-from search.cli.options import AddressOption, RunArgument, epoch_numbers, raise_any
+from search.cli.options import AddressOption, RunArgument, epoch_numbers
 from search.cli.outcome import carry_out
-from search.errors import SearchError, UsageError, nearest
+from search.errors import SearchError, UsageError, nearest, raise_any
 from search.final.follow_up import audit_run, confirm_run, retrain_run
 from search.plan.plan import SEEDS, ConfirmationPlan
 from search.replay import replay

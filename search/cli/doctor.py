@@ -11,11 +11,10 @@ from search.cli.options import (
     SHIPPED_SPACES,
     AddressOption,
     named_problem,
-    raise_any,
     workers_at_once,
 )
 from search.doctor import examine, is_ready
-from search.errors import UsageError
+from search.errors import UsageError, raise_any
 from search.plan.plan import Engine, Plan, Problem, infer_objective
 from search.plan.registry import Algorithm
 from search.view.live import make_view

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from results.record.outcome import rebuild
-from search.cli.options import RunArgument, chosen, listed, raise_any
-from search.errors import UsageError
+from search.cli.options import RunArgument, chosen, listed
+from search.errors import UsageError, raise_any
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.plan.plan import infer_objective

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from search.errors import UsageError, nearest
+from search.errors import nearest
 from search.plan.plan import SEEDS, Engine, local_workers
 from search.plan.registry import Log
 
@@ -47,12 +47,6 @@ AuditOption = Annotated[
     int | None,
     typer.Option(help="Let so many stopped trials run to the end, to see what stopping cost."),
 ]
-
-
-def raise_any(problems: list[str]) -> None:
-    """Refuse what was asked by a UsageError that names every problem, a line each."""
-    if problems:
-        raise UsageError("\n".join(problems))
 
 
 def chosen(choices: type[Choice], option: str, value: str, problems: list[str]) -> Choice:

@@ -21,12 +21,11 @@ from search.cli.options import (
     epoch_numbers,
     listed,
     named_problem,
-    raise_any,
     workers_at_once,
 )
 from search.cli.outcome import carry_out
 from search.doctor import check
-from search.errors import SearchError, UsageError
+from search.errors import SearchError, UsageError, raise_any
 from search.plan.plan import (
     CHECKPOINT_SECONDS,
     GPU_SHARE,
@@ -42,7 +41,7 @@ from search.plan.plan import (
 from search.plan.registry import Algorithm, Log, Scheduler
 from search.run import resume_run, run, run_or_resume
 from search.session.changes import Changes
-from search.session.resume import read_previous_run
+from search.session.origin import read_previous_run
 from search.session.warm_start import read_warm_start
 from search.view.live import make_view
 

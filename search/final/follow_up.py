@@ -14,7 +14,7 @@ from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
 from results.record.outcome import write_outcome
-from search.errors import UsageError
+from search.errors import UsageError, raise_any
 from search.final.audit import audit, sampled, stopped
 from search.final.confirm import candidates, confirm, confirmed_trials, distinct
 from search.final.retrain import retrain
@@ -152,9 +152,7 @@ def confirm_run(
         SearchError: The folder is no run, it has fewer trials than are asked for, or a training
             failed.
     """
-    wrong = list(planned.problems())
-    if wrong:
-        raise UsageError("\n".join(wrong))
+    raise_any(list(planned.problems()))
     with _ended_search(path, view) as run:
         candidates(run.history, planned)  # before anything is started
         return _followed(run, FollowUp(confirmation=planned), view, address=address)

@@ -13,10 +13,9 @@ import keras
 import keras_tuner as kt
 
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.errors import ObjectiveError, nearest, objective_not_reported
+from search.errors import ObjectiveError, nearest, objective_not_reported, raise_any
 from search.plan.task import FitArguments
 from search.space.mirror import has_own_fit
-from search.tuner.settings import checked
 
 
 def fit_arguments(
@@ -126,7 +125,7 @@ def _check_names(arguments: FitArguments) -> None:
         UsageError: Names what it does not know.
     """
     known = inspect.signature(keras.Model.fit).parameters
-    checked(
+    raise_any(
         [
             f"search({name}=...): model.fit takes no {name!r}.{nearest(name, known)}"
             for name in arguments.kwargs

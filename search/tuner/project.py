@@ -9,7 +9,7 @@ from pathlib import Path
 from results.record.history import History, Objective
 from results.record.journal import Event
 from search.errors import UsageError
-from search.session.resume import read_previous_run
+from search.session.origin import read_previous_run
 from search.session.run_file import RecordedRun, read_run
 from search.session.warm_start import KERAS_TUNER_FILE
 from search.storage.folder import LockedRun, RunFolder, locked_run, new_run

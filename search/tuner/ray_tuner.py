@@ -14,7 +14,14 @@ from results.record.history import History
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
 from search.engines.ray.placement.rule import own_rule
-from search.errors import FatalTrialError, ObjectiveError, ProblemError, SearchError, one_line
+from search.errors import (
+    FatalTrialError,
+    ObjectiveError,
+    ProblemError,
+    SearchError,
+    one_line,
+    raise_any,
+)
 from search.plan.importer import sources
 from search.plan.plan import AUTO, Plan, available_cores
 from search.plan.registry import Scheduler
@@ -32,7 +39,7 @@ from search.storage.clock import since_now
 from search.tuner.fit_arguments import check_objective, fit_arguments
 from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
-from search.tuner.settings import Settings, checked
+from search.tuner.settings import Settings
 from search.view.live import make_view
 from search.view.view import SilentView, View, ending
 from search.worker.arguments import described, packed
@@ -144,7 +151,7 @@ class RayTuner(RecordedTuner):
             hung_after=hung_after,
             log=log,
         )
-        checked(settings.problems(type(self), hypermodel, others))
+        raise_any(settings.problems(type(self), hypermodel, others))
         self._settings = settings
         self._registered = settings.registered()  # before the space is explored
         super().__init__(

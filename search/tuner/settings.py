@@ -9,7 +9,7 @@ import keras
 import keras_tuner as kt
 
 from results.record.history import Objective
-from search.errors import UsageError, nearest
+from search.errors import nearest
 from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE
 from search.plan.registry import Algorithm, Log, Scheduler
 
@@ -341,13 +341,3 @@ def _unknown_arguments(others: dict[str, Any]) -> Iterator[str]:
             )
         else:
             yield f"{name}={value!r} is no argument of RayTuner (docs/keras-tuner.md lists them)."
-
-
-def checked(problems: list[str]) -> None:
-    """Raise what is wrong.
-
-    Raises:
-        UsageError: Names everything, a line each.
-    """
-    if problems:
-        raise UsageError("\n".join(problems))

@@ -11,7 +11,7 @@ from results.reading import read_run
 from results.record.columns import State
 from results.record.outcome import refresh
 from results.run import row_of
-from search.session.resume import read_previous_run
+from search.session.origin import read_previous_run
 
 VERSIONS = sorted((Path(__file__).parents[1] / "assets").glob("version-*"))
 

@@ -20,8 +20,7 @@ from results.record.journal import read
 from search.errors import RunFolderError, UsageError
 from search.ray import nodes
 from search.replay import replay
-from search.session.origin import ResumedRun
-from search.session.resume import read_previous_run
+from search.session.origin import ResumedRun, read_previous_run
 from search.session.session import DeferredSession
 from search.storage.folder import locked_run
 from search.view.view import SilentView

@@ -30,8 +30,8 @@ from search.errors import SearchError
 from search.plan.plan import Engine, Plan, Problem, available_cores
 from search.run import resume_run
 from search.session.changes import Changes
-from search.session.origin import ResumedRun
-from search.session.resume import (
+from search.session.origin import (
+    ResumedRun,
     read_previous_run,
     teach_searcher,
     trials_outside,

@@ -28,8 +28,7 @@ from search.loggers.tensorboard import TensorBoardLog
 from search.plan.registry import Log
 from search.run import resume_run
 from search.session.changes import Changes
-from search.session.origin import ResumedRun
-from search.session.resume import read_previous_run
+from search.session.origin import ResumedRun, read_previous_run
 from search.session.run_file import RecordedRun
 from search.session.session import DeferredSession
 from search.storage.folder import RunFolder, locked_run

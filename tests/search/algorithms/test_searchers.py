@@ -9,7 +9,7 @@ from results.record.history import Objective
 from search.algorithms.base import Pause, Searcher, make_searcher
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
-from search.session.resume import teach_searcher
+from search.session.origin import teach_searcher
 from search.session.run_file import RecordedRun, describe
 from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space, fingerprint
 from search.storage.folder import RunFolder

@@ -14,8 +14,7 @@ from results.record.history import History, Objective
 from results.record.journal import read
 from search.errors import RunFolderError
 from search.plan.plan import Engine, Plan, Problem
-from search.session.origin import NewRun, ResumedRun
-from search.session.resume import read_previous_run
+from search.session.origin import NewRun, ResumedRun, read_previous_run
 from search.session.session import DeferredSession
 from search.session.warm_start import EarlierSearch, EarlierTrial
 from search.space.parameters import Kind, Parameter, Space

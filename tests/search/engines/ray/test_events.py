@@ -8,8 +8,7 @@ from search.engines.ray.events import Answer
 from search.engines.ray.messages import Ended, TrainTrial, WarmUp
 from search.errors import FatalTrialError, NewEntriesError, ProblemError
 from search.plan.registry import Scheduler
-from search.session.origin import ResumedRun
-from search.session.resume import read_previous_run
+from search.session.origin import ResumedRun, read_previous_run
 from search.space.parameters import Kind, Parameter, Space
 
 NEW = Space((Parameter("rate", Kind.FLOAT, 0.1, low=0.01, high=1.0),)).to_json()

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from results.record import console
-from search.cli import after, doctor, exchange, run
+from search.cli import after, doctor, run
 
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -14,12 +14,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor_command,
     "resume": run.resume_command,
     "replay": after.replay_command,
-    "tables": exchange.tables_command,
+    "tables": after.tables_command,
     "retrain": after.retrain_command,
     "confirm": after.confirm_command,
     "audit": after.audit_command,
-    "import": exchange.import_command,
-    "export": exchange.export_command,
+    "import": after.import_command,
+    "export": after.export_command,
 }
 
 app = typer.Typer(

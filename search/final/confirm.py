@@ -22,7 +22,7 @@ from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import Mean, mean_of
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
-from search.final.final_folder import FinalModel, write_final
+from search.final.retrain import FinalModel, write_final
 from search.final.training import Trainer, ray_errors_as_ours
 from search.plan.plan import ConfirmationPlan
 from search.space.parameters import fingerprint

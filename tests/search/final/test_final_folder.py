@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from search.final.final_folder import FinalModel, write_final
+from search.final.retrain import FinalModel, write_final
 from search.final.scores import Evaluated
 from search.final.training import Trained
 from search.storage.folder import RunFolder

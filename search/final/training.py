@@ -162,7 +162,7 @@ class Trainer:
                 failed = TrainingError(f"{training.name}: {item.message}")
                 failed.add_note(item.traceback)
                 raise failed
-            else:
+            elif item is not None:
                 progress(training, item)
 
     def evaluate(self, models: Sequence[tuple[Values, bytes]]) -> "Iterator[Evaluated]":
@@ -183,11 +183,11 @@ class Trainer:
 
 def _train_reporting(
     problem: Problem, data: Data, training: Training, share: Share
-) -> Iterator[int | Trained | Failure]:
-    """Yield the number of each finished epoch, then the result or why there is none.
+) -> Iterator[int | Trained | Failure | None]:
+    """Yield the number of each epoch that is trained here, then the result or why there is none.
 
-    Where its process dies, Ray starts it anew and passes over as many items as it had yielded: one
-    that goes on from a state yields the epochs before that too.
+    If its process dies, Ray starts it again and skips as many items as it had yielded: a training
+    that continues from a state therefore yields None for each epoch before that.
     """
     items: queue.Queue[int | Trained | Failure] = queue.Queue()
 
@@ -204,7 +204,7 @@ def _train_reporting(
         epochs = len(item.history) if isinstance(item, Trained) else item
         while reported < epochs:
             reported += 1
-            yield reported
+            yield reported if reported == item else None
         if isinstance(item, Trained):
             break
     yield item

@@ -15,9 +15,8 @@ from rich.table import Table
 from typer.exceptions import TyperException
 
 from cluster.errors import ClusterError
-from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobClient, job_client
+from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobClient, LostError, job_client
 from cluster.jobs.package import check_submission
-from cluster.jobs.server import LostError
 from cluster.nodes import Node, live_nodes
 from cluster.onprem.config import read_cluster_file
 from cluster.onprem.fetch import fetch, newest_run

@@ -3,18 +3,28 @@
 import asyncio
 import datetime
 import shlex
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
-from cluster.jobs.package import entry_point, environment, size_problem, unique_name
+from cluster.jobs.package import (
+    entry_point,
+    environment,
+    prepare_process,
+    size_problem,
+    unique_name,
+)
 from cluster.jobs.routes import Route, route_to
-from cluster.jobs.server import connect, translated_errors
+from cluster.onprem.config import TOKEN
 
+CONNECT_SECONDS = 5.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
 POLL_SECONDS = 1.0
 INTERRUPTED_STATUS = 130
 # A shell's status of a process that a signal ended is this plus the signal's number.
@@ -22,6 +32,10 @@ SIGNAL_STATUS = 128
 # The key under which a job's metadata hold the command that it was submitted with.
 COMMAND = "fmnist-search"
 TOO_LARGE = "status code 413"
+
+
+class LostError(ClusterError):
+    """A job server that has answered does not any more; its jobs go on."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class JobClient:
 
     def __init__(self, url: str, route: Route) -> None:
         self._route = route
-        self._ray = connect(url, route.name, route.advice)
+        self._ray = _connected(url, route)
 
     def command_line(self, command: str, job_id: str) -> str:
         """Return what a user types here for a command about a job."""
@@ -82,7 +96,7 @@ class JobClient:
             raise ClusterError(f"--name {name}: there is a job of that name: choose another.")
         job_id = name or unique_name(arguments[0])
         try:
-            with translated_errors(self._route.name):
+            with _translated_errors(self._route.name):
                 self._ray.submit_job(
                     entrypoint=entry_point(arguments),
                     submission_id=job_id,
@@ -119,14 +133,14 @@ class JobClient:
         say(f"{job_id} is told to end, and keeps what was found")
         while not self.job(job_id).has_ended:
             # Again each time: Ray ignores it until the job has begun.
-            with translated_errors(self._route.name):
+            with _translated_errors(self._route.name):
                 self._ray.stop_job(job_id)
             time.sleep(POLL_SECONDS)
         say(self._output(job_id)[before:].rstrip("\n"))
 
     def jobs(self) -> list[Job]:
         """Return the jobs that were submitted, the newest last."""
-        with translated_errors(self._route.name):
+        with _translated_errors(self._route.name):
             details = self._ray.list_jobs()
         submitted = [job for job in details if job.submission_id]  # the others are plain drivers
         return [_job(job) for job in sorted(submitted, key=lambda job: job.start_time or 0)]
@@ -158,7 +172,7 @@ class JobClient:
             return  # the caller asks next whether the job or the connection has ended
 
     def _output(self, job_id: str) -> str:
-        with translated_errors(self._route.name):
+        with _translated_errors(self._route.name):
             return str(self._ray.get_job_logs(job_id))
 
 
@@ -188,3 +202,60 @@ def _exit_status(details: Any) -> int | None:
 
 def _has_no_status(details: Any) -> bool:
     return bool(details.status.value == "FAILED" and details.driver_exit_code is None)
+
+
+def _connected(url: str, route: Route) -> Any:
+    """Return Ray's ``JobSubmissionClient`` of a job server that knows this user's token."""
+    _check_reachable(url, route)
+    prepare_process()
+    from ray.job_submission import JobSubmissionClient
+
+    with _translated_errors(route.name):
+        try:
+            client = JobSubmissionClient(url)
+            client.list_jobs()  # the line above asks for the version, which needs no token
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            if "Request failed" in str(error):
+                raise
+            raise _no_server(route, error) from error
+    return client
+
+
+@contextmanager
+def _translated_errors(name: str) -> Iterator[None]:
+    """Turn the exceptions of Ray's client into errors of one line."""
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        raise ClusterError(
+            f"{name}: the job server does not know this user: expected the token of its machines "
+            f"in {TOKEN} (or RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token."
+        ) from error
+    except OSError as error:  # the base class of all errors of requests
+        raise LostError(f"{name}: the job server does not answer any more.") from error
+    except RuntimeError as error:
+        raise ClusterError(f"{name}: the job server refuses: {_first_line(error)}") from error
+
+
+def _check_reachable(url: str, route: Route) -> None:
+    # Ray's client has no timeout of its own: it waits for minutes.
+    parts = urlsplit(url)
+    try:
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _no_server(route, error) from error
+
+
+def _no_server(route: Route, error: Exception) -> ClusterError:
+    message = (
+        f"{route.name}: no job server answers there ({_first_line(error)}): expected that of a Ray "
+        f"with ray[default], on port 8265 of its head unless it was told otherwise. {route.advice}"
+    )
+    return ClusterError(message.rstrip())
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)

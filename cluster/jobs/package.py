@@ -1,5 +1,7 @@
 """What a job of a search consists of: its command, its code and its environment."""
 
+import logging
+import os
 import re
 import secrets
 import shlex
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.jobs.server import prepare_process
+from cluster.onprem.config import TOKEN
 
 MIB = 1024**2
 # The most that a job server accepts: DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py,
@@ -30,6 +32,22 @@ STOP_SECONDS = 300
 PROJECT = "~/fmnist-search"
 LINKED = "warning: ~ is a link here: modules in ~/fmnist-search come before those submitted"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# Variables by which a user gives Ray a token (ray/_private/authentication, Ray 2.60).
+TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+# Ray 2.60 prefers the address in one of these to the address that it is called with.
+ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+def prepare_process() -> None:
+    """Set the variables that Ray reads, and silence its log; call this before importing Ray."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if TOKEN.expanduser().exists() or any(name in os.environ for name in TOKEN_VARIABLES):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    for name in ADDRESS_VARIABLES:
+        os.environ.pop(name, None)
+    # Ray logs on many lines what it packs and leaves out.
+    logging.disable(logging.WARNING)
 
 
 def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -> None:

@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 
 from results.compare import formats, seeds
-from results.compare.published import DATA, published_rows
-from results.compare.rows import Condition, Order, ranked
+from results.compare.rows import DATA, Condition, Order, published_rows, ranked
 from results.follow.follow import JsonTeller, follow_run
 from results.follow.story import Story
 from results.reading import CUT_OFF, read_run
@@ -22,10 +21,8 @@ from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import beside_output
 from results.record.outcome import refresh
-from results.report import pictures
-from results.report.report import is_report, write_report
 from results.run import Row, Run, row_of
-from results.text import audited, confirmed, show, timing
+from results.text import audited, confirmed, tables
 
 app = typer.Typer(
     help="Compare runs and look into them.",
@@ -101,7 +98,8 @@ def compare_command(
     kept = [row for row in rows if all(condition.holds(row) for condition in conditions)]
     if rows and not kept:
         print(f"--where leaves none of {len(rows)} rows", file=sys.stderr)
-    _put(orders[0].sort(kept) if orders else ranked(kept), chosen, out)
+    shown = orders[0].sort(kept) if orders else ranked(kept)
+    _put(shown, chosen, out, formats.shown_columns(shown))
 
 
 @app.command("seeds")
@@ -125,7 +123,7 @@ def seeds_command(
     standings, notes = seeds.compared(found, seeds.Against(against))
     for note in notes:
         print(note, file=sys.stderr)
-    _put(standings, chosen, out, seeds.Standing, seeds.shown_columns(standings))
+    _put(standings, chosen, out, seeds.shown_columns(standings), seeds.Standing)
 
 
 @app.command("show")
@@ -147,9 +145,9 @@ def show_command(
         raise typer.Exit(_followed(run, output))
     found = _read(run)
     if output == "json":
-        print(json.dumps(show.trial_rows(found), indent=2))
+        print(json.dumps(tables.trial_rows(found), indent=2))
         return
-    _console().print(show.trials_table(found))
+    _console().print(tables.trials_table(found))
     _show_confirmation(found)
     _show_audit(found)
     if found.ended == CUT_OFF:
@@ -167,9 +165,9 @@ def timing_command(
     _check_table_or_json(output)
     found = _read(run)
     if output == "json":
-        print(timing.as_json(found))
+        print(tables.timing_json(found))
         return
-    _console().print(timing.table(found))
+    _console().print(tables.timing_table(found))
 
 
 @app.command("report")
@@ -183,6 +181,8 @@ def report_command(
     ] = None,
 ) -> None:
     """Write a report of runs as one HTML file that opens without a network."""
+    from results.report.report import is_report, write_report  # Plotly takes long to import
+
     found = _all_that_can_be_read(runs)
     default = found[0].path if len(found) == 1 else Path()
     target = out or default / columns.REPORT_FILE
@@ -202,6 +202,8 @@ def plot_command(
     ] = None,
 ) -> None:
     """Draw the charts of the report as PNG files; most of them by Chrome or Chromium."""
+    from results.report import pictures
+
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise _UsageError(
             f"--out {str(out)!r} exists already: expected a new or an empty folder, so that no "
@@ -328,18 +330,18 @@ def _put(
     rows: Sequence[Any],
     output: formats.Format,
     out: Path | None,
+    columns: Sequence[formats.Column],
     kind: type = Row,
-    columns: Sequence[formats.Column] | None = None,
 ) -> None:
     """Print a table, or write its file and print where that is."""
     if out is not None:
         with beside_output(out) as fresh:
-            fresh.write_bytes(formats.content(rows, output, kind, columns))
+            fresh.write_bytes(formats.content(rows, output, columns, kind))
         print(os.path.relpath(out))
     elif output is formats.Format.TABLE:
         _print_table(rows, columns)
     else:
-        print(formats.content(rows, output, kind, columns).decode(), end="")
+        print(formats.content(rows, output, columns, kind).decode(), end="")
 
 
 def _show_confirmation(run: Run) -> None:
@@ -361,22 +363,13 @@ def _show_audit(run: Run) -> None:
 
 
 def _print_table(
-    rows: Sequence[Any],
-    columns: Sequence[formats.Column] | None,
-    whole: str = "--format csv",
+    rows: Sequence[Any], columns: Sequence[formats.Column], whole: str = "--format csv"
 ) -> None:
-    """Print the columns that the screen has room for, and say which are left out.
-
-    Args:
-        rows: Of one kind.
-        columns: Their columns; None: those of runs.
-        whole: What shows all of them.
-    """
+    """Print the columns that the screen has room for; say which are not, and what shows all."""
     console = _console()
-    all_of_them = formats.shown_columns(rows) if columns is None else columns
-    shown = formats.fitting(all_of_them, rows, console.width)
+    shown = formats.fitting(columns, rows, console.width)
     console.print(formats.as_table(rows, shown))
-    left_out = [heading for heading, _ in all_of_them[len(shown) :]]
+    left_out = [heading for heading, _ in columns[len(shown) :]]
     if left_out:
         print(
             f"no room for: {', '.join(left_out)} (a wider screen, or {whole}, has all)",
@@ -399,7 +392,7 @@ def _table_shown(run: Path) -> Run | None:
     except RunFolderError as error:
         print(f"no table yet: {error}", file=sys.stderr)
         return None
-    _console().print(show.trials_table(found))
+    _console().print(tables.trials_table(found))
     sys.stdout.flush()  # into a pipe too, before what follows is waited for
     return found
 

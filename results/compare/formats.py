@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.compare.rows import kind_of
+from results.compare.rows import REFERENCE, kind_of
 from results.record.words import interval, number
 from results.run import Row
 
@@ -124,14 +124,20 @@ def as_parquet(rows: Sequence[Any], kind: type = Row) -> bytes:
     return bytes(file.getvalue())
 
 
-def as_markdown(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> str:
+def cells(rows: Iterable[Any], columns: Sequence[Column]) -> list[list[str]]:
+    """Return the texts of a table; its headings are the first row."""
+    heads = [heading for heading, _ in columns]
+    return [heads, *([text(row) for _, text in columns] for row in rows)]
+
+
+def as_markdown(rows: Sequence[Any], columns: Sequence[Column]) -> str:
     """Return a Markdown table of what is shown on screen."""
-    columns = shown_columns(rows) if columns is None else columns
+    # A folder may be named so, and would begin a cell of its own.
     lines = [
-        "| " + " | ".join(heading for heading, _ in columns) + " |",
-        "|" + " --- |" * len(columns),
+        "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
+        for row in cells(rows, columns)
     ]
-    lines += ["| " + " | ".join(_in_cell(text(row)) for _, text in columns) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(columns))
     return "\n".join(lines)
 
 
@@ -160,10 +166,9 @@ def _width(column: Column, rows: Sequence[Any], most: int | None = None) -> int:
     return longest if most is None else min(longest, most)
 
 
-def as_table(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> Table:
+def as_table(rows: Sequence[Any], columns: Sequence[Column]) -> Table:
     """Return a table for the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = shown_columns(rows) if columns is None else columns
     for heading, _ in columns:
         is_name = heading == columns[0][0]
         table.add_column(
@@ -173,16 +178,13 @@ def as_table(rows: Sequence[Any], columns: Sequence[Column] | None = None) -> Ta
             no_wrap=not is_name,
         )
     for row in rows:
-        style = "dim" if isinstance(row, Row) and row.engine == "published" else None
+        style = "dim" if isinstance(row, Row) and row.engine == REFERENCE else None
         table.add_row(*(Text(text(row)) for _, text in columns), style=style)
     return table
 
 
 def content(
-    rows: Sequence[Any],
-    output: Format,
-    kind: type = Row,
-    columns: Sequence[Column] | None = None,
+    rows: Sequence[Any], output: Format, columns: Sequence[Column], kind: type = Row
 ) -> bytes:
     """Return what a file of a format holds."""
     match output:
@@ -216,11 +218,6 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
     if not rows:
         return [column for column in columns if column[0] not in OCCASIONAL]
     return [column for column in columns if any(column[1](row) for row in rows)]
-
-
-def _in_cell(text: str) -> str:
-    # A folder may be named so, and would begin a cell of its own.
-    return text.replace("|", "\\|")
 
 
 def _plain(table: Table) -> str:

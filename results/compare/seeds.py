@@ -10,7 +10,7 @@ from typing import Any
 from results.compare.formats import Column
 from results.reading import CUT_OFF, RUNNING
 from results.record.errors import RunFolderError
-from results.record.intervals import Interval, mean_interval
+from results.record.intervals import mean_interval
 from results.run import Run, row_of
 
 # Of fewer pairs than this the interval is narrow: see mean_interval.
@@ -43,17 +43,17 @@ class Difference:
     Attributes:
         pairs: Seeds that both sides have.
         mean: Of ours less theirs over those seeds; None where there are none.
-        interval: Of the mean; None where there are fewer than two pairs.
+        interval: Both ends of that of the mean; None where there are fewer than two pairs.
     """
 
     pairs: int
     mean: float | None
-    interval: Interval | None
+    interval: tuple[float, float] | None
 
     @property
     def is_tie(self) -> bool | None:
         """Whether the interval contains zero; None where there is no interval."""
-        return None if self.interval is None else self.interval.low <= 0 <= self.interval.high
+        return None if self.interval is None else self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Group:
     data: str | None
     objective: str | None
     mode: str
+    runs: int
     best: Scores
     accuracy: Scores
 
@@ -160,25 +161,23 @@ def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], lis
     """
     groups = grouped(runs)
     standings: list[Standing] = []
-    for peers in dict.fromkeys(group.peers for group, _ in groups):
-        standings += _standings([one for one, _ in groups if one.peers == peers], against)
+    for peers in dict.fromkeys(group.peers for group in groups):
+        standings += _standings([group for group in groups if group.peers == peers], against)
     repeated = [
-        f"{group.label}: {len(some)} runs of {len(group.best)} seeds; of a seed their mean counts"
-        for group, some in groups
-        if len(some) > len(group.best)
+        f"{group.label}: {group.runs} runs of {len(group.best)} seeds; of a seed their mean counts"
+        for group in groups
+        if group.runs > len(group.best)
     ]
     return standings, [*repeated, *caution(row.pairs for row in standings if row.pairs)]
 
 
-def grouped(runs: Iterable[Run]) -> list[tuple[Group, list[Run]]]:
-    """Return the groups of runs and their runs, in the order in which groups first come."""
+def grouped(runs: Iterable[Run]) -> list[Group]:
+    """Return the groups of runs, in the order in which groups first come."""
     members: dict[str, list[Run]] = {}
     for run in runs:
         members.setdefault(_text(_settings(run)), []).append(run)
     labels = _labels([_settings(some[0]) for some in members.values()])
-    return [
-        (_group(label, some), some) for label, some in zip(labels, members.values(), strict=True)
-    ]
+    return [_group(label, some) for label, some in zip(labels, members.values(), strict=True)]
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -198,6 +197,7 @@ def _group(label: str, runs: Sequence[Run]) -> Group:
         data=first.data,
         objective=first.objective,
         mode=first.mode,
+        runs=len(runs),
         best=_by_seed((seed, row.best) for seed, row in rows),
         accuracy=_by_seed((seed, row.test_accuracy) for seed, row in rows) if has_all else {},
     )
@@ -258,7 +258,7 @@ def _standings(groups: Sequence[Group], against: Against) -> Iterator[Standing]:
 def _standing(
     group: Group, reference: Group, metric: str, ours: Scores, theirs: Scores
 ) -> Standing:
-    low, high = _ends(mean_interval([ours[seed] for seed in sorted(ours)]))
+    low, high = mean_interval([ours[seed] for seed in sorted(ours)]) or (None, None)
     standing = Standing(
         group=group.label,
         data=group.data,
@@ -272,7 +272,7 @@ def _standing(
     if group is reference:
         return standing
     found = paired_difference(ours, theirs)
-    low, high = _ends(found.interval)
+    low, high = found.interval or (None, None)
     return replace(
         standing,
         against=reference.label,
@@ -282,10 +282,6 @@ def _standing(
         difference_high=high,
         tie=found.is_tie,
     )
-
-
-def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.low, interval.high)
 
 
 def caution(pairs: Iterable[int]) -> Iterator[str]:

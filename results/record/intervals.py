@@ -11,14 +11,6 @@ BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A confidence interval; both ends are part of it."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Mean:
     """A mean and its 95 % interval, both ends included."""
 
@@ -34,14 +26,14 @@ class Mean:
 def mean_of(values: Sequence[float]) -> Mean:
     """Return the mean of two values or more with its bootstrap interval: see mean_interval."""
     mean = statistics.fmean(values)
-    interval = None if max(values) == min(values) else mean_interval(values)
-    if interval is None:  # of equal values the mean itself, to the last bit
-        return Mean(mean, mean, mean)
-    return Mean(mean, interval.low, interval.high)
+    # Of equal values it is the mean itself, to the last bit.
+    ends = None if max(values) == min(values) else mean_interval(values)
+    low, high = ends or (mean, mean)
+    return Mean(mean, low, high)
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Return the 95 % bootstrap interval of a mean, or None of fewer than two values.
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return both ends of a mean's 95 % bootstrap interval; None of fewer than two values.
 
     Of three values it goes from the least to the largest: each of these is the mean of one
     resample in 27, more than the 2.5 % beyond an end. Few values make it narrow: where nothing
@@ -65,7 +57,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         method="percentile",
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     ).confidence_interval
-    return Interval(float(ends.low), float(ends.high))
+    return float(ends.low), float(ends.high)
 
 
 def share_of(part: int, whole: int) -> Mean:

@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import kaleido
 import numpy as np
+from choreographer.channels import ChannelClosedError
+from kaleido import errors
+from matplotlib.figure import Figure
 
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import beside_output
-from results.report.charts import Chart, charts_of
-from results.report.charts.chart import on_paper
-from results.report.charts.final import MOST_CLASSES
-from results.report.mistakes import mistakes_of
+from results.report.charts import charts_of
+from results.report.charts.chart import Chart, on_paper
+from results.report.charts.final import MOST_CLASSES, mistakes_of
 from results.run import Run
 
 WIDTH_PIXELS = 1000
@@ -52,9 +55,6 @@ def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], 
 
 def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
     """Draw charts as files of a folder; as ``draw_charts``."""
-    from choreographer.channels import ChannelClosedError
-    from kaleido import errors
-
     try:
         asyncio.run(_draw(shown, folder, tell))
     except errors.ChromeNotFoundError as error:
@@ -75,9 +75,6 @@ def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) 
 
 
 async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], None]) -> None:
-    """Draw charts by one browser."""
-    import kaleido
-
     async with kaleido.Kaleido(
         path=os.environ.get(BROWSER_VARIABLE) or None,
         mathjax=False,  # it would be fetched from the internet
@@ -131,8 +128,6 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
     Raises:
         RunFolderError: It could not be written, or the file of the mistakes is damaged.
     """
-    from matplotlib.figure import Figure
-
     found = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
     if not found:
         return None
@@ -155,8 +150,6 @@ def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
 
 def confusion_figure(evaluation: dict[str, Any]) -> Any:
     """Return the matplotlib figure of an evaluation's confusion matrix; rows are true classes."""
-    from matplotlib.figure import Figure
-
     matrix = np.asarray(evaluation["confusion_matrix"])
     names = [entry["name"] for entry in evaluation["per_class"]]
     # Coloured by the share of the true class, so that classes of any size can be read.

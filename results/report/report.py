@@ -9,23 +9,26 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import plotly.offline
+
 from results.compare import formats, seeds
-from results.compare.published import published_rows
-from results.compare.rows import ranked
+from results.compare.rows import published_rows, ranked
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import beside_output
 from results.record.words import first_line, number
-from results.report import charts
-from results.report.charts import Chart
-from results.report.charts.chart import TEXT, template
+from results.report.charts import charts_by_part, drawn
+from results.report.charts.axes import axes_of
+from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
+from results.report.charts.final import confused, mistakes_of
 from results.report.charts.importance import LEAST_TRIALS
-from results.report.mistakes import Mistake, mistakes_of
+from results.report.charts.progress import best_over_epochs, best_over_time
 from results.run import Row, Run, best_trial, how_ended, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,43 +42,6 @@ CONFIG = {
 }
 # These published rows are drawn beside the curves; the others stand in the table.
 DRAWN_ROWS = ("published: best of the search",)
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the page shows of one run.
-
-    Attributes:
-        number: Its place in the page, from 1.
-        facts: What is to be known first: name and value.
-        commands: Those that made it, as typed: the first, and each that went on with it.
-        best: The best configuration: name and value; empty where there is none.
-        charts: By part of the page.
-        slices: A small chart for each hyperparameter.
-        states: How its trials ended, and the colour of each in the slices.
-        scores: The final model's scores: name and value; empty where nothing was retrained.
-        confirmed_seed: The new seed that the final model was trained on, where it is the winner
-            of a confirmation; else None.
-        lacks_mistakes: Whether there were mistakes that were not kept.
-        trials: Every trial, headings first.
-    """
-
-    run: Run
-    name: str
-    number: int
-    facts: list[tuple[str, str]]
-    commands: list[str]
-    best: list[tuple[str, str]]
-    settings: list[tuple[str, str]]
-    charts: dict[str, list[Chart]]
-    slices: list[Chart]
-    states: list[tuple[str, str]]
-    scores: list[tuple[str, str]]
-    confirmed_seed: int | None
-    mistakes: list[Mistake]
-    lacks_mistakes: bool
-    can_be_retrained: bool
-    trials: list[list[str]]
 
 
 def write_report(runs: Sequence[Run], out: Path) -> Path:
@@ -106,9 +72,6 @@ def is_report(path: Path) -> bool:
 
 def page(runs: Sequence[Run]) -> str:
     """Return the report as HTML."""
-    import jinja2
-    import plotly.offline
-
     names = _names(runs)
     peers = [place for place, run in enumerate(runs) if _peers(run) == _peers(runs[0])]
     published = [row for row in published_rows() if any(_is_like(row, run) for run in runs)]
@@ -154,53 +117,42 @@ def _is_like(row: Row, run: Run) -> bool:
 
 
 def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
-    drawn = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
-    return _drawn(
-        charts.best_over_time(runs, drawn, names), charts.best_over_epochs(runs, drawn, names)
-    )
+    beside = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
+    return drawn([best_over_time(runs, beside, names), best_over_epochs(runs, beside, names)])
 
 
-def _section(run: Run, name: str, place: int) -> Section:
-    asked = run.asked
-    matrix = (run.evaluation or {}).get("confusion_matrix")
+def _section(run: Run, name: str, place: int) -> dict[str, Any]:
+    """Return what the page shows of one run, at its place in the page, from 1."""
+    asked, evaluation = run.asked, run.evaluation or {}
     mistakes = mistakes_of(run)
-    return Section(
-        run=run,
-        name=name,
-        number=place,
-        facts=_facts(run),
-        commands=[
+    return {
+        "run": run,
+        "name": name,
+        "number": place,
+        "facts": _facts(run),
+        # As typed: the first, and each that went on with it.
+        "commands": [
             shlex.join(one.get("command") or []) for one in [asked, *asked.get("resumed", [])]
         ],
-        best=_best(run),
-        settings=_settings(asked),
-        charts={
-            "curves": _drawn(charts.learning_curves(run)),
-            "space": _drawn(charts.importance_chart(run), charts.parallel_coordinates(run)),
-            "workers": _drawn(charts.timeline(run), charts.audit_chart(run)),
-            "confirmed": _drawn(charts.confirmation_chart(run)),
-            "final": _drawn(
-                *charts.retrained(run), charts.confusion_matrix(run), charts.per_class(run)
-            ),
-        },
-        slices=charts.slices(run),
-        states=_states(run),
-        scores=_scores(run),
-        confirmed_seed=_confirmed_seed(run),
-        mistakes=mistakes,
-        lacks_mistakes=bool(not mistakes and matrix and charts.confused(matrix)),
-        can_be_retrained=bool(asked["plan"]["problem"].get("hypermodel")),
-        trials=_trials(run),
-    )
+        "best": _best(run),
+        "settings": _settings(asked),
+        "charts": charts_by_part(run),
+        "states": _states(run),
+        "scores": _scores(evaluation),
+        # The new seed that the final model was trained on, where it is a confirmation's winner.
+        "confirmed_seed": evaluation.get("seed")
+        if evaluation.get(columns.CONFIRMED_SEEDS)
+        else None,
+        "mistakes": mistakes,
+        "lacks_mistakes": not mistakes and confused(evaluation.get("confusion_matrix") or []),
+        "can_be_retrained": asked["plan"]["problem"].get("hypermodel"),
+        "trials": _trials(run),
+    }
 
 
 def _states(run: Run) -> list[tuple[str, str]]:
     endings = dict.fromkeys(how_ended(row) for row in run.trials.to_pylist())
-    return [(str(ending), charts.STATE_COLORS[ending.state]) for ending in endings]
-
-
-def _drawn(*found: Chart | None) -> list[Chart]:
-    return [chart for chart in found if chart is not None]
+    return [(str(ending), STATE_COLORS[ending.state]) for ending in endings]
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -228,7 +180,7 @@ def _best(run: Run) -> list[tuple[str, str]]:
     best = best_trial(run)
     if best is None:
         return []
-    values = ((axis.name, best[columns.HP_PREFIX + axis.name]) for axis in charts.axes_of(run))
+    values = ((axis.name, best[columns.HP_PREFIX + axis.name]) for axis in axes_of(run))
     return [(name, _text(value)) for name, value in values if value is not None]
 
 
@@ -262,9 +214,8 @@ def _machine(machine: dict[str, Any]) -> str:
     return f"{machine.get('cores')} cores, {memory:.0f} GiB, {machine.get('system')}"
 
 
-def _scores(run: Run) -> list[tuple[str, str]]:
+def _scores(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the numbers of evaluation.json, those of the test split first."""
-    evaluation = run.evaluation or {}
     tested = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
     others = {
         "precision_macro": "precision, mean of the classes",
@@ -280,14 +231,9 @@ def _scores(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _confirmed_seed(run: Run) -> int | None:
-    evaluation = run.evaluation or {}
-    return evaluation.get("seed") if evaluation.get(columns.CONFIRMED_SEEDS) else None
-
-
 def _trials(run: Run) -> list[list[str]]:
     """Return a table of all trials; of hyperparameters those that any trial used."""
-    names = [axis.name for axis in charts.axes_of(run)]
+    names = [axis.name for axis in axes_of(run)]
     heads = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
     rows = [[*heads, "error"]]
     for row in run.trials.to_pylist():
@@ -314,8 +260,7 @@ def _comparison(
 ) -> list[list[str]]:
     named = [replace(row_of(run), name=name) for run, name in zip(runs, names, strict=True)]
     rows = ranked([*named, *published])
-    shown = formats.shown_columns(rows)
-    return [[heading for heading, _ in shown], *([text(row) for _, text in shown] for row in rows)]
+    return formats.cells(rows, formats.shown_columns(rows))
 
 
 def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
@@ -330,10 +275,7 @@ def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
     standings, said = seeds.compared(usable, seeds.Against.BEST)
     if not any(row.seeds > 1 for row in standings):
         return [], []
-    shown = seeds.shown_columns(standings)
-    heads = [heading for heading, _ in shown]
-    rows = [heads, *([text(row) for _, text in shown] for row in standings)]
-    return rows, [*said, *notes]
+    return formats.cells(standings, seeds.shown_columns(standings)), [*said, *notes]
 
 
 def _figure_json(chart: Chart) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from results.compare import seeds
+from results.compare import formats, seeds
 from results.compare.formats import Column
 from results.record import columns
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
@@ -53,9 +53,7 @@ def shown_columns(confirmation: Confirmation) -> list[Column]:
 
 def cells(confirmation: Confirmation) -> list[list[str]]:
     """Return the table of candidates, the best first; its headings are the first row."""
-    shown = shown_columns(confirmation)
-    rows = [[text(candidate) for _, text in shown] for candidate in confirmation.best_first]
-    return [[heading for heading, _ in shown], *rows]
+    return formats.cells(confirmation.best_first, shown_columns(confirmation))
 
 
 def sentences(confirmation: Confirmation) -> list[str]:

@@ -18,9 +18,8 @@ from typing import Any
 from outcome import markdown, measured, sitting, sittings
 from record import COMMAND
 
-from results.compare.formats import as_markdown
-from results.compare.published import published_rows
-from results.compare.rows import ranked
+from results.compare.formats import as_markdown, shown_columns
+from results.compare.rows import published_rows, ranked
 from results.reading import read_run
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation
@@ -80,7 +79,8 @@ def shown(found: dict[str, Any]) -> Iterator[str]:
     audit = Audit.of_json(json.dumps(found["audit"]))
     yield "\n".join(f"fmnist-search {' '.join(words)}" for words in COMMANDS)
     yield sittings([found], "run")
-    yield as_markdown(ranked([row, *published_rows()]))
+    rows = ranked([row, *published_rows()])
+    yield as_markdown(rows, shown_columns(rows))
     heads, *rows = confirmed.cells(confirmation)
     yield markdown(heads, rows)
     yield "\n".join(confirmed.sentences(confirmation))

@@ -244,7 +244,7 @@ def _difference(found: Difference) -> list[str]:
     mean = "" if found.mean is None else f"{found.mean:+.4f}"
     if found.interval is None:
         return [str(found.pairs), mean, "none", ""]
-    interval = f"{found.interval.low:+.4f} to {found.interval.high:+.4f}"
+    interval = "{:+.4f} to {:+.4f}".format(*found.interval)
     return [str(found.pairs), mean, interval, "tie" if found.is_tie else "no"]
 
 

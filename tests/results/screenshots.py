@@ -17,8 +17,7 @@ from browser import find
 from page import DESKTOP, PHONE, shown, started
 
 from results.compare import formats
-from results.compare.published import published_rows
-from results.compare.rows import ranked
+from results.compare.rows import published_rows, ranked
 from results.reading import read_run
 from results.record.columns import REPORT_FILE
 from results.report.charts import learning_curves
@@ -44,8 +43,9 @@ def main() -> None:
     asked = parser.parse_args()
     run = read_run(asked.run)
     rows = ranked([row_of(run), *published_rows()])
-    (asked.folder / TABLE).write_bytes(formats.content(rows, formats.Format.CSV))
-    print(formats.content(rows, formats.Format.MARKDOWN).decode())
+    columns = formats.shown_columns(rows)
+    (asked.folder / TABLE).write_bytes(formats.content(rows, formats.Format.CSV, columns))
+    print(formats.content(rows, formats.Format.MARKDOWN, columns).decode())
     program = find()
     os.environ["BROWSER_PATH"] = str(program)
     draw([learning_curves(run)], asked.folder, tell=print)

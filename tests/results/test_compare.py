@@ -11,8 +11,7 @@ from rich.console import Console
 
 from results.compare import formats
 from results.compare.formats import Format
-from results.compare.published import published_rows
-from results.compare.rows import Condition, Order
+from results.compare.rows import Condition, Order, published_rows
 from results.reading import read_run
 from results.record import columns
 from results.record.outcome import is_current, refresh
@@ -199,7 +198,8 @@ def test_an_ending_that_says_no_format_is_refused(results, finished, tmp_path):
 
 
 def test_a_bar_in_a_name_stays_within_its_cell_of_markdown():
-    row = formats.as_markdown([Row("a|b", "ray")]).splitlines()[-1]
+    rows = [Row("a|b", "ray")]
+    row = formats.as_markdown(rows, formats.shown_columns(rows)).splitlines()[-1]
     assert row == "| a\\|b | ray |"
 
 

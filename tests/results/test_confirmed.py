@@ -20,7 +20,7 @@ from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
 from results.record.words import difference
 from results.report import charts
-from results.report.charts.confirmed import MARKS
+from results.report.charts.afterwards import MARKS
 from results.report.report import page
 from results.run import row_of
 from results.text import confirmed

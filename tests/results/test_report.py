@@ -10,7 +10,7 @@ import made_up
 import pytest
 from page import DESKTOP, PHONE
 
-from results.compare.published import DATA
+from results.compare.rows import DATA
 from results.reading import read_run
 from results.record import columns
 from results.record.files import write_json

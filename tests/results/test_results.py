@@ -9,8 +9,7 @@ import pytest
 
 from results import RunError
 from results.compare.formats import as_markdown, shown_columns
-from results.compare.published import published_rows
-from results.compare.rows import ranked
+from results.compare.rows import published_rows, ranked
 from results.reading import read_run
 from results.record import columns
 from results.run import Row, row_of
@@ -82,7 +81,7 @@ def test_rows_are_ranked_in_the_direction_of_their_objective():
 
 
 def test_an_empty_comparison_is_a_table_of_its_headings():
-    heading, rule = as_markdown([]).splitlines()
+    heading, rule = as_markdown([], shown_columns([])).splitlines()
     assert heading.startswith("| run | best | after s | test acc. |")
     assert rule.count("---") == heading.count("|") - 1
 

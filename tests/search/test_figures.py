@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.compare.formats import as_markdown
+from results.compare.formats import as_markdown, shown_columns
 from results.compare.rows import kind_of
 from results.run import Row
 
@@ -67,7 +67,7 @@ def test_the_readme_shows_the_run_of_which_the_pictures_are():
             Row(**{name: kinds[name](value) if value else None for name, value in line.items()})
             for line in csv.DictReader(file)
         ]
-    assert rows(section(README, "A run")) == rows(as_markdown(found))
+    assert rows(section(README, "A run")) == rows(as_markdown(found, shown_columns(found)))
 
 
 def printed(script: str, *options: str) -> str:

@@ -1,54 +1,35 @@
 """The charts of a run, as Plotly figures with their texts: for the report and for PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from results.report.charts.audited import audit_chart
-from results.report.charts.axes import axes_of
-from results.report.charts.chart import COLORS, STATE_COLORS, Chart
-from results.report.charts.confirmed import confirmation_chart
-from results.report.charts.final import confused, confusion_matrix, per_class, retrained
+from results.report.charts.afterwards import audit_chart, confirmation_chart
+from results.report.charts.chart import Chart
+from results.report.charts.final import confusion_matrix, per_class, retrained
 from results.report.charts.importance import importance_chart
 from results.report.charts.progress import best_over_epochs, best_over_time, learning_curves
 from results.report.charts.space import parallel_coordinates, slices
 from results.report.charts.timeline import timeline
 from results.run import Run
 
-__all__ = [
-    "COLORS",
-    "STATE_COLORS",
-    "Chart",
-    "audit_chart",
-    "axes_of",
-    "best_over_epochs",
-    "best_over_time",
-    "charts_of",
-    "confirmation_chart",
-    "confused",
-    "confusion_matrix",
-    "importance_chart",
-    "learning_curves",
-    "parallel_coordinates",
-    "per_class",
-    "retrained",
-    "slices",
-    "timeline",
-]
+
+def charts_by_part(run: Run) -> dict[str, list[Chart]]:
+    """Return the charts that can be drawn of one run, by part of its page."""
+    return {
+        "curves": drawn([learning_curves(run)]),
+        "space": drawn([importance_chart(run), parallel_coordinates(run)]),
+        "slices": slices(run),
+        "workers": drawn([timeline(run), audit_chart(run)]),
+        "final": drawn([*retrained(run), confusion_matrix(run), per_class(run)]),
+        "confirmed": drawn([confirmation_chart(run)]),
+    }
 
 
-def charts_of(run: Run) -> Sequence[Chart]:
+def charts_of(run: Run) -> list[Chart]:
     """Return every chart that can be drawn of a run."""
-    found = [
-        best_over_time([run]),
-        best_over_epochs([run]),
-        learning_curves(run),
-        importance_chart(run),
-        parallel_coordinates(run),
-        *slices(run),
-        timeline(run),
-        audit_chart(run),
-        *retrained(run),
-        confusion_matrix(run),
-        per_class(run),
-        confirmation_chart(run),
-    ]
-    return [chart for chart in found if chart is not None]
+    progress = drawn([best_over_time([run]), best_over_epochs([run])])
+    return progress + [chart for charts in charts_by_part(run).values() for chart in charts]
+
+
+def drawn(charts: Iterable[Chart | None]) -> list[Chart]:
+    """Return the charts that there are."""
+    return [chart for chart in charts if chart is not None]

@@ -5,12 +5,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import plotly.graph_objects as go
 
 from results.record.columns import State
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 # Okabe and Ito's palette, told apart by the colour-blind, in shades that stand out on white and on
 # black. Source: https://jfly.uni-koeln.de/color
@@ -55,12 +54,12 @@ class Chart:
     name: str
     title: str
     text: str
-    figure: "go.Figure"
+    figure: go.Figure
     rows: Cells | None = None
     is_wide: bool = False
 
 
-def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
+def laid_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
     """Give a figure titles of its axes, a legend above it and little margin."""
     figure.update_layout(
         height=height,
@@ -73,7 +72,7 @@ def laid_out(figure: "go.Figure", *, x: str = "", y: str = "", height: int = HEI
 
 
 def draw_points(
-    figure: "go.Figure",
+    figure: go.Figure,
     points: Sequence[tuple[float | None, float, str]],
     name: str,
     marker: dict[str, Any],
@@ -105,10 +104,8 @@ def template(scheme: str) -> dict[str, Any]:
     }
 
 
-def on_paper(chart: Chart) -> "go.Figure":
+def on_paper(chart: Chart) -> go.Figure:
     """Return a chart's figure for a picture of its own: on white, with its title."""
-    import plotly.graph_objects as go
-
     figure = go.Figure(chart.figure)
     top = (figure.layout.margin.t or 0) + TITLE_PIXELS
     place = {"x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"}

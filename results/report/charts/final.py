@@ -1,9 +1,16 @@
-"""The final model: how it learnt at each number of epochs, and what it confuses."""
+"""The final model: how it learnt at each number of epochs, what it confuses, its mistakes."""
 
+import base64
+import io
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
 
 from results.reading import read_table
 from results.record import columns
+from results.record.errors import RunFolderError
 from results.record.words import number
 from results.report.charts.chart import COLORS, Cells, Chart, counted, laid_out, plain
 from results.run import Run
@@ -30,8 +37,6 @@ def retrained(run: Run) -> list[Chart]:
 
 
 def _retrained(rows: list[dict[str, Any]], metric: str, mode: str) -> Chart:
-    import plotly.graph_objects as go
-
     figure, texts = go.Figure(), []
     table = [["retrained for", f"train {metric}", f"validation {metric}", "best validation", "at"]]
     plans = sorted({row[columns.PLANNED_EPOCHS] for row in rows})
@@ -68,8 +73,6 @@ def _last_and_best(rows: list[dict[str, Any]], metric: str, mode: str) -> list[s
 
 def confusion_matrix(run: Run) -> Chart | None:
     """Draw the confusion matrix of the final model, by shares of the true class; rows are true."""
-    import plotly.graph_objects as go
-
     evaluation = run.evaluation or {}
     if "confusion_matrix" not in evaluation:
         return None
@@ -127,8 +130,6 @@ def _largest(pairs: list[tuple[int, int, int]], names: list[str]) -> Cells:
 
 def per_class(run: Run) -> Chart | None:
     """Draw precision and recall of each class."""
-    import plotly.graph_objects as go
-
     classes = (run.evaluation or {}).get("per_class")
     if not classes:
         return None
@@ -161,3 +162,66 @@ def _scores(one: dict[str, Any]) -> list[str]:
         *(number(one[key]) for key in ("precision", "recall", "f1")),
         str(one["support"]),
     ]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test sample that the final model got wrong.
+
+    Attributes:
+        position: Its place in the test split, from 0.
+        predicted: What the model took it for.
+        confidence: The probability that the model gave that, in 0..1.
+        pixels: Its picture, ``uint8`` of shape (height, width, 3); None where it is none.
+    """
+
+    position: int
+    true: str
+    predicted: str
+    confidence: float
+    pixels: np.ndarray | None
+
+    @property
+    def picture(self) -> str | None:
+        """A ``data:`` URL of the picture as PNG; None where there is none."""
+        if self.pixels is None:
+            return None
+        from matplotlib.image import imsave
+
+        png = io.BytesIO()
+        imsave(png, self.pixels, format="png")
+        return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")
+
+
+def mistakes_of(run: Run) -> list[Mistake]:
+    """Return the mistakes that the run kept, the surest first.
+
+    Raises:
+        RunFolderError: Their file is damaged.
+    """
+    path = run.path / columns.FINAL_DIR / columns.MISTAKES_FILE
+    if not path.is_file():
+        return []
+    try:
+        return [_mistake(row) for row in read_table(path).to_pylist()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} is damaged ({error}): `fmnist-search retrain {run.path}` makes it anew."
+        ) from error
+
+
+def _mistake(row: dict[str, Any]) -> Mistake:
+    return Mistake(
+        position=row[columns.POSITION],
+        true=row[columns.TRUE_CLASS],
+        predicted=row[columns.PREDICTED_CLASS],
+        confidence=row[columns.CONFIDENCE],
+        pixels=None if row[columns.PIXELS] is None else _pixels(row),
+    )
+
+
+def _pixels(row: dict[str, Any]) -> np.ndarray:
+    shape = row[columns.HEIGHT], row[columns.WIDTH], row[columns.CHANNELS]
+    pixels = np.frombuffer(row[columns.PIXELS], np.uint8).reshape(shape)
+    # One channel is grey: three equal ones.
+    return np.repeat(pixels, 3 // shape[2], axis=2)

@@ -4,17 +4,22 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import optuna
+import plotly.graph_objects as go
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from results.record import columns
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import COLORS, Chart, laid_out, plain
 from results.run import Run
-
-if TYPE_CHECKING:
-    import optuna
 
 # Fewer trials than this say nothing: their best tenth would be two.
 LEAST_TRIALS = 20
@@ -72,8 +77,6 @@ def importances(run: Run) -> list[Importance]:
 
 def importance_chart(run: Run) -> Chart | None:
     """Draw the importances; None where there is nothing to tell."""
-    import plotly.graph_objects as go
-
     found = importances(run)
     if not found:
         return None
@@ -107,9 +110,7 @@ def importance_chart(run: Run) -> Chart | None:
     return Chart("importances", "Importance of the hyperparameters", text, figure, rows)
 
 
-def _shares(trials: Sequence["optuna.trial.FrozenTrial"], mode: str) -> dict[str, float]:
-    import optuna
-
+def _shares(trials: Sequence[optuna.trial.FrozenTrial], mode: str) -> dict[str, float]:
     with _quietly():
         study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
         study.add_trials(trials)
@@ -120,8 +121,6 @@ def _shares(trials: Sequence["optuna.trial.FrozenTrial"], mode: str) -> dict[str
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep Optuna from saying what it does, and that equal trials have equal shares."""
-    import optuna
-
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -134,9 +133,7 @@ def _quietly() -> Iterator[None]:
 
 def _trials(
     axes: Sequence[Axis], known: Sequence[tuple[int, float]]
-) -> list["optuna.trial.FrozenTrial"]:
-    import optuna
-
+) -> list[optuna.trial.FrozenTrial]:
     domains = {axis.name: _distribution(axis) for axis in axes}
     found = []
     for place, value in known:
@@ -157,9 +154,7 @@ def _drawn(axis: Axis, value: Any) -> Any:
     return value if axis.is_whole else float(value)
 
 
-def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+def _distribution(axis: Axis) -> BaseDistribution:
     if axis.choices is not None and not axis.is_ordered:
         return CategoricalDistribution(range(len(axis.choices)))
     if axis.choices is not None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import plotly.graph_objects as go
+
 from results.record import columns
 from results.record.columns import Ending, State
 from results.record.words import number
@@ -74,8 +76,6 @@ def _best_so_far(
     scale: _Scale,
 ) -> tuple[str, Any] | None:
     """Return what there is to say of each run, and a figure with a line for each."""
-    import plotly.graph_objects as go
-
     figure, texts = go.Figure(), []
     drawn: list[list[float]] = []
     for place, run in enumerate(runs):
@@ -113,8 +113,6 @@ def _draw_published(figure: Any, published: Sequence[Row]) -> None:
 
 def learning_curves(run: Run) -> Chart | None:
     """Draw the objective of every trial over its epochs, by how it ended, with ASHA's rungs."""
-    import plotly.graph_objects as go
-
     reports = reported(run)
     if not reports:
         return None

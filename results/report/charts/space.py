@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import plotly.graph_objects as go
+
 from results.record import columns
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import (
@@ -32,8 +34,6 @@ STEPS = (1, 2, 5)
 
 def parallel_coordinates(run: Run) -> Chart | None:
     """Draw each trial as a line through all axes; None where there is none to draw."""
-    import plotly.graph_objects as go
-
     objectives = run.trials[columns.BEST_OBJECTIVE].to_pylist()
     shown = [place for place, value in enumerate(objectives) if value is not None]
     axes = axes_of(run)
@@ -79,8 +79,6 @@ def slices(run: Run) -> list[Chart]:
 
 
 def _slice(run: Run, axis: Axis, place: int) -> Chart:
-    import plotly.graph_objects as go
-
     figure = go.Figure()
     trials = run.trials.to_pylist()
     for ending in dict.fromkeys(map(how_ended, trials)):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import plotly.graph_objects as go
+
 from results.record import columns
 from results.record.columns import Ending
 from results.record.words import number
@@ -58,8 +60,6 @@ def stays(run: Run) -> list[Stay]:
 
 def timeline(run: Run) -> Chart | None:
     """Draw a bar for each trial in the row of its process; None where nothing was trained."""
-    import plotly.graph_objects as go
-
     found = stays(run)
     if not found:
         return None

@@ -1,17 +1,20 @@
-"""Where the time of a search went, worker by worker added up."""
+"""A search as tables: its trials and how each ended, and where the time of its workers went."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.run import Run
+from results.record.words import assignments, first_line
+from results.run import Run, how_ended
 
 # What is training itself; all else is the cost of searching.
 TRAINING = ("train", "validate")
-WORDS = {
+SPENT_ON = {
     "before": "before the workers start (program, Ray)",
     "start": "worker processes start",
     "import": "TensorFlow and Keras are imported",
@@ -28,7 +31,67 @@ WORDS = {
 }
 
 
-def parts(run: Run) -> dict[str, float]:
+def trial_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the trials as JSON values: how each ended, its best, its configuration.
+
+    Where some were confirmed on new seeds or audited, each has what came of it as ``confirmed``,
+    a list by number of epochs, and as ``audited``, or None.
+    """
+    rows = []
+    for row in run.trials.to_pylist():
+        hps = {
+            name.removeprefix(columns.HP_PREFIX): value
+            for name, value in row.items()
+            if name.startswith(columns.HP_PREFIX) and value is not None
+        }
+        others = {
+            name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)
+        }
+        rows.append(others | {"hyperparameters": hps} | _afterwards(run, row[columns.TRIAL]))
+    return rows
+
+
+def _afterwards(run: Run, trial: int) -> dict[str, Any]:
+    """Return what came of a trial after the search."""
+    told: dict[str, Any] = {}
+    if run.confirmation:
+        own = [one for one in run.confirmation.candidates if one.trial == trial]
+        told["confirmed"] = [_without(asdict(one), "trial", "values") for one in own]
+    if run.audit:
+        found = [_without(asdict(one), "trial") for one in run.audit.trials if one.trial == trial]
+        told["audited"] = found[0] if found else None
+    return told
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def trials_table(run: Run) -> Table:
+    """Return the trials as a table for the terminal, in the order in which they started."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s"):
+        table.add_column(heading, justify="left" if heading == "ended" else "right", no_wrap=True)
+    table.add_column("configuration", overflow="fold")
+    for row in trial_rows(run):
+        best = row[columns.BEST_OBJECTIVE]
+        error = first_line(row[columns.ERROR])
+        # Runs of former versions, and of keras-tuner, do not say it.
+        reason = row.get(columns.PATH_REASON)
+        path = f"[{row[columns.PATH]}: {reason}]" if reason else ""
+        table.add_row(
+            str(row[columns.TRIAL]),
+            str(how_ended(row)),
+            str(row[columns.EPOCHS]),
+            "" if best is None else f"{best:.4f}",
+            "" if best is None else str(row[columns.BEST_EPOCH]),
+            f"{row[columns.TRAIN_SECONDS]:.1f}",
+            Text(" ".join(filter(None, [error, path, assignments(row["hyperparameters"])]))),
+        )
+    return table
+
+
+def timing(run: Run) -> dict[str, float]:
     """Return the workers' seconds by kind of work, from the program's start to the search's end.
 
     The first epoch of a trial contains what TensorFlow still does to the traced graph.
@@ -45,7 +108,7 @@ def parts(run: Run) -> dict[str, float]:
         )
     told_at = [row[columns.AT_SECONDS] for row in epochs]
     ended = max(told_at + [at for at in run.trials[columns.ENDED_SECONDS].to_pylist() if at])
-    seconds = dict.fromkeys(WORDS, 0.0)
+    seconds = dict.fromkeys(SPENT_ON, 0.0)
     for row in epochs:
         for name in names:
             seconds[name.removeprefix(columns.LAP_PREFIX)] += row[name] or 0.0
@@ -67,9 +130,9 @@ def _began(epochs: list[dict[str, Any]], names: list[str]) -> list[float]:
     return [max(0.0, last[worker] - told[worker]) for worker in last]
 
 
-def table(run: Run) -> Table:
+def timing_table(run: Run) -> Table:
     """Return the parts as a table for the terminal."""
-    seconds = parts(run)
+    seconds = timing(run)
     total = sum(seconds.values())
     shares = {name: taken / (total or 1.0) for name, taken in seconds.items()}
     training = sum(shares[name] for name in TRAINING)
@@ -86,10 +149,10 @@ def table(run: Run) -> Table:
     shown.add_column("name")
     shown.add_column("spent on")
     for name, taken in seconds.items():
-        shown.add_row(f"{taken:.1f}", f"{shares[name]:.1%}", name, WORDS[name])
+        shown.add_row(f"{taken:.1f}", f"{shares[name]:.1%}", name, SPENT_ON[name])
     return shown
 
 
-def as_json(run: Run) -> str:
+def timing_json(run: Run) -> str:
     """Return the parts as JSON."""
-    return json.dumps({name: round(taken, 3) for name, taken in parts(run).items()}, indent=2)
+    return json.dumps({name: round(taken, 3) for name, taken in timing(run).items()}, indent=2)

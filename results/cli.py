@@ -210,12 +210,8 @@ def plot_command(
             "picture is lost."
         )
     found = _read(run)
-    if "confusion_matrix" in (found.evaluation or {}):
-        target = out / columns.CONFUSION_FILE if out else None
-        print(os.path.relpath(pictures.draw_confusion_matrix(found, target)))
-    mistakes = pictures.draw_mistakes(found, out / pictures.MISTAKES_PICTURE if out else None)
-    if mistakes:
-        print(os.path.relpath(mistakes))
+    for path in pictures.draw_final(found, out):
+        print(os.path.relpath(path))
     try:
         pictures.draw_charts(found, out, tell=lambda path: print(os.path.relpath(path), flush=True))
     except pictures.NoBrowserError:

@@ -30,7 +30,8 @@ def beside(path: Path, *, advice: str = MAKE_ROOM) -> Iterator[Path]:
     fresh = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield fresh
-        _sync(fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(fresh, path)
     except OSError as error:
         raise _not_written(path, error, advice) from error
@@ -75,11 +76,3 @@ def read_json(path: Path) -> Any:
 def _not_written(path: Path, error: OSError, advice: str) -> RunFolderError:
     reason = os.strerror(error.errno or 0)
     return RunFolderError(f"{path} cannot be written ({reason}): {advice}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

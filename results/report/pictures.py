@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from results.record.errors import RunFolderError
 from results.record.files import beside_output
 from results.report.charts import charts_of
 from results.report.charts.chart import Chart, on_paper
-from results.report.charts.final import MOST_CLASSES, mistakes_of
+from results.report.charts.final import MOST_CLASSES, Mistake, mistakes_of
 from results.run import Run
 
 WIDTH_PIXELS = 1000
@@ -90,65 +90,51 @@ async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], Non
             tell(path)
 
 
-def draw_confusion_matrix(run: Run, out: Path | None = None) -> Path:
-    """Draw the confusion matrix of the final model.
-
-    Args:
-        run: A run whose best was retrained and evaluated.
-        out: File to write. Default: ``final/confusion_matrix.png`` of the run.
-
-    Returns:
-        The file.
-
-    Raises:
-        RunFolderError: Nothing was evaluated, or the model is no classifier.
-    """
-    evaluation = run.evaluation
-    if not evaluation or "confusion_matrix" not in evaluation:
-        raise RunFolderError(
-            f"{str(run.path)!r} has no confusion matrix: its best was not retrained and evaluated, "
-            f"or is no classifier. `fmnist-search retrain {run.path}` does it."
-        )
-    path = out or run.path / columns.FINAL_DIR / columns.CONFUSION_FILE
-    with beside_output(path) as fresh:
-        confusion_figure(evaluation).savefig(fresh, dpi=120, format="png")
-    return path
-
-
-def draw_mistakes(run: Run, out: Path | None = None) -> Path | None:
-    """Draw the most confident mistakes of the final model, with their classes.
+def draw_final(run: Run, folder: Path | None = None) -> Iterator[Path]:
+    """Draw the confusion matrix of the final model and its most confident mistakes, if it has any.
 
     Args:
         run: A run.
-        out: File to write. Default: ``pictures/mistakes.png`` of the run.
+        folder: Where the files are made. Default: ``final/`` and ``pictures/`` of it.
 
-    Returns:
-        The file; None where the run kept no pictures of mistakes.
+    Yields:
+        Each file, when it is whole.
 
     Raises:
         RunFolderError: It could not be written, or the file of the mistakes is damaged.
     """
-    found = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
-    if not found:
-        return None
-    rows = -(-len(found) // MISTAKES_A_ROW)
-    figure = Figure(figsize=(1.5 * MISTAKES_A_ROW, 2.1 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, MISTAKES_A_ROW, squeeze=False).flat)
-    for axes in grid:
-        axes.axis("off")
-    for axes, mistake in zip(grid, found, strict=False):
-        axes.imshow(mistake.pixels)
-        said = (
-            f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
-        )
-        axes.set_title(said, fontsize=8, parse_math=False)
-    path = out or run.path / columns.PICTURES_DIR / MISTAKES_PICTURE
+    evaluation = run.evaluation or {}
+    if "confusion_matrix" in evaluation:
+        place = folder or run.path / columns.FINAL_DIR
+        yield _saved(_confusion_figure(evaluation), place / columns.CONFUSION_FILE)
+    mistakes = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
+    if mistakes:
+        place = folder or run.path / columns.PICTURES_DIR
+        yield _saved(_mistakes_figure(mistakes), place / MISTAKES_PICTURE)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
     with beside_output(path) as fresh:
         figure.savefig(fresh, dpi=120, format="png")
     return path
 
 
-def confusion_figure(evaluation: dict[str, Any]) -> Any:
+def _mistakes_figure(mistakes: Sequence[Mistake]) -> Figure:
+    rows = -(-len(mistakes) // MISTAKES_A_ROW)
+    figure = Figure(figsize=(1.5 * MISTAKES_A_ROW, 2.1 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, MISTAKES_A_ROW, squeeze=False).flat)
+    for axes in grid:
+        axes.axis("off")
+    for axes, mistake in zip(grid, mistakes, strict=False):
+        axes.imshow(mistake.pixels)
+        said = (
+            f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
+        )
+        axes.set_title(said, fontsize=8, parse_math=False)
+    return figure
+
+
+def _confusion_figure(evaluation: dict[str, Any]) -> Figure:
     """Return the matplotlib figure of an evaluation's confusion matrix; rows are true classes."""
     matrix = np.asarray(evaluation["confusion_matrix"])
     names = [entry["name"] for entry in evaluation["per_class"]]

@@ -40,11 +40,7 @@ LABEL_CHARACTERS, LABEL_LINES = 22, 2
 
 
 def audit_chart(run: Run) -> Chart | None:
-    """Draw each audited trial as a line from its value at the stop to that at its end.
-
-    Returns:
-        The chart; None where no trial was audited.
-    """
+    """Draw audited trials as lines from their stop to their end; None where none was audited."""
     found = run.audit
     if found is None:
         return None
@@ -125,11 +121,7 @@ def _draw_best(figure: Any, found: Audit) -> None:
 
 
 def confirmation_chart(run: Run) -> Chart | None:
-    """Draw the mean of each candidate with its interval, its seeds and the search's best.
-
-    Returns:
-        The chart; None where nothing was confirmed.
-    """
+    """Draw means with intervals, seeds and the search's best; None where nothing was confirmed."""
     found = run.confirmation
     if found is None:
         return None

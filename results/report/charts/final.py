@@ -118,14 +118,10 @@ def _whole(matrix: list[list[int]], names: list[str]) -> Cells:
 
 
 def _largest(pairs: list[tuple[int, int, int]], names: list[str]) -> Cells:
-    heads = ["true", "taken for", "times"]
-    return [
-        heads,
-        *(
-            [names[true], names[predicted], str(count)]
-            for count, true, predicted in pairs[:MOST_PAIRS]
-        ),
-    ]
+    rows = [["true", "taken for", "times"]]
+    for count, true, predicted in pairs[:MOST_PAIRS]:
+        rows.append([names[true], names[predicted], str(count)])
+    return rows
 
 
 def per_class(run: Run) -> Chart | None:
@@ -152,16 +148,11 @@ def per_class(run: Run) -> Chart | None:
         f"Hardest, by the mean of both (F1): {weakest['name']}, precision "
         f"{number(weakest['precision'])}, recall {number(weakest['recall'])}."
     )
-    rows = [["class", "precision", "recall", "F1", "samples"], *map(_scores, classes)]
+    rows = [["class", "precision", "recall", "F1", "samples"]]
+    for one in classes:
+        scores = [number(one[key]) for key in ("precision", "recall", "f1")]
+        rows.append([one["name"], *scores, str(one["support"])])
     return Chart("per-class", "Precision and recall of each class", text, figure, rows)
-
-
-def _scores(one: dict[str, Any]) -> list[str]:
-    return [
-        one["name"],
-        *(number(one[key]) for key in ("precision", "recall", "f1")),
-        str(one["support"]),
-    ]
 
 
 @dataclass(frozen=True)

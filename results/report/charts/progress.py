@@ -96,19 +96,15 @@ def _best_so_far(
         drawn.append(best)
     if not drawn:
         return None
-    _draw_published(figure, published)
-    laid_out(figure, x=scale.title, y=f"best {runs[0].objective}")
-    figure.update_yaxes(range=_later_part(drawn, published))
-    return f"Best {runs[0].objective}. {'; '.join(texts)}.", figure
-
-
-def _draw_published(figure: Any, published: Sequence[Row]) -> None:
     for row in published:
         figure.add_hline(
             y=row.best, line={"dash": "dot", "width": 1, "color": GREY},
             annotation={"text": plain(f"{row.name} {number(row.best)}"), "font": {"size": 10}},
             annotation_position="bottom right",
         )  # fmt: skip
+    laid_out(figure, x=scale.title, y=f"best {runs[0].objective}")
+    figure.update_yaxes(range=_later_part(drawn, published))
+    return f"Best {runs[0].objective}. {'; '.join(texts)}.", figure
 
 
 def learning_curves(run: Run) -> Chart | None:
@@ -134,7 +130,12 @@ def learning_curves(run: Run) -> Chart | None:
             hovertemplate="%{text}, epoch %{x}: %{y}<extra></extra>",
         )  # fmt: skip
     found = rungs(run)
-    _draw_rungs(figure, found)
+    for rung in found:
+        figure.add_vline(
+            x=rung, line={"dash": "dash", "width": 1, "color": GREY},
+            annotation={"text": f"rung {rung}", "font": {"size": 10}},
+            annotation_position="bottom right",
+        )  # fmt: skip
     laid_out(figure, x="epoch", y=run.objective, height=460)
     ends = without_worst_tenth([row[columns.OBJECTIVE] for row in reports], run.mode)
     text = _ends_told(list(endings.values()), found)
@@ -169,15 +170,6 @@ def _ends_told(endings: list[Ending], found: Sequence[int]) -> str:
     if found:
         text += f" ASHA decides after epoch {', '.join(map(str, found))}."
     return text
-
-
-def _draw_rungs(figure: Any, found: Sequence[int]) -> None:
-    for rung in found:
-        figure.add_vline(
-            x=rung, line={"dash": "dash", "width": 1, "color": GREY},
-            annotation={"text": f"rung {rung}", "font": {"size": 10}},
-            annotation_position="bottom right",
-        )  # fmt: skip
 
 
 def reported(run: Run) -> list[dict[str, Any]]:

@@ -17,13 +17,13 @@ from search.cli.options import (
     LogOption,
     RunArgument,
     SeedsOption,
+    carry_out,
     chosen,
     epoch_numbers,
     listed,
     named_problem,
     workers_at_once,
 )
-from search.cli.outcome import carry_out
 from search.doctor import check
 from search.errors import SearchError, UsageError, raise_any
 from search.plan.plan import (

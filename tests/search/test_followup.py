@@ -21,7 +21,7 @@ from results.record.intervals import mean_of, share_of
 from results.record.journal import Journal
 from search.cli import app, main
 from search.cli.after import left_to_defaults
-from search.cli.outcome import AGAIN
+from search.cli.options import AGAIN
 from search.errors import TrainingError, UsageError
 from search.final.audit import sampled, summary
 from search.final.confirm import candidates, distinct, ranked

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -63,22 +64,14 @@ class RayEngine:
         return str(fetch(self.stored.digest))
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
-        def search(stored: Stored) -> None:
-            search_on_ray(
-                self.plan,
-                self.task,
-                stored.content,
-                deferred=deferred,
-                stopping=stopping,
-                space=self.space,
-            )
+        search = partial(search_on_ray, self.plan, self.task, deferred=deferred, stopping=stopping)
 
         def progress() -> int:
             # A trial that ends without an epoch, such as one that eats all memory, is progress too.
             history = deferred.history
             return history.epochs_trained + len(history.trials) - len(history.unfinished())
 
-        self.ray.searched(search, progress)
+        self.ray.searched(lambda stored: search(stored.content, space=self.space), progress)
 
 
 def search_on_ray(

@@ -5,7 +5,7 @@ import typer
 from rich.console import Console
 
 from results.record.history import History, Objective
-from search.cli.outcome import AGAIN, carry_out
+from search.cli.options import AGAIN, carry_out
 from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder

@@ -22,8 +22,9 @@ T = TypeVar("T", bound=JsonRecord)
 
 # Why a search ended: it has not; or its driver was killed.
 RUNNING, CUT_OFF = "running", "cut off"
-# A driver touches its lock every two seconds.
-BEAT_SECONDS = 30.0
+# A driver touches its lock every two seconds; where the lock is older than this, a reader takes the
+# driver for dead.
+DEAD_AFTER_SECONDS = 30.0
 # What a run may have besides, and the command that makes it.
 CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
 AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
@@ -128,7 +129,7 @@ def _ended(journal: Path) -> str:
 def _is_driven(lock: Path) -> bool:
     """Tell whether a driver has shown lately that it lives."""
     try:
-        return abs(time.time() - lock.stat().st_mtime) < BEAT_SECONDS
+        return abs(time.time() - lock.stat().st_mtime) < DEAD_AFTER_SECONDS
     except OSError:
         return False
 

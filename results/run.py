@@ -59,7 +59,7 @@ class Row:
 
     Attributes:
         name: The run's folder, or what the published figure is of.
-        engine: ``ray``, ``keras-tuner`` or ``published``.
+        engine: ``ray``, ``keras-tuner``, ``published``, or the program of an imported search.
         data: Reference of the data that was learnt: rows of other data are no peers.
         ended: Why the search ended.
         objective: The metric that was searched by.

@@ -39,12 +39,12 @@ from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, ne
 from search.storage.recorder import Recorder
 from search.view.view import View, ending
 
-# Of a plan: what follows the search.
+# Fields of a plan that take effect even where nothing is left to search.
 AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")
 
 
 def run(plan: Plan, view: View) -> Outcome:
-    """Search, then retrain and evaluate the best configuration.
+    """Search, then do what follows: retrain or confirm the best, audit the early stops.
 
     Raises:
         SearchError: Something is wrong with what was asked, with the problem, or with every
@@ -53,18 +53,19 @@ def run(plan: Plan, view: View) -> Outcome:
     warnings = check(plan)
     earlier = read_warm_start(plan.warm_start, plan.problem.objective)
     _say_starting(plan, warnings, view)
-    with new_run(plan.out, view.note) as run:
-        return _search(plan, run, NewRun(History(plan.problem.objective), earlier), view)
+    with new_run(plan.out, view.note) as locked:
+        origin = NewRun(History(plan.problem.objective), earlier)
+        return _search_and_follow(plan, locked, origin, view)
 
 
 def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
-    """Go on with a run that was cut off, or extend one; then retrain and evaluate its best.
+    """Go on with a run that was cut off, or extend one; then do what follows.
 
     Raises:
         SearchError: The folder is no run, another process drives it, or what ``run`` raises.
     """
     check(changes.applied(read_previous_run(path).plan), is_new=False)  # before anything is touched
-    with locked_run(RunFolder.open(path), view.note) as run:
+    with locked_run(RunFolder.open(path), view.note) as locked:
         previous = read_previous_run(path)
         for note in previous.notes:
             view.note(note)
@@ -75,14 +76,14 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         if over is not None:
             return _skip_search(plan, previous, over, view)
         _say_starting(plan, warnings, view)
-        return _search(plan, run, origin, view)
+        return _search_and_follow(plan, locked, origin, view)
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
     """Go on with the run that stands in a plan's folder; begin it where none does.
 
     Raises:
-        SearchError: What stands there was asked otherwise, or what the two raise.
+        SearchError: What stands there was asked otherwise; else as ``run`` or ``resume_run``.
     """
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
@@ -99,10 +100,10 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
         view.note(f"starting{at_once} (training begins in 10 to 30 s)")
 
 
-def _search(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
+def _search_and_follow(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
     """Search on the engine that the plan names, then do what follows."""
     with ENGINES[plan.engine](plan, view) as engine:
-        outcome = _searched(engine, run, origin, view)
+        outcome = _run_search(engine, run, origin, view)
         follow_up = FollowUp.of(engine.plan)
         if engine.stored is None:
             # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
@@ -146,7 +147,7 @@ ENGINES: dict[Engine, Callable[[Plan, View], AbstractContextManager[SearchEngine
 }
 
 
-def _searched(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) -> Outcome:
+def _run_search(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) -> Outcome:
     """Run the trials, and return what the search came to.
 
     Raises:
@@ -164,12 +165,12 @@ def _searched(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) 
     )
     reason = run_trials(engine, deferred, stopping)
     outcome = Outcome(run.folder, reason, origin.history)
-    _check(outcome, stopping, is_new=isinstance(origin, NewRun))
+    _raise_failure(outcome, stopping, is_new=isinstance(origin, NewRun))
     view.note(ending(reason, origin.history))
     return outcome
 
 
-def _check(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> None:
+def _raise_failure(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> None:
     """Raise what made the search fail; a new folder without one trained epoch is removed."""
     error: SearchError | None = stopping.error
     if error is None and outcome.history.best is None and outcome.reason != INTERRUPTED:

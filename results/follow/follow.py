@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from results.reading import BEAT_SECONDS, CUT_OFF
+from results.reading import CUT_OFF, DEAD_AFTER_SECONDS
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.journal import Event, read_line
@@ -212,7 +212,7 @@ class _Driver:
             beat = self._lock.stat().st_mtime
         except OSError:
             return False
-        is_new = beat != self._beat or abs(self._clock() - beat) < BEAT_SECONDS
+        is_new = beat != self._beat or abs(self._clock() - beat) < DEAD_AFTER_SECONDS
         self._beat, self._quiet_polls = beat, 0 if is_new else self._quiet_polls + 1
         return self._quiet_polls < QUIET_POLLS
 

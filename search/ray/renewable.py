@@ -95,10 +95,10 @@ class RenewableRay:
 
         Args:
             search: Called with what is stored; goes on where it left off.
-            progress: Counts the epochs trained.
+            progress: Returns a number that grows with every epoch and with every trial that ends.
 
         Raises:
-            RayLostError: Two were lost without an epoch in between, or it is not ours to renew.
+            RayLostError: Two were lost without progress in between, or it is not ours to renew.
         """
         import ray
 

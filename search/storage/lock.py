@@ -20,7 +20,8 @@ import psutil
 from results.record.errors import RunFolderError
 
 BEAT_SECONDS = 2.0
-# A driver that could not write its beat for so long may be taken for dead.
+# A driver that could not write its beat for this long may be taken for dead by another driver. A
+# reader has a limit of its own: ``results.reading``.
 WATCH_SECONDS = 12.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PID_NAMESPACE = Path("/proc/self/ns/pid")

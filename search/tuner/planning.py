@@ -6,8 +6,8 @@ from typing import Any
 import keras_tuner as kt
 
 from results.record.history import Objective
-from search.plan.plan import ASHA, Engine, Plan, Problem
-from search.plan.registry import Log, Scheduler
+from search.plan.plan import Engine, Plan, Problem
+from search.plan.registry import Log
 from search.plan.task import Carried, FitArguments, Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
@@ -69,7 +69,7 @@ def make_plan(
         ProblemError: There is no room for one.
     """
     epochs = most_epochs(tuner.hypermodel, settings, arguments)
-    rungs = settings.asha or ASHA()
+    rungs = settings.asha
     resources = dict(settings.resources)
     cpus = resources.pop("cpu")
     return Plan(
@@ -92,7 +92,7 @@ def make_plan(
         cpus_per_trial=cpus,
         other_resources=resources,
         device_rule=settings.device_rule,
-        scheduler=Scheduler.ASHA if settings.asha else Scheduler.NONE,
+        scheduler=settings.scheduler_name,
         grace_period=min(rungs.grace_period, epochs),
         reduction_factor=rungs.reduction_factor,
         out=folder.path,

@@ -10,6 +10,7 @@ from typing import Any
 import keras_tuner as kt
 from rich.console import Console
 
+from results.record import columns
 from results.record.history import History
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
@@ -312,7 +313,8 @@ def _say_starting(plan: Plan, view: View) -> None:
     nodes = check_nodes() if len(nodes_up()) > 1 else []
     for warning in (*check(plan, is_new=False), *nodes):
         view.note(str(warning))
-    stopping = "under ASHA" if plan.scheduler is Scheduler.ASHA else "without early stopping"
+    name = columns.IN_WORDS.get(plan.scheduler, plan.scheduler)
+    stopping = "without early stopping" if plan.scheduler is Scheduler.NONE else f"under {name}"
     soon = "" if plan.address else " (training begins in 10 to 30 s)"
     view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
 

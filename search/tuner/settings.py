@@ -76,13 +76,18 @@ class Settings:
         return f"keras-tuner {type(oracle).__name__.removesuffix('Oracle')}"
 
     @property
-    def asha(self) -> ASHA | None:
-        """The settings of ASHA; None where nothing stops trials early."""
+    def scheduler_name(self) -> Scheduler:
+        """What stops trials early; by default ASHA, but nothing where Hyperband's oracle does."""
         if isinstance(self.scheduler, ASHA):
-            return self.scheduler
-        if self.scheduler == AUTO and self.hyperband is not None:
-            return None
-        return ASHA() if self.scheduler in (AUTO, Scheduler.ASHA) else None
+            return Scheduler.ASHA
+        if self.scheduler == AUTO:
+            return Scheduler.NONE if self.hyperband is not None else Scheduler.ASHA
+        return Scheduler(self.scheduler or Scheduler.NONE)
+
+    @property
+    def asha(self) -> ASHA:
+        """The settings of ASHA, those by default where the script gives none."""
+        return self.scheduler if isinstance(self.scheduler, ASHA) else ASHA()
 
     @property
     def resources(self) -> dict[str, float]:
@@ -221,7 +226,7 @@ class Settings:
             )
             return
         if self.hyperband is not None:
-            if self.asha is not None:
+            if self.scheduler_name is not Scheduler.NONE:
                 yield (
                     "scheduler: Hyperband's oracle stops trials early by itself, and counts on "
                     "each trial of a round to train its epochs. Leave scheduler out, or use "
@@ -234,7 +239,7 @@ class Settings:
                     "oracle alone."
                 )
         asha = self.asha
-        if asha is not None and (asha.grace_period < 1 or asha.reduction_factor <= 1):
+        if asha.grace_period < 1 or asha.reduction_factor <= 1:
             yield (
                 f"scheduler={asha!r}: expected a grace_period of 1 or more and a reduction_factor "
                 "above 1."

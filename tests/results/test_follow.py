@@ -11,7 +11,7 @@ import pytest
 from results import RunError
 from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
 from results.follow.story import Story
-from results.reading import BEAT_SECONDS, CUT_OFF, read_run
+from results.reading import CUT_OFF, DEAD_AFTER_SECONDS, read_run
 from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
@@ -254,7 +254,7 @@ def test_a_killed_drivers_lock_is_believed_for_a_while(search, capsys):
     search.started()
     assert search.follow([], capture=capsys) == CUT_OFF
     silent = search.now - 1000.0
-    allowed = BEAT_SECONDS + QUIET_POLLS * POLL_SECONDS
+    allowed = DEAD_AFTER_SECONDS + QUIET_POLLS * POLL_SECONDS
     assert allowed - 2 * POLL_SECONDS <= silent <= allowed + 2 * POLL_SECONDS
 
 
@@ -285,7 +285,7 @@ def test_a_run_that_is_resumed_meanwhile_is_followed_on(search, capsys):
     recorder.trial_started(0, VALUES)
 
     def cut_off():
-        search.now += BEAT_SECONDS + 1
+        search.now += DEAD_AFTER_SECONDS + 1
 
     def resume():
         nonlocal recorder

@@ -50,13 +50,16 @@ class Events:
     hosts_without_gpu: set[str] = field(default_factory=set, init=False)
 
     def begin(self, space: Space) -> None:
-        """Open the session, now that the space is known."""
+        """Open the session unless it is open; replay the scheduler, queue the unfinished trials.
+
+        Called again on each new Ray.
+        """
         history = self.state.deferred.open(space).recorder.history
         self.scheduler.replay(history)
         self.state.unfinished.extend(trial.trial for trial in history.unfinished())
 
     def step_ended(self) -> None:
-        """Refresh the view, and see whether the user, Ray or a trial must end; called all the time.
+        """Refresh the view; end the search if the user or Ray has ended it, and trials that hang.
 
         Raises:
             KeyboardInterrupt: The user has ended the search.

@@ -11,7 +11,7 @@ from search.ray import nodes, runtime
 from search.ray.nodes import Whereabouts
 from search.session.stopping import Stopping
 
-# A trial that has ended this many processes without progress is not started again.
+# A trial is lost with this many deaths of its process without a new epoch between them.
 MAX_DEATHS = 2
 LOOK_SECONDS = 1.0
 # A process imports TensorFlow and waits for the data before it trains.

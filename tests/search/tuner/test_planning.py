@@ -5,6 +5,7 @@ import pytest
 
 import problems
 from search import ASHA, RayTuner
+from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
 from search.tuner.planning import UNKNOWN_EPOCHS, make_task, most_epochs
 
@@ -73,8 +74,18 @@ def test_the_most_epochs_are_what_fit_is_asked_for_or_what_is_known_of_it(tuner)
 
 
 def test_an_asha_of_the_users_own_is_the_one_that_stops(tuner):
-    assert tuner(scheduler=ASHA(2, 4))._settings.asha == ASHA(2, 4)
+    settings = tuner(scheduler=ASHA(2, 4))._settings
+    assert (settings.scheduler_name, settings.asha) == (Scheduler.ASHA, ASHA(2, 4))
     assert tuner()._settings.asha == ASHA()
-    assert tuner(scheduler="none")._settings.asha is None
+
+
+@pytest.mark.parametrize("name", Scheduler)
+def test_every_scheduler_of_the_registry_may_be_named(tuner, name):
+    assert tuner(scheduler=str(name))._settings.scheduler_name is name
+
+
+def test_nothing_stops_trials_beside_hyperband_and_where_the_script_says_so(tuner):
     hyperband = kt.oracles.HyperbandOracle("val_loss")
-    assert tuner(objective=None, algorithm=hyperband)._settings.asha is None
+    by_default = tuner(objective=None, algorithm=hyperband)._settings
+    assert by_default.scheduler_name is Scheduler.NONE
+    assert tuner(scheduler=None)._settings.scheduler_name is Scheduler.NONE

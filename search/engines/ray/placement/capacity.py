@@ -141,7 +141,7 @@ class Capacity:
 
     @property
     def has_gpus(self) -> bool:
-        """Whether trials may be given to a GPU: all take one, one is there, or one is to come."""
+        """False only where a rule chooses the devices and no GPU is there or to come."""
         return self._plan.device_rule is None or self._slots.gpu > 0
 
     def free(self, load: Load) -> list[Device]:

@@ -155,3 +155,12 @@ def test_what_the_page_for_contributors_names_exists():
     assert len(named) > 30
     missing = sorted(path for path in named if not (ROOT / path).exists())
     assert not missing, f"CONTRIBUTING.md names what is not there: {missing}"
+
+
+@pytest.mark.parametrize("script", ["reliability/storm", "results/screenshots", "benchmarks/race"])
+def test_a_script_beside_the_tests_imports_the_program_and_not_the_tests_of_its_name(
+    script, tmp_path
+):
+    command = [sys.executable, ROOT / "tests" / f"{script}.py", "--help"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr

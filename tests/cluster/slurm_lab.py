@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # The root too: folders of the tests are named as packages.
+    sys.path[:0] = map(str, Path(__file__).resolve().parents[1:3])
 
 import debian
 from lab import INSTALLED, SHARED, Host, Lab, copy_working_tree

@@ -24,7 +24,8 @@ from typing import Any
 import psutil
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # The root too: folders of the tests are named as packages.
+    sys.path[:0] = map(str, Path(__file__).resolve().parents[1:3])
 
 from processes import have_ended
 

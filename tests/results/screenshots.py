@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # The root too: folders of the tests are named as packages.
+    sys.path[:0] = map(str, Path(__file__).resolve().parents[1:3])
 
 from browser import find
 from page import DESKTOP, PHONE, shown, started

@@ -116,8 +116,8 @@ def run_ray(start_options: Sequence[str], scratch: Path, signals: Signals) -> in
 
 
 def _say(*lines: str) -> None:
-    for line in lines:
-        say(f"{os.environ['SLURMD_NODENAME']}: {line}")
+    # At once: srun puts what others write between two writes.
+    say("\n".join(f"{os.environ['SLURMD_NODENAME']}: {line}" for line in lines))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def _grow():
 def _eat():
     # A cgroup of a test's own, whose limit this process then exceeds.
     Path(os.environ["STORMY_CGROUP"], "cgroup.procs").write_text(str(os.getpid()))
-    bytearray(2 * 1024**3)
+    bytearray(1024**3)
 
 
 _FATES = {

@@ -27,10 +27,16 @@ from search.errors import SearchError, one_line, raise_any
 from search.plan.importer import sources
 from search.plan.plan import Plan, Problem
 from search.plan.task import Task
-from search.ray.nodes import on_every_node
-from search.ray.runtime import cluster
+from search.ray.nodes import call_on_every_node
+from search.ray.runtime import connect_to_ray
 from search.space.parameters import Kind, Parameter, Space
-from search.storage.folder import MIN_FREE_BYTES, is_blank, nearest_folder, taken, unwritable
+from search.storage.folder import (
+    MIN_FREE_BYTES,
+    is_blank,
+    nearest_folder,
+    out_exists_message,
+    why_unwritable,
+)
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
 
@@ -81,7 +87,7 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
     """
     problems = list(plan.problems())
     if is_new and plan.out.exists() and not is_blank(plan.out):
-        problems.append(taken(plan.out))
+        problems.append(out_exists_message(plan.out))
     return _warnings(_quick(plan), problems)
 
 
@@ -105,7 +111,7 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
 
 def check_nodes() -> list[Finding]:
     """Ask every node of the cluster that was joined what takes no time, as ``check`` does here."""
-    return _warnings(_of_nodes(on_every_node(_report, None), digest=None))
+    return _warnings(_of_nodes(call_on_every_node(_report, None), digest=None))
 
 
 def _warnings(findings: Iterable[Finding], problems: Iterable[str] = ()) -> list[Finding]:
@@ -167,7 +173,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _disk(out: Path) -> Iterator[Finding]:
-    reason = unwritable(out)
+    reason = why_unwritable(out)
     if reason is not None:
         yield Finding(Grade.PROBLEM, reason)
         return
@@ -290,8 +296,10 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
 
 def _nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
     try:
-        with cluster(address, plan.workers, sources(plan.problem.hypermodel, plan.problem.data)):
-            reports = on_every_node(_report, plan.problem)
+        with connect_to_ray(
+            address, plan.workers, sources(plan.problem.hypermodel, plan.problem.data)
+        ):
+            reports = call_on_every_node(_report, plan.problem)
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
         return

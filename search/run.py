@@ -20,8 +20,8 @@ from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task
 from search.ray.nodes import fit_to_cluster
-from search.ray.renewable import RenewableRay, stored_data
-from search.ray.runtime import cluster
+from search.ray.renewable import RenewableRay, store_data
+from search.ray.runtime import connect_to_ray
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun, read_previous_run
 from search.session.run_file import RecordedRun
@@ -117,8 +117,8 @@ def _ray_engine(plan: Plan, view: View) -> Iterator[SearchEngine]:
     code = sources(plan.problem.hypermodel, plan.problem.data, own_rule(plan.device_rule))
     cpus = math.ceil(plan.workers * plan.cpus_per_trial)
     ray = RenewableRay(
-        partial(cluster, plan.address, cpus, code, forks=plan.gpu_share is None),
-        partial(stored_data, plan.problem, needs_test=bool(plan.retrain_epochs)),
+        partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None),
+        partial(store_data, plan.problem, needs_test=bool(plan.retrain_epochs)),
         say=view.note,
     )
     with ray:

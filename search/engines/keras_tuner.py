@@ -130,7 +130,9 @@ class _Recording:
         report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
         if not trial_so_far.epochs:
             report["values"] = own_values(trial.hyperparameters.values)
-        self._recorder.epoch(self._trial, report, decision=Decision.CONTINUE, worker=process.name())
+        self._recorder.epoch(
+            self._trial, report, decision=Decision.CONTINUE, worker=process.worker_name()
+        )
         self._session.view.tick()
         self._ends_early = bool(model.stop_training)
         if has_diverged(metrics, self._plan.problem.objective):

@@ -19,7 +19,7 @@ from results.record.outcome import best_record
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
 from search.session.run_file import RecordedRun, read_run
-from search.storage.folder import RunFolder, unwritable
+from search.storage.folder import RunFolder, why_unwritable
 from search.view.view import View
 
 HYPERPARAMETERS_FILE = "hyperparameters.json"
@@ -113,7 +113,7 @@ def _check_target(out: Path) -> None:
             f"--out {str(out)!r} exists already: expected a new or an empty folder, so that "
             "nothing is lost. Name another, or move that one away."
         )
-    problem = unwritable(out)
+    problem = why_unwritable(out)
     if problem is not None:
         raise RunFolderError(problem)
 

@@ -21,9 +21,9 @@ from search.final.retrain import retrain
 from search.final.training import Share, Trainer
 from search.plan.importer import sources
 from search.plan.plan import ConfirmationPlan, Plan, available_cores
-from search.ray.nodes import amount_here, most_of, slots
-from search.ray.renewable import RenewableRay, Stored, fetch, stored_data
-from search.ray.runtime import cluster
+from search.ray.nodes import largest_node_amount, local_amount, trial_slots
+from search.ray.renewable import RenewableRay, StoredData, fetch, store_data
+from search.ray.runtime import connect_to_ray
 from search.session.origin import check_data
 from search.session.run_file import RecordedRun, read_run
 from search.session.stopping import INTERRUPTED
@@ -85,7 +85,7 @@ class Outcome:
 
 
 def follow(
-    plan: Plan, follow_up: FollowUp, stored: Stored, outcome: Outcome, view: View
+    plan: Plan, follow_up: FollowUp, stored: StoredData, outcome: Outcome, view: View
 ) -> Outcome:
     """Do what follows a search, on its splits, which are stored. Ray is running already."""
     if _is_done(follow_up, outcome):
@@ -122,8 +122,10 @@ def follow_alone(
         return standing
     code = sources(plan.problem.hypermodel, plan.problem.data)
     ray = RenewableRay(
-        partial(cluster, plan.address, available_cores(), code, forks=plan.gpu_share is None),
-        partial(stored_data, plan.problem, needs_test=follow_up.makes_final_model),
+        partial(
+            connect_to_ray, plan.address, available_cores(), code, forks=plan.gpu_share is None
+        ),
+        partial(store_data, plan.problem, needs_test=follow_up.makes_final_model),
         say=view.note,
     )
     with ray:
@@ -231,8 +233,8 @@ def _standing_final(follow_up: FollowUp, outcome: Outcome, view: View) -> Outcom
 
 def _share(plan: Plan) -> Share:
     """Return the resources of a training: those of a trial, as far as a node has them."""
-    cpus = min(plan.cpus_per_trial, most_of("CPU") or plan.cpus_per_trial)
-    has_gpus = plan.gpu_share is not None and slots(plan.resources | {"cpu": cpus}) > 0
+    cpus = min(plan.cpus_per_trial, largest_node_amount("CPU") or plan.cpus_per_trial)
+    has_gpus = plan.gpu_share is not None and trial_slots(plan.resources | {"cpu": cpus}) > 0
     return Share(cpus, max(1, int(cpus)), plan.gpu_share if has_gpus else None)
 
 
@@ -267,10 +269,10 @@ def _retrained(
     epochs = ", ".join(map(str, follow_up.retrain_epochs))
     view.note(f"retraining trial {best.trial} at {epochs} epochs, then one look at the test set")
     share = gpu_share if best.device is not Device.CPU else None
-    if share is not None and amount_here("GPU") < share:
+    if share is not None and local_amount("GPU") < share:
         view.note("this node has no such GPU: the final model is trained on its CPUs")
         share = None
-    cores = int(amount_here("CPU"))
+    cores = int(local_amount("CPU"))
     threads = max(1, cores // len(set(follow_up.retrain_epochs)))
     # On this node, where the run folder is; a head of a cluster may offer no CPU.
     here = Share(threads if cores else 0, threads, share, is_here=True)

@@ -16,7 +16,7 @@ from results.record.history import Objective
 from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.plan.task import Task
-from search.ray.nodes import here
+from search.ray.nodes import this_node_affinity
 from search.worker import process
 from search.worker.data import Data
 
@@ -87,7 +87,7 @@ class Share:
 
     def options(self) -> dict[str, Any]:
         """Return the options of a task of Ray's."""
-        place = {"scheduling_strategy": here()} if self.is_here else {}
+        place = {"scheduling_strategy": this_node_affinity()} if self.is_here else {}
         return {"num_cpus": self.cpus, "num_gpus": self.gpus or 0, **place}
 
 

@@ -1,4 +1,4 @@
-"""The nodes of the Ray that was joined: what they have room for, and what is called on them."""
+"""The nodes of the Ray cluster: how many trials fit, and function calls on a given node."""
 
 import contextlib
 import os
@@ -13,174 +13,176 @@ import psutil
 
 from search.errors import ProblemError, UsageError, one_line
 from search.plan.plan import Plan
-from search.worker import process
+from search.worker.process import worker_name
 
 Result = TypeVar("Result")
 Say = Callable[[str], None]
 
-END_SECONDS = 30.0
-NODE_SECONDS = 300.0
+CALL_TIMEOUT_SECONDS = 30.0
+EVERY_NODE_TIMEOUT_SECONDS = 300.0
 VMSTAT = Path("/proc/vmstat")
-# What Ray calls them in a node and in a bundle.
-_NAMES = {"cpu": "CPU", "gpu": "GPU"}
+# Ray's names in a node's resources and in a bundle.
+_RAY_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 @dataclass(frozen=True)
-class Whereabouts:
-    """Where a trial is trained.
+class TrialProcess:
+    """The process that trains a trial.
 
     Attributes:
         worker: Host and process id, as tables show them.
-        node: Ray's name of the node.
+        node_id: Ray's id of the node.
         pid: The process id on that node.
-        oom_kills: How many processes that system had ended for want of memory till then.
+        oom_kills: Processes that the node's kernel had killed to free memory when the trial began.
     """
 
     worker: str
-    node: str
+    node_id: str
     pid: int
     oom_kills: int
 
     @classmethod
-    def of_this_process(cls) -> "Whereabouts":
-        """Return where this process is."""
+    def of_this_process(cls) -> "TrialProcess":
+        """Return the description of this process."""
         import ray
 
-        node = ray.get_runtime_context().get_node_id()
-        return cls(process.name(), node, os.getpid(), oom_kills())
+        node_id = ray.get_runtime_context().get_node_id()
+        return cls(worker_name(), node_id, os.getpid(), oom_kills())
 
 
-def is_node_up(where: Whereabouts) -> bool:
-    """Tell whether a trial's node is there, so that its process alone has ended."""
+def is_node_up(process: TrialProcess) -> bool:
+    """Tell whether the node of a trial's process is alive."""
     import ray
 
     try:
-        return any(node["NodeID"] == where.node and node["Alive"] for node in ray.nodes())
+        return any(node["NodeID"] == process.node_id and node["Alive"] for node in ray.nodes())
     except ray.exceptions.RayError:
         return False
 
 
-def here() -> Any:
-    """Return how a task or an actor is kept on the node of this process."""
+def this_node_affinity() -> Any:
+    """Return the scheduling strategy that keeps a task or an actor on the node of this process."""
     import ray
 
-    return _on(ray.get_runtime_context().get_node_id())
+    return _node_affinity(ray.get_runtime_context().get_node_id())
 
 
-def _on(node: str) -> Any:
+def _node_affinity(node_id: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(node, soft=False)
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
 def nodes_up() -> list[dict[str, Any]]:
-    """Return what Ray tells of the nodes that are up."""
+    """Return Ray's records of the nodes that are up."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def in_rays_names(resources: Mapping[str, float]) -> dict[str, float]:
-    """Return amounts by the names that Ray has in a node and in a bundle."""
-    return {_NAMES.get(name, name): amount for name, amount in resources.items()}
+def ray_resources(resources: Mapping[str, float]) -> dict[str, float]:
+    """Return the amounts under the names that Ray uses."""
+    return {_RAY_NAMES.get(name, name): amount for name, amount in resources.items()}
 
 
-def slots(resources: Mapping[str, float]) -> int:
-    """Return how many trials there is room for at once, by what a trial takes.
+def trial_slots(resources: Mapping[str, float]) -> int:
+    """Return how many trials fit on the cluster at once.
 
     Args:
-        resources: Amounts by name, ``cpu`` and ``gpu`` among them; a trial lies on one node.
+        resources: What one trial takes of a node: amounts by name, such as ``cpu`` and ``gpu``.
     """
-    amounts = {name: amount for name, amount in in_rays_names(resources).items() if amount}
+    amounts = {name: amount for name, amount in ray_resources(resources).items() if amount}
     return sum(
         min(int(node["Resources"].get(name, 0) / amount) for name, amount in amounts.items())
         for node in nodes_up()
     )
 
 
-def amount_here(resource: str) -> float:
-    """Return how much Ray has of ``CPU`` or ``GPU`` on the node of this process."""
+def local_amount(resource: str) -> float:
+    """Return the amount of a Ray resource, such as ``CPU``, on the node of this process."""
     import ray
 
-    own = ray.get_runtime_context().get_node_id()
-    return next(float(n["Resources"].get(resource, 0)) for n in nodes_up() if n["NodeID"] == own)
+    node_id = ray.get_runtime_context().get_node_id()
+    [node] = [node for node in nodes_up() if node["NodeID"] == node_id]
+    return float(node["Resources"].get(resource, 0))
 
 
-def most_of(resource: str) -> float:
-    """Return the most that any one node has of ``CPU`` or another of Ray's resources."""
+def largest_node_amount(resource: str) -> float:
+    """Return the largest amount of a Ray resource, such as ``CPU``, that one node has."""
     return max((float(node["Resources"].get(resource, 0)) for node in nodes_up()), default=0.0)
 
 
-def shortage(resources: Mapping[str, float]) -> str:
-    """Say what of a trial's resources the node with the most CPUs and GPUs has too little of."""
-    most = {name: most_of(_NAMES.get(name, name)) for name in resources}
-    short = [
-        f"{name} {amount:g}, where Ray has {most[name]:g}"
+def describe_shortage(resources: Mapping[str, float]) -> str:
+    """Return which resources of a trial no node has enough of, in words."""
+    largest = {name: largest_node_amount(_RAY_NAMES.get(name, name)) for name in resources}
+    shortages = [
+        f"{name} {amount:g} (the largest node has {largest[name]:g})"
         for name, amount in resources.items()
-        if amount > most[name]
+        if amount > largest[name]
     ]
-    return "; ".join(short) or "no node has all of it together"
+    together = ", ".join(f"{name} {amount:g}" for name, amount in resources.items())
+    return ", ".join(shortages) or f"{together} on one node"
 
 
 def fit_to_cluster(plan: Plan, say: Say) -> Plan:
-    """Return the plan with as many workers as there is room for, and say how many that are.
+    """Return the plan with as many workers as fit on the cluster, and report their number.
 
     Raises:
-        UsageError: Every trial asks for a GPU, and none is there or still to come.
+        UsageError: Every trial needs a GPU, and the cluster has none and expects none.
     """
-    gpus = _gpus(plan, say)
-    if slots(plan.cpu_resources) == 0:
-        lacks = shortage(plan.cpu_resources)
-        say(f"no node has room for a trial ({lacks}): waiting for one that has")
-    workers = slots(plan.cpu_resources if plan.device_rule else plan.resources)
+    gpus = _describe_gpu_slots(plan, say)
+    if trial_slots(plan.cpu_resources) == 0:
+        shortage = describe_shortage(plan.cpu_resources)
+        say(f"a trial needs {shortage}: waiting for a larger node")
+    workers = trial_slots(plan.cpu_resources if plan.device_rule else plan.resources)
     if plan.elastic:
         say(
             f"cluster: {len(nodes_up())} nodes; trials at once: {workers}{gpus}, more as nodes join"
         )
         return replace(plan, workers=max(1, workers))
     if plan.address is None and workers < plan.workers:
-        say(f"trials at once: {workers}{gpus}, as many as there is room for")
+        say(f"trials at once: {workers}{gpus}; no more fit on this machine")
         return replace(plan, workers=workers)
     return plan
 
 
-def _gpus(plan: Plan, say: Say) -> str:
-    """Return words on how many trials may be on GPUs at once; empty where none asks for one."""
+def _describe_gpu_slots(plan: Plan, say: Say) -> str:
+    """Return how many trials fit on GPUs at once, in words; empty if no trial needs a GPU."""
     if plan.gpu_share is None:
         return ""
-    trials = slots(plan.resources)
+    trials = trial_slots(plan.resources)
     if trials == 0 and plan.gpus is None:
         if plan.device_rule is None:
             raise UsageError(
-                f"--gpus-per-trial {plan.gpu_share:g} asks for {shortage(plan.resources)}: leave "
-                "it out (of resume: --gpus-per-trial 0) to train on CPUs; name a cluster that has "
-                "more by --address; where its autoscaler has still to bring GPUs, say how many by "
-                "--gpus."
+                f"--gpus-per-trial {plan.gpu_share:g}: a trial needs "
+                f"{describe_shortage(plan.resources)}. Leave the option out (with resume: "
+                "--gpus-per-trial 0) to train on CPUs, name a larger cluster with --address, or "
+                "give the number of GPUs that an autoscaler will add with --gpus."
             )
-        until = ", until one joins" if plan.address else ""
-        say(f"no GPU is here: every trial is trained on CPUs{until}")
+        until = " until one joins" if plan.address else ""
+        say(f"no GPU is available: every trial trains on CPUs{until}")
     elif trials == 0:
-        say(f"no GPU is here yet: waiting for those of --gpus {plan.gpus:g}")
+        say(f"no GPU is available yet: waiting for up to {plan.gpus:g} (--gpus)")
     return f", {trials} of them on GPUs" if plan.device_rule else ""
 
 
 def trials_at_once(resources: Mapping[str, float]) -> int:
-    """Return for how many trials of a script there is room at once.
+    """Return how many trials of a script fit on the cluster at once.
 
     Raises:
-        ProblemError: There is no room for one.
+        ProblemError: Not even one fits.
     """
-    trials = slots(resources)
+    trials = trial_slots(resources)
     if trials < 1:
         raise ProblemError(
-            f"resources_per_trial asks for {shortage(resources)}: expected no more than that on a "
-            "node. Ask for less, or name a larger cluster as address."
+            f"resources_per_trial: a trial needs {describe_shortage(resources)}, but must fit on "
+            "one node. Ask for less, or name a larger cluster as address."
         )
     return trials
 
 
 def oom_kills() -> int:
-    """Return how many processes this system has ended for want of memory (Linux; else 0)."""
+    """Return how many processes this machine's kernel has killed to free memory (Linux; else 0)."""
     try:
         lines = VMSTAT.read_text().splitlines()
         return next((int(n) for key, n in map(str.split, lines) if key == "oom_kill"), 0)
@@ -188,32 +190,39 @@ def oom_kills() -> int:
         return 0
 
 
-class OutOfMemory:
-    """Tells whether a process that ended was ended by its system for want of memory.
+class OomKillDetector:
+    """Detects whether a trial's process was killed by its node's kernel to free memory.
 
-    The system counts such ends and names nobody: a process of a node that is found ended after the
-    count has grown is taken for the one, where no other trial's process there has ended too.
+    The kernel counts its out-of-memory kills but names no process. If the count has grown when a
+    process ends, the kill is attributed to that process, unless another trial's process on the node
+    has ended too.
     """
 
     def __init__(self) -> None:
-        self._counted: dict[str, int] = {}
+        self._oom_kills: dict[str, int] = {}  # by node
 
-    def know(self, where: Whereabouts) -> None:
-        """Take in what a node had counted when a trial began there."""
-        self._counted.setdefault(where.node, where.oom_kills)
+    def note_start(self, process: TrialProcess) -> None:
+        """Note the count of a node on which a trial begins."""
+        self._oom_kills.setdefault(process.node_id, process.oom_kills)
 
-    def ended_for_memory(self, where: Whereabouts, others: Iterable[Whereabouts]) -> bool:
-        """Tell whether a trial's process that has ended was counted, and of ``others`` none."""
-        counted = _on_node(where, oom_kills) or 0
-        has_grown = counted > max(self._counted[where.node], where.oom_kills)
-        self._counted[where.node] = max(counted, self._counted[where.node])
-        beside = [other.pid for other in others if other.node == where.node]
-        return has_grown and bool(_on_node(where, _all_live, beside))
+    def was_oom_killed(self, process: TrialProcess, others: Iterable[TrialProcess]) -> bool:
+        """Tell whether the kernel killed a trial's process that has ended.
+
+        Args:
+            process: The ended process.
+            others: The processes of the other running trials.
+        """
+        node_id = process.node_id
+        kills = _call_on_node(process, oom_kills) or 0
+        has_grown = kills > max(self._oom_kills[node_id], process.oom_kills)
+        self._oom_kills[node_id] = max(kills, self._oom_kills[node_id])
+        neighbor_pids = [other.pid for other in others if other.node_id == node_id]
+        return has_grown and bool(_call_on_node(process, _all_live, neighbor_pids))
 
 
-def end_process(where: Whereabouts) -> None:
-    """End the process of a trial, whatever it is doing."""
-    _on_node(where, _kill, where.pid)
+def end_process(process: TrialProcess) -> None:
+    """Kill the process of a trial."""
+    _call_on_node(process, _kill, process.pid)
 
 
 def _kill(pid: int) -> None:
@@ -228,53 +237,55 @@ def _all_live(pids: Iterable[int]) -> bool:
         return False
 
 
-def _on_node(where: Whereabouts, function: Callable[..., Result], *arguments: Any) -> Result | None:
-    """Call a function on a trial's node; None where that node does not answer."""
+def _call_on_node(
+    process: TrialProcess, function: Callable[..., Result], *arguments: Any
+) -> Result | None:
+    """Call a function on a trial's node and return its result; None if the node does not answer."""
     import ray
 
-    if where.node == ray.get_runtime_context().get_node_id():
+    if process.node_id == ray.get_runtime_context().get_node_id():
         return function(*arguments)
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    there = task.options(scheduling_strategy=_on(where.node))
+    task = task.options(scheduling_strategy=_node_affinity(process.node_id))
     try:
-        result: Result = ray.get(there.remote(*arguments), timeout=END_SECONDS)
+        result: Result = ray.get(task.remote(*arguments), timeout=CALL_TIMEOUT_SECONDS)
     except ray.exceptions.RayError:
         return None
     return result
 
 
-def on_this_node(error: ProblemError) -> ProblemError:
-    """Name the node, where there are several, on which a package is missing."""
+def with_node_name(error: ProblemError) -> ProblemError:
+    """Return an error about a missing package with the node's name, if there are several nodes."""
     import ray
 
     if not isinstance(error.__cause__, ImportError) or len(ray.nodes()) < 2:
         return error
-    named = ProblemError(f"on node {socket.gethostname()}: {error}")
-    named.__cause__ = error.__cause__
-    return named
+    error_with_name = ProblemError(f"on node {socket.gethostname()}: {error}")
+    error_with_name.__cause__ = error.__cause__
+    return error_with_name
 
 
-def on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Result | str]:
+def call_on_every_node(function: Callable[..., Result], *arguments: Any) -> list[Result | str]:
     """Call a function once on each node of the cluster.
 
     Returns:
-        What it returned; of a node where it could not be called, why, with the node's name.
+        For each node the function's result, or a line with the node's name and the error.
     """
     import ray
 
     task = ray.remote(num_cpus=0, max_retries=0)(function)
-    references = [  # no dict: two nodes may run on one host
+    references = [  # not a dict: two nodes may share a host name
         (
             node["NodeManagerHostname"],
-            task.options(scheduling_strategy=_on(node["NodeID"])).remote(*arguments),
+            task.options(scheduling_strategy=_node_affinity(node["NodeID"])).remote(*arguments),
         )
         for node in nodes_up()
     ]
-    answers: list[Result | str] = []
+    results: list[Result | str] = []
     for host, reference in references:
         try:
-            answers.append(ray.get(reference, timeout=NODE_SECONDS))
+            results.append(ray.get(reference, timeout=EVERY_NODE_TIMEOUT_SECONDS))
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            answers.append(f"{host}: {one_line(cause)}")
-    return answers
+            results.append(f"{host}: {one_line(cause)}")
+    return results

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from search.errors import ProblemError, RayLostError, one_line
 from search.plan.plan import Problem
 from search.ray.forks import asks_for_forks
-from search.ray.nodes import here
+from search.ray.nodes import this_node_affinity
 from search.worker.data import Data, load_data
 
 if TYPE_CHECKING:
     import ray
 
-LOSSES_WITHOUT_PROGRESS = 2
+MAX_LOSSES_WITHOUT_PROGRESS = 2
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredData:
     """What all trials train on, once in a node's shared memory.
 
     Attributes:
@@ -33,7 +33,7 @@ class Stored:
     digest: "ray.ObjectRef[str] | None" = None
 
 
-def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
+def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
     """Have the data loaded once, by a process of its own, into this node's shared memory.
 
     Other nodes receive them through Ray, and need none of their own. References are returned at
@@ -41,11 +41,11 @@ def stored_data(problem: Problem, *, needs_test: bool) -> Stored:
     """
     import ray
 
-    load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=here())(_load)
+    load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=this_node_affinity())(_load)
     if asks_for_forks(ray.get_runtime_context().runtime_env.get("py_executable", "")):
         # A process that is not forked: it need not wait for TensorFlow.
         load = load.options(runtime_env={"py_executable": shlex.quote(sys.executable)})
-    return Stored(*load.remote(problem, needs_test=needs_test))
+    return StoredData(*load.remote(problem, needs_test=needs_test))
 
 
 def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
@@ -73,7 +73,7 @@ class RenewableRay:
     def __init__(
         self,
         opens: Callable[[], AbstractContextManager[None]],
-        stores: Callable[[], Stored],
+        stores: Callable[[], StoredData],
         *,
         say: Callable[[str], None],
     ) -> None:
@@ -90,7 +90,7 @@ class RenewableRay:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def searched(self, search: Callable[[Stored], None], progress: Callable[[], int]) -> None:
+    def run_search(self, search: Callable[[StoredData], None], progress: Callable[[], int]) -> None:
         """Search until it is done, on as many Rays as that takes.
 
         Args:
@@ -108,7 +108,7 @@ class RenewableRay:
                 return search(self.stored)
             except RayLostError as lost:
                 losses, epochs = (losses + 1 if progress() == epochs else 1), progress()
-                if losses == LOSSES_WITHOUT_PROGRESS:
+                if losses == MAX_LOSSES_WITHOUT_PROGRESS:
                     raise
                 reason = lost
             self._stack.close()

@@ -56,7 +56,7 @@ def has_other_nodes() -> bool:
 
 
 @contextmanager
-def cluster(
+def connect_to_ray(
     address: str | None, workers: int, code: Sequence[str] = (), *, forks: bool = False
 ) -> Iterator[None]:
     """Use the Ray that is running in this process, the one at an address, or one of its own.
@@ -74,7 +74,7 @@ def cluster(
         with local_cluster(workers, forks=forks):
             yield
     else:
-        with _joined_ray(address, code):
+        with _joined_cluster(address, code):
             yield
 
 
@@ -109,7 +109,7 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _joined_ray(address: str, code: Sequence[str]) -> Iterator[None]:
+def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
     prepare_environment(address)
     import ray
 

@@ -17,7 +17,7 @@ from search.plan.plan import Engine
 from search.session.run_file import RecordedRun, read_run
 from search.session.warm_start import EarlierSearch, fitted, fitted_values, own_values
 from search.space.parameters import Space
-from search.storage.clock import Clock, later
+from search.storage.clock import Clock, offset_clock
 from search.storage.folder import RunFolder
 from search.storage.lock import Say
 from search.storage.recorder import Recorder
@@ -85,7 +85,7 @@ class ResumedRun:
         return self.previous.events
 
     def clock(self, clock: Clock) -> Clock:
-        return later(clock, self.previous.seconds)
+        return offset_clock(clock, self.previous.seconds)
 
     def description(self, current: dict[str, Any]) -> dict[str, Any]:
         """Return what run.json is to say: what it said, with what this session changes.

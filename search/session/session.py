@@ -11,7 +11,7 @@ from results.record.outcome import write_outcome
 from search.algorithms.base import Searcher, make_searcher
 from search.loggers.base import make_log
 from search.plan.plan import Plan
-from search.ray.renewable import Stored
+from search.ray.renewable import StoredData
 from search.session.origin import Origin
 from search.session.run_file import describe
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
@@ -168,7 +168,7 @@ class SearchEngine(Protocol):
         """What was asked, for as many trials at once as there is room for."""
 
     @property
-    def stored(self) -> Stored | None:
+    def stored(self) -> StoredData | None:
         """What all trials train on, in Ray's memory; None: the engine keeps it to itself."""
 
     def data_digest(self) -> str:

@@ -33,12 +33,12 @@ def seconds_since_process_start() -> float:
     return time.monotonic() - _STARTED
 
 
-def since_now() -> Clock:
+def start_clock() -> Clock:
     """Return a clock that begins now."""
     now = time.monotonic()
     return lambda: time.monotonic() - now
 
 
-def later(clock: Clock, seconds: float) -> Clock:
+def offset_clock(clock: Clock, seconds: float) -> Clock:
     """Return a clock that goes on from so many seconds: those of a search before it was cut off."""
     return lambda: seconds + clock()

@@ -31,7 +31,7 @@ class RunFolder:
             folder = cls(path.resolve())
             folder.checkpoints.mkdir(exist_ok=True)
         except FileExistsError:
-            raise RunFolderError(taken(path)) from None
+            raise RunFolderError(out_exists_message(path)) from None
         except OSError as error:
             raise RunFolderError(f"--out {str(path)!r} cannot be made: {error.strerror}.") from None
         return folder
@@ -96,7 +96,7 @@ class RunFolder:
         """Whole state of an unfinished trial; the one before stands beside it."""
         return self.checkpoints / f"{self.prefix(trial)}state.npz"
 
-    def written(self, path: Path) -> None:
+    def checkpoint_changed(self, path: Path) -> None:
         """Hear that a trial wrote or removed a file of the checkpoints: it is in its place here."""
 
     def retraining_state_file(self, trial: int, epochs: int) -> Path:
@@ -154,25 +154,25 @@ def is_blank(path: Path) -> bool:
     return is_empty and names <= {columns.CHECKPOINTS_DIR, columns.LOCK_FILE}
 
 
-def before(path: Path) -> Path:
+def previous_state_file(path: Path) -> Path:
     """Return where a trial's state before the newest is."""
     return path.with_suffix(".before" + path.suffix)
 
 
-def best_beside(path: Path) -> Path:
+def state_weights_file(path: Path) -> Path:
     """Return where the best weights are that belong to a trial's state."""
     return path.with_suffix(".best.h5")
 
 
 def remove_state(path: Path) -> tuple[Path, ...]:
     """Remove a trial's state and what belongs to it, when the trial has ended; return which."""
-    files = (path, before(path), best_beside(path))
+    files = (path, previous_state_file(path), state_weights_file(path))
     for file in files:
         file.unlink(missing_ok=True)
     return files
 
 
-def taken(path: Path) -> str:
+def out_exists_message(path: Path) -> str:
     """Return the message for an ``--out`` that stands already."""
     return (
         f"--out {str(path)!r} exists already: expected a new folder, so that no run is lost. "
@@ -215,7 +215,7 @@ def nearest_folder(out: Path) -> Path:
     return next(parent for parent in (out, *out.absolute().parents) if parent.exists())
 
 
-def unwritable(out: Path) -> str | None:
+def why_unwritable(out: Path) -> str | None:
     """Return why no run folder can be made there, or gone on with; None where one can."""
     folder = nearest_folder(out)
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):

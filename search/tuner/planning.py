@@ -16,7 +16,7 @@ from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import epochs_of
 from search.tuner.settings import Settings
 from search.worker import process
-from search.worker.arguments import described
+from search.worker.arguments import describe_data
 
 # Where fit itself decides on the epochs: ASHA's rungs up to here.
 UNKNOWN_EPOCHS = 100
@@ -75,7 +75,7 @@ def make_plan(
     return Plan(
         problem=Problem(
             hypermodel=None,
-            data=described(arguments),
+            data=describe_data(arguments),
             space=folder.path.name,
             objective=task.objective,
             epochs=epochs,

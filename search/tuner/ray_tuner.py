@@ -29,21 +29,21 @@ from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
-from search.ray.renewable import RenewableRay, Stored
-from search.ray.runtime import cluster
+from search.ray.renewable import RenewableRay, StoredData
+from search.ray.runtime import connect_to_ray
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch, read_warm_start
 from search.space import mirror
-from search.storage.clock import since_now
+from search.storage.clock import start_clock
 from search.tuner.fit_arguments import check_objective, fit_arguments
 from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings
 from search.view.live import make_view
 from search.view.view import SilentView, View, ending
-from search.worker.arguments import described, packed
+from search.worker.arguments import describe_data, pack
 
 
 class RayTuner(RecordedTuner):
@@ -184,7 +184,7 @@ class RayTuner(RecordedTuner):
             keras_tuner.errors.FatalError: A trial raised one.
             KeyboardInterrupt: The user ended the search; what was found is kept.
         """
-        clock = since_now()
+        clock = start_clock()
         settings, project = self._settings, self._project
         prepare_environment(settings.address)
         view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
@@ -205,7 +205,7 @@ class RayTuner(RecordedTuner):
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(temporary))
-            carried = packed(arguments, scratch)
+            carried = pack(arguments, scratch)
             run = stack.enter_context(project.locked(self._history, view))
             origin = self._origin(carried, earlier, view)
             if isinstance(origin, ResumedRun):
@@ -248,7 +248,7 @@ class RayTuner(RecordedTuner):
             UsageError: The run that goes on was searched with other data.
         """
         if self._project.goes_on(self._history):
-            return ResumedRun(self._project.previous(described(arguments), view))
+            return ResumedRun(self._project.previous(describe_data(arguments), view))
         self.oracle.clear()
         return NewRun(History(self._objective), earlier)
 
@@ -258,7 +258,7 @@ class RayTuner(RecordedTuner):
         code = sources(module, own_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
-            partial(cluster, settings.address, available_cores(), code, forks=forks),
+            partial(connect_to_ray, settings.address, available_cores(), code, forks=forks),
             partial(_stored, arguments),
             say=view.note,
         )
@@ -319,11 +319,11 @@ def _say_starting(plan: Plan, view: View) -> None:
     view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
 
 
-def _stored(arguments: FitArguments) -> Stored:
+def _stored(arguments: FitArguments) -> StoredData:
     import ray
 
     try:
-        return Stored(ray.put(arguments))
+        return StoredData(ray.put(arguments))
     except Exception as error:
         raise ProblemError(
             f"the arguments of search cannot be sent to the workers ({one_line(error)}): expected "

@@ -19,7 +19,7 @@ from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.tuner.project import Project
 from search.tuner.settings import plain_objective
-from search.worker.trial import MendedTuner
+from search.worker.trial import PatchedTuner
 from search.worker.weights import load_best_weights
 
 # How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
@@ -111,7 +111,7 @@ class ReportingOracle(kt.Oracle):
         return (ranked + others)[:num_trials]
 
 
-class RecordedTuner(MendedTuner):
+class RecordedTuner(PatchedTuner):
     """Shows the trials of a run folder as keras-tuner's tuners do; a subclass runs them.
 
     Args:

@@ -61,7 +61,7 @@ class SavedDataset:
             shutil.rmtree(fresh, ignore_errors=True)
 
 
-def packed(arguments: FitArguments, scratch: Path) -> FitArguments:
+def pack(arguments: FitArguments, scratch: Path) -> FitArguments:
     """Make the arguments of ``fit`` fit for the way to the workers.
 
     Arrays go as they are, to lie once in each node's shared memory, where they are read-only;
@@ -82,7 +82,7 @@ def packed(arguments: FitArguments, scratch: Path) -> FitArguments:
     return _replaced(arguments, lambda name, value: _packed(name, value, scratch))
 
 
-def opened(arguments: FitArguments) -> FitArguments:
+def unpack(arguments: FitArguments) -> FitArguments:
     """Open what was saved or pickled, in a worker."""
     return _replaced(
         arguments,
@@ -98,7 +98,7 @@ def _packed(name: str, value: Any, scratch: Path) -> Any:
     return Carried.of(value, f"{name} ({type(value).__name__})")
 
 
-def described(arguments: FitArguments) -> str:
+def describe_data(arguments: FitArguments) -> str:
     """Return a description of the data that equal data share: a shape and a digest of content."""
     digest = hashlib.sha256()
     shapes: list[str] = []

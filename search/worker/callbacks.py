@@ -37,13 +37,13 @@ class TrialStops(BaseException):
     """Leaves a ``fit`` that trains on after it was told to stop."""
 
 
-class Asked:
+class HyperparameterTracker:
     """What a trial's builds and fits have asked for, as far as it was not reported yet."""
 
     def __init__(self) -> None:
         self._seen: tuple[int, dict[str, Any]] | None = None
 
-    def news(self, hp: kt.HyperParameters) -> dict[str, Any]:
+    def changes(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Return the values and the parameters, as JSON values, where there are new ones."""
         seen = len(hp.space), dict(hp.values)
         if seen == self._seen:
@@ -72,7 +72,7 @@ class Reporter(keras.callbacks.Callback):
         hp: kt.HyperParameters,
         report: Report,
         weights: BestWeights,
-        asked: Asked,
+        asked: HyperparameterTracker,
         *,
         execution: int,
         last_epoch: int | None,
@@ -88,7 +88,7 @@ class Reporter(keras.callbacks.Callback):
         self._hp = hp
         self._report = report
         self._weights = weights
-        self._asked = asked
+        self._tracker = asked
         self._execution = execution
         self._last_epoch = last_epoch
         self._may_lack_objective = may_lack_objective
@@ -104,7 +104,7 @@ class Reporter(keras.callbacks.Callback):
         return self.divergence is not None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._weights.know(self.best.get(self._objective.name))
+        self._weights.resume_from(self.best.get(self._objective.name))
         self._started_at = time.perf_counter()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -129,7 +129,7 @@ class Reporter(keras.callbacks.Callback):
         }
         if self._execution > 0:
             report["execution"] = self._execution
-        report |= self._asked.news(self._hp) | self._path_news()
+        report |= self._tracker.changes(self._hp) | self._path_news()
         self.epochs += 1
         if self._objective.is_better(report["objective"], self.best.get(self._objective.name)):
             self.best = metrics
@@ -156,7 +156,7 @@ class Reporter(keras.callbacks.Callback):
         if missing and not self._may_lack_objective:
             raise ObjectiveMissing(objective_not_reported(missing[0], metrics))
         if self._objective.parts and not missing:
-            metrics[self._objective.name] = summed(self._objective, metrics)
+            metrics[self._objective.name] = sum_parts(self._objective, metrics)
         return metrics
 
 
@@ -166,7 +166,7 @@ def missing_objectives(objective: Objective, reported: Iterable[str]) -> list[st
     return [part.name for part in objective.parts or (objective,) if part.name not in known]
 
 
-def summed(objective: Objective, metrics: Mapping[str, float | None]) -> float | None:
+def sum_parts(objective: Objective, metrics: Mapping[str, float | None]) -> float | None:
     """Return the sum of an objective's parts, those to maximize subtracted.
 
     Source: keras-tuner 1.4.8, ``MultiObjective``.
@@ -180,7 +180,9 @@ def summed(objective: Objective, metrics: Mapping[str, float | None]) -> float |
     return total
 
 
-def own_paths(callbacks: Iterable[keras.callbacks.Callback], trial: str, execution: int) -> None:
+def use_trial_paths(
+    callbacks: Iterable[keras.callbacks.Callback], trial: str, execution: int
+) -> None:
     """Move what callbacks write into a folder of the trial, as keras-tuner does for TensorBoard.
 
     ``models/best.keras`` becomes ``models/0003/execution0/best.keras``.

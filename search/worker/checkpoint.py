@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from results.record.files import beside
-from search.storage.folder import before, best_beside, remove_state
+from search.storage.folder import previous_state_file, remove_state, state_weights_file
 from search.worker.laps import KEEP, LAPS
 
 STATE = "state"
@@ -90,7 +90,7 @@ class Checkpoint:
             with fresh.open("wb") as file:
                 np.savez(file, **named)
             if path.exists():
-                os.replace(path, before(path))
+                os.replace(path, previous_state_file(path))
 
 
 class Checkpoints:
@@ -113,10 +113,10 @@ class Checkpoints:
         seed: int = 0,
         every_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
-        written: Callable[[Path], None] = lambda _path: None,
+        on_change: Callable[[Path], None] = lambda _path: None,
     ) -> None:
         self._path = path
-        self._written = written
+        self._on_change = on_change
         self._best_weights = best_weights
         self.seed = seed
         self._every_seconds = every_seconds
@@ -133,26 +133,26 @@ class Checkpoints:
 
     def keep(self, checkpoint: Checkpoint) -> None:
         if self._best_weights is not None and self._best_weights.exists():
-            _copy(self._best_weights, best_beside(self._path))
-            self._written(best_beside(self._path))
+            _copy(self._best_weights, state_weights_file(self._path))
+            self._on_change(state_weights_file(self._path))
         checkpoint.write(self._path)
-        self._written(self._path)
+        self._on_change(self._path)
         self._kept_at = self._clock()
 
     def newest(self) -> Checkpoint | None:
         """Read the newest checkpoint of this training that is whole."""
         return read_newest(self._path, self.seed)
 
-    def go_back(self) -> None:
+    def restore_best_weights(self) -> None:
         """Put the best weights back that belong to the newest checkpoint."""
-        if self._best_weights is not None and best_beside(self._path).exists():
-            _copy(best_beside(self._path), self._best_weights)
-            self._written(self._best_weights)
+        if self._best_weights is not None and state_weights_file(self._path).exists():
+            _copy(state_weights_file(self._path), self._best_weights)
+            self._on_change(self._best_weights)
 
     def remove(self) -> None:
         """Remove what is kept: the trial has ended, or begins anew."""
         for removed in remove_state(self._path):
-            self._written(removed)
+            self._on_change(removed)
 
 
 class KeepState(keras.callbacks.Callback):
@@ -188,7 +188,7 @@ class KeepState(keras.callbacks.Callback):
 
 def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
     """Read a checkpoint, or where it is missing, damaged or of another seed the one before it."""
-    for candidate in (path, before(path)):
+    for candidate in (path, previous_state_file(path)):
         try:
             checkpoint = _read(candidate)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):

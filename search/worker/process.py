@@ -175,7 +175,7 @@ def discover(reference: str) -> Space:
         ) from error
 
 
-def name() -> str:
+def worker_name() -> str:
     """Return the name of this process: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 

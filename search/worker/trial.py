@@ -23,13 +23,13 @@ from search.space.parameters import FORMER_TRIAL, Space
 from search.storage.folder import RunFolder
 from search.worker import arguments, fast, process
 from search.worker.callbacks import (
-    Asked,
+    HyperparameterTracker,
     ObjectiveMissing,
     Report,
     Reporter,
     TrialStops,
     missing_objectives,
-    own_paths,
+    use_trial_paths,
 )
 from search.worker.checkpoint import Checkpoints
 from search.worker.data import Data
@@ -60,7 +60,7 @@ class TrialEnd:
     result: dict[str, Any] | None = None
 
     @classmethod
-    def of_a_problem(cls, error: Exception) -> "TrialEnd":
+    def of_fatal_error(cls, error: Exception) -> "TrialEnd":
         """Return the end of a trial that shows that no trial can succeed."""
         kind = type(error).__name__
         if not isinstance(error, (ObjectiveMissing, SearchError)):
@@ -115,7 +115,7 @@ def run_trial(
                 tuner.search()
             return tuner.ending()
         except (SearchError, kt.errors.FatalError) as error:
-            return TrialEnd.of_a_problem(error)
+            return TrialEnd.of_fatal_error(error)
         except Exception as error:
             return _failed(error)
 
@@ -136,7 +136,7 @@ class _OneTrial(kt.Oracle):
         return {"status": "RUNNING", "values": dict(self._values)}
 
 
-class MendedTuner(kt.Tuner):
+class PatchedTuner(kt.Tuner):
     """keras-tuner's own, with what its version 1.4.8 gets wrong put right."""
 
     def _override_compile_args(self, model: keras.Model) -> None:
@@ -154,7 +154,7 @@ class MendedTuner(kt.Tuner):
         super()._override_compile_args(model)
 
 
-class _TrialTuner(MendedTuner):
+class _TrialTuner(PatchedTuner):
     """Runs one configuration as keras-tuner does: seeded, reported, and stopped when told to."""
 
     def __init__(
@@ -182,7 +182,7 @@ class _TrialTuner(MendedTuner):
         self._task = task
         self._stored = stored
         self._space = space
-        self._asked = Asked()
+        self._tracker = HyperparameterTracker()
         self._trial = trial
         self._values = values
         self._report = report
@@ -235,7 +235,7 @@ class _TrialTuner(MendedTuner):
             self._folder.best_weights_file(self._trial),
             seed=self._seed(),  # a retry is another training
             every_seconds=self._task.checkpoint_seconds,
-            written=self._folder.written,
+            on_change=self._folder.checkpoint_changed,
         )
 
     def run_trial(self, trial: Any) -> list[Any]:
@@ -289,7 +289,7 @@ class _TrialTuner(MendedTuner):
             hp,
             self._report,
             self._weights,
-            self._asked,
+            self._tracker,
             execution=execution,
             last_epoch=first.epochs if first and was_stopped else self._task.epochs,
             may_lack_objective=mirror.has_own_fit(self.hypermodel),
@@ -304,7 +304,7 @@ class _TrialTuner(MendedTuner):
         hp = mirror.hyperparameters(self._space or Space(()), self._values)
         named = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
         self._configure_tensorboard_dir(own, named, execution)
-        own_paths(own, name, execution)
+        use_trial_paths(own, name, execution)
         self._early_stopping = [c for c in own if isinstance(c, keras.callbacks.EarlyStopping)]
         return own
 
@@ -337,7 +337,7 @@ class _TrialTuner(MendedTuner):
         return TrialEnd(State.COMPLETED, result=result)
 
     def _result(self, trial: Any) -> dict[str, Any] | None:
-        result = self._asked.news(trial.hyperparameters)
+        result = self._tracker.changes(trial.hyperparameters)
         reported = self._first.best.get(self._task.objective.name) if self._first else None
         if trial.score is not None and trial.score != reported:
             metrics = {name: one.get_best_value() for name, one in trial.metrics.metrics.items()}
@@ -360,7 +360,7 @@ def kt_objective(objective: Objective) -> Any:
 
 def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
     if isinstance(stored, FitArguments):
-        return arguments.opened(stored)
+        return arguments.unpack(stored)
     callbacks = []
     if task.patience:
         callbacks = [keras.callbacks.EarlyStopping(monitor="val_loss", patience=task.patience)]

@@ -30,7 +30,7 @@ class BestWeights:
         self._trial = trial
         self._best: float | None = None
 
-    def know(self, best: float | None) -> None:
+    def resume_from(self, best: float | None) -> None:
         """Take in the best value of a training that is continued here."""
         if self._objective.is_better(best, self._best):
             self._best = best
@@ -58,10 +58,10 @@ class BestWeights:
         build_config = self._folder.build_config_file(self._trial)
         if not build_config.exists():
             write_json(build_config, model.get_build_config())
-            self._folder.written(build_config)
+            self._folder.checkpoint_changed(build_config)
         with beside(path) as fresh:
             model.save_weights(fresh, overwrite=True)
-        self._folder.written(path)
+        self._folder.checkpoint_changed(path)
 
 
 def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None:

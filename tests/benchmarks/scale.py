@@ -166,12 +166,12 @@ def replay_trial(fields: dict[str, Any], *, stored: list[Any], **_: Any) -> None
 
     from results.record.columns import State
     from search.engines.ray.messages import Ended, Epoch, Ready, Started, config_of, to_ray
-    from search.ray.nodes import Whereabouts
+    from search.ray.nodes import TrialProcess
 
     config = config_of(fields)
     content = ray.get(stored[0])
-    where = Whereabouts.of_this_process()
-    tune.report(to_ray(Started(where)))
+    process = TrialProcess.of_this_process()
+    tune.report(to_ray(Started(process)))
     tune.report(to_ray(Ready()))
     curve = content["curves"][config.trial % len(content["curves"])]
     for epoch, metrics in enumerate(curve[: config.epochs], start=1):
@@ -180,7 +180,7 @@ def replay_trial(fields: dict[str, Any], *, stored: list[Any], **_: Any) -> None
             "epoch": epoch, "epoch_seconds": content["epoch_seconds"], "metrics": metrics,
             "objective": metrics["val_accuracy"],
         }  # fmt: skip
-        tune.report(to_ray(Epoch(report, where.worker)))
+        tune.report(to_ray(Epoch(report, process.worker)))
     tune.report(to_ray(Ended(State.COMPLETED)))
     raise SystemExit(0)
 
@@ -257,7 +257,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.session.session import DeferredSession
     from search.session.stopping import TRIALS_DONE, Stopping
     from search.space.parameters import Space
-    from search.storage.clock import since_now
+    from search.storage.clock import start_clock
     from search.storage.folder import new_run
     from search.view.view import SilentView
 
@@ -270,7 +270,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
         workers=case.slots, scheduler=Scheduler(case.scheduler), grace_period=1,
         reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=out,
     )  # fmt: skip
-    history, clock = History(problem.objective), since_now()
+    history, clock = History(problem.objective), start_clock()
     space = Space.from_json(json.loads((BENCHMARKS / "space.json").read_text()))
     with new_run(out, print) as run:
         deferred = DeferredSession(

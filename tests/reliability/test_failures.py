@@ -129,40 +129,40 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
 def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_ended(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(nodes, "_on_node", lambda where, function, *given: function(*given))
+    monkeypatch.setattr(nodes, "_call_on_node", lambda where, function, *given: function(*given))
     monkeypatch.setattr(nodes, "VMSTAT", tmp_path / "vmstat")
-    out_of_memory = nodes.OutOfMemory()
+    out_of_memory = nodes.OomKillDetector()
 
     def count(ends):
         nodes.VMSTAT.write_text(f"nr_free_pages 7\noom_kill {ends}\n")
 
     def trial():
         process = subprocess.Popen(["sleep", "1000"])
-        where = nodes.Whereabouts("w", "node", process.pid, nodes.oom_kills())
-        out_of_memory.know(where)
+        where = nodes.TrialProcess("w", "node", process.pid, nodes.oom_kills())
+        out_of_memory.note_start(where)
         return process, where
 
     count(3)
     one, two, three = trial(), trial(), trial()
     one[0].kill()
     one[0].wait()
-    assert not out_of_memory.ended_for_memory(one[1], [two[1], three[1]])
+    assert not out_of_memory.was_oom_killed(one[1], [two[1], three[1]])
     count(4)
     two[0].kill()
     three[0].kill()
     two[0].wait()
     os.waitid(os.P_PID, three[0].pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
-    assert not out_of_memory.ended_for_memory(two[1], [three[1]])
+    assert not out_of_memory.was_oom_killed(two[1], [three[1]])
     three[0].wait()
-    assert not out_of_memory.ended_for_memory(three[1], [])
+    assert not out_of_memory.was_oom_killed(three[1], [])
     four, five = trial(), trial()
     count(5)
     four[0].kill()
     four[0].wait()
-    assert out_of_memory.ended_for_memory(four[1], [five[1]])
+    assert out_of_memory.was_oom_killed(four[1], [five[1]])
     five[0].kill()
     five[0].wait()
-    assert not out_of_memory.ended_for_memory(five[1], [])
+    assert not out_of_memory.was_oom_killed(five[1], [])
 
 
 @pytest.mark.long

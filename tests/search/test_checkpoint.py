@@ -13,7 +13,7 @@ from results.record.columns import State
 from results.record.history import Objective
 from search.errors import RunFolderError
 from search.plan.task import Named, Task
-from search.storage.folder import RunFolder, before
+from search.storage.folder import RunFolder, previous_state_file
 from search.worker import checkpoint
 from search.worker.checkpoint import Checkpoint, Checkpoints
 from search.worker.data import Data
@@ -160,7 +160,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, folder):
 
 def test_without_a_whole_state_the_trial_begins_again(folder):
     trained(folder, killed_at=4)
-    for path in (folder.state_file(0), before(folder.state_file(0))):
+    for path in (folder.state_file(0), previous_state_file(folder.state_file(0))):
         path.write_bytes(b"PK nothing")
     end, second = trained(folder)
     assert second[0]["epoch"] == 1
@@ -323,7 +323,7 @@ def test_best_weights_of_an_epoch_that_is_not_met_again_are_taken_back(tmp_path)
     fresh = tmp_path / "fresh"
     fresh.write_text("of epoch 4, whose process is killed")
     fresh.replace(best)
-    kept.go_back()
+    kept.restore_best_weights()
     assert best.read_text() == "of epoch 2"
     kept.remove()
     assert [one.name for one in tmp_path.iterdir()] == ["best.h5"]

@@ -131,7 +131,7 @@ def test_more_of_a_gpu_than_any_node_has_is_one_line(tmp_path, commands, cpus_an
     assert search.returncode == 2
     [line] = [line for line in output.splitlines() if line.startswith("error: ")]
     assert line.startswith(
-        "error: --gpus-per-trial 2 asks for gpu 2, where Ray has 1: leave it out"
+        "error: --gpus-per-trial 2: a trial needs gpu 2 (the largest node has 1). Leave"
     )
     assert not (tmp_path / "run").exists()
 
@@ -158,7 +158,7 @@ def test_a_node_with_a_gpu_joins_and_is_lost_and_all_is_used(tmp_path, commands)
         lost_at = len(events(tmp_path))
         output, _ = search.communicate(timeout=200)
     assert search.returncode == 0, output
-    assert "no GPU is here: every trial is trained on CPUs, until one joins" in output
+    assert "no GPU is available: every trial trains on CPUs until one joins" in output
     history = replayed(tmp_path)
     assert sorted(history.trials) == list(range(40))
     assert all(trial.epochs for trial in history.trials.values())

@@ -202,7 +202,7 @@ def test_a_metric_that_the_model_does_not_report_is_named_before_a_worker_starts
 
 def test_resources_that_are_not_there_are_named(tuner):
     asking = tuner(resources_per_trial={"gpu": 1})
-    with pytest.raises(ProblemError, match=r"asks for gpu 1, where Ray has 0: expected no more"):
+    with pytest.raises(ProblemError, match=r"a trial needs gpu 1 \(the largest node has 0\)"):
         asking.search(*TRAIN, **DATA)
 
 

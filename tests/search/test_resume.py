@@ -491,9 +491,9 @@ def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, comma
 
 
 def test_a_clock_that_is_set_back_sets_no_record_back(monkeypatch):
-    from search.storage.clock import later, seconds_since_process_start
+    from search.storage.clock import offset_clock, seconds_since_process_start
 
-    clock = later(seconds_since_process_start, 100.0)
+    clock = offset_clock(seconds_since_process_start, 100.0)
     first = clock()
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert 100.0 < first <= clock()

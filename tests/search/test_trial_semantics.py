@@ -14,7 +14,7 @@ from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.plan.task import Carried, FitArguments, Named, Task
 from search.storage.folder import RunFolder
 from search.worker import process
-from search.worker.arguments import opened, packed
+from search.worker.arguments import pack, unpack
 from search.worker.trial import run_trial
 
 MINIMIZED = Objective(DEFAULT_OBJECTIVE, "min")
@@ -422,18 +422,18 @@ class Shuffling(keras.utils.PyDataset):
 
 def test_each_trial_opens_its_own_copy_of_what_is_no_array(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(240).batch(40)
-    sent = packed(FitArguments((Shuffling(),), {"validation_data": data, "epochs": 2}), tmp_path)
+    sent = pack(FitArguments((Shuffling(),), {"validation_data": data, "epochs": 2}), tmp_path)
     assert isinstance(sent.args[0], Carried)
     orders = []
     for seed in (5, 5, 6):
         keras.utils.set_random_seed(seed)
-        dataset = opened(sent).kwargs["validation_data"]
+        dataset = unpack(sent).kwargs["validation_data"]
         orders.append([labels.numpy().tolist() for _, labels in dataset])
     assert orders[0] == orders[1] != orders[2]  # the order follows from the seed
     assert sorted(map(sorted, orders[0])) == sorted(map(sorted, orders[2]))  # of the same batches
-    fresh = opened(sent).args[0]
+    fresh = unpack(sent).args[0]
     fresh.on_epoch_end()
-    assert (opened(sent).args[0].order == np.arange(240)).all()
+    assert (unpack(sent).args[0].order == np.arange(240)).all()
 
 
 def test_settings_of_all_of_keras_are_those_of_the_script():

@@ -30,9 +30,9 @@ from search.engines.ray.trainable import Content
 from search.errors import RayLostError
 from search.plan.plan import Plan
 from search.plan.task import Task
-from search.ray.keeper import Place
-from search.ray.nodes import in_rays_names
-from search.ray.renewable import RenewableRay, Stored, fetch
+from search.ray.checkpoint_server import CheckpointAccess
+from search.ray.nodes import ray_resources
+from search.ray.renewable import RenewableRay, StoredData, fetch
 from search.ray.runtime import has_other_nodes
 from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
@@ -57,7 +57,7 @@ class RayEngine:
     space: Space | None = None
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredData:
         return self.ray.stored
 
     def data_digest(self) -> str:
@@ -71,7 +71,7 @@ class RayEngine:
             history = deferred.history
             return history.epochs_trained + len(history.trials) - len(history.unfinished())
 
-        self.ray.searched(lambda stored: search(stored.content, space=self.space), progress)
+        self.ray.run_search(lambda stored: search(stored.content, space=self.space), progress)
 
 
 def search_on_ray(
@@ -158,7 +158,9 @@ def _trainable(
         train,
         task=task,
         stored=[content],  # in a list: Ray refuses to put a bare reference into its store
-        place=Place.of(RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()),
+        checkpoints=CheckpointAccess.of(
+            RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()
+        ),
         threads=plan.threads,
         gpu_share=plan.gpu_share,
         home=os.getcwd(),
@@ -170,7 +172,7 @@ def _resources(plan: Plan) -> "dict[str, float] | Callable[[dict[str, Any]], Any
     if plan.device_rule is None:
         return plan.resources
     return lambda fields: tune.PlacementGroupFactory(
-        [in_rays_names(plan.resources_on(config_of(fields).device))]
+        [ray_resources(plan.resources_on(config_of(fields).device))]
     )
 
 

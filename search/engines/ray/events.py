@@ -124,8 +124,8 @@ class Events:
         if record.is_unfinished:
             self.liveness.hear(config.trial)
             match report:
-                case messages.Started(where):
-                    self.liveness.started(config.trial, where)
+                case messages.Started(process):
+                    self.liveness.started(config.trial, process)
                 case messages.Ready(lacks_gpu_on):
                     self.liveness.ready(config.trial)
                     self._note_lack(lacks_gpu_on)

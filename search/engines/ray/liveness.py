@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from results.record.columns import State
 from search.engines.ray.state import SearchState
 from search.ray import nodes, runtime
-from search.ray.nodes import Whereabouts
+from search.ray.nodes import TrialProcess
 from search.session.stopping import Stopping
 
 # A trial is lost with this many deaths of its process without a new epoch between them.
@@ -23,16 +23,16 @@ class Heartbeat:
     """The last sign of life of a trial.
 
     Attributes:
-        where: The process that trains the trial; None: not known yet.
+        process: The process that trains the trial; None: not known yet.
         is_ready: Whether the process has begun to train.
     """
 
     seen_at: float
-    where: Whereabouts | None = None
+    process: TrialProcess | None = None
     is_ready: bool = False
 
 
-class Cluster(nodes.OutOfMemory):
+class Cluster(nodes.OomKillDetector):
     """What is asked of the Ray that runs now; a test puts another in its place."""
 
     is_up = staticmethod(runtime.is_up)
@@ -70,10 +70,10 @@ class Liveness:
         """Note that a trial has reported something."""
         self.heartbeats[trial].seen_at = self.clock()
 
-    def started(self, trial: int, where: Whereabouts) -> None:
+    def started(self, trial: int, process: TrialProcess) -> None:
         """Note where a trial runs."""
-        self.heartbeats[trial].where = where
-        self.cluster.know(where)
+        self.heartbeats[trial].process = process
+        self.cluster.note_start(process)
 
     def ready(self, trial: int) -> None:
         """Note that a trial begins to train."""
@@ -100,13 +100,13 @@ class Liveness:
             return  # this process was ended on purpose
         heartbeat = self.heartbeats.pop(trial, None)
         # A process that ended while it started has not reported where it was.
-        where = heartbeat.where if heartbeat else None
-        if where is not None and self.cluster.ended_for_memory(where, self._others(trial)):
+        process = heartbeat.process if heartbeat else None
+        if process is not None and self.cluster.was_oom_killed(process, self._others(trial)):
             self._end(trial, State.OUT_OF_MEMORY, "the system ended its process for want of memory")
             return
-        is_node_up = where is None or self.cluster.is_node_up(where)
-        if where is not None and not is_node_up:
-            reason = f"the node of its process ({where.worker}) is lost"
+        is_node_up = process is None or self.cluster.is_node_up(process)
+        if process is not None and not is_node_up:
+            reason = f"the node of its process ({process.worker}) is lost"
         recorder.worker_lost(trial, reason, by_trial=is_node_up and heartbeat is not None)
         if record.deaths < MAX_DEATHS:
             self.state.unfinished.append(trial)
@@ -120,8 +120,8 @@ class Liveness:
         amounts = re.findall(r"actual memory used=([\d.]+ ?[KMG]B)", message)
         used = "; ".join(dict.fromkeys(amounts))
         for trial in self._running():
-            where = self.heartbeats[trial].where
-            if where is not None and where.pid in pids:
+            process = self.heartbeats[trial].process
+            if process is not None and process.pid in pids:
                 self._end(trial, State.OUT_OF_MEMORY, f"Ray ended its process, which used {used}")
         self.lose_ray("Ray Tune ends with a process that Ray ends for its memory")
 
@@ -141,12 +141,12 @@ class Liveness:
     def _end_if_hung(self, trial: int, now: float) -> None:
         limit = self.hung_after_seconds
         heartbeat = self.heartbeats[trial]
-        if limit is None or heartbeat.where is None:
+        if limit is None or heartbeat.process is None:
             return
         allowed = limit if heartbeat.is_ready else max(limit, START_SECONDS)
         if now - heartbeat.seen_at > allowed:
-            worker = heartbeat.where.worker
-            self.cluster.end_process(heartbeat.where)
+            worker = heartbeat.process.worker
+            self.cluster.end_process(heartbeat.process)
             error = f"no epoch in {allowed:g} s: its process ({worker}) was ended"
             self._end(trial, State.HUNG, error)
 
@@ -161,7 +161,7 @@ class Liveness:
         running = self.state.session.recorder.history.running()
         return [record.trial for record in running if record.trial in self.heartbeats]
 
-    def _others(self, trial: int) -> list[Whereabouts]:
+    def _others(self, trial: int) -> list[TrialProcess]:
         """Return the processes of all other trials."""
-        beside = (self.heartbeats[other].where for other in self._running() if other != trial)
-        return [where for where in beside if where is not None]
+        others = (self.heartbeats[other].process for other in self._running() if other != trial)
+        return [process for process in others if process is not None]

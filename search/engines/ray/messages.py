@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from results.record.columns import Device, State, Values
-from search.ray.nodes import Whereabouts
+from search.ray.nodes import TrialProcess
 
 KIND, CONTENT = "kind", "content"
 
@@ -47,7 +47,7 @@ class WarmUp:
 class Started:
     """Report: a process has started the trial."""
 
-    where: Whereabouts
+    process: TrialProcess
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def report_of(fields: Mapping[str, Any]) -> Report:
     """Read what a process has reported."""
     kind, content = _read(fields)
     if kind is Started:
-        return Started(Whereabouts(**content["where"]))
+        return Started(TrialProcess(**content["process"]))
     if kind is Ended:
         return Ended(**content | {"state": State(content["state"])})
     report: Report = kind(**content)

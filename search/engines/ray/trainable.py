@@ -17,9 +17,9 @@ from search.engines.ray.messages import TrainTrial, WarmUp, config_of, to_ray
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.task import FitArguments, Named, Task
+from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.environment import ENVIRONMENT
-from search.ray.keeper import Place
-from search.ray.nodes import Whereabouts, on_this_node
+from search.ray.nodes import TrialProcess, with_node_name
 from search.ray.renewable import fetch
 from search.space.parameters import FORMER_TRIAL, Space
 from search.worker import process
@@ -41,7 +41,7 @@ def train(
     *,
     task: Task,
     stored: "list[ray.ObjectRef[Content]]",
-    place: Place,
+    checkpoints: CheckpointAccess,
     threads: int,
     gpu_share: float | None,
     home: str,
@@ -52,7 +52,7 @@ def train(
     os.environ |= ENVIRONMENT
     config = config_of(fields)
     if isinstance(config, TrainTrial):
-        _report(messages.Started(Whereabouts.of_this_process()))
+        _report(messages.Started(TrialProcess.of_this_process()))
     with contextlib.suppress(OSError):
         os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
         importer.search_current_folder()
@@ -66,9 +66,9 @@ def train(
             _wait(config, task)
         else:
             lacks_gpu = has_gpu and process.lacks_gpu()
-            end = _trial_end(config, task, stored[0], place, lacks_gpu=lacks_gpu)
+            end = _trial_end(config, task, stored[0], checkpoints, lacks_gpu=lacks_gpu)
     except ProblemError as error:
-        end = TrialEnd.of_a_problem(on_this_node(error))
+        end = TrialEnd.of_fatal_error(with_node_name(error))
     # The driver has ended a stopped trial already, unless it had executions left.
     if end.state is not State.STOPPED or task.executions_per_trial > 1:
         _report(messages.Ended(**vars(end)))
@@ -102,7 +102,7 @@ def _trial_end(
     config: TrainTrial,
     task: Task,
     stored: "ray.ObjectRef[Content]",
-    place: Place,
+    checkpoints: CheckpointAccess,
     *,
     lacks_gpu: bool,
 ) -> "TrialEnd":
@@ -115,7 +115,7 @@ def _trial_end(
     # Hyperband trains on from another's weights.
     reads = [config.trial] if config.again else []
     reads += [int(config.values[FORMER_TRIAL])] if FORMER_TRIAL in config.values else []
-    with place.opened(config.trial, reads) as folder:
+    with checkpoints.open_for_trial(config.trial, reads) as folder:
         return run_trial(
             replace(task, epochs=config.epochs),
             data,
@@ -134,7 +134,7 @@ def _may_go_on(report: dict[str, Any]) -> bool:
         _is_stopped.clear()
         _report(messages.Retried(report["retry"]))
         return True
-    epoch = messages.Epoch(report, process.name())
+    epoch = messages.Epoch(report, process.worker_name())
     try:
         _report(epoch)
     except SystemExit:  # how Ray Tune stops a function; fit is to return by itself

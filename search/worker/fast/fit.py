@@ -142,7 +142,7 @@ class Fit:
             if not model.built or not checkpoint.fits(model):
                 checkpoint = None  # not this model's: it starts over
             else:
-                self._checkpoints.go_back()
+                self._checkpoints.restore_best_weights()
         watched = [*callbacks, keras.callbacks.History()]
         keeper = KeepState(self._checkpoints, watched, checkpoint)
         return [*watched, keeper], checkpoint.epochs if checkpoint else 0

@@ -17,8 +17,8 @@ from search.errors import ProblemError
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Scheduler
 from search.plan.task import Task
-from search.ray.renewable import RenewableRay, stored_data
-from search.ray.runtime import cluster
+from search.ray.renewable import RenewableRay, store_data
+from search.ray.runtime import connect_to_ray
 from search.session.origin import NewRun
 from search.session.session import DeferredSession, run_trials
 from search.session.stopping import Stopping
@@ -147,8 +147,8 @@ def test_the_engine_of_keras_tuner_trains_every_trial(tmp_path):
 
 def test_the_ray_engine_trains_every_trial(running_ray, tmp_path):
     plan = plan_of(tmp_path / "run", scheduler=Scheduler.NONE)
-    stores = partial(stored_data, plan.problem, needs_test=False)
-    with RenewableRay(partial(cluster, None, 1), stores, say=print) as ray:
+    stores = partial(store_data, plan.problem, needs_test=False)
+    with RenewableRay(partial(connect_to_ray, None, 1), stores, say=print) as ray:
         engine = RayEngine(plan, Task.of(plan.problem), ray)
         assert engine.data_digest() == load_data(plan.problem, needs_test=False).digest()
         assert_it_trains_every_trial(engine)

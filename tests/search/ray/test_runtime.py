@@ -16,8 +16,8 @@ with local_cluster(1):
 """
 JOIN = """
 import json, sys
-from search.ray.runtime import cluster, has_other_nodes, is_up
-with cluster(sys.argv[1], 1):
+from search.ray.runtime import connect_to_ray, has_other_nodes, is_up
+with connect_to_ray(sys.argv[1], 1):
     known = is_up(), has_other_nodes()
 import ray
 print(json.dumps([*known, is_up(), has_other_nodes(), ray.is_initialized()]))

@@ -130,7 +130,7 @@ class Capacity:
         self,
         plan: Plan,
         *,
-        count: CountSlots = nodes.slots,
+        count: CountSlots = nodes.trial_slots,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan

@@ -13,7 +13,7 @@ from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.plan import AUTO, Plan
 from search.plan.task import Task
-from search.ray.nodes import here
+from search.ray.nodes import this_node_affinity
 
 # From so many on a trial goes to a GPU. Six times as many floating-point operations train a
 # sample (forward, and twice as much back): of 128 samples some 15 ms on a CPU core that does
@@ -90,7 +90,10 @@ class _RemoteJudge:
         import ray
 
         actor = ray.remote(
-            num_cpus=0, max_restarts=-1, max_task_retries=RETRIES, scheduling_strategy=here()
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            scheduling_strategy=this_node_affinity(),
         )(_JudgeActor)
         self._actor: Any = actor.remote(rule, task)
         self._is_interrupted = is_interrupted

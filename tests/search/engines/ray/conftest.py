@@ -18,7 +18,7 @@ from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Discovery, Suggestions
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.task import Named, Task
-from search.ray.nodes import Whereabouts
+from search.ray.nodes import TrialProcess
 from search.session.origin import NewRun
 from search.session.session import DeferredSession
 from search.session.stopping import Stopping
@@ -52,18 +52,18 @@ class Machines:
     def is_up(self):
         return self.is_ray_up
 
-    def is_node_up(self, where):
-        return where.node not in self.nodes_down
+    def is_node_up(self, process):
+        return process.node_id not in self.nodes_down
 
-    def end_process(self, where):
-        self.ended.append(where.pid)
+    def end_process(self, process):
+        self.ended.append(process.pid)
 
-    def know(self, where):
-        self.started.append(where.pid)
+    def note_start(self, process):
+        self.started.append(process.pid)
 
-    def ended_for_memory(self, where, others):
+    def was_oom_killed(self, process, others):
         self.beside = [other.pid for other in others]
-        return where.pid in self.out_of_memory
+        return process.pid in self.out_of_memory
 
 
 class RayEngine:
@@ -132,14 +132,14 @@ class RayEngine:
         self._processes += 1
         self._names[config.trial] = name
         self.events.process_started(name, config)
-        self.tell(config, messages.Started(self.where()))
+        self.tell(config, messages.Started(self.process()))
         if ready:
             self.tell(config, messages.Ready())
 
-    def where(self):
+    def process(self):
         """Return where the newest process runs: on a node and by an id of its own."""
         number = self._processes
-        return Whereabouts(f"host-{number}:{number}", f"node-{number}", number, oom_kills=0)
+        return TrialProcess(f"host-{number}:{number}", f"node-{number}", number, oom_kills=0)
 
     def tell(self, config, report):
         """Report as a process would, by way of what Ray Tune carries."""

@@ -149,7 +149,7 @@ def test_everything_ends_when_the_search_must_or_ray_has(make):
     engine = make()
     stopper = Stopper(engine.state, engine.stopping)
     assert not stopper.stop_all()
-    assert not stopper("ray-0", to_ray(Started(engine.where())))
+    assert not stopper("ray-0", to_ray(Started(engine.process())))
     engine.liveness.lose_ray("it has ended")
     assert stopper.stop_all()
     engine.state.ray_lost = None

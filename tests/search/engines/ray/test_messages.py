@@ -17,7 +17,7 @@ from search.engines.ray.messages import (
     report_of,
     to_ray,
 )
-from search.ray.nodes import Whereabouts
+from search.ray.nodes import TrialProcess
 
 CONFIGS = [
     TrainTrial(
@@ -32,7 +32,7 @@ CONFIGS = [
     WarmUp(Device.CPU, discovers=True),
 ]
 REPORTS = [
-    Started(Whereabouts("host:1", "node", 1, oom_kills=4)),
+    Started(TrialProcess("host:1", "node", 1, oom_kills=4)),
     Ready("host"),
     Ready(),
     Epoch({"epoch": 1, "metrics": {"loss": 0.1 + 0.2, "acc": None}, "objective": None}, "host:1"),

@@ -13,16 +13,16 @@ from rich.console import Console
 
 from results.compare import formats, seeds
 from results.compare.rows import DATA, Condition, Order, published_rows, ranked
-from results.follow.follow import JsonTeller, follow_run
-from results.follow.story import Story
+from results.follow.follow import JsonPrinter, follow_run
+from results.follow.text_printer import TextPrinter
 from results.reading import CUT_OFF, read_run
 from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
-from results.record.files import beside_output
-from results.record.outcome import refresh
+from results.record.files import replacing_output
+from results.record.tables import refresh
 from results.run import Row, Run, row_of
-from results.text import audited, confirmed, tables
+from results.text import audited, confirmed, timing, trials
 
 app = typer.Typer(
     help="Compare runs and look into them.",
@@ -120,10 +120,10 @@ def seeds_command(
     problems = [] if against in known else [_unknown("--against", against, known)]
     chosen = _format(output, out, problems)
     found = _all_that_can_be_read(runs, _read_usable)
-    standings, notes = seeds.compared(found, seeds.Against(against))
+    standings, notes = seeds.compare_groups(found, seeds.Against(against))
     for note in notes:
         print(note, file=sys.stderr)
-    _put(standings, chosen, out, seeds.shown_columns(standings), seeds.Standing)
+    _put(standings, chosen, out, seeds.shown_columns(standings), seeds.SeedsRow)
 
 
 @app.command("show")
@@ -145,9 +145,9 @@ def show_command(
         raise typer.Exit(_followed(run, output))
     found = _read(run)
     if output == "json":
-        print(json.dumps(tables.trial_rows(found), indent=2))
+        print(json.dumps(trials.trial_rows(found), indent=2))
         return
-    _console().print(tables.trials_table(found))
+    _console().print(trials.trials_table(found))
     _show_confirmation(found)
     _show_audit(found)
     if found.ended == CUT_OFF:
@@ -165,9 +165,9 @@ def timing_command(
     _check_table_or_json(output)
     found = _read(run)
     if output == "json":
-        print(tables.timing_json(found))
+        print(timing.timing_json(found))
         return
-    _console().print(tables.timing_table(found))
+    _console().print(timing.timing_table(found))
 
 
 @app.command("report")
@@ -331,13 +331,13 @@ def _put(
 ) -> None:
     """Print a table, or write its file and print where that is."""
     if out is not None:
-        with beside_output(out) as fresh:
-            fresh.write_bytes(formats.content(rows, output, columns, kind))
+        with replacing_output(out) as fresh:
+            fresh.write_bytes(formats.file_content(rows, output, columns, kind))
         print(os.path.relpath(out))
     elif output is formats.Format.TABLE:
         _print_table(rows, columns)
     else:
-        print(formats.content(rows, output, columns, kind).decode(), end="")
+        print(formats.file_content(rows, output, columns, kind).decode(), end="")
 
 
 def _show_confirmation(run: Run) -> None:
@@ -363,7 +363,7 @@ def _print_table(
 ) -> None:
     """Print the columns that the screen has room for; say which are not, and what shows all."""
     console = _console()
-    shown = formats.fitting(columns, rows, console.width)
+    shown = formats.fitting_columns(columns, rows, console.width)
     console.print(formats.as_table(rows, shown))
     left_out = [heading for heading, _ in columns[len(shown) :]]
     if left_out:
@@ -375,9 +375,9 @@ def _print_table(
 
 def _followed(run: Path, output: str) -> int:
     """Follow a run to its end and return the status of that."""
-    teller = JsonTeller() if output == "json" else Story(run, lambda: _table_shown(run))
+    printer = JsonPrinter() if output == "json" else TextPrinter(run, lambda: _table_shown(run))
     try:
-        return CUT_OFF_STATUS if follow_run(run, teller) == CUT_OFF else 0
+        return CUT_OFF_STATUS if follow_run(run, printer) == CUT_OFF else 0
     except KeyboardInterrupt:  # how a person ends it: not worth a word
         return INTERRUPTED_STATUS
 
@@ -388,7 +388,7 @@ def _table_shown(run: Path) -> Run | None:
     except RunFolderError as error:
         print(f"no table yet: {error}", file=sys.stderr)
         return None
-    _console().print(tables.trials_table(found))
+    _console().print(trials.trials_table(found))
     sys.stdout.flush()  # into a pipe too, before what follows is waited for
     return found
 

@@ -15,7 +15,7 @@ from results.record.confirmation import Confirmation
 from results.record.errors import RunFolderError
 from results.record.journal import decode
 from results.record.json_record import JsonRecord
-from results.record.outcome import with_scheduler
+from results.record.tables import with_scheduler
 from results.run import FIELDS, Row, Run, row_of
 
 T = TypeVar("T", bound=JsonRecord)
@@ -43,12 +43,12 @@ def read_run(path: Path) -> Run:
     run_file = path / columns.RUN_FILE
     if not run_file.is_file():
         raise RunFolderError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
-    asked = _json(run_file)
-    _check_asked(path, asked)
+    description = _json(run_file)
+    _check_description(path, description)
     evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
     run = Run(
         path=path,
-        asked=asked,
+        description=description,
         trials=_trials(path / columns.TRIALS_FILE),
         epochs=read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
@@ -134,9 +134,11 @@ def _is_driven(lock: Path) -> bool:
         return False
 
 
-def _check_asked(path: Path, asked: dict[str, Any]) -> None:
+def _check_description(path: Path, description: dict[str, Any]) -> None:
     try:
-        names = [str(asked["plan"]["problem"]["objective"][name]) for name in ("name", "mode")]
+        names = [
+            str(description["plan"]["problem"]["objective"][name]) for name in ("name", "mode")
+        ]
     except (LookupError, TypeError):
         names = []
     if not names:

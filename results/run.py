@@ -19,7 +19,7 @@ class Run:
 
     Attributes:
         path: The folder.
-        asked: run.json.
+        description: Content of run.json.
         trials: trials.parquet.
         epochs: epochs.parquet.
         evaluation: final/evaluation.json, or None where nothing was retrained.
@@ -29,7 +29,7 @@ class Run:
     """
 
     path: Path
-    asked: dict[str, Any]
+    description: dict[str, Any]
     trials: pa.Table
     epochs: pa.Table
     evaluation: dict[str, Any] | None
@@ -45,12 +45,12 @@ class Run:
     @property
     def objective(self) -> str:
         """The metric that was searched by."""
-        return str(self.asked["plan"]["problem"]["objective"]["name"])
+        return str(self.description["plan"]["problem"]["objective"]["name"])
 
     @property
     def mode(self) -> str:
         """``max`` or ``min``."""
-        return str(self.asked["plan"]["problem"]["objective"]["mode"])
+        return str(self.description["plan"]["problem"]["objective"]["mode"])
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ FIELDS = tuple(field.name for field in fields(Row))
 
 def row_of(run: Run) -> Row:
     """Return the comparison's row of a run."""
-    plan = run.asked["plan"]
+    plan = run.description["plan"]
     evaluation = run.evaluation or {}
     best = best_trial(run)
-    chosen = run.confirmation.chosen if run.confirmation else None
+    chosen = run.confirmation.winning_candidate if run.confirmation else None
     test, audit = chosen.test if chosen else None, run.audit
     ended = [seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds]
     return Row(
@@ -177,6 +177,6 @@ def best_trial(run: Run) -> dict[str, Any] | None:
     )
 
 
-def how_ended(row: dict[str, Any]) -> Ending:
+def ending_of(row: dict[str, Any]) -> Ending:
     """Return how the trial of a row of trials.parquet ended."""
     return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])

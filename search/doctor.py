@@ -21,7 +21,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from results.record.columns import State, Values
-from results.record.words import assignments
+from results.record.words import format_values
 from search.algorithms.drawing import fill
 from search.errors import SearchError, one_line, raise_any
 from search.plan.importer import sources
@@ -281,7 +281,7 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
         end = run_trial(
             task, data, trial=number, values=values, report=lambda _epoch: True, folder=None
         )
-    where = assignments(values)
+    where = format_values(values)
     if end.fatal == ObjectiveMissing.__name__:
         yield Finding(Grade.PROBLEM, f"{OBJECTIVE}: {end.error}")
         return

@@ -65,7 +65,7 @@ def replay(path: Path, number: int, view: View) -> Replayed:
     trial = _trial(previous, number)
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
-    view.note(f"trial {number} ({trial.ending}): {words.assignments(trial.values)}")
+    view.note(f"trial {number} ({trial.ending}): {words.format_values(trial.values)}")
     metrics, error = _trained_again(previous, trial, view)
     failure = error if error != trial.error else None
     return Replayed(len(metrics), tuple(_differences(trial.epochs, metrics)), failure)
@@ -89,7 +89,7 @@ def _trained_again(
         if "retry" in epoch:
             return True
         metrics[epoch["epoch"]] = epoch["metrics"]
-        objective = words.number(epoch["metrics"].get(problem.objective.name), none="-")
+        objective = words.format_number(epoch["metrics"].get(problem.objective.name), none="-")
         view.note(f"epoch {epoch['epoch']}: {problem.objective.name} {objective}")
         return bool(epoch["epoch"] < trial.epochs[-1].epoch)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from results.record.files import write_json
 from results.record.history import History
 from results.record.journal import Journal
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.doctor import Finding, check, check_nodes
 from search.engines.ray.placement.rule import own_rule
 from search.errors import AllTrialsFailedError, SearchError
@@ -219,7 +219,7 @@ def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Ou
         journal = Journal(folder.journal_file)
         Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
-    write_outcome(folder.path, history)
+    write_tables(folder.path, history)
     log = make_log(plan, folder, history, view.note, before=previous.events)
     if log is not None:
         log.write_all()

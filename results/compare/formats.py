@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.compare.rows import REFERENCE, kind_of
-from results.record.words import interval, number
+from results.compare.rows import REFERENCE, type_of_field
+from results.record.words import format_interval, format_number
 from results.run import Row
 
 # A pipe or a file has no width: wide enough for one line a row.
@@ -72,17 +72,17 @@ def _wrongly_stopped(row: Row) -> str:
 
 COLUMNS: tuple[Column, ...] = (
     ("run", lambda row: row.name),
-    ("best", lambda row: number(row.best)),
+    ("best", lambda row: format_number(row.best)),
     # Beside it, what is left of it on new seeds.
-    ("confirmed", lambda row: number(row.confirmed_mean)),
-    ("95 % of confirmed", lambda row: interval(row.confirmed_low, row.confirmed_high)),
+    ("confirmed", lambda row: format_number(row.confirmed_mean)),
+    ("95 % of confirmed", lambda row: format_interval(row.confirmed_low, row.confirmed_high)),
     ("new seeds", lambda row: _whole(row.confirmed_seeds)),
-    ("confirmed test", lambda row: number(row.confirmed_test_mean)),
-    ("95 % of test", lambda row: interval(row.confirmed_test_low, row.confirmed_test_high)),
+    ("confirmed test", lambda row: format_number(row.confirmed_test_mean)),
+    ("95 % of test", lambda row: format_interval(row.confirmed_test_low, row.confirmed_test_high)),
     ("after s", lambda row: _whole(row.reached_seconds)),
-    ("test acc.", lambda row: number(row.test_accuracy)),
-    ("precision", lambda row: number(row.precision_macro)),
-    ("recall", lambda row: number(row.recall_macro)),
+    ("test acc.", lambda row: format_number(row.test_accuracy)),
+    ("precision", lambda row: format_number(row.precision_macro)),
+    ("recall", lambda row: format_number(row.recall_macro)),
     ("final epochs", lambda row: _whole(row.final_epochs)),
     ("ended", lambda row: row.ended or ""),
     ("wrongly stopped", _wrongly_stopped),
@@ -118,7 +118,7 @@ def as_csv(rows: Sequence[Any], kind: type = Row) -> str:
 def as_parquet(rows: Sequence[Any], kind: type = Row) -> bytes:
     """Return a parquet file, with every field of the rows in its own type; none is left out."""
     names = [field.name for field in fields(kind)]
-    schema = pa.schema([(name, TYPES[kind_of(kind, name)]) for name in names])
+    schema = pa.schema([(name, TYPES[type_of_field(kind, name)]) for name in names])
     file = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), file)
     return bytes(file.getvalue())
@@ -141,7 +141,7 @@ def as_markdown(rows: Sequence[Any], columns: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
-def fitting(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Column]:
+def fitting_columns(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Column]:
     """Return the columns that a screen has room for, as many as fit from the left.
 
     The first, a name, may be folded; numbers and words are never cut.
@@ -183,7 +183,7 @@ def as_table(rows: Sequence[Any], columns: Sequence[Column]) -> Table:
     return table
 
 
-def content(
+def file_content(
     rows: Sequence[Any], output: Format, columns: Sequence[Column], kind: type = Row
 ) -> bytes:
     """Return what a file of a format holds."""

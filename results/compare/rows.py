@@ -82,7 +82,7 @@ class Condition:
         return (found == self.value) is self.is_equal
 
 
-def kind_of(row_class: type, field: str) -> type:
+def type_of_field(row_class: type, field: str) -> type:
     """Return ``str``, ``int``, ``float`` or ``bool``: what a field of rows holds where known."""
     hint = get_type_hints(row_class)[field]
     kinds = (hint, *get_args(hint))
@@ -149,7 +149,7 @@ def _check_field(name: str) -> None:
 def _value(field: str, text: str) -> str | float | None:
     if not text:
         return None
-    if kind_of(Row, field) is str:
+    if type_of_field(Row, field) is str:
         return text
     try:
         return float(text)

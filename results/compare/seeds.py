@@ -87,7 +87,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SeedsRow:
     """A row of the comparison over seeds: one metric of one group. None is what is not known.
 
     Attributes:
@@ -137,7 +137,7 @@ def check_usable(run: Run) -> None:
     Raises:
         RunFolderError: It has no result, its search has not done what was asked, or it has no seed.
     """
-    seed = run.asked["plan"]["problem"].get("seed")
+    seed = run.description["plan"]["problem"].get("seed")
     if row_of(run).best is None:
         raise RunFolderError(f"{str(run.path)!r} holds no results.")
     if run.ended in UNFINISHED:
@@ -149,7 +149,7 @@ def check_usable(run: Run) -> None:
         raise RunFolderError(f"{str(run.path)!r} cannot be paired: its plan has the seed {seed!r}.")
 
 
-def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], list[str]]:
+def compare_groups(runs: Iterable[Run], against: Against) -> tuple[list[SeedsRow], list[str]]:
     """Compare groups of runs, those of the same data and objective with each other.
 
     Args:
@@ -159,8 +159,8 @@ def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], lis
     Returns:
         The rows, the best first; and what is to be said of them, a line each.
     """
-    groups = grouped(runs)
-    standings: list[Standing] = []
+    groups = group_runs(runs)
+    standings: list[SeedsRow] = []
     for peers in dict.fromkeys(group.peers for group in groups):
         standings += _standings([group for group in groups if group.peers == peers], against)
     repeated = [
@@ -168,10 +168,10 @@ def compared(runs: Iterable[Run], against: Against) -> tuple[list[Standing], lis
         for group in groups
         if group.runs > len(group.best)
     ]
-    return standings, [*repeated, *caution(row.pairs for row in standings if row.pairs)]
+    return standings, [*repeated, *few_pairs_warning(row.pairs for row in standings if row.pairs)]
 
 
-def grouped(runs: Iterable[Run]) -> list[Group]:
+def group_runs(runs: Iterable[Run]) -> list[Group]:
     """Return the groups of runs, in the order in which groups first come."""
     members: dict[str, list[Run]] = {}
     for run in runs:
@@ -182,14 +182,14 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
 
 def _settings(run: Run) -> dict[str, Any]:
     """Return all that was planned but the seed; None is what is not there."""
-    plan = {**run.asked["plan"]["problem"], **run.asked["plan"]}
+    plan = {**run.description["plan"]["problem"], **run.description["plan"]}
     return {
         name: value for name, value in plan.items() if name not in NO_SETTINGS and value is not None
     }
 
 
 def _group(label: str, runs: Sequence[Run]) -> Group:
-    rows = [(run.asked["plan"]["problem"]["seed"], row_of(run)) for run in runs]
+    rows = [(run.description["plan"]["problem"]["seed"], row_of(run)) for run in runs]
     first = rows[0][1]
     has_all = all(row.test_accuracy is not None for _, row in rows)
     return Group(
@@ -242,7 +242,7 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _standings(groups: Sequence[Group], against: Against) -> Iterator[Standing]:
+def _standings(groups: Sequence[Group], against: Against) -> Iterator[SeedsRow]:
     """Compare groups that are peers: by the objective, then by the accuracy on the test set."""
     ordered = sorted(groups, key=lambda group: group.merit, reverse=True)
     several = [group for group in ordered if len(group.best) > 1]
@@ -257,9 +257,9 @@ def _standings(groups: Sequence[Group], against: Against) -> Iterator[Standing]:
 
 def _standing(
     group: Group, reference: Group, metric: str, ours: Scores, theirs: Scores
-) -> Standing:
+) -> SeedsRow:
     low, high = mean_interval([ours[seed] for seed in sorted(ours)]) or (None, None)
-    standing = Standing(
+    standing = SeedsRow(
         group=group.label,
         data=group.data,
         metric=metric,
@@ -284,7 +284,7 @@ def _standing(
     )
 
 
-def caution(pairs: Iterable[int]) -> Iterator[str]:
+def few_pairs_warning(pairs: Iterable[int]) -> Iterator[str]:
     """Warn of the intervals of few pairs; each number of pairs is of some comparison."""
     few = sorted({count for count in pairs if 1 < count < MANY_PAIRS})
     if few:
@@ -295,7 +295,7 @@ def caution(pairs: Iterable[int]) -> Iterator[str]:
         )
 
 
-def shown_columns(standings: Sequence[Standing]) -> list[Column]:
+def shown_columns(standings: Sequence[SeedsRow]) -> list[Column]:
     """Return the columns of the table."""
     columns: list[Column] = [
         ("group", lambda row: row.group),
@@ -313,13 +313,13 @@ def shown_columns(standings: Sequence[Standing]) -> list[Column]:
     return columns
 
 
-def _difference(row: Standing) -> str:
+def _difference(row: SeedsRow) -> str:
     if row.against is None:
         return "(reference)"
     return "" if row.difference is None else f"{row.difference:+.4f}"
 
 
-def _difference_range(row: Standing) -> str:
+def _difference_range(row: SeedsRow) -> str:
     if row.against is None:
         return ""
     pairs = f"{row.pairs} pair" if row.pairs == 1 else f"{row.pairs} pairs"

@@ -20,7 +20,7 @@ QUIET_POLLS = 10
 
 
 @dataclass(frozen=True)
-class Line:
+class JournalLine:
     """A whole line of a journal.
 
     Attributes:
@@ -33,7 +33,7 @@ class Line:
     event: Event | None
 
 
-class Tail:
+class JournalTail:
     """Gives the lines of a growing journal, each once and not before it is whole."""
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class Tail:
         self._offset = 0
         self._number = 0
 
-    def read(self) -> list[Line]:
+    def read(self) -> list[JournalLine]:
         """Return the lines that have become whole since the last call.
 
         Raises:
@@ -70,19 +70,19 @@ class Tail:
             f"{self._path} is shorter than it was: another run has taken its place."
         )
 
-    def _line(self, content: bytes) -> Line:
+    def _line(self, content: bytes) -> JournalLine:
         self._number += 1
         event = read_line(content, self._path, self._number)
-        return Line(self._number, content.decode(errors="replace"), event)
+        return JournalLine(self._number, content.decode(errors="replace"), event)
 
 
-class Teller(Protocol):
+class Printer(Protocol):
     """Says what happens in a run."""
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def begin(self, lines: Sequence[JournalLine]) -> None:
         """Tell of what had happened before."""
 
-    def tell(self, line: Line) -> None:
+    def print_line(self, line: JournalLine) -> None:
         """Tell of what is new."""
 
     def end(self, reason: str) -> None:
@@ -91,7 +91,7 @@ class Teller(Protocol):
 
 def follow_run(
     run: Path,
-    teller: Teller,
+    printer: Printer,
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
@@ -100,7 +100,7 @@ def follow_run(
 
     Args:
         run: Its folder.
-        teller: Is told.
+        printer: Is told.
         clock: Seconds, as the file system counts them.
         sleep: Waits for so many seconds.
 
@@ -111,13 +111,13 @@ def follow_run(
         RunFolderError: It is no run, or is none any more.
     """
     _check(run)
-    watch = _Watch(run, teller, clock)
+    watch = _Watch(run, printer, clock)
     watch.begin()
     reason = watch.poll()
     while reason is None:
         sleep(POLL_SECONDS)
         reason = watch.poll()
-    teller.end(reason)
+    printer.end(reason)
     return reason
 
 
@@ -126,16 +126,16 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class JsonTeller:
+class JsonPrinter:
     """Prints each event as it stands in the journal: a JSON object a line, the former ones too."""
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def begin(self, lines: Sequence[JournalLine]) -> None:
         for line in lines:
-            self.tell(line)
+            self.print_line(line)
 
-    def tell(self, line: Line) -> None:
+    def print_line(self, line: JournalLine) -> None:
         if line.event is None:
-            note(damaged(line.number))
+            note(describe_damage(line.number))
         else:
             print(line.text, flush=True)
 
@@ -144,7 +144,7 @@ class JsonTeller:
             note("its search was cut off")
 
 
-def damaged(number: int) -> str:
+def describe_damage(number: int) -> str:
     """Return what is said of a damaged line."""
     return f"journal: damaged and left out: line {number}"
 
@@ -152,10 +152,10 @@ def damaged(number: int) -> str:
 class _Watch:
     """Looks at a run again and again, and remembers what it has seen."""
 
-    def __init__(self, run: Path, teller: Teller, clock: Callable[[], float]) -> None:
+    def __init__(self, run: Path, printer: Printer, clock: Callable[[], float]) -> None:
         self._run = run
-        self._teller = teller
-        self._tail = Tail(run / columns.JOURNAL_FILE)
+        self._printer = printer
+        self._tail = JournalTail(run / columns.JOURNAL_FILE)
         self._driver = _Driver(run / columns.LOCK_FILE, clock)
         self._reason: str | None = None
         self._has_recorded = False
@@ -168,7 +168,7 @@ class _Watch:
             note(f"waiting: nothing is recorded in {self._run} yet")
             return
         self._take_in(lines)
-        self._teller.begin(lines)
+        self._printer.begin(lines)
         if self._reason is not None and self._driver.is_alive():
             note(f"its search has ended ({self._reason}), its driver is at work still: waiting")
 
@@ -179,7 +179,7 @@ class _Watch:
         lines = self._tail.read()
         self._take_in(lines)
         for line in lines:
-            self._teller.tell(line)
+            self._printer.print_line(line)
         is_quiet = self._has_recorded and not (lines or is_alive)
         # Twice: while another driver takes a lock over it is not there for a moment.
         is_cut_off = is_quiet and self._was_quiet
@@ -188,7 +188,7 @@ class _Watch:
             return self._reason
         return CUT_OFF if is_cut_off else None
 
-    def _take_in(self, lines: Sequence[Line]) -> None:
+    def _take_in(self, lines: Sequence[JournalLine]) -> None:
         self._has_recorded |= bool(lines)
         for event in (line.event for line in lines if line.event is not None):
             if event["event"] == "search_ended":

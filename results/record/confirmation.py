@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from results.record.intervals import Mean
+from results.record.intervals import Estimate
 from results.record.json_record import JsonRecord
 
 Mode = Literal["max", "min"]
@@ -33,9 +33,9 @@ class AccuracyOnTest:
     high: float
 
     @property
-    def estimate(self) -> Mean:
+    def estimate(self) -> Estimate:
         """The mean with its interval."""
-        return Mean(self.mean, self.low, self.high)
+        return Estimate(self.mean, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class ConfirmedCandidate(Candidate):
     mean: float | None
     low: float | None
     high: float | None
-    difference: Mean | None
+    difference: Estimate | None
     verdict: Verdict
     is_for_comparison: bool
     test: AccuracyOnTest | None
 
     @property
-    def estimate(self) -> Mean | None:
+    def estimate(self) -> Estimate | None:
         """The mean of its scores with the interval; None where any training diverged."""
         if self.mean is None or self.low is None or self.high is None:
             return None
-        return Mean(self.mean, self.low, self.high)
+        return Estimate(self.mean, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Confirmation(JsonRecord):
     def __post_init__(self) -> None:
         if not 0 <= self.winner < len(self.candidates):
             raise ValueError(f"winner is {self.winner} of {len(self.candidates)} candidates")
-        if self.chosen.mean is None or self.chosen.is_for_comparison:
+        if self.winning_candidate.mean is None or self.winning_candidate.is_for_comparison:
             raise ValueError(f"candidates[{self.winner}] cannot be the winner")
         for place, candidate in enumerate(self.candidates):
             scores, seeds = len(candidate.scores), len(self.seeds)
@@ -123,11 +123,11 @@ class Confirmation(JsonRecord):
         return 1.0 if self.mode == "max" else -1.0
 
     @property
-    def chosen(self) -> ConfirmedCandidate:
+    def winning_candidate(self) -> ConfirmedCandidate:
         return self.candidates[self.winner]
 
     @property
-    def own_trials(self) -> set[int]:
+    def confirmed_trials(self) -> set[int]:
         """The trials whose configurations were confirmed."""
         trials = {candidate.trial for candidate in self.candidates}
         return {trial for trial in trials if trial is not None}
@@ -142,7 +142,7 @@ class Confirmation(JsonRecord):
         return sorted(self.candidates, key=rank)
 
     @property
-    def compared(self) -> list[ConfirmedCandidate]:
+    def comparisons(self) -> list[ConfirmedCandidate]:
         """The configurations to compare, each at its best number of epochs, the best first."""
         compared: dict[str, ConfirmedCandidate] = {}
         for candidate in self.best_first:
@@ -151,12 +151,12 @@ class Confirmation(JsonRecord):
         return list(compared.values())
 
     @property
-    def finals(self) -> list[ConfirmedCandidate]:
+    def tested_candidates(self) -> list[ConfirmedCandidate]:
         """Those whose models read the test set: the winner, and the configurations to compare."""
-        return [self.chosen, *self.compared]
+        return [self.winning_candidate, *self.comparisons]
 
     @property
     def optimism(self) -> float | None:
         """How much better the winner's best in the search was than its mean; None if unknown."""
-        best, mean = self.chosen.search_value, self.chosen.mean
+        best, mean = self.winning_candidate.search_value, self.winning_candidate.mean
         return None if best is None or mean is None else self.sign * (best - mean)

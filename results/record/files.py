@@ -15,7 +15,7 @@ NAME_ANOTHER_PLACE = "name another place with --out."
 
 
 @contextmanager
-def beside(path: Path, *, advice: str = MAKE_ROOM) -> Iterator[Path]:
+def replacing(path: Path, *, advice: str = MAKE_ROOM) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` when the block ends well.
 
     A reader, a kill or a full disk never meets a half-written ``path``.
@@ -41,8 +41,8 @@ def beside(path: Path, *, advice: str = MAKE_ROOM) -> Iterator[Path]:
 
 
 @contextmanager
-def beside_output(path: Path) -> Iterator[Path]:
-    """Give a path to write to as ``beside``, of a file that a user asked for: makes its folder.
+def replacing_output(path: Path) -> Iterator[Path]:
+    """Give a path to write to as ``replacing``, of a file that a user asked for: makes its folder.
 
     Raises:
         RunFolderError: It could not be written.
@@ -51,13 +51,13 @@ def beside_output(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_written(path, error, NAME_ANOTHER_PLACE) from error
-    with beside(path, advice=NAME_ANOTHER_PLACE) as fresh:
+    with replacing(path, advice=NAME_ANOTHER_PLACE) as fresh:
         yield fresh
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file beside its place and move it there."""
-    with beside(path) as fresh:
+    with replacing(path) as fresh:
         fresh.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

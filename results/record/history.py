@@ -166,7 +166,7 @@ class History:
         self.best: EpochRecord | None = None
         self.epochs_trained = 0
         # Every epoch on which the scheduler decided, in order, those trained again included.
-        self.judged: list[EpochRecord] = []
+        self.judged_epochs: list[EpochRecord] = []
         self.ended_seconds: float | None = None
         self.end_reason: str | None = None
         self._next = 0
@@ -292,7 +292,7 @@ class History:
         if record.execution > 0:
             return  # a repeated training counts in the score that the trial ends with
         if not has_diverged(record.metrics, self.objective):
-            self.judged.append(record)
+            self.judged_epochs.append(record)
         if self.objective.is_better(record.objective, trial.best_value):
             trial.best = record
         if self.objective.is_better(record.objective, self.best_value):

@@ -11,7 +11,7 @@ BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
-class Mean:
+class Estimate:
     """A mean and its 95 % interval, both ends included."""
 
     mean: float
@@ -23,13 +23,13 @@ class Mean:
         return asdict(self)
 
 
-def mean_of(values: Sequence[float]) -> Mean:
+def estimate_mean(values: Sequence[float]) -> Estimate:
     """Return the mean of two values or more with its bootstrap interval: see mean_interval."""
     mean = statistics.fmean(values)
     # Of equal values it is the mean itself, to the last bit.
     ends = None if max(values) == min(values) else mean_interval(values)
     low, high = ends or (mean, mean)
-    return Mean(mean, low, high)
+    return Estimate(mean, low, high)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -60,7 +60,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(ends.low), float(ends.high)
 
 
-def share_of(part: int, whole: int) -> Mean:
+def estimate_share(part: int, whole: int) -> Estimate:
     """Return a share in 0..1 with its Wilson interval.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927),
@@ -69,4 +69,4 @@ def share_of(part: int, whole: int) -> Mean:
     from scipy import stats
 
     found = stats.binomtest(part, whole).proportion_ci(CONFIDENCE, method="wilson")
-    return Mean(part / whole, float(found.low), float(found.high))
+    return Estimate(part / whole, float(found.low), float(found.high))

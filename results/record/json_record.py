@@ -35,12 +35,12 @@ class JsonRecord:
             RunFolderError: It cannot be read, or has another form: names up to five problems.
         """
         try:
-            return cls.of_json(path.read_bytes())
+            return cls.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path} is damaged or incomplete ({error}).") from error
 
     @classmethod
-    def of_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> Self:
         """Return a file's content.
 
         Raises:

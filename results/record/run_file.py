@@ -22,7 +22,7 @@ def read_description(run: Path, events: Iterable[Event] = ()) -> dict[str, Any]:
         RunFolderError: Neither has it.
     """
     repeated = [event["run"] for event in events if "run" in event]
-    if repeated and not is_whole(run):
+    if repeated and not has_valid_run_file(run):
         newest: dict[str, Any] = repeated[-1]
         return newest
     file = run / columns.RUN_FILE
@@ -32,7 +32,7 @@ def read_description(run: Path, events: Iterable[Event] = ()) -> dict[str, Any]:
     return description
 
 
-def is_whole(run: Path) -> bool:
+def has_valid_run_file(run: Path) -> bool:
     """Tell whether run.json can be read and holds a plan."""
     try:
         description = read_json(run / columns.RUN_FILE)
@@ -41,7 +41,7 @@ def is_whole(run: Path) -> bool:
     return isinstance(description, dict) and "plan" in description
 
 
-def described_objective(run: Path, description: dict[str, Any]) -> Objective:
+def objective_of(run: Path, description: dict[str, Any]) -> Objective:
     """Return what a run searched for.
 
     Raises:
@@ -50,10 +50,10 @@ def described_objective(run: Path, description: dict[str, Any]) -> Objective:
     try:
         return Objective.from_json(description["plan"]["problem"]["objective"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise foreign(run, error) from error
+        raise foreign_run_error(run, error) from error
 
 
-def foreign(run: Path, error: Exception) -> RunFolderError:
+def foreign_run_error(run: Path, error: Exception) -> RunFolderError:
     """Return the error of a run.json that another program wrote."""
     return RunFolderError(
         f"{run / columns.RUN_FILE} does not say what was searched ({type(error).__name__}: "

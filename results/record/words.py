@@ -6,7 +6,7 @@ from typing import Any
 from results.record.history import EpochRecord, History, TrialRecord
 
 
-def number(value: float | None, none: str = "") -> str:
+def format_number(value: float | None, none: str = "") -> str:
     """Return a value of an objective as text: an accuracy with four digits, a tiny loss too.
 
     Args:
@@ -18,7 +18,7 @@ def number(value: float | None, none: str = "") -> str:
     return f"{value:.4f}" if _has_four_digits(value) else f"{value:.4g}"
 
 
-def difference(value: float, like: float | None, sign: str = "+") -> str:
+def format_difference(value: float, like: float | None, sign: str = "+") -> str:
     """Return how far two values are apart as text, with as many digits as they have.
 
     Args:
@@ -30,12 +30,12 @@ def difference(value: float, like: float | None, sign: str = "+") -> str:
     return f"{value:{sign}{form}}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def format_interval(low: float | None, high: float | None) -> str:
     """Return an interval as text; nothing where there is none."""
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+    return "" if low is None or high is None else f"{format_number(low)} to {format_number(high)}"
 
 
-def assignments(values: Mapping[str, Any]) -> str:
+def format_values(values: Mapping[str, Any]) -> str:
     """Return a configuration as ``name=value`` words, floats with three digits."""
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
@@ -48,7 +48,7 @@ def first_line(text: str | None) -> str:
     return next(iter((text or "").splitlines()), "")
 
 
-def trial_ended(trial: TrialRecord, objective: str) -> str:
+def describe_trial_end(trial: TrialRecord, objective: str) -> str:
     """Say how a trial ended and what it reached."""
     sentence = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
     if trial.best:
@@ -56,17 +56,17 @@ def trial_ended(trial: TrialRecord, objective: str) -> str:
     return f"{sentence}: {first_line(trial.error)}" if trial.error else sentence
 
 
-def new_best(best: EpochRecord, objective: str) -> str:
+def describe_new_best(best: EpochRecord, objective: str) -> str:
     """Say that a value is the best so far."""
     return f"trial {best.trial}, epoch {best.epoch}: best {objective} so far {best.objective:.4f}"
 
 
-def counted(history: History) -> str:
+def describe_totals(history: History) -> str:
     """Say how much was trained."""
     return f"{len(history.trials)} trials, {history.epochs_trained} epochs"
 
 
-def best_of_all(best: EpochRecord, objective: str) -> str:
+def describe_best(best: EpochRecord, objective: str) -> str:
     """Say where and when the best value was reached."""
     return (
         f"best {objective} {best.objective:.4f} in trial {best.trial}, epoch {best.epoch}, after "

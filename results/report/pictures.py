@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.record.files import beside_output
+from results.record.files import replacing_output
 from results.report.charts import charts_of
-from results.report.charts.chart import Chart, on_paper
-from results.report.charts.final import MOST_CLASSES, Mistake, mistakes_of
+from results.report.charts.chart import Chart, figure_on_paper
+from results.report.charts.final import MAX_CLASSES, Mistake, mistakes_of
 from results.run import Run
 
 WIDTH_PIXELS = 1000
 MISTAKES_PICTURE = "mistakes.png"
-MISTAKES_A_ROW = 6
+MISTAKES_PER_ROW = 6
 # So many pixels of the file are one of the page.
 SCALE = 2
 # Names the browser where several are installed, or one is where nobody looks.
@@ -30,7 +30,7 @@ BROWSER_VARIABLE = "BROWSER_PATH"
 # A browser calls its makers, which no picture asked for: nobody is behind this proxy.
 NOBODY = "127.0.0.1:9"
 # To draw one chart.
-LONGEST_SECONDS = 60.0
+DRAW_TIMEOUT_SECONDS = 60.0
 
 
 class NoBrowserError(Exception):
@@ -79,13 +79,13 @@ async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], Non
         path=os.environ.get(BROWSER_VARIABLE) or None,
         mathjax=False,  # it would be fetched from the internet
         proxy_server=NOBODY,
-        timeout=LONGEST_SECONDS,
+        timeout=DRAW_TIMEOUT_SECONDS,
     ) as browser:
         for chart in shown:
             size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
-            png = await browser.calc_fig(on_paper(chart), opts=size | {"format": "png"})
+            png = await browser.calc_fig(figure_on_paper(chart), opts=size | {"format": "png"})
             path = folder / f"{chart.name}.png"
-            with beside_output(path) as fresh:
+            with replacing_output(path) as fresh:
                 fresh.write_bytes(png)
             tell(path)
 
@@ -114,15 +114,15 @@ def draw_final(run: Run, folder: Path | None = None) -> Iterator[Path]:
 
 
 def _saved(figure: Figure, path: Path) -> Path:
-    with beside_output(path) as fresh:
+    with replacing_output(path) as fresh:
         figure.savefig(fresh, dpi=120, format="png")
     return path
 
 
 def _mistakes_figure(mistakes: Sequence[Mistake]) -> Figure:
-    rows = -(-len(mistakes) // MISTAKES_A_ROW)
-    figure = Figure(figsize=(1.5 * MISTAKES_A_ROW, 2.1 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, MISTAKES_A_ROW, squeeze=False).flat)
+    rows = -(-len(mistakes) // MISTAKES_PER_ROW)
+    figure = Figure(figsize=(1.5 * MISTAKES_PER_ROW, 2.1 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, MISTAKES_PER_ROW, squeeze=False).flat)
     for axes in grid:
         axes.axis("off")
     for axes, mistake in zip(grid, mistakes, strict=False):
@@ -140,8 +140,8 @@ def _confusion_figure(evaluation: dict[str, Any]) -> Figure:
     names = [entry["name"] for entry in evaluation["per_class"]]
     # Coloured by the share of the true class, so that classes of any size can be read.
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    has_numbers = len(names) <= MOST_CLASSES
-    side = 2.5 + 0.6 * min(len(names), MOST_CLASSES)
+    has_numbers = len(names) <= MAX_CLASSES
+    side = 2.5 + 0.6 * min(len(names), MAX_CLASSES)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)

@@ -21,15 +21,15 @@ from results.compare import formats, seeds
 from results.compare.rows import published_rows, ranked
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.record.files import beside_output
-from results.record.words import first_line, number
-from results.report.charts import charts_by_part, drawn
+from results.record.files import replacing_output
+from results.record.words import first_line, format_number
+from results.report.charts import charts_by_part, without_none
 from results.report.charts.axes import axes_of
 from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
 from results.report.charts.final import confused, mistakes_of
-from results.report.charts.importance import LEAST_TRIALS
+from results.report.charts.importance import MIN_TRIALS
 from results.report.charts.progress import best_over_epochs, best_over_time
-from results.run import Row, Run, best_trial, how_ended, row_of
+from results.run import Row, Run, best_trial, ending_of, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"
@@ -58,7 +58,7 @@ def write_report(runs: Sequence[Run], out: Path) -> Path:
         RunFolderError: It cannot be written, or a file of a run is damaged.
     """
     text = page(runs)
-    with beside_output(out) as fresh:
+    with replacing_output(out) as fresh:
         # The name of a folder need not be UTF-8.
         fresh.write_bytes(text.encode("utf-8", errors="replace"))
     return out
@@ -88,7 +88,7 @@ def page(runs: Sequence[Run]) -> str:
             [runs[place] for place in peers], [names[place] for place in peers], published
         ),
         objective=runs[0].objective,
-        least_trials=LEAST_TRIALS,
+        least_trials=MIN_TRIALS,
         not_drawn=[name for place, name in enumerate(names) if place not in peers],
         templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
         config=json.dumps(CONFIG),
@@ -118,12 +118,14 @@ def _is_like(row: Row, run: Run) -> bool:
 
 def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
     beside = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
-    return drawn([best_over_time(runs, beside, names), best_over_epochs(runs, beside, names)])
+    return without_none(
+        [best_over_time(runs, beside, names), best_over_epochs(runs, beside, names)]
+    )
 
 
 def _section(run: Run, name: str, place: int) -> dict[str, Any]:
     """Return what the page shows of one run, at its place in the page, from 1."""
-    asked, evaluation = run.asked, run.evaluation or {}
+    asked, evaluation = run.description, run.evaluation or {}
     mistakes = mistakes_of(run)
     return {
         "run": run,
@@ -151,7 +153,7 @@ def _section(run: Run, name: str, place: int) -> dict[str, Any]:
 
 
 def _states(run: Run) -> list[tuple[str, str]]:
-    endings = dict.fromkeys(how_ended(row) for row in run.trials.to_pylist())
+    endings = dict.fromkeys(ending_of(row) for row in run.trials.to_pylist())
     return [(str(ending), STATE_COLORS[ending.state]) for ending in endings]
 
 
@@ -160,16 +162,18 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts = [("ended", run.ended)]
     if best:
         facts += [
-            (f"best {run.objective}", number(best[columns.BEST_OBJECTIVE])),
+            (f"best {run.objective}", format_number(best[columns.BEST_OBJECTIVE])),
             ("found", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
             ("after", f"{best[columns.BEST_SECONDS]:.0f} s"),
         ]
     if row.confirmed_mean is not None:
-        facts.append((f"mean of {row.confirmed_seeds} new seeds", number(row.confirmed_mean)))
+        facts.append(
+            (f"mean of {row.confirmed_seeds} new seeds", format_number(row.confirmed_mean))
+        )
     if row.test_accuracy is not None:
-        facts.append(("test accuracy", number(row.test_accuracy)))
+        facts.append(("test accuracy", format_number(row.test_accuracy)))
     if row.confirmed_test_mean is not None:
-        facts.append(("test accuracy, mean", number(row.confirmed_test_mean)))
+        facts.append(("test accuracy, mean", format_number(row.confirmed_test_mean)))
     facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
     if row.wall_seconds is not None:
         facts.append(("search took", f"{row.wall_seconds:.0f} s"))
@@ -225,7 +229,7 @@ def _scores(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     }  # fmt: skip
     found = ((name, evaluation.get(key)) for key, name in (tested | others).items())
     return [
-        (name, number(value) if isinstance(value, float) else str(value))
+        (name, format_number(value) if isinstance(value, float) else str(value))
         for name, value in found
         if value is not None
     ]
@@ -241,8 +245,8 @@ def _trials(run: Run) -> list[list[str]]:
         error = first_line(row[columns.ERROR])
         rows.append(
             [
-                str(row[columns.TRIAL]), str(how_ended(row)), str(row[columns.EPOCHS]),
-                number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
+                str(row[columns.TRIAL]), str(ending_of(row)), str(row[columns.EPOCHS]),
+                format_number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
                 f"{row[columns.TRAIN_SECONDS]:.1f}", *map(_text, values), error,
             ]
         )  # fmt: skip
@@ -272,7 +276,7 @@ def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
             usable.append(run)
         except RunFolderError as error:
             notes.append(f"left out: {error}")
-    standings, said = seeds.compared(usable, seeds.Against.BEST)
+    standings, said = seeds.compare_groups(usable, seeds.Against.BEST)
     if not any(row.seeds > 1 for row in standings):
         return [], []
     return formats.cells(standings, seeds.shown_columns(standings)), [*said, *notes]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from results.record import columns
 from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
-from results.record.words import difference, number
+from results.record.words import format_difference, format_number
 from results.run import Run, best_trial
 
 
@@ -29,7 +29,7 @@ def outdated(run: Run) -> Iterator[str]:
     if (stopped, best) != (audit.stopped, audit.search_best):
         yield (
             f"The search has gone on since: {stopped} trials were stopped, and its best is "
-            f"{number(best)}."
+            f"{format_number(best)}."
         )
 
 
@@ -45,9 +45,9 @@ def cells(audit: Audit) -> list[list[str]]:
 
 def _row(trial: AuditedTrial, audit: Audit) -> list[str]:
     return [
-        str(trial.trial), str(trial.stopped_epoch), number(trial.stopped_value), str(trial.epochs),
-        number(trial.value),
-        "" if trial.excess is None else difference(trial.excess, audit.search_best),
+        str(trial.trial), str(trial.stopped_epoch), format_number(trial.stopped_value),
+        str(trial.epochs), format_number(trial.value),
+        "" if trial.excess is None else format_difference(trial.excess, audit.search_best),
         _yes(trial.is_wrong), trial.state, f"{trial.seconds_to_stop:.1f}",
         f"{trial.seconds_after_stop:.1f}", _yes(trial.is_same),
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def _row(trial: AuditedTrial, audit: Audit) -> list[str]:
 def _how_often(audit: Audit) -> str:
     trials = f"{audit.stopped} stopped trials" if audit.stopped > 1 else "1 stopped trial"
     were = "were" if audit.audited > 1 else "was"
-    best = f"the search's best {audit.objective}, {number(audit.search_best)}"
+    best = f"the search's best {audit.objective}, {format_number(audit.search_best)}"
     return (
         f"{audit.audited} of {trials}, drawn at random, {were} trained to the end: "
         f"{audit.wrong or 'none'} would have beaten {best}. That is {audit.wrong_share:.0%}; of "
@@ -70,12 +70,12 @@ def _by_how_much(audit: Audit) -> Iterator[str]:
     if not known:
         return
     best = max(known, key=lambda trial: trial.excess or 0.0)
-    amount = difference(abs(best.excess or 0.0), audit.search_best, sign="-")
+    amount = format_difference(abs(best.excess or 0.0), audit.search_best, sign="-")
     how = f"{amount} better" if best.is_wrong else f"{amount} short of it"
-    sentence = f"The best of them, trial {best.trial}, came to {number(best.value)}, {how}"
+    sentence = f"The best of them, trial {best.trial}, came to {format_number(best.value)}, {how}"
     wrong = [trial.excess for trial in known if trial.is_wrong and trial.excess is not None]
     if len(wrong) > 1:
-        mean = difference(statistics.fmean(wrong), audit.search_best, sign="-")
+        mean = format_difference(statistics.fmean(wrong), audit.search_best, sign="-")
         sentence += f"; the {len(wrong)} that were wrongly stopped are {mean} better on average"
     yield f"{sentence}."
 

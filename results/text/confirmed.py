@@ -7,8 +7,8 @@ from results.compare import formats, seeds
 from results.compare.formats import Column
 from results.record import columns
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
-from results.record.intervals import Mean
-from results.record.words import difference, number
+from results.record.intervals import Estimate
+from results.record.words import format_difference, format_number
 from results.run import Run, best_trial
 
 # Of more configurations that are alike the others are counted.
@@ -31,18 +31,18 @@ def verdict(candidate: ConfirmedCandidate) -> str:
 
 def shown_columns(confirmation: Confirmation) -> list[Column]:
     """Return the columns of the table of candidates, but for those in which none has anything."""
-    gap = partial(difference, like=confirmation.chosen.mean)
+    gap = partial(format_difference, like=confirmation.winning_candidate.mean)
     all_of_them: list[Column] = [
         ("configuration", lambda row: row.name),
         ("epochs", lambda row: str(row.epochs)),
-        ("search's best", lambda row: number(row.search_value)),
-        ("mean", lambda row: number(row.mean)),
-        ("95 % interval", lambda row: _interval(row.estimate, number)),
+        ("search's best", lambda row: format_number(row.search_value)),
+        ("mean", lambda row: format_number(row.mean)),
+        ("95 % interval", lambda row: _interval(row.estimate, format_number)),
         ("verdict", verdict),
         ("difference", lambda row: gap(row.difference.mean) if row.difference else ""),
         ("95 % of difference", lambda row: _interval(row.difference, gap)),
-        ("test acc.", lambda row: number(row.test.mean) if row.test else ""),
-        ("95 % of test", lambda row: _interval(row.test and row.test.estimate, number)),
+        ("test acc.", lambda row: format_number(row.test.mean) if row.test else ""),
+        ("95 % of test", lambda row: _interval(row.test and row.test.estimate, format_number)),
     ]
     return [
         (heading, text)
@@ -70,15 +70,15 @@ def sentences(confirmation: Confirmation) -> list[str]:
 
 def optimism(confirmation: Confirmation) -> str:
     """Say what the winner is worth, and how much more the search had shown."""
-    winner, gap = confirmation.chosen, confirmation.optimism
+    winner, gap = confirmation.winning_candidate, confirmation.optimism
     mean = f"a mean {confirmation.objective} of {_spoken(winner.estimate)}"
     sentence = f"The winner, {label(winner)}, has {mean} over {len(confirmation.seeds)} new seeds"
     if gap is None:
         return f"{sentence}."
-    sentence += f"; its best in the search, {number(winner.search_value)}, was "
+    sentence += f"; its best in the search, {format_number(winner.search_value)}, was "
     if gap == 0:
         return f"{sentence}the same."
-    amount = difference(abs(gap), winner.mean, sign="-")
+    amount = format_difference(abs(gap), winner.mean, sign="-")
     return f"{sentence}{amount} {'better' if gap > 0 else 'worse'}."
 
 
@@ -88,7 +88,7 @@ def outdated(run: Run) -> Iterator[str]:
     if best is None or confirmation is None:
         return
     trial = best[columns.TRIAL]
-    if trial not in confirmation.own_trials:
+    if trial not in confirmation.confirmed_trials:
         yield (
             f"The search has gone on since: its best, trial {trial}, is not among those that were "
             "confirmed."
@@ -98,7 +98,7 @@ def outdated(run: Run) -> Iterator[str]:
 def caution(confirmation: Confirmation) -> Iterator[str]:
     """Warn of the intervals of few seeds."""
     if any(candidate.difference for candidate in confirmation.candidates):
-        yield from seeds.caution([len(confirmation.seeds)])
+        yield from seeds.few_pairs_warning([len(confirmation.seeds)])
 
 
 def _ties(confirmation: Confirmation) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _lost(confirmation: Confirmation) -> Iterator[str]:
 
 def _others(confirmation: Confirmation) -> Iterator[str]:
     """Say how far the configurations to compare go, each at its best number of epochs."""
-    for candidate in confirmation.compared:
+    for candidate in confirmation.comparisons:
         mean = _spoken(candidate.estimate)
         yield f"For comparison, {label(candidate)} has {mean}: {candidate.verdict}."
 
@@ -140,9 +140,9 @@ def _listed(some: Sequence[ConfirmedCandidate]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _spoken(mean: Mean | None) -> str:
-    return f"{number(mean.mean)} ({_interval(mean, number)})" if mean else "no number"
+def _spoken(mean: Estimate | None) -> str:
+    return f"{format_number(mean.mean)} ({_interval(mean, format_number)})" if mean else "no number"
 
 
-def _interval(mean: Mean | None, text: Callable[[float], str]) -> str:
+def _interval(mean: Estimate | None, text: Callable[[float], str]) -> str:
     return f"{text(mean.low)} to {text(mean.high)}" if mean else ""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from results.record.columns import Values
 from results.record.files import read_json
-from results.record.outcome import rebuild
+from results.record.tables import rebuild
 from search.cli.options import AddressOption, RunArgument, carry_out, chosen, epoch_numbers, listed
 from search.errors import SearchError, UsageError, nearest, raise_any
 from search.exchange.export import Part, export_run

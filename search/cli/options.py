@@ -14,7 +14,7 @@ from results.record import columns
 from results.record.audit import Audit
 from results.record.confirmation import Confirmation, Verdict
 from results.record.console import INTERRUPTED_STATUS
-from results.record.intervals import Mean
+from results.record.intervals import Estimate
 from search.errors import nearest
 from search.final.follow_up import Outcome
 from search.plan.plan import SEEDS, Engine, local_workers
@@ -192,7 +192,7 @@ def _say_audit(audit: Audit, view: View) -> None:
 
 
 def _say_confirmation(confirmation: Confirmation, view: View) -> None:
-    winner, seeds = confirmation.chosen, len(confirmation.seeds)
+    winner, seeds = confirmation.winning_candidate, len(confirmation.seeds)
     view.note(
         f"confirmed: {winner.name} at {winner.epochs} epochs, mean {confirmation.objective} of "
         f"{seeds} new seeds {_mean(winner.estimate)}; the search had said "
@@ -210,6 +210,6 @@ def _say_confirmation(confirmation: Confirmation, view: View) -> None:
             view.note(f"test accuracy of {candidate.name}, mean of {seeds} models: {mean}")
 
 
-def _mean(estimate: Mean | None) -> str:
+def _mean(estimate: Estimate | None) -> str:
     assert estimate is not None
     return f"{estimate.mean:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"

@@ -13,9 +13,9 @@ from typing import Any
 
 from results.record import columns
 from results.record.confirmation import Confirmation
-from results.record.files import beside, read_json, write_json
+from results.record.files import read_json, replacing, write_json
 from results.record.history import EpochRecord
-from results.record.outcome import best_record
+from results.record.tables import best_record
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
 from search.session.run_file import RecordedRun, read_run
@@ -170,7 +170,7 @@ def _write_study(run: RecordedRun, out: Path) -> dict[str, str]:
         "ended": history.end_reason or "not yet",
         "fmnist-search": run.description.get("version"),
     }
-    with beside(out / STUDY_FILE) as fresh:
+    with replacing(out / STUDY_FILE) as fresh:
         write_study(fresh, run.folder.path.name, history, run.space, moment, about=about)
     return {
         STUDY_FILE: f"the {len(history.trials)} trials for Optuna: "
@@ -181,7 +181,7 @@ def _write_study(run: RecordedRun, out: Path) -> dict[str, str]:
 def _write_model(run: RecordedRun, out: Path) -> dict[str, str]:
     final = run.folder.final
     evaluation = read_json(final / columns.EVALUATION_FILE)
-    with beside(out / columns.MODEL_FILE) as fresh:
+    with replacing(out / columns.MODEL_FILE) as fresh:
         shutil.copyfile(final / columns.MODEL_FILE, fresh)
     try:
         card = model_card(
@@ -199,7 +199,7 @@ def _write_model(run: RecordedRun, out: Path) -> dict[str, str]:
             f"{final} cannot be described ({one_line(error)}): expected what `fmnist-search "
             f"retrain` writes. Retrain again."
         ) from error
-    with beside(out / CARD_FILE) as fresh:
+    with replacing(out / CARD_FILE) as fresh:
         fresh.write_text(card, encoding="utf-8")
     return {
         columns.MODEL_FILE: f"the final model, trained for {epochs} epochs: "
@@ -213,7 +213,7 @@ def _confirmation(run: RecordedRun, evaluation: Mapping[str, Any]) -> Confirmati
     if not run.folder.confirmation_file.exists():
         return None
     confirmation = Confirmation.read(run.folder.confirmation_file)
-    winner, seeds = confirmation.chosen, evaluation.get(columns.CONFIRMED_SEEDS, ())
+    winner, seeds = confirmation.winning_candidate, evaluation.get(columns.CONFIRMED_SEEDS, ())
     # Else it was retrained since, or a later confirmation was cut off.
     is_winner = (winner.values, winner.epochs) == (evaluation["values"], evaluation["epochs"])
     return confirmation if is_winner and confirmation.seeds == tuple(seeds) else None

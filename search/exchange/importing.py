@@ -6,7 +6,7 @@ from results.record.columns import State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
 from search.session.warm_start import EarlierSearch, read_earlier_search
@@ -64,7 +64,7 @@ def _written(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) 
         )
     recorder.search_ended("imported")
     journal.close()
-    write_outcome(folder.path, recorder.history)
+    write_tables(folder.path, recorder.history)
     for line in earlier.left_out:
         view.note(f"left out: {line}")
     best = recorder.history.best_value

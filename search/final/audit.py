@@ -17,7 +17,7 @@ from results.record.columns import State
 from results.record.confirmation import Mode
 from results.record.files import read_json, write_json
 from results.record.history import History, TrialRecord
-from results.record.intervals import share_of
+from results.record.intervals import estimate_share
 from search.errors import TrainingError, UsageError
 from search.final.training import Share, Trainer, ray_errors_as_ours
 from search.plan.plan import Problem
@@ -135,7 +135,7 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
 def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
     """Return how often stopping was wrong, with its interval, and what it saved."""
     count, wrong = len(stopped(history)), sum(trial.is_wrong for trial in trials)
-    share = share_of(wrong, len(trials))
+    share = estimate_share(wrong, len(trials))
     seconds = statistics.fmean(trial.seconds_after_stop for trial in trials)
     assert history.best_value is not None
     return Audit(

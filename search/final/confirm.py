@@ -19,7 +19,7 @@ from results.record.confirmation import (
 )
 from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
-from results.record.intervals import Mean, mean_of
+from results.record.intervals import Estimate, estimate_mean
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
 from search.final.retrain import FinalModel, write_final
@@ -111,7 +111,7 @@ def confirmed_trials(folder: RunFolder) -> set[int]:
     """Return whose configurations were confirmed last; none where nothing was."""
     if not folder.confirmation_file.exists():
         return set()
-    return Confirmation.read(folder.confirmation_file).own_trials
+    return Confirmation.read(folder.confirmation_file).confirmed_trials
 
 
 def ranked(
@@ -161,7 +161,7 @@ def ranked(
 
 
 def _winner(
-    chosen: Sequence[Candidate], means: Sequence[Mean | None], objective: Objective
+    chosen: Sequence[Candidate], means: Sequence[Estimate | None], objective: Objective
 ) -> int | None:
     """Return which of the search's own has the best mean, of equals the first."""
     winner, best = None, None
@@ -171,18 +171,18 @@ def _winner(
     return winner
 
 
-def _mean(scores: Sequence[float | None]) -> Mean | None:
+def _mean(scores: Sequence[float | None]) -> Estimate | None:
     finite = [score for score in scores if score is not None]
-    return mean_of(finite) if len(finite) == len(scores) else None
+    return estimate_mean(finite) if len(finite) == len(scores) else None
 
 
-def _difference(scores: Sequence[float | None], best: Sequence[float | None]) -> Mean | None:
+def _difference(scores: Sequence[float | None], best: Sequence[float | None]) -> Estimate | None:
     """Return the mean of what the scores are above the winner's, seed by seed."""
     pairs = zip(scores, best, strict=True)
     return _mean([None if a is None or b is None else a - b for a, b in pairs])
 
 
-def _verdict(difference: Mean | None, objective: Objective) -> Verdict:
+def _verdict(difference: Estimate | None, objective: Objective) -> Verdict:
     if difference is None:
         return Verdict.WORSE
     if difference.low <= 0 <= difference.high:
@@ -225,8 +225,12 @@ def _train(trainer: Trainer, store: ConfirmationStore, pairs: Sequence[Pair], sa
 
 def _unread(confirmation: Confirmation, store: ConfirmationStore, folder: RunFolder) -> list[Pair]:
     """Return which final models have still to read the test split, the winner's first one first."""
-    winner, first = confirmation.chosen, confirmation.seeds[0]
-    pairs = [pair for pair in store.pairs(confirmation.finals) if not store.is_evaluated(*pair)]
+    winner, first = confirmation.winning_candidate, confirmation.seeds[0]
+    pairs = [
+        pair
+        for pair in store.pairs(confirmation.tested_candidates)
+        if not store.is_evaluated(*pair)
+    ]
     file = folder.final / columns.EVALUATION_FILE
     evaluation = read_json(file) if file.exists() else {}
     final = (evaluation.get("values"), evaluation.get("epochs"), evaluation.get("seed"))
@@ -243,7 +247,7 @@ def _evaluate(
     folder: RunFolder,
 ) -> None:
     """Have each final model read the test split; the winner's first one goes to ``final/``."""
-    first = (confirmation.chosen, confirmation.seeds[0])
+    first = (confirmation.winning_candidate, confirmation.seeds[0])
     models = [(candidate.values, store.trained(candidate, seed).model) for candidate, seed in pairs]
     for pair, evaluated in zip(pairs, trainer.evaluate(models), strict=True):
         if pair == first:

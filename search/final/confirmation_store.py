@@ -9,9 +9,9 @@ from typing import Any
 from results.record import columns
 from results.record.columns import Device
 from results.record.confirmation import AccuracyOnTest, Candidate, Confirmation
-from results.record.files import beside, read_json, write_json
+from results.record.files import read_json, replacing, write_json
 from results.record.history import Objective, has_diverged
-from results.record.intervals import mean_of
+from results.record.intervals import estimate_mean
 from search.final.training import Trained, Training
 from search.space.parameters import fingerprint
 from search.storage.folder import RunFolder
@@ -65,7 +65,7 @@ class ConfirmationStore:
 
     def keep(self, candidate: Candidate, seed: int, trained: Trained) -> None:
         """Keep a training that is done: its model first, as its metrics say that it is there."""
-        with beside(self._model_file(candidate, seed)) as fresh:
+        with replacing(self._model_file(candidate, seed)) as fresh:
             fresh.write_bytes(trained.model)
         if not self.is_trained(candidate, seed):  # else its model alone was missing
             kept = {"values": candidate.values, "history": trained.history, "test": None}
@@ -102,7 +102,7 @@ class ConfirmationStore:
 
     def with_tests(self, confirmation: Confirmation) -> Confirmation:
         """Return a confirmation with the test accuracies of its final models."""
-        finals = confirmation.finals
+        finals = confirmation.tested_candidates
         candidates = [
             replace(candidate, test=self._test(candidate)) if candidate in finals else candidate
             for candidate in confirmation.candidates
@@ -121,7 +121,7 @@ class ConfirmationStore:
         accuracies = [record["test"].get(ACCURACY) for record in records]
         if None in accuracies:
             return None
-        return AccuracyOnTest(tuple(accuracies), **mean_of(accuracies).to_json())
+        return AccuracyOnTest(tuple(accuracies), **estimate_mean(accuracies).to_json())
 
     def _record(self, candidate: Candidate, seed: int) -> dict[str, Any]:
         record: dict[str, Any] = read_json(self._record_file(candidate, seed))

@@ -13,7 +13,7 @@ from results.record.columns import Device
 from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.errors import UsageError, raise_any
 from search.final.audit import audit, sampled, stopped
 from search.final.confirm import candidates, confirm, confirmed_trials, distinct
@@ -200,7 +200,7 @@ def _ended_search(path: Path, view: View) -> Iterator[RecordedRun]:
 def _followed(run: RecordedRun, follow_up: FollowUp, view: View, *, address: str | None) -> Outcome:
     """Do what follows the search of a run, on a cluster or on this machine."""
     plan = replace(run.plan, address=address)
-    write_outcome(run.folder.path, run.history)
+    write_tables(run.folder.path, run.history)
     outcome = Outcome(run.folder, FOLLOWED, run.history)
     return follow_alone(plan, follow_up, outcome, view, description=run.description)
 

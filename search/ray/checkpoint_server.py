@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.record.files import beside
+from results.record.files import replacing
 from search.errors import ProblemError, RunFolderError, one_line
 from search.ray.nodes import this_node_affinity
 from search.storage.folder import RunFolder, previous_state_file
@@ -78,7 +78,7 @@ class CheckpointServer:
         if content is None:
             path.unlink(missing_ok=True)
             return
-        with beside(path) as fresh:
+        with replacing(path) as fresh:
             fresh.write_bytes(content)
             if name.endswith(STATE_SUFFIX) and path.exists():
                 os.replace(path, previous_state_file(path))

@@ -14,7 +14,12 @@ import psutil
 
 from results.record.history import History
 from results.record.journal import Event, read
-from results.record.run_file import described_objective, foreign, is_whole, read_description
+from results.record.run_file import (
+    foreign_run_error,
+    has_valid_run_file,
+    objective_of,
+    read_description,
+)
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Log, Scheduler
 from search.space.parameters import Space
@@ -59,11 +64,11 @@ class RecordedRun:
     @cached_property
     def problem(self) -> Problem:
         """The problem that the run was made for."""
-        objective = described_objective(self.folder.path, self.description)
+        objective = objective_of(self.folder.path, self.description)
         try:
             return Problem(**{**self.description["plan"]["problem"], "objective": objective})
         except TypeError as error:
-            raise foreign(self.folder.path, error) from error
+            raise foreign_run_error(self.folder.path, error) from error
 
     @cached_property
     def plan(self) -> Plan:
@@ -88,7 +93,7 @@ class RecordedRun:
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise foreign(self.folder.path, error) from error
+            raise foreign_run_error(self.folder.path, error) from error
 
     @cached_property
     def history(self) -> History:
@@ -116,7 +121,7 @@ class RecordedRun:
     def notes(self) -> tuple[str, ...]:
         """What is damaged, a line each."""
         notes = [f"journal: line {number} is damaged and left out" for number in self.damaged_lines]
-        if not is_whole(self.folder.path):
+        if not has_valid_run_file(self.folder.path):
             name = self.folder.run_file.name
             notes.append(f"{name} is missing or damaged: what the journal repeats is used")
         return tuple(notes)

@@ -7,7 +7,7 @@ from typing import Protocol
 from results.record.files import write_json
 from results.record.history import History
 from results.record.journal import Event, Journal
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.algorithms.base import Searcher, make_searcher
 from search.loggers.base import make_log
 from search.plan.plan import Plan
@@ -50,7 +50,7 @@ class Session:
         # A process that was cut off may have written once more.
         unfinished = {trial.trial for trial in self.recorder.history.unfinished()}
         self.folder.forget_states(but=unfinished)
-        write_outcome(self.folder.path, self.recorder.history)
+        write_tables(self.folder.path, self.recorder.history)
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
-from results.record.words import assignments, number
+from results.record.words import format_number, format_values
 from search.plan.plan import Plan
 from search.storage.clock import Clock
 from search.view.slots import Slot, Slots
@@ -96,7 +96,7 @@ class LiveView(View):
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         room = self._console.width - cell_len(line)
-        values = Text(f"  {assignments(trial.values)}")
+        values = Text(f"  {format_values(trial.values)}")
         values.truncate(max(room, 0), overflow="ellipsis")
         return f"{line}{values}" if room > LEAST_VALUES else line  # an error is said whole
 
@@ -194,9 +194,9 @@ def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[st
         str(slot.trial),
         f"{newest.epoch if newest else 0}/{trial.planned_epochs or plan.problem.epochs}",
         _standing(slot, seconds),
-        number(newest.objective if newest else None, "-"),
-        number(trial.best_value, "-"),
-        assignments(trial.values),
+        format_number(newest.objective if newest else None, "-"),
+        format_number(trial.best_value, "-"),
+        format_values(trial.values),
     )
 
 
@@ -224,10 +224,10 @@ def _best_lines(history: History) -> list[Text]:
         (
             str(rank),
             str(trial.trial),
-            number(trial.best_value, "-"),
+            format_number(trial.best_value, "-"),
             str(trial.best.epoch if trial.best else "-"),
             str(trial.ending),
-            assignments(trial.values),
+            format_values(trial.values),
         )
         for rank, trial in enumerate(top_trials(history), start=1)
     ]

@@ -7,7 +7,14 @@ from rich.console import Console
 from results.record.columns import Ending, State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
-from results.record.words import assignments, best_of_all, counted, new_best, number, trial_ended
+from results.record.words import (
+    describe_best,
+    describe_new_best,
+    describe_totals,
+    describe_trial_end,
+    format_number,
+    format_values,
+)
 from search.plan.plan import Plan
 from search.plan.registry import Scheduler
 from search.storage.clock import Clock
@@ -39,7 +46,7 @@ class View:
         name = self._plan.problem.objective.name
         if best and best.objective != self._best_seen:
             self._best_seen = best.objective
-            self.note(f"{event['at_seconds']:7.1f} s  {new_best(best, name)}")
+            self.note(f"{event['at_seconds']:7.1f} s  {describe_new_best(best, name)}")
         self._tell_of_a_trial(event)
 
     def _tell_of_a_trial(self, event: Event) -> None:
@@ -47,14 +54,14 @@ class View:
         when = f"{event['at_seconds']:7.1f} s  "
         if event["event"] == "trial_ended":
             trial = self._history.trials[event["trial"]]
-            line = when + trial_ended(trial, self._plan.problem.objective.name)
+            line = when + describe_trial_end(trial, self._plan.problem.objective.name)
             self.note(self._with_values(line, trial) if trial.best else line)
         elif event["event"] == "worker_lost" and event["by_trial"]:
             lost = f"its process is lost ({event['error']}), it goes on"
             self.note(f"{when}trial {event['trial']}: {lost}")
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
-        return f"{line}  {assignments(trial.values)}"
+        return f"{line}  {format_values(trial.values)}"
 
     def tick(self) -> None:
         """Bring what moves up to date."""
@@ -85,7 +92,7 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
     parts = [
         f"{seconds:.0f} s",
         f"trials{of}: {running} running, {finished} finished, {stopped} {stops}",
-        f"best {history.objective.name} {number(history.best_value, '-')}",
+        f"best {history.objective.name} {format_number(history.best_value, '-')}",
         f"{_epochs_per_second(history, seconds):.2f} epochs/s",
     ]
     left = seconds_left(plan, history, seconds)
@@ -106,12 +113,12 @@ def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
 
 def ending(reason: str, history: History) -> str:
     """Return how a search ended and what it found, a line each."""
-    text = f"search ended ({reason}): {counted(history)}"
+    text = f"search ended ({reason}): {describe_totals(history)}"
     best = history.best
     if best is None:
         return text
-    values = assignments(history.trials[best.trial].values)
-    return f"{text}\n{best_of_all(best, history.objective.name)}: {values}"
+    values = format_values(history.trials[best.trial].values)
+    return f"{text}\n{describe_best(best, history.objective.name)}: {values}"
 
 
 def retraining(done: Mapping[int, int]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from results.record.files import beside
+from results.record.files import replacing
 from search.storage.folder import previous_state_file, remove_state, state_weights_file
 from search.worker.laps import KEEP, LAPS
 
@@ -86,7 +86,7 @@ class Checkpoint:
         }
         named: dict[str, Any] = {f"{ARRAY}{place}": array for place, array in enumerate(arrays)}
         named[STATE] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-        with beside(path) as fresh:
+        with replacing(path) as fresh:
             with fresh.open("wb") as file:
                 np.savez(file, **named)
             if path.exists():
@@ -199,7 +199,7 @@ def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with beside(target) as fresh:
+    with replacing(target) as fresh:
         try:
             os.link(source, fresh)  # neither is ever written to: each is replaced
         except OSError:  # not on this file system

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from results.record.errors import RunFolderError
-from results.record.files import beside, read_json, write_json
+from results.record.files import read_json, replacing, write_json
 from results.record.history import Objective
 from search.storage.folder import RunFolder
 
@@ -59,7 +59,7 @@ class BestWeights:
         if not build_config.exists():
             write_json(build_config, model.get_build_config())
             self._folder.checkpoint_changed(build_config)
-        with beside(path) as fresh:
+        with replacing(path) as fresh:
             model.save_weights(fresh, overwrite=True)
         self._folder.checkpoint_changed(path)
 

@@ -75,8 +75,8 @@ def keep(report: Path, found: dict[str, Any]) -> None:
 def shown(found: dict[str, Any]) -> Iterator[str]:
     """Return the parts of the page: the run, its confirmation, its audit."""
     row = Row(**found["run"])
-    confirmation = Confirmation.of_json(json.dumps(found["confirmation"]))
-    audit = Audit.of_json(json.dumps(found["audit"]))
+    confirmation = Confirmation.from_json(json.dumps(found["confirmation"]))
+    audit = Audit.from_json(json.dumps(found["audit"]))
     yield "\n".join(f"fmnist-search {' '.join(words)}" for words in COMMANDS)
     yield sittings([found], "run")
     rows = ranked([row, *published_rows()])

@@ -44,7 +44,7 @@ from results.record.columns import Decision
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from results.run import Run
 from search.plan.plan import Engine, Plan, Problem
 from search.session.run_file import describe
@@ -319,7 +319,7 @@ def keep_run(
         clock.seconds = racer.seconds
         recorder.search_ended(TIME_BUDGET_SPENT)
         journal.close()
-        write_outcome(run.folder.path, recorder.history)
+        write_tables(run.folder.path, recorder.history)
 
 
 class Replayed:

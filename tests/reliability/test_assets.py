@@ -9,7 +9,7 @@ import pytest
 
 from results.reading import read_run
 from results.record.columns import State
-from results.record.outcome import refresh
+from results.record.tables import refresh
 from results.run import row_of
 from search.session.origin import read_previous_run
 

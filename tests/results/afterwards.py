@@ -6,7 +6,7 @@ from dataclasses import replace
 from results.record import columns
 from results.record.confirmation import AccuracyOnTest, Candidate
 from results.record.history import Objective
-from results.record.intervals import mean_of
+from results.record.intervals import estimate_mean
 from search.final.confirm import ranked
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -35,10 +35,10 @@ def confirm(run, candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="v
     scores = [scores for *_, scores in candidates]
     made = ranked(chosen, seeds, scores, Objective(objective, mode))
     tested = list(made.candidates)
-    for one in made.finals:
+    for one in made.tested_candidates:
         place = tested.index(one)
         accuracies = tuple(0.9 + seed / 1000 - place / 100 for seed in seeds)
-        test = AccuracyOnTest(accuracies, **mean_of(accuracies).to_json())
+        test = AccuracyOnTest(accuracies, **estimate_mean(accuracies).to_json())
         tested[place] = replace(one, test=test)
     made = replace(made, candidates=tuple(tested))
     return put(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, made.to_json())

@@ -14,7 +14,7 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.final.scores import classification_scores, most_confident
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
@@ -60,7 +60,7 @@ def made_up_run(path, *, trials=30, workers=2, seed=0):
         _trial(recorder, trial, generator, f"host:{100 + trial % workers}")
     recorder.search_ended("trials done")
     journal.close()
-    write_outcome(folder.path, history)
+    write_tables(folder.path, history)
     return folder.path
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from results.reading import read_run
 from results.record import columns
-from results.record.words import number
+from results.record.words import format_number
 from results.report import charts
 from results.report.charts.axes import axes_of
 from results.report.charts.importance import importances
@@ -191,8 +191,8 @@ def test_of_several_trainings_of_a_trial_its_score_counts(run):
 
 
 def test_an_odd_reduction_factor_has_its_rungs_at_whole_epochs(run):
-    asked = run.asked | {"plan": run.asked["plan"] | {"reduction_factor": 2.5}}
-    assert rungs(replace(run, asked=asked)) == [1, 3, 7]
+    asked = run.description | {"plan": run.description["plan"] | {"reduction_factor": 2.5}}
+    assert rungs(replace(run, description=asked)) == [1, 3, 7]
 
 
 def test_the_time_at_work_does_not_depend_on_how_often_processes_are_replaced(run):
@@ -226,21 +226,23 @@ def test_values_of_several_types_are_told_apart_and_numbers_are_sorted(run):
     mixed = run.trials.append_column(columns.HP_PREFIX + "mixed", pa.array(texts))
     found = {
         one.name: one
-        for one in axes_of(replace(run, trials=mixed, asked=run.asked | {"space": space}))
+        for one in axes_of(
+            replace(run, trials=mixed, description=run.description | {"space": space})
+        )
     }
     assert found["mixed"].choices == ("relu", 3, 2, 10)
     assert found["mixed"].values[:3] == ("relu", 3, None)
 
 
 def test_a_run_that_declared_no_space_has_its_axes_from_its_values(run):
-    asked = {name: value for name, value in run.asked.items() if name != "space"}
-    found = {one.name: one for one in axes_of(replace(run, asked=asked))}
+    asked = {name: value for name, value in run.description.items() if name != "space"}
+    found = {one.name: one for one in axes_of(replace(run, description=asked))}
     assert found["rate"].is_log
     assert not found["layers"].is_log
 
 
 def test_tiny_values_are_not_shown_as_nothing():
-    assert [number(value) for value in (0.90733, 1.5e-6, 0.0, 1e12, None)] == [
+    assert [format_number(value) for value in (0.90733, 1.5e-6, 0.0, 1e12, None)] == [
         "0.9073", "1.5e-06", "0.0000", "1e+12", "",
     ]  # fmt: skip
 
@@ -262,11 +264,11 @@ def test_a_run_without_trials_has_the_charts_that_it_can_have(tmp_path):
 
 
 def test_an_objective_to_minimize_is_drawn_downwards(run, tmp_path):
-    asked = run.asked | {
-        "plan": run.asked["plan"] | {"problem": dict(run.asked["plan"]["problem"])}
+    asked = run.description | {
+        "plan": run.description["plan"] | {"problem": dict(run.description["plan"]["problem"])}
     }
     asked["plan"]["problem"]["objective"] = {"name": "val_accuracy", "mode": "min"}
-    turned = replace(run, asked=asked)
+    turned = replace(run, description=asked)
     [line] = charts.best_over_time([turned]).figure.data
     assert all(a >= b for a, b in itertools.pairwise(line.y))
     [lines] = charts.parallel_coordinates(turned).figure.data

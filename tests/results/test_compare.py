@@ -14,7 +14,7 @@ from results.compare.formats import Format
 from results.compare.rows import Condition, Order, published_rows
 from results.reading import read_run
 from results.record import columns
-from results.record.outcome import is_current, refresh
+from results.record.tables import is_current, refresh
 from results.run import FIELDS, Row, row_of
 
 ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
@@ -307,7 +307,7 @@ def test_no_number_is_cut_however_narrow_the_screen(width):
         Row("b", "keras-tuner", objective="val_accuracy", best=0.9),
     ]  # fmt: skip
     columns = formats.shown_columns(rows)
-    kept = formats.fitting(columns, rows, width)
+    kept = formats.fitting_columns(columns, rows, width)
     assert kept == columns[: len(kept)]
     assert len(kept) >= 3
     if width == 200:

@@ -18,7 +18,7 @@ from results.reading import read_run
 from results.record import columns
 from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
-from results.record.words import difference
+from results.record.words import format_difference
 from results.report import charts
 from results.report.charts.afterwards import MARKS
 from results.report.report import page
@@ -63,7 +63,7 @@ def test_what_the_search_writes_is_read_as_it_was_meant(run):
     assert [one.verdict for one in read.candidates] == ["winner", "worse", "tie"]
     assert [one.scores for one in read.candidates] == scores
     assert [one.name for one in read.best_first] == ["published", "trial 3", "trial 5"]
-    assert read.chosen.mean == pytest.approx(0.3)
+    assert read.winning_candidate.mean == pytest.approx(0.3)
     assert (read.candidates[1].mean, read.candidates[1].difference) == (None, None)
     assert read.candidates[2].difference.mean == pytest.approx(-0.5 / 3)
     assert read.optimism == pytest.approx(0.15)
@@ -222,7 +222,7 @@ def test_one_candidate_alone_is_the_winner_of_no_comparison(run):
 def test_on_a_narrow_screen_the_means_are_there_and_whole(run, width):
     found = read_run(run).confirmation
     shown = confirmed.shown_columns(found)
-    kept = formats.fitting(shown, found.best_first, width)
+    kept = formats.fitting_columns(shown, found.best_first, width)
     assert kept == shown[: len(kept)]
     assert "mean" in [heading for heading, _ in kept]
 
@@ -365,4 +365,4 @@ def test_the_page_says_it_and_which_seed_s_model_is_the_final_one(run, plain):
      (0.0, 0.9, "+0.0000"), (0.5, None, "+0.5000")],
 )  # fmt: skip
 def test_a_difference_has_the_digits_of_what_it_is_of(value, like, text):
-    assert difference(value, like) == text
+    assert format_difference(value, like) == text

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from results import RunError
-from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonTeller, follow_run
-from results.follow.story import Story
+from results.follow.follow import POLL_SECONDS, QUIET_POLLS, JsonPrinter, follow_run
+from results.follow.text_printer import TextPrinter
 from results.reading import CUT_OFF, DEAD_AFTER_SECONDS, read_run
 from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
 from results.record.journal import Journal, encode
-from results.run import how_ended
+from results.run import ending_of
 from search.storage.lock import RunLock
 from search.storage.recorder import Recorder
 
@@ -65,7 +65,7 @@ class Search:
     def release(self) -> None:
         (self.run / columns.LOCK_FILE).unlink()
 
-    def follow(self, happenings, *, teller=None, capture, limit=200):
+    def follow(self, happenings, *, printer=None, capture, limit=200):
         """Follow while a thing happens between any two looks; note what each made it say."""
         left = iter(happenings)
         polls = 0
@@ -83,8 +83,8 @@ class Search:
             self.now += seconds
             next(left, lambda: None)()
 
-        teller = teller or Story(self.run, lambda: None)
-        reason = follow_run(self.run, teller, clock=lambda: self.now, sleep=sleep)
+        printer = printer or TextPrinter(self.run, lambda: None)
+        reason = follow_run(self.run, printer, clock=lambda: self.now, sleep=sleep)
         hear()
         return reason
 
@@ -149,7 +149,7 @@ def test_the_best_is_that_of_the_history(search, capsys):
     for trial in range(3):
         recorder.trial_started(trial, VALUES)
     reported(recorder, 0, 1, 0.3)()
-    teller = Story(search.run, lambda: None)
+    printer = TextPrinter(search.run, lambda: None)
     search.follow(
         [
             reported(recorder, 1, 1, 0.2),
@@ -166,7 +166,7 @@ def test_the_best_is_that_of_the_history(search, capsys):
             reported(recorder, 1, 1, 0.29),
             lambda: recorder.search_ended("trials done"),
         ],
-        teller=teller,
+        printer=printer,
         capture=capsys,
     )
     said = [line for line in "".join(search.told).splitlines() if "so far" in line]
@@ -356,7 +356,7 @@ def test_a_folder_in_which_nothing_is_recorded_is_waited_for(search, capsys):
 
     search.follow(
         [lambda: None] * 99 + [search_all],
-        teller=Story(search.run, lambda: pytest.fail("there is no table yet")),
+        printer=TextPrinter(search.run, lambda: pytest.fail("there is no table yet")),
         capture=capsys,
     )
     assert search.told[:100] == [""] * 100
@@ -369,7 +369,7 @@ def test_as_json_each_event_is_a_line_as_it_stands(search, capsys):
     recorder.trial_started(0, VALUES)
     search.follow(
         [reported(recorder, 0, 1, 0.5), lambda: recorder.search_ended("trials done")],
-        teller=JsonTeller(),
+        printer=JsonPrinter(),
         capture=capsys,
     )
     assert "".join(search.told).encode() == search.journal.read_bytes()
@@ -389,7 +389,7 @@ def test_what_is_no_run_is_refused(search, files, said):
         (search.run / name).touch()
     run = search.run if files else search.run / "nowhere"
     with pytest.raises(RunError, match=said):
-        follow_run(run, JsonTeller(), sleep=lambda _: pytest.fail("it waits"))
+        follow_run(run, JsonPrinter(), sleep=lambda _: pytest.fail("it waits"))
 
 
 def test_a_run_that_goes_away_or_is_another_ends_it(search, capsys):
@@ -408,7 +408,7 @@ def test_a_run_that_goes_away_or_is_another_ends_it(search, capsys):
 def test_a_journal_of_a_newer_version_is_refused(search):
     search.journal.write_bytes(encode({"event": "search_started", "version": 3}))
     with pytest.raises(RunError, match="line 1: its format is version 3"):
-        follow_run(search.run, JsonTeller())
+        follow_run(search.run, JsonPrinter())
 
 
 def test_what_stood_there_is_the_table_and_only_what_is_new_is_told(search, capsys, tmp_path):
@@ -419,7 +419,7 @@ def test_what_stood_there_is_the_table_and_only_what_is_new_is_told(search, caps
     tables = []
     search.follow(
         [lambda: recorder.search_ended("time budget spent")],
-        teller=Story(run, lambda: tables.append(read_run(ASSETS / "finished"))),
+        printer=TextPrinter(run, lambda: tables.append(read_run(ASSETS / "finished"))),
         capture=capsys,
     )
     assert len(tables) == 1
@@ -526,7 +526,7 @@ def test_a_real_search_is_followed_to_its_end(commands, tmp_path):
     assert len(rows) == 4
     for trial, row in rows.items():
         assert any(f"  trial {trial} started: " in line for line in lines)
-        end = f"trial {trial} {how_ended(row)} after {row['epochs']} epochs, best val_accuracy "
+        end = f"trial {trial} {ending_of(row)} after {row['epochs']} epochs, best val_accuracy "
         assert any(f"{end}{row['best_objective']:.4f}" in line for line in lines)
     best = max(row["best_objective"] for row in rows.values())
     assert lines[-1].startswith(

@@ -132,8 +132,8 @@ def test_the_page_says_the_command_and_every_trial(run_folder):
 
 def test_the_page_says_the_best_configuration_and_how_it_was_gone_on_with(run_folder):
     run = read_run(run_folder)
-    asked = run.asked | {"resumed": [{"command": ["fmnist-search", "resume", "a run"]}]}
-    html = page([replace(run, asked=asked)])
+    asked = run.description | {"resumed": [{"command": ["fmnist-search", "resume", "a run"]}]}
+    html = page([replace(run, description=asked)])
     best = html.partition("The best configuration")[2].partition("</dl>")[0]
     values = json.loads((run_folder / "best.json").read_text())["values"]
     assert re.findall(r"<dt>(\w+)</dt>", best) == [
@@ -216,12 +216,12 @@ def test_runs_named_alike_are_told_apart_by_their_folders(tmp_path):
 
 def test_published_figures_stand_beside_the_same_objective_alone(run_folder):
     run = read_run(run_folder)
-    problem = run.asked["plan"]["problem"] | {"data": DATA}
-    asked = run.asked | {"plan": run.asked["plan"] | {"problem": problem}}
-    assert "published: best of the search" in page([replace(run, asked=asked)])
+    problem = run.description["plan"]["problem"] | {"data": DATA}
+    asked = run.description | {"plan": run.description["plan"] | {"problem": problem}}
+    assert "published: best of the search" in page([replace(run, description=asked)])
     other = problem | {"objective": {"name": "val_loss", "mode": "min"}}
-    asked = run.asked | {"plan": run.asked["plan"] | {"problem": other}}
-    assert "published" not in page([replace(run, asked=asked)]).partition("<script>")[0]
+    asked = run.description | {"plan": run.description["plan"] | {"problem": other}}
+    assert "published" not in page([replace(run, description=asked)]).partition("<script>")[0]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from results.compare.seeds import Against, Difference, paired_difference
 from results.reading import read_run
 from results.record import columns
 from results.record.intervals import mean_interval
-from results.record.outcome import is_current, refresh
+from results.record.tables import is_current, refresh
 
 HOME = Path(__file__).parents[2]
 ASSETS = HOME / "tests" / "assets" / "version-0.1.0"
@@ -62,7 +62,7 @@ def make(finished, tmp_path):
 
 
 def compared(paths, against=Against.BEST):
-    return seeds.compared(map(read_run, paths), against)
+    return seeds.compare_groups(map(read_run, paths), against)
 
 
 # The mean of n resampled zeros and ones is a binomial share: its quantiles are known exactly.

@@ -10,7 +10,7 @@ import pytest
 from results.record import columns
 from results.record.columns import STOPPED_BY_ASHA, State
 from results.record.journal import encode, read
-from results.record.outcome import is_current
+from results.record.tables import is_current
 
 
 @pytest.fixture

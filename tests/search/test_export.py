@@ -25,7 +25,7 @@ from results.record.columns import Decision, Ending, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.algorithms.drawing import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
@@ -100,7 +100,7 @@ class Making:
 
     def done(self):
         self._journal.close()
-        write_outcome(self.folder.path, self.recorder.history)
+        write_tables(self.folder.path, self.recorder.history)
         return self.folder.path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from results.compare.formats import as_markdown, shown_columns
-from results.compare.rows import kind_of
+from results.compare.rows import type_of_field
 from results.run import Row
 
 HOME = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_the_accuracy_in_a_sentence_is_that_of_its_tables():
 
 
 def test_the_readme_shows_the_run_of_which_the_pictures_are():
-    kinds = {name: kind_of(Row, name) for name in Row.__dataclass_fields__}
+    kinds = {name: type_of_field(Row, name) for name in Row.__dataclass_fields__}
     with (HOME / "docs" / "report.csv").open(newline="") as file:
         found = [
             Row(**{name: kinds[name](value) if value else None for name, value in line.items()})

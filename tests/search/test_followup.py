@@ -17,7 +17,7 @@ from results.record.audit import Audit, AuditedTrial
 from results.record.columns import Decision, State
 from results.record.confirmation import Candidate, Confirmation
 from results.record.history import EpochRecord, History, Objective, TrialRecord
-from results.record.intervals import mean_of, share_of
+from results.record.intervals import estimate_mean, estimate_share
 from results.record.journal import Journal
 from search.cli import app, main
 from search.cli.after import left_to_defaults
@@ -116,11 +116,11 @@ def test_a_configuration_that_diverges_on_a_seed_is_no_winner():
 
 
 def test_intervals_hold_their_means_and_shares_their_whole_range():
-    found = mean_of([0.1, 0.2, 0.3, 0.4])
+    found = estimate_mean([0.1, 0.2, 0.3, 0.4])
     assert found.mean == pytest.approx(0.25)
     assert 0.1 <= found.low < 0.25 < found.high <= 0.4
-    assert mean_of([0.5, 0.5]).to_json() == {"mean": 0.5, "low": 0.5, "high": 0.5}
-    none = share_of(0, 10)
+    assert estimate_mean([0.5, 0.5]).to_json() == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    none = estimate_share(0, 10)
     assert (none.mean, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(0.2775, abs=1e-4)  # Wilson: z^2 / (n + z^2)
 

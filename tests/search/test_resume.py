@@ -19,7 +19,7 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from results.record.outcome import refresh, write_outcome
+from results.record.tables import refresh, write_tables
 from search.algorithms.base import Pause, make_searcher
 from search.algorithms.drawing import RandomSearcher
 from search.algorithms.oracles import OracleSearcher
@@ -329,7 +329,7 @@ def test_trials_at_once_follow_the_machines(tmp_path, begun, asked, workers, ela
 @pytest.fixture(scope="module")
 def finished(whole):
     folder, history = whole("random")
-    write_outcome(folder.path, history)
+    write_tables(folder.path, history)
     return folder
 
 

@@ -21,7 +21,7 @@ from results.record.columns import Decision, Ending, State
 from results.record.files import read_json
 from results.record.history import History, Objective
 from results.record.journal import Journal, read
-from results.record.outcome import rebuild
+from results.record.tables import rebuild
 from search.cli import app
 from search.errors import RunFolderError, UsageError
 from search.loggers.tensorboard import TensorBoardLog

@@ -15,21 +15,21 @@ from results.run import Run
 def charts_by_part(run: Run) -> dict[str, list[Chart]]:
     """Return the charts that can be drawn of one run, by part of its page."""
     return {
-        "curves": drawn([learning_curves(run)]),
-        "space": drawn([importance_chart(run), parallel_coordinates(run)]),
+        "curves": without_none([learning_curves(run)]),
+        "space": without_none([importance_chart(run), parallel_coordinates(run)]),
         "slices": slices(run),
-        "workers": drawn([timeline(run), audit_chart(run)]),
-        "final": drawn([*retrained(run), confusion_matrix(run), per_class(run)]),
-        "confirmed": drawn([confirmation_chart(run)]),
+        "workers": without_none([timeline(run), audit_chart(run)]),
+        "final": without_none([*retrained(run), confusion_matrix(run), per_class(run)]),
+        "confirmed": without_none([confirmation_chart(run)]),
     }
 
 
 def charts_of(run: Run) -> list[Chart]:
     """Return every chart that can be drawn of a run."""
-    progress = drawn([best_over_time([run]), best_over_epochs([run])])
+    progress = without_none([best_over_time([run]), best_over_epochs([run])])
     return progress + [chart for charts in charts_by_part(run).values() for chart in charts]
 
 
-def drawn(charts: Iterable[Chart | None]) -> list[Chart]:
+def without_none(charts: Iterable[Chart | None]) -> list[Chart]:
     """Return the charts that there are."""
     return [chart for chart in charts if chart is not None]

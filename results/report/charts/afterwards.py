@@ -8,25 +8,25 @@ import plotly.graph_objects as go
 
 from results.record.audit import Audit, AuditedTrial
 from results.record.confirmation import ConfirmedCandidate, Verdict
-from results.record.words import interval, number
+from results.record.words import format_interval, format_number
 from results.report.charts.chart import (
     COLORS,
     GREY,
     Chart,
-    counted,
     draw_points,
-    laid_out,
-    padded,
-    plain,
+    escaped,
+    lay_out,
+    padded_range,
+    quantity,
     without_worst_tenth,
 )
 from results.run import Run
 from results.text import audited, confirmed
 
-MOST_PIXELS = 1600
+MAX_HEIGHT_PIXELS = 1600
 AUDIT_ROW_PIXELS = 26
 # So many rows have room for the numbers of their trials.
-MOST_LABELS = 60
+MAX_LABELS = 60
 # By colour and by form: how a candidate stands to the winner.
 MARKS = {
     Verdict.WINNER: (COLORS[0], "diamond"),
@@ -51,9 +51,9 @@ def audit_chart(run: Run) -> Chart | None:
     for is_wrong in (True, False):
         _draw_ends(figure, trials, is_wrong=is_wrong)
     _draw_best(figure, found)
-    height = min(MOST_PIXELS, 150 + AUDIT_ROW_PIXELS * len(trials))
-    laid_out(figure, x=f"best {found.objective}", height=height)
-    step = -(-len(trials) // MOST_LABELS)
+    height = min(MAX_HEIGHT_PIXELS, 150 + AUDIT_ROW_PIXELS * len(trials))
+    lay_out(figure, x=f"best {found.objective}", height=height)
+    step = -(-len(trials) // MAX_LABELS)
     _name_rows(figure, [f"trial {one.trial}" for one in trials], step)
     text = "\n".join([*audited.sentences(found), *audited.outdated(run), *_cut_off(figure, found)])
     return Chart("early-stop-audit", "What early stopping cost", text, figure, audited.cells(found))
@@ -64,7 +64,7 @@ def _cut_off(figure: Any, found: Audit) -> Iterator[str]:
     pairs = [(one.stopped_value, one.value) for one in found.trials]
     values = [found.search_best, *(value for pair in pairs for value in pair if value is not None)]
     low, high = without_worst_tenth(values, found.mode) or (found.search_best, found.search_best)
-    figure.update_xaxes(range=padded(low, high, 0.04))
+    figure.update_xaxes(range=padded_range(low, high, 0.04))
     if min(values) < low or max(values) > high:
         yield "What is furthest off lies outside of what is drawn; the table has it."
 
@@ -108,7 +108,7 @@ def _draw_ends(figure: Any, trials: Sequence[AuditedTrial], *, is_wrong: bool) -
 
 
 def _audit_told(one: AuditedTrial, ended: str, epoch: int, value: float | None) -> str:
-    return f"trial {one.trial}, {ended} after epoch {epoch}: {number(value)}"
+    return f"trial {one.trial}, {ended} after epoch {epoch}: {format_number(value)}"
 
 
 def _draw_best(figure: Any, found: Audit) -> None:
@@ -116,7 +116,7 @@ def _draw_best(figure: Any, found: Audit) -> None:
     figure.add_scatter(
         x=[found.search_best] * 2, y=[-0.6, len(found.trials) - 0.4], mode="lines",
         line={"color": COLORS[1], "dash": "dot", "width": 2}, hoverinfo="skip",
-        name=f"the search's best, {number(found.search_best)}", showlegend=True,
+        name=f"the search's best, {format_number(found.search_best)}", showlegend=True,
     )  # fmt: skip
 
 
@@ -131,8 +131,8 @@ def confirmation_chart(run: Run) -> Chart | None:
         _draw_means(figure, candidates, verdict)
     _draw_seeds(figure, candidates, found.seeds)
     _draw_search(figure, candidates)
-    height = min(MOST_PIXELS, 130 + CANDIDATE_ROW_PIXELS * len(candidates))
-    laid_out(figure, x=found.objective, height=height)
+    height = min(MAX_HEIGHT_PIXELS, 130 + CANDIDATE_ROW_PIXELS * len(candidates))
+    lay_out(figure, x=found.objective, height=height)
     _name_rows(figure, [_label(one) for one in candidates])
     text = "\n".join([*confirmed.sentences(found), *confirmed.outdated(run)])
     return Chart("confirmed", "Confirmed on new seeds", text, figure, confirmed.cells(found))
@@ -142,7 +142,7 @@ def _draw_seeds(
     figure: Any, candidates: Sequence[ConfirmedCandidate], seeds: Sequence[int]
 ) -> None:
     points = [
-        (score, place, f"{plain(confirmed.label(one))}, seed {seed}: {number(score)}")
+        (score, place, f"{escaped(confirmed.label(one))}, seed {seed}: {format_number(score)}")
         for place, one in enumerate(candidates)
         for seed, score in zip(seeds, one.scores, strict=True)
         if score is not None
@@ -171,7 +171,11 @@ def _draw_means(figure: Any, candidates: Sequence[ConfirmedCandidate], verdict: 
 
 def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
     points = [
-        (one.search_value, place, f"{plain(one.name)} in the search: {number(one.search_value)}")
+        (
+            one.search_value,
+            place,
+            f"{escaped(one.name)} in the search: {format_number(one.search_value)}",
+        )
         for place, one in enumerate(candidates)
         if one.search_value is not None
     ]
@@ -180,8 +184,8 @@ def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
 
 
 def _mean_told(one: ConfirmedCandidate) -> str:
-    between = interval(one.low, one.high)
-    return f"{plain(confirmed.label(one))}: {number(one.mean)} ({between}), {one.verdict}"
+    between = format_interval(one.low, one.high)
+    return f"{escaped(confirmed.label(one))}: {format_number(one.mean)} ({between}), {one.verdict}"
 
 
 def _label(one: ConfirmedCandidate) -> str:
@@ -189,7 +193,7 @@ def _label(one: ConfirmedCandidate) -> str:
     lines = textwrap.wrap(one.name, LABEL_CHARACTERS, max_lines=LABEL_LINES, placeholder=" …") or [
         ""
     ]
-    return "<br>".join([*map(plain, lines), counted(one.epochs, "epoch")])
+    return "<br>".join([*map(escaped, lines), quantity(one.epochs, "epoch")])
 
 
 def _name_rows(figure: Any, labels: Sequence[str], step: int = 1) -> None:

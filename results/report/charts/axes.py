@@ -54,7 +54,7 @@ class Axis:
         return self.position(low), self.position(high)
 
     @cached_property
-    def is_whole(self) -> bool:
+    def is_integer(self) -> bool:
         """Whether all its values are whole numbers."""
         return all(isinstance(value, int) for value in self.active)
 
@@ -70,7 +70,7 @@ def axes_of(run: Run) -> list[Axis]:
         for name in run.trials.column_names
         if name.startswith(columns.HP_PREFIX)
     ]
-    space = run.asked.get("space") or []
+    space = run.description.get("space") or []
     declared = [row["name"] for row in space]
     for name in sorted(names, key=lambda one: (_place(declared, one), one)):
         values = run.trials[columns.HP_PREFIX + name].to_pylist()

@@ -34,7 +34,7 @@ LINES = {"light": "#d9dde1", "dark": "#3a4149"}
 TRANSPARENT = "rgba(0,0,0,0)"
 TITLE_PIXELS = 60
 HEIGHT_PIXELS = 380
-LONGEST_SLUG = 60
+MAX_SLUG_CHARACTERS = 60
 Cells = list[list[str]]
 
 
@@ -59,7 +59,7 @@ class Chart:
     is_wide: bool = False
 
 
-def laid_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
+def lay_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
     """Give a figure titles of its axes, a legend above it and little margin."""
     figure.update_layout(
         height=height,
@@ -68,7 +68,7 @@ def laid_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = HEIGH
         hoverlabel={"align": "left"},
     )
     for update, title in ((figure.update_xaxes, x), (figure.update_yaxes, y)):
-        update(title={"text": plain(title), "standoff": 12}, automargin=True)
+        update(title={"text": escaped(title), "standoff": 12}, automargin=True)
 
 
 def draw_points(
@@ -104,7 +104,7 @@ def template(scheme: str) -> dict[str, Any]:
     }
 
 
-def on_paper(chart: Chart) -> go.Figure:
+def figure_on_paper(chart: Chart) -> go.Figure:
     """Return a chart's figure for a picture of its own: on white, with its title."""
     figure = go.Figure(chart.figure)
     top = (figure.layout.margin.t or 0) + TITLE_PIXELS
@@ -112,28 +112,28 @@ def on_paper(chart: Chart) -> go.Figure:
     figure.update_layout(
         template=template("light"),
         paper_bgcolor="#ffffff",
-        title={"text": plain(chart.title), **place},
+        title={"text": escaped(chart.title), **place},
         margin={"t": top},
     )
     return figure
 
 
-def plain(text: object) -> str:
+def escaped(text: object) -> str:
     """Return text that Plotly shows as it is, where it would take ``<b>`` for bold."""
     return html.escape(str(text), quote=False)
 
 
 def slug(name: str) -> str:
     """Return a name as part of a file's: what a user called it may be a path."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_SLUG]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:MAX_SLUG_CHARACTERS]
 
 
-def counted(count: int, thing: str) -> str:
+def quantity(count: int, thing: str) -> str:
     """Return a number of things."""
     return f"1 {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def padded(low: float, high: float, share: float) -> list[float]:
+def padded_range(low: float, high: float, share: float) -> list[float]:
     """Return a range with some room at both ends; of a single value, room around it."""
     room = share * (high - low) or abs(low) * 0.01 or 0.01
     return [low - room, high + room]

@@ -11,14 +11,14 @@ import plotly.graph_objects as go
 from results.reading import read_table
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.record.words import number
-from results.report.charts.chart import COLORS, Cells, Chart, counted, laid_out, plain
+from results.record.words import format_number
+from results.report.charts.chart import COLORS, Cells, Chart, escaped, lay_out, quantity
 from results.run import Run
 
 LOSS = "loss"
 # Of more classes the matrix is drawn without its numbers, and no larger; as a table its largest.
-MOST_CLASSES = 60
-MOST_PAIRS = 50
+MAX_CLASSES = 60
+MAX_PAIRS = 50
 
 
 def retrained(run: Run) -> list[Chart]:
@@ -46,12 +46,12 @@ def _retrained(rows: list[dict[str, Any]], metric: str, mode: str) -> Chart:
         for kind, prefix, dash in (("train", "", "dot"), ("validation", "val_", "solid")):
             figure.add_scatter(
                 x=epochs, y=[row.get(columns.METRIC_PREFIX + prefix + metric) for row in of_plan],
-                name=f"{counted(plan, 'epoch')}, {kind}", mode="lines",
+                name=f"{quantity(plan, 'epoch')}, {kind}", mode="lines",
                 line={"color": COLORS[place % len(COLORS)], "dash": dash},
             )  # fmt: skip
         table.append(_last_and_best(of_plan, metric, mode))
         texts.append(f"{table[-1][0]}: train {table[-1][1]}, validation {table[-1][2]}")
-    laid_out(figure, x="epoch", y=metric, height=420)
+    lay_out(figure, x="epoch", y=metric, height=420)
     text = f"At the last epoch. {'; '.join(texts)}. Where train and validation part, it overfits."
     return Chart(f"retrained-{metric}", f"Retrained: {metric}", text, figure, table)
 
@@ -63,10 +63,10 @@ def _last_and_best(rows: list[dict[str, Any]], metric: str, mode: str) -> list[s
     best = better(known, key=lambda row: row[validation], default={})
     last = rows[-1]
     return [
-        counted(last[columns.PLANNED_EPOCHS], "epoch"),
-        number(last.get(train)),
-        number(last.get(validation)),
-        number(best.get(validation)),
+        quantity(last[columns.PLANNED_EPOCHS], "epoch"),
+        format_number(last.get(train)),
+        format_number(last.get(validation)),
+        format_number(best.get(validation)),
         f"epoch {best[columns.EPOCH]}" if best else "",
     ]
 
@@ -78,8 +78,8 @@ def confusion_matrix(run: Run) -> Chart | None:
         return None
     matrix = evaluation["confusion_matrix"]
     names = [one["name"] for one in evaluation["per_class"]]
-    has_numbers = len(names) <= MOST_CLASSES
-    shown = [plain(name) for name in names]
+    has_numbers = len(names) <= MAX_CLASSES
+    shown = [escaped(name) for name in names]
     figure = go.Figure(
         go.Heatmap(
             z=[[count / max(sum(row), 1) for count in row] for row in matrix], x=shown, y=shown,
@@ -88,15 +88,15 @@ def confusion_matrix(run: Run) -> Chart | None:
             hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.1%})<extra></extra>",
         )
     )  # fmt: skip
-    laid_out(figure, x="predicted", y="true", height=220 + 34 * min(len(names), MOST_CLASSES // 2))
+    lay_out(figure, x="predicted", y="true", height=220 + 34 * min(len(names), MAX_CLASSES // 2))
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(tickangle=-45, type="category")
     pairs = confused(matrix)
-    text = f"Test accuracy {number(evaluation['test_accuracy'])}."
+    text = f"Test accuracy {format_number(evaluation['test_accuracy'])}."
     if pairs:
         count, true, predicted = pairs[0]
         text += f" Most often confused: {names[true]} taken for {names[predicted]}, "
-        text += f"{counted(count, 'time')}."
+        text += f"{quantity(count, 'time')}."
     rows = _whole(matrix, names) if has_numbers else _largest(pairs, names)
     return Chart("confusion-matrix", "Confusion matrix", text, figure, rows, is_wide=True)
 
@@ -119,7 +119,7 @@ def _whole(matrix: list[list[int]], names: list[str]) -> Cells:
 
 def _largest(pairs: list[tuple[int, int, int]], names: list[str]) -> Cells:
     rows = [["true", "taken for", "times"]]
-    for count, true, predicted in pairs[:MOST_PAIRS]:
+    for count, true, predicted in pairs[:MAX_PAIRS]:
         rows.append([names[true], names[predicted], str(count)])
     return rows
 
@@ -130,7 +130,7 @@ def per_class(run: Run) -> Chart | None:
     if not classes:
         return None
     figure = go.Figure()
-    names = [plain(one["name"]) for one in classes]
+    names = [escaped(one["name"]) for one in classes]
     for score, color, symbol in (
         ("precision", COLORS[0], "circle"),
         ("recall", COLORS[1], "diamond"),
@@ -141,16 +141,16 @@ def per_class(run: Run) -> Chart | None:
             marker={"color": color, "size": 11, "symbol": symbol},
             hovertemplate=f"%{{x}}: {score} %{{y:.4f}}<extra></extra>",
         )  # fmt: skip
-    laid_out(figure, y="share")
+    lay_out(figure, y="share")
     figure.update_xaxes(type="category")
     weakest = min(classes, key=lambda one: one["f1"])
     text = (
         f"Hardest, by the mean of both (F1): {weakest['name']}, precision "
-        f"{number(weakest['precision'])}, recall {number(weakest['recall'])}."
+        f"{format_number(weakest['precision'])}, recall {format_number(weakest['recall'])}."
     )
     rows = [["class", "precision", "recall", "F1", "samples"]]
     for one in classes:
-        scores = [number(one[key]) for key in ("precision", "recall", "f1")]
+        scores = [format_number(one[key]) for key in ("precision", "recall", "f1")]
         rows.append([one["name"], *scores, str(one["support"])])
     return Chart("per-class", "Precision and recall of each class", text, figure, rows)
 

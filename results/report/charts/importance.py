@@ -18,11 +18,11 @@ from optuna.distributions import (
 
 from results.record import columns
 from results.report.charts.axes import Axis, axes_of
-from results.report.charts.chart import COLORS, Chart, laid_out, plain
+from results.report.charts.chart import COLORS, Chart, escaped, lay_out
 from results.run import Run
 
 # Fewer trials than this say nothing: their best tenth would be two.
-LEAST_TRIALS = 20
+MIN_TRIALS = 20
 # How far the shares hang on single trials is seen by drawing the trials anew so often.
 RESAMPLES = 20
 QUANTILES = (0.1, 0.9)
@@ -50,7 +50,7 @@ def importances(run: Run) -> list[Importance]:
     """Return the importance of each hyperparameter that was varied, the largest share first.
 
     What counts is the best value of a trial, however many epochs it was given. Conditional
-    hyperparameters are weighed too. Empty where fewer than ``LEAST_TRIALS`` have a value, or all
+    hyperparameters are weighed too. Empty where fewer than ``MIN_TRIALS`` have a value, or all
     have the same.
 
     Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
@@ -60,7 +60,7 @@ def importances(run: Run) -> list[Importance]:
     axes = [axis for axis in axes_of(run) if len(set(axis.active)) > 1]
     values = run.trials[columns.BEST_OBJECTIVE].to_pylist()
     known = [place for place, value in enumerate(values) if value is not None]
-    if not axes or len(known) < LEAST_TRIALS or len({values[place] for place in known}) == 1:
+    if not axes or len(known) < MIN_TRIALS or len({values[place] for place in known}) == 1:
         return []
     trials = _trials(axes, [(place, values[place]) for place in known])
     generator = np.random.default_rng(0)
@@ -83,7 +83,7 @@ def importance_chart(run: Run) -> Chart | None:
     upwards = found[::-1]
     figure = go.Figure(
         go.Bar(
-            x=[one.share for one in upwards], y=[plain(one.name) for one in upwards],
+            x=[one.share for one in upwards], y=[escaped(one.name) for one in upwards],
             orientation="h", marker={"color": COLORS[0]},
             error_x={
                 "type": "data", "symmetric": False, "color": "#8a8f98", "thickness": 1.5,
@@ -93,7 +93,7 @@ def importance_chart(run: Run) -> Chart | None:
             hovertemplate="%{y}: %{x:.3f}<extra></extra>",
         )
     )  # fmt: skip
-    laid_out(figure, x="share", height=110 + 26 * len(upwards))
+    lay_out(figure, x="share", height=110 + 26 * len(upwards))
     most = found[0]
     trials = sum(value is not None for value in run.trials[columns.BEST_OBJECTIVE].to_pylist())
     text = f"What the best tenth of {trials} trials have in common, by PED-ANOVA: "
@@ -151,7 +151,7 @@ def _trials(
 def _drawn(axis: Axis, value: Any) -> Any:
     if axis.choices is not None:
         return axis.choices.index(value)
-    return value if axis.is_whole else float(value)
+    return value if axis.is_integer else float(value)
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
@@ -160,6 +160,6 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.choices is not None:
         return IntDistribution(0, len(axis.choices) - 1)
     low, high = min(axis.active), max(axis.active)
-    if axis.is_whole:
+    if axis.is_integer:
         return IntDistribution(int(low), int(high), log=axis.is_log)
     return FloatDistribution(float(low), float(high), log=axis.is_log)

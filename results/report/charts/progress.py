@@ -10,20 +10,20 @@ import plotly.graph_objects as go
 
 from results.record import columns
 from results.record.columns import Ending, State
-from results.record.words import number
+from results.record.words import format_number
 from results.report.charts.chart import (
     COLORS,
     DASHES,
     GREY,
     STATE_COLORS,
     Chart,
-    counted,
-    laid_out,
-    padded,
-    plain,
+    escaped,
+    lay_out,
+    padded_range,
+    quantity,
     without_worst_tenth,
 )
-from results.run import Row, Run, how_ended
+from results.run import Row, Run, ending_of
 
 # Of more curves than this each is drawn thinner, and lets others be seen through it.
 MANY_TRIALS = 100
@@ -56,7 +56,7 @@ def best_over_epochs(
     runs: Sequence[Run], published: Sequence[Row] = (), names: Sequence[str] = ()
 ) -> Chart | None:
     """Draw the best so far over the epochs trained by all trials; None where there is none."""
-    scale = _Scale("epochs trained", lambda step: step.nth, lambda at: counted(int(at), "epoch"))
+    scale = _Scale("epochs trained", lambda step: step.nth, lambda at: quantity(int(at), "epoch"))
     drawn = _best_so_far(runs, published, names, scale)
     return drawn and Chart("best-over-epochs", "Best so far over epochs trained", *drawn)
 
@@ -90,19 +90,23 @@ def _best_so_far(
         }  # fmt: skip
         x = [scale.where(step) for step in found]
         figure.add_scatter(
-            x=x, y=best, name=plain(name), mode="lines", line=line, showlegend=len(runs) > 1
+            x=x, y=best, name=escaped(name), mode="lines", line=line, showlegend=len(runs) > 1
         )
-        texts.append(f"{name}: {number(best[-1])} after {scale.told(x[best.index(best[-1])])}")
+        texts.append(
+            f"{name}: {format_number(best[-1])} after {scale.told(x[best.index(best[-1])])}"
+        )
         drawn.append(best)
     if not drawn:
         return None
     for row in published:
         figure.add_hline(
             y=row.best, line={"dash": "dot", "width": 1, "color": GREY},
-            annotation={"text": plain(f"{row.name} {number(row.best)}"), "font": {"size": 10}},
+            annotation={
+                "text": escaped(f"{row.name} {format_number(row.best)}"), "font": {"size": 10},
+            },
             annotation_position="bottom right",
         )  # fmt: skip
-    laid_out(figure, x=scale.title, y=f"best {runs[0].objective}")
+    lay_out(figure, x=scale.title, y=f"best {runs[0].objective}")
     figure.update_yaxes(range=_later_part(drawn, published))
     return f"Best {runs[0].objective}. {'; '.join(texts)}.", figure
 
@@ -113,7 +117,7 @@ def learning_curves(run: Run) -> Chart | None:
     if not reports:
         return None
     figure = go.Figure()
-    endings = {row[columns.TRIAL]: how_ended(row) for row in run.trials.to_pylist()}
+    endings = {row[columns.TRIAL]: ending_of(row) for row in run.trials.to_pylist()}
     curves: dict[int, list[dict[str, Any]]] = {}
     for row in reports:
         curves.setdefault(row[columns.TRIAL], []).append(row)
@@ -136,12 +140,12 @@ def learning_curves(run: Run) -> Chart | None:
             annotation={"text": f"rung {rung}", "font": {"size": 10}},
             annotation_position="bottom right",
         )  # fmt: skip
-    laid_out(figure, x="epoch", y=run.objective, height=460)
+    lay_out(figure, x="epoch", y=run.objective, height=460)
     ends = without_worst_tenth([row[columns.OBJECTIVE] for row in reports], run.mode)
     text = _ends_told(list(endings.values()), found)
     if ends:
-        figure.update_yaxes(range=padded(*ends, 0.05))
-        text += _left_out(curves, padded(*ends, 0.05))
+        figure.update_yaxes(range=padded_range(*ends, 0.05))
+        text += _left_out(curves, padded_range(*ends, 0.05))
     return Chart("learning-curves", "Learning curves of all trials", text, figure)
 
 
@@ -155,7 +159,7 @@ def _left_out(curves: dict[int, list[dict[str, Any]]], shown: list[float]) -> st
     if not outside:
         return ""
     lie = "lies" if len(outside) == 1 else "lie"
-    return f" {counted(len(outside), 'trial')} {lie} outside of what is shown."
+    return f" {quantity(len(outside), 'trial')} {lie} outside of what is shown."
 
 
 def _in_order(endings: Iterable[Ending]) -> list[Ending]:
@@ -165,7 +169,7 @@ def _in_order(endings: Iterable[Ending]) -> list[Ending]:
 
 
 def _ends_told(endings: list[Ending], found: Sequence[int]) -> str:
-    text = f"{counted(len(endings), 'trial')}: "
+    text = f"{quantity(len(endings), 'trial')}: "
     text += ", ".join(f"{endings.count(one)} {one}" for one in _in_order(endings)) + "."
     if found:
         text += f" ASHA decides after epoch {', '.join(map(str, found))}."
@@ -222,7 +226,7 @@ def rungs(run: Run) -> list[int]:
     Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020; a trial
     at its last epoch ends by itself, and one is judged at its first epoch at or past a rung.
     """
-    plan = run.asked["plan"]
+    plan = run.description["plan"]
     most, factor = plan["problem"].get("epochs"), plan.get("reduction_factor")
     if plan.get("scheduler") != "asha" or plan["engine"] != "ray" or not (most and factor):
         return []
@@ -249,4 +253,4 @@ def _later_part(drawn: Sequence[Sequence[float]], published: Sequence[Row]) -> l
     """Return the range in which searches differ: from what a tenth of the reports had given."""
     values = [best[len(best) // 10] for best in drawn] + [best[-1] for best in drawn]
     values += [row.best for row in published if row.best is not None]
-    return padded(min(values), max(values), 0.06)
+    return padded_range(min(values), max(values), 0.06)

@@ -11,19 +11,19 @@ from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import (
     STATE_COLORS,
     Chart,
-    counted,
-    laid_out,
-    padded,
-    plain,
+    escaped,
+    lay_out,
+    padded_range,
+    quantity,
     slug,
     without_worst_tenth,
 )
-from results.run import Run, how_ended
+from results.run import Run, ending_of
 
 # What an inactive hyperparameter is called on its axis.
 INACTIVE = "inactive"
 # Plotly draws 60 axes and leaves out what comes after; the last is the objective's.
-MOST_AXES = 59
+MAX_AXES = 59
 # Lines take the colour of their objective from the better part, where good and best differ.
 COLORED_FROM_QUANTILE = 0.25
 # From the worse to the better; each stands out on white and on black.
@@ -43,31 +43,31 @@ def parallel_coordinates(run: Run) -> Chart | None:
     shown.sort(key=lambda place: objectives[place], reverse=run.mode == "min")
     values = [objectives[place] for place in shown]
     worst, best = values[int(COLORED_FROM_QUANTILE * (len(values) - 1))], values[-1]
-    dimensions = [_dimension(axis, shown) for axis in axes[:MOST_AXES]]
+    dimensions = [_dimension(axis, shown) for axis in axes[:MAX_AXES]]
     figure = go.Figure(
         go.Parcoords(
             dimensions=[*dimensions, _of_objective(run, values, worst)],
             line={
                 "color": values, "colorscale": COLORSCALE, "cmin": min(worst, best),
                 "cmax": max(worst, best), "reversescale": run.mode == "min", "showscale": True,
-                "colorbar": {"title": {"text": plain(run.objective)}, "thickness": 12},
+                "colorbar": {"title": {"text": escaped(run.objective)}, "thickness": 12},
             },
             labelangle=-20,
         )
     )  # fmt: skip
-    laid_out(figure, height=480)
+    lay_out(figure, height=480)
     figure.update_layout(margin={"l": 60, "r": 30, "t": 80, "b": 30})
     text = _told(run, len(shown), axes)
     return Chart("parallel-coordinates", "Parallel coordinates", text, figure, is_wide=True)
 
 
 def _told(run: Run, lines: int, axes: Sequence[Axis]) -> str:
-    text = f"{counted(lines, 'trial')}; a line is a configuration, its colour the best "
+    text = f"{quantity(lines, 'trial')}; a line is a configuration, its colour the best "
     text += f"{run.objective}."
     if any(len(axis.active) < len(axis.values) for axis in axes):
         text += f" A hyperparameter that a configuration does not use stands at “{INACTIVE}”."
-    if len(axes) > MOST_AXES:
-        text += f" Of {len(axes)} hyperparameters the first {MOST_AXES} are drawn."
+    if len(axes) > MAX_AXES:
+        text += f" Of {len(axes)} hyperparameters the first {MAX_AXES} are drawn."
     return f"{text} Drag along an axis to single out a part of it."
 
 
@@ -81,11 +81,11 @@ def slices(run: Run) -> list[Chart]:
 def _slice(run: Run, axis: Axis, place: int) -> Chart:
     figure = go.Figure()
     trials = run.trials.to_pylist()
-    for ending in dict.fromkeys(map(how_ended, trials)):
+    for ending in dict.fromkeys(map(ending_of, trials)):
         points = [
             (value, row[columns.BEST_OBJECTIVE], row[columns.TRIAL])
             for value, row in zip(axis.values, trials, strict=True)
-            if value is not None and how_ended(row) == ending
+            if value is not None and ending_of(row) == ending
         ]
         x, y, numbers = zip(*points, strict=True) if points else ((), (), ())
         figure.add_scatter(
@@ -94,17 +94,17 @@ def _slice(run: Run, axis: Axis, place: int) -> Chart:
             marker={"color": STATE_COLORS[ending.state], "size": 6, "opacity": 0.75},
             hovertemplate="trial %{customdata}: %{x}, %{y}<extra></extra>",
         )  # fmt: skip
-    laid_out(figure, y=run.objective, height=240)
+    lay_out(figure, y=run.objective, height=240)
     figure.update_layout(showlegend=False)
     values = [
         value for value in run.trials[columns.BEST_OBJECTIVE].to_pylist() if value is not None
     ]
     ends = without_worst_tenth(values, run.mode)
-    figure.update_yaxes(range=padded(*ends, 0.1) if ends else None)
+    figure.update_yaxes(range=padded_range(*ends, 0.1) if ends else None)
     _scale(figure, axis)
     active, number = len(axis.active), len(axis.values)
-    where = f"Active in {active} of {counted(number, 'trial')}"
-    text = f"{where if active < number else counted(number, 'trial')}."
+    where = f"Active in {active} of {quantity(number, 'trial')}"
+    text = f"{where if active < number else quantity(number, 'trial')}."
     return Chart(f"slice-{place:02}-{slug(axis.name)}", axis.name, text, figure)
 
 
@@ -114,7 +114,7 @@ def _scale(figure: Any, axis: Axis) -> None:
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
         return
     low, high = axis.ends
-    figure.update_xaxes(range=padded(low, high, 0.04))
+    figure.update_xaxes(range=padded_range(low, high, 0.04))
     if axis.is_log:
         # Of a wide range the powers of ten alone: there is little room.
         marks = _ticks(axis, low, high)
@@ -122,12 +122,12 @@ def _scale(figure: Any, axis: Axis) -> None:
         figure.update_xaxes(
             type="log", tickvals=[10**place for place, _ in few], ticktext=[text for _, text in few]
         )
-    elif axis.is_whole and high - low <= 12:
+    elif axis.is_integer and high - low <= 12:
         figure.update_xaxes(dtick=1)
 
 
 def _shown(axis: Axis, value: Any) -> Any:
-    return plain(value) if axis.choices is not None else value
+    return escaped(value) if axis.choices is not None else value
 
 
 def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
@@ -141,11 +141,11 @@ def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
     if has_inactive:
         ticks = [(below, INACTIVE), *ticks]
     return {
-        "label": plain(axis.name),
+        "label": escaped(axis.name),
         "values": [below if value is None else axis.position(value) for value in values],
         "range": [below if has_inactive else low, high if high > low else low + gap],
         "tickvals": [place for place, _ in ticks],
-        "ticktext": [plain(text) for _, text in ticks],
+        "ticktext": [escaped(text) for _, text in ticks],
     }
 
 
@@ -163,7 +163,7 @@ def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]
     ticks = [(mark, f"{mark:g}") for mark in marks]
     ticks.insert(0 if is_max else len(ticks), (worst, f"{'≤' if is_max else '≥'} {worst:.3g}"))
     return {
-        "label": plain(run.objective),
+        "label": escaped(run.objective),
         "values": [max(value, worst) if is_max else min(value, worst) for value in values],
         "range": [low, high if high > low else low + abs(low) + 1.0],
         "tickvals": [place for place, _ in ticks],

@@ -8,15 +8,15 @@ import plotly.graph_objects as go
 
 from results.record import columns
 from results.record.columns import Ending
-from results.record.words import number
-from results.report.charts.chart import STATE_COLORS, Chart, counted, laid_out, plain
-from results.run import Run, how_ended
+from results.record.words import format_number
+from results.report.charts.chart import STATE_COLORS, Chart, escaped, lay_out, quantity
+from results.run import Run, ending_of
 
 # What of a report was not waiting: the epoch, and what the trial needed before its first one.
 BUSY_LAPS = ("reset", "build", "compile", "train", "validate", "keep")
-MOST_PIXELS = 1600
+MAX_HEIGHT_PIXELS = 1600
 # So many rows have room for their names.
-MOST_LABELS = 80
+MAX_LABELS = 80
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Stay:
 
 def stays(run: Run) -> list[Stay]:
     """Return what each process trained, in the order in which it began."""
-    endings = {row[columns.TRIAL]: how_ended(row) for row in run.trials.to_pylist()}
+    endings = {row[columns.TRIAL]: ending_of(row) for row in run.trials.to_pylist()}
     better = max if run.mode == "max" else min
     found: dict[tuple[Any, ...], Stay] = {}
     for row in sorted(run.epochs.to_pylist(), key=lambda row: row[columns.AT_SECONDS]):
@@ -70,7 +70,7 @@ def timeline(run: Run) -> Chart | None:
         shown = [stay for stay in found if stay.ending == ending]
         figure.add_bar(
             orientation="h", name=str(ending), showlegend=True,
-            y=[plain(stay.worker) for stay in shown],
+            y=[escaped(stay.worker) for stay in shown],
             base=[stay.began_seconds for stay in shown],
             x=[stay.ended_seconds - stay.began_seconds for stay in shown],
             text=[_words(stay) for stay in shown], textposition="none",
@@ -81,11 +81,13 @@ def timeline(run: Run) -> Chart | None:
                 "opacity": [1.0 - 0.35 * (nth[id(stay)] // len(workers) % 2) for stay in shown],
             },
         )  # fmt: skip
-    laid_out(figure, x="seconds since the start", height=min(MOST_PIXELS, 150 + 34 * len(workers)))
+    lay_out(
+        figure, x="seconds since the start", height=min(MAX_HEIGHT_PIXELS, 150 + 34 * len(workers))
+    )
     figure.update_layout(barmode="overlay", bargap=0.25)
     figure.update_yaxes(
-        categoryorder="array", categoryarray=[plain(one) for one in workers[::-1]],
-        type="category", tickmode="linear" if len(workers) <= MOST_LABELS else "auto",
+        categoryorder="array", categoryarray=[escaped(one) for one in workers[::-1]],
+        type="category", tickmode="linear" if len(workers) <= MAX_LABELS else "auto",
     )  # fmt: skip
     return Chart("timeline", "What each worker did", _summary(found, workers), figure)
 
@@ -124,7 +126,7 @@ def _words(stay: Stay) -> str:
     return "<br>".join(
         [
             f"trial {stay.trial}, {stay.ending}",
-            f"{counted(stay.epochs, 'epoch')}, best {number(stay.best)}",
+            f"{quantity(stay.epochs, 'epoch')}, best {format_number(stay.best)}",
             f"{stay.began_seconds:.1f} to {stay.ended_seconds:.1f} s",
         ]
     )

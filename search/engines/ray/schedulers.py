@@ -73,7 +73,7 @@ class Scheduler(ABC):
 
     def replay(self, history: History) -> None:
         """Take in the epochs and the decisions of a search that is resumed."""
-        for epoch in history.judged:
+        for epoch in history.judged_epochs:
             last_epoch = history.trials[epoch.trial].planned_epochs
             self.judge(epoch.trial, epoch.epoch, epoch.objective, last_epoch=last_epoch)
             if epoch.decision is Decision.STOP:

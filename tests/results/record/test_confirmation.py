@@ -33,9 +33,9 @@ def test_the_best_come_first_and_those_without_a_mean_last():
 def test_each_configuration_to_compare_has_one_final_model_at_its_best_epochs(mode, compared):
     without = replace(MINE, name="diverged", mean=None)
     made = confirmation(LONGER, OWN, OTHER, MINE, without, mode=mode)
-    assert made.compared == compared
-    assert made.finals == [OWN, *compared]
-    assert made.own_trials == {3}
+    assert made.comparisons == compared
+    assert made.tested_candidates == [OWN, *compared]
+    assert made.confirmed_trials == {3}
 
 
 @pytest.mark.parametrize(

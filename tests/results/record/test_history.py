@@ -138,7 +138,7 @@ def test_a_repeated_training_changes_neither_the_best_nor_what_the_scheduler_jud
     events.epoch(0, 1, 0.9, execution=1)
     events.epoch(0, 2, None)
     assert events.best == (0, 1, 0.5)
-    assert [(one.execution, one.epoch) for one in events.history.judged] == [(0, 1)]
+    assert [(one.execution, one.epoch) for one in events.history.judged_epochs] == [(0, 1)]
 
 
 def test_how_trials_ended_and_which_of_them_may_go_on():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from results.record import journal
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
-from results.record.outcome import write_outcome
+from results.record.tables import write_tables
 from search.errors import RunFolderError
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
@@ -135,7 +135,7 @@ def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
 def test_tables_hold_a_row_per_trial_and_per_epoch(recorder, tmp_path):
     search_a_little(recorder)
     folder = RunFolder(tmp_path)
-    write_outcome(folder.path, recorder.history)
+    write_tables(folder.path, recorder.history)
     trials = pq.read_table(folder.trials_file).to_pylist()
     assert [row["trial"] for row in trials] == [0, 1, 2]
     assert [row["hp:units"] for row in trials] == [8, 3, 5]

@@ -32,7 +32,7 @@ WHOLE = (
 
 
 def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
-    whole = Whole.of_json(WHOLE)
+    whole = Whole.from_json(WHOLE)
     assert whole == Whole("a", 3, True, "max", (Part(1.0, Verdict.TIE),), None)
     assert type(whole.parts[0].share) is float
     assert type(whole.parts[0].verdict) is Verdict
@@ -61,12 +61,12 @@ def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
 def test_a_value_of_another_kind_is_named_with_its_place(old, new, said):
     assert WHOLE.count(old) == 1
     with pytest.raises(ValueError, match=f"^{said}$"):
-        Whole.of_json(WHOLE.replace(old, new))
+        Whole.from_json(WHOLE.replace(old, new))
 
 
 def test_of_many_problems_the_first_are_named_and_the_others_counted():
     with pytest.raises(ValueError, match=r"^name is missing; .*parts is missing; and 1 more$"):
-        Whole.of_json("{}")
+        Whole.from_json("{}")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from results.record.columns import Device
 from results.record.confirmation import AccuracyOnTest, Candidate, Confirmation, Verdict
 from results.record.history import Objective
-from results.record.intervals import mean_of
+from results.record.intervals import estimate_mean
 from search.errors import RunFolderError
 from search.final.confirm import confirmed_trials, ranked
 from search.final.confirmation_store import ConfirmationStore
@@ -40,10 +40,10 @@ def confirmation():
     chosen = [candidate(name, epochs, value) for name, epochs, value, _ in SCORES]
     made = ranked(chosen, SEEDS, [scores for *_, scores in SCORES], ACCURACY)
     candidates = list(made.candidates)
-    for one in made.finals:
+    for one in made.tested_candidates:
         place = candidates.index(one)
         accuracies = tuple(0.9 + seed / 1000 - place / 100 for seed in SEEDS)
-        test = AccuracyOnTest(accuracies, **mean_of(accuracies).to_json())
+        test = AccuracyOnTest(accuracies, **estimate_mean(accuracies).to_json())
         candidates[place] = replace(one, test=test)
     return replace(made, candidates=tuple(candidates))
 
@@ -62,12 +62,12 @@ def test_the_file_is_read_as_what_was_written(confirmation):
 
 
 def test_the_winner_and_each_configuration_to_compare_at_its_best_have_final_models(confirmation):
-    assert [(one.name, one.epochs) for one in confirmation.finals] == [
+    assert [(one.name, one.epochs) for one in confirmation.tested_candidates] == [
         ("trial 17", 20),
         ("mine", 20),
     ]
-    assert confirmation.chosen.verdict is Verdict.WINNER
-    assert confirmation.compared[0].verdict is Verdict.BETTER
+    assert confirmation.winning_candidate.verdict is Verdict.WINNER
+    assert confirmation.comparisons[0].verdict is Verdict.BETTER
 
 
 def test_the_trials_that_were_confirmed_are_those_of_the_file(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from results.record.errors import RunFolderError
 from results.record.journal import Journal
-from results.record.outcome import is_current, rebuild, refresh, with_scheduler
+from results.record.tables import is_current, rebuild, refresh, with_scheduler
 
 DERIVED = ("trials.parquet", "epochs.parquet", "best.json")
 DESCRIPTION = {"plan": {"problem": {"objective": {"name": "val_loss", "mode": "min"}}}}

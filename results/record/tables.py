@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from results.record import columns
 from results.record.columns import Ending
 from results.record.errors import RunFolderError
-from results.record.files import beside, write_json
+from results.record.files import replacing, write_json
 from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import parse, read
-from results.record.run_file import described_objective, is_whole, read_description
+from results.record.run_file import has_valid_run_file, objective_of, read_description
 
 # Of each column of a table: its type, and its value in a row.
 Columns = Mapping[str, tuple[pa.DataType, Callable[[Any], Any]]]
@@ -74,13 +74,13 @@ def rebuild(run: Path) -> Rebuilt:
     journal = run / columns.JOURNAL_FILE
     content = read(journal)
     description = read_description(run, content.events)
-    objective = described_objective(run, description)
+    objective = objective_of(run, description)
     note = None
-    if not is_whole(run):
+    if not has_valid_run_file(run):
         write_json(run / columns.RUN_FILE, description)
         note = f"{columns.RUN_FILE} was missing or damaged: made anew from the journal"
     try:
-        write_outcome(run, History.replay(objective, content.events))
+        write_tables(run, History.replay(objective, content.events))
     except (LookupError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{journal} holds what this program does not write ({type(error).__name__}: {error})."
@@ -113,14 +113,14 @@ def is_current(run: Path) -> bool:
     journal = run / columns.JOURNAL_FILE
     if not journal.is_file():
         return True
-    if not is_whole(run):
+    if not has_valid_run_file(run):
         return False
     crc = str(zlib.crc32(journal.read_bytes()))
     tables = (columns.TRIALS_FILE, columns.EPOCHS_FILE)
     return all(_metadata(run / name, columns.JOURNAL_CRC) == crc for name in tables)
 
 
-def write_outcome(run: Path, history: History) -> None:
+def write_tables(run: Path, history: History) -> None:
     """Write both tables and best.json.
 
     Args:
@@ -136,9 +136,9 @@ def write_outcome(run: Path, history: History) -> None:
     }
     trials = list(history.trials.values())
     epochs = [epoch for trial in trials for epoch in trial.epochs]
-    with beside(run / columns.TRIALS_FILE) as fresh:
+    with replacing(run / columns.TRIALS_FILE) as fresh:
         pq.write_table(_table(trials, TRIAL_COLUMNS, _trial_values, known), fresh)
-    with beside(run / columns.EPOCHS_FILE) as fresh:
+    with replacing(run / columns.EPOCHS_FILE) as fresh:
         pq.write_table(_table(epochs, EPOCH_COLUMNS, _epoch_values, known), fresh)
     if history.best is not None:
         write_json(run / columns.BEST_FILE, best_record(history, history.best))

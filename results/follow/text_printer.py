@@ -4,25 +4,25 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from results.follow.follow import Line, damaged, note
+from results.follow.follow import JournalLine, describe_damage, note
 from results.reading import CUT_OFF
 from results.record import columns
 from results.record.history import EpochRecord, History, Objective
 from results.record.journal import Event
 from results.record.words import (
-    assignments,
-    best_of_all,
-    counted,
+    describe_best,
+    describe_new_best,
+    describe_totals,
+    describe_trial_end,
     first_line,
-    new_best,
-    trial_ended,
+    format_values,
 )
 from results.run import Run
 
 INTERRUPTED = "interrupted"
 
 
-class Story:
+class TextPrinter:
     """Prints a table of what was there, then a line for each thing that happens.
 
     Args:
@@ -38,7 +38,7 @@ class Story:
         self._history = History(Objective("", "max"))
         self._named: set[int] = set()
 
-    def begin(self, lines: Sequence[Line]) -> None:
+    def begin(self, lines: Sequence[JournalLine]) -> None:
         """Print the table; where there is none, a line on what is known."""
         run = self._show_table()
         if run is not None:
@@ -53,7 +53,7 @@ class Story:
         if run is None:
             _say(f"so far: {self._so_far()}")
 
-    def tell(self, line: Line) -> None:
+    def print_line(self, line: JournalLine) -> None:
         """Print what is new."""
         if line.event is None:
             self._name(line.number)
@@ -73,13 +73,13 @@ class Story:
 
     def _name(self, number: int) -> None:
         if number not in self._named:
-            note(damaged(number))
+            note(describe_damage(number))
         self._named.add(number)
 
     def _so_far(self) -> str:
         best = self._history.best
-        trained = counted(self._history)
-        return f"{trained}, {best_of_all(best, self._objective)}" if best else trained
+        trained = describe_totals(self._history)
+        return f"{trained}, {describe_best(best, self._objective)}" if best else trained
 
     @property
     def _objective(self) -> str:
@@ -96,7 +96,7 @@ class Story:
         if kind in ("search_started", "search_resumed"):
             yield _search(event)
         elif kind == "trial_started":
-            yield f"trial {number} started: {assignments(event['values'])}"
+            yield f"trial {number} started: {format_values(event['values'])}"
         elif number in self._history.trials:
             yield from self._of_a_trial(event, number, best_before)
 
@@ -106,7 +106,7 @@ class Story:
         best = self._history.best
         than = best_before.objective if best_before else None
         if best and self._history.objective.is_better(best.objective, than):
-            yield new_best(best, self._objective)
+            yield describe_new_best(best, self._objective)
         match event["event"]:
             case "trial_restarted":
                 yield f"trial {number} goes on in another process"
@@ -116,7 +116,7 @@ class Story:
                 whose = "its process" if event["by_trial"] else "its node, or Ray,"
                 yield f"trial {number}: {whose} is lost ({first_line(event['error'])}), it goes on"
             case "trial_ended":
-                yield trial_ended(self._history.trials[number], self._objective)
+                yield describe_trial_end(self._history.trials[number], self._objective)
 
 
 def _search(event: Event) -> str:

@@ -1,4 +1,4 @@
-"""A Ray with what trials train on in its memory, started anew where it is lost."""
+"""A Ray that holds the data of the trials in its memory and is started again when it is lost."""
 
 import contextlib
 import shlex
@@ -22,11 +22,11 @@ MAX_LOSSES_WITHOUT_PROGRESS = 2
 
 @dataclass(frozen=True)
 class StoredData:
-    """What all trials train on, once in a node's shared memory.
+    """The data of all trials, stored once in a node's shared memory.
 
     Attributes:
         content: The splits, or the arguments of ``fit``.
-        digest: What equal data share, where it is asked for.
+        digest: A checksum of the splits, if it was computed.
     """
 
     content: "ray.ObjectRef[Any]"
@@ -34,16 +34,16 @@ class StoredData:
 
 
 def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
-    """Have the data loaded once, by a process of its own, into this node's shared memory.
+    """Load the data once, in a process of its own, into this node's shared memory.
 
-    Other nodes receive them through Ray, and need none of their own. References are returned at
-    once; ``fetch`` waits for what they refer to.
+    Other nodes receive them through Ray and need no copy on disk. The references are returned at
+    once; ``fetch`` waits for the data.
     """
     import ray
 
     load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=this_node_affinity())(_load)
     if asks_for_forks(ray.get_runtime_context().runtime_env.get("py_executable", "")):
-        # A process that is not forked: it need not wait for TensorFlow.
+        # Not forked, so that loading does not wait for the import of TensorFlow.
         load = load.options(runtime_env={"py_executable": shlex.quote(sys.executable)})
     return StoredData(*load.remote(problem, needs_test=needs_test))
 
@@ -54,7 +54,7 @@ def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
 
 
 def fetch(stored: "ray.ObjectRef[Any]") -> Any:
-    """Return what was stored, its arrays read-only and in shared memory."""
+    """Return the stored value; its arrays are read-only and in shared memory."""
     import ray
 
     try:
@@ -68,51 +68,59 @@ def fetch(stored: "ray.ObjectRef[Any]") -> Any:
 
 
 class RenewableRay:
-    """A Ray, started and ended by ``opens``, with what trials train on, put there by ``stores``."""
+    """A Ray that holds the data of the trials and is started again when it is lost.
+
+    Args:
+        start: Starts or joins Ray; leaving the context ends it.
+        store: Puts the data into Ray's memory.
+        say: Prints a line for the user.
+    """
 
     def __init__(
         self,
-        opens: Callable[[], AbstractContextManager[None]],
-        stores: Callable[[], StoredData],
+        start: Callable[[], AbstractContextManager[None]],
+        store: Callable[[], StoredData],
         *,
         say: Callable[[str], None],
     ) -> None:
-        self._opens = opens
-        self._stores = stores
+        self._start = start
+        self._store = store
         self._say = say
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "RenewableRay":
-        self._stack.enter_context(self._opens())
-        self.stored = self._stores()
+        self._stack.enter_context(self._start())
+        self.stored = self._store()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def run_search(self, search: Callable[[StoredData], None], progress: Callable[[], int]) -> None:
-        """Search until it is done, on as many Rays as that takes.
+        """Run a search to its end, and start Ray again each time it is lost.
 
         Args:
-            search: Called with what is stored; goes on where it left off.
-            progress: Returns a number that grows with every epoch and with every trial that ends.
+            search: Runs the search on the stored data; continues where it left off.
+            progress: Returns a number that grows with every epoch and every ended trial.
 
         Raises:
-            RayLostError: Two were lost without progress in between, or it is not ours to renew.
+            RayLostError: Ray was lost twice without progress in between, or this process did not
+                start it.
         """
         import ray
 
-        losses, epochs = 0, progress()
+        losses, progress_before = 0, progress()
         while True:
             try:
                 return search(self.stored)
-            except RayLostError as lost:
-                losses, epochs = (losses + 1 if progress() == epochs else 1), progress()
+            except RayLostError as error:
+                losses = losses + 1 if progress() == progress_before else 1
+                progress_before = progress()
                 if losses == MAX_LOSSES_WITHOUT_PROGRESS:
                     raise
-                reason = lost
+                loss = error
             self._stack.close()
-            if ray.is_initialized():  # a script's own, which is not ours to start again
-                raise reason
-            self._say(f"{reason}: Ray is started again, and what ran goes on")
+            if ray.is_initialized():  # a script started it: it is not ours to restart
+                raise loss
+            self._say(f"{loss}: Ray is started again, and unfinished trials continue")
             self.__enter__()

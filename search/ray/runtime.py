@@ -1,4 +1,4 @@
-"""The Ray of this process: started or joined, and ended with a run; or a script's own."""
+"""Starts, joins and ends Ray for this process, or uses the Ray that a script has started."""
 
 import contextlib
 import os
@@ -20,29 +20,29 @@ from search.ray.environment import prepare_environment
 from search.ray.forks import SOCKETS_FOLDER, fork_server
 from search.worker.process import silent_errors
 
-# Those that Ray starts in advance would not be forked.
+# Workers that Ray starts in advance would not be forked.
 NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class _Ray:
-    """The Ray that this process started or joined: there is one at a time.
+class _Connection:
+    """This process's connection to Ray; there is one at a time.
 
     Attributes:
-        raylet: Its process on this machine; None where that is not known, as of a script's own.
-        is_own: Whether this process started it.
+        raylet: Ray's process on this machine; None if unknown, as when a script has started Ray.
+        is_own: Whether this process started Ray.
     """
 
     raylet: psutil.Process | None = None
     is_own: bool = False
 
 
-_current = _Ray()
+_current = _Connection()
 
 
 def is_up() -> bool:
-    """Tell whether Ray still runs on this machine; of a script's own it is believed."""
+    """Tell whether Ray still runs on this machine; True if its process is unknown."""
     raylet = _current.raylet
     try:
         return raylet is None or raylet.status() != psutil.STATUS_ZOMBIE
@@ -51,7 +51,7 @@ def is_up() -> bool:
 
 
 def has_other_nodes() -> bool:
-    """Tell whether trials may run on machines other than this one: Ray was joined, not started."""
+    """Tell whether trials may run on other machines: this process did not start Ray itself."""
     return not _current.is_own
 
 
@@ -59,13 +59,15 @@ def has_other_nodes() -> bool:
 def connect_to_ray(
     address: str | None, workers: int, code: Sequence[str] = (), *, forks: bool = False
 ) -> Iterator[None]:
-    """Use the Ray that is running in this process, the one at an address, or one of its own.
+    """Use the Ray that this process already runs, join the one at an address, or start one.
 
     Args:
-        address: Such as ``auto`` or ``10.0.0.1:6379``; None starts a Ray of this machine.
-        workers: Slots of that one.
-        forks: Whether workers of that one are forked with TensorFlow in them, where that is safe.
-        code: Packages and modules that Ray brings to every node, so that none runs older ones.
+        address: Such as ``auto`` or ``10.0.0.1:6379``; None starts Ray on this machine.
+        workers: CPUs of a started Ray.
+        code: Packages and modules that a joined Ray sends to every node, so that no node runs older
+            ones.
+        forks: Whether a started Ray forks its workers from a process with TensorFlow, if that is
+            safe.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         prepare_environment(address)
@@ -80,8 +82,8 @@ def connect_to_ray(
 
 @contextmanager
 def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
-    """Run a Ray of this machine alone, with so many slots of one CPU each; ``forks`` as above."""
-    # Before Ray is imported: its own import takes longest.
+    """Run Ray on this machine alone, with ``workers`` CPUs; ``forks`` as in ``connect_to_ray``."""
+    # Before Ray is imported, since the import of TensorFlow takes longest.
     with fork_server() if forks else contextlib.nullcontext() as executable:
         if executable is not None:
             os.environ |= NO_IDLE_WORKERS
@@ -90,7 +92,7 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
 
         scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
         try:
-            # Without a route to anywhere Ray warns that it guesses its address.
+            # On a machine without a network, Ray warns that it guesses its address.
             with silent_errors():
                 ray.init(
                     address="local",
@@ -101,7 +103,7 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
                     runtime_env={"py_executable": executable} if executable else None,
                     _temp_dir=scratch,
                 )
-            with _in_use(_Ray(_started_raylet(), is_own=True)):
+            with _as_current(_Connection(_started_raylet(), is_own=True)):
                 yield
         finally:
             ray.shutdown()
@@ -115,7 +117,7 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
 
     try:
         _check_reachable(address)
-        with silent_errors(), _nowhere() if code else contextlib.nullcontext():
+        with silent_errors(), _empty_working_folder() if code else contextlib.nullcontext():
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -125,29 +127,29 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
         raylet = _joined_raylet()
     except Exception as error:
         raise ProblemError(
-            f"address={address!r}: no Ray cluster can be joined there ({one_line(error)}). "
+            f"address={address!r}: no Ray cluster can be joined ({one_line(error)}). "
             f"{_remedy(error)}"
         ) from error
     try:
-        with _in_use(_Ray(raylet)):
+        with _as_current(_Connection(raylet)):
             yield
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _in_use(current: _Ray) -> Iterator[None]:
+def _as_current(connection: _Connection) -> Iterator[None]:
     global _current
-    _current = current
-    _take_a_polite_kill_for_ctrl_c()
+    _current = connection
+    _treat_sigterm_as_ctrl_c()
     try:
         yield
     finally:
-        _current = _Ray()
+        _current = _Connection()
 
 
-def _take_a_polite_kill_for_ctrl_c() -> None:
-    """Replace Ray's own way to end at SIGTERM, which leaves what is locked and open."""
+def _treat_sigterm_as_ctrl_c() -> None:
+    """Replace Ray's handler of SIGTERM, which ends the process without closing files and locks."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -164,8 +166,8 @@ def _started_raylet() -> psutil.Process | None:
 def _joined_raylet() -> psutil.Process | None:
     import ray
 
-    own = ray.get_runtime_context().get_node_id()
-    [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own]
+    node_id = ray.get_runtime_context().get_node_id()
+    [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == node_id]
     processes = psutil.process_iter(["name", "cmdline"])
     return next(
         (
@@ -179,27 +181,27 @@ def _joined_raylet() -> psutil.Process | None:
 
 
 @contextmanager
-def _nowhere() -> Iterator[None]:
-    """Be in an empty folder meanwhile.
+def _empty_working_folder() -> Iterator[None]:
+    """Change to an empty folder for a while.
 
-    Ray 2.60 has each node look for modules in the driver's current folder first, before the code
-    that it was brought: on a node that has a folder of that name, with older modules.
+    Ray 2.60 makes every node search the driver's current folder for modules before the code that
+    Ray has sent: a node with a folder of the same name would use its older modules.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         yield
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError at once where nobody listens: Ray would try for minutes."""
+    """Raise OSError at once if nothing listens at the address; Ray would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _remedy(error: Exception) -> str:
-    if "InvalidAuthToken" in str(error.__cause__):  # as Ray 2.60 says it
+    if "InvalidAuthToken" in str(error.__cause__):  # the words of Ray 2.60
         return (
-            "It asks for a token: expected that of its machines in ~/.ray/auth_token (or "
-            "RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token."
+            "The cluster requires a token: put the one of its machines into ~/.ray/auth_token (or "
+            "RAY_AUTH_TOKEN), and set RAY_AUTH_MODE=token."
         )
-    return "Start one with `ray start --head`, or leave address out for one of this machine."
+    return "Start one with `ray start --head`, or leave address out to use this machine alone."

@@ -1,1 +1,1 @@
-"""The run folder: its paths, its lock, and the recorder that writes its events."""
+"""The run folder: its paths, its lock, and the recorder of its events."""

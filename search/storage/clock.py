@@ -1,4 +1,4 @@
-"""The clocks of a search, by the monotonic clock, which nobody sets back."""
+"""The clocks of a search, based on the monotonic clock, which is never set back."""
 
 import os
 import time
@@ -11,15 +11,15 @@ Clock = Callable[[], float]
 
 
 def process_start() -> float:
-    """Return when this process began, by the monotonic clock.
+    """Return when this process started, in seconds of the monotonic clock.
 
-    On Linux to a hundredth of a second, where psutil 7 would count from the machine's start
-    rounded to a second (``psutil._pslinux``).
+    Exact to 0.01 s on Linux, where psutil 7 rounds the machine's boot time to a second
+    (``psutil._pslinux``).
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-        age_seconds = clock - int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime
+        since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        age_seconds = since_boot - int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime
     except (OSError, AttributeError):
         age_seconds = time.time() - psutil.Process().create_time()
     return time.monotonic() - age_seconds
@@ -29,16 +29,16 @@ _STARTED = process_start()
 
 
 def seconds_since_process_start() -> float:
-    """Return the seconds since this process began, imports included."""
+    """Return the seconds since this process started, including imports."""
     return time.monotonic() - _STARTED
 
 
 def start_clock() -> Clock:
-    """Return a clock that begins now."""
-    now = time.monotonic()
-    return lambda: time.monotonic() - now
+    """Return a clock that starts at 0 now."""
+    start = time.monotonic()
+    return lambda: time.monotonic() - start
 
 
 def offset_clock(clock: Clock, seconds: float) -> Clock:
-    """Return a clock that goes on from so many seconds: those of a search before it was cut off."""
+    """Return a clock that is ahead by ``seconds``, such as those of a search that is resumed."""
     return lambda: seconds + clock()

@@ -11,9 +11,9 @@ from results.record import columns
 from results.record.errors import RunFolderError
 from search.storage.lock import RunLock, Say
 
-# Less than this is not enough for the weights and states of a run.
+# The weights and states of a run need at least this much.
 MIN_FREE_BYTES = 500 * 1024**2
-# What stands for a moment beside what it will take the place of.
+# Temporary files, each written beside the file that it will replace.
 LEFTOVERS = (".[0-9]*-*", f"{columns.LOCK_FILE}.*")
 
 
@@ -25,7 +25,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
-        """Make a new run folder, where none is yet."""
+        """Make a new run folder; the path must not exist, or be blank."""
         try:
             path.mkdir(parents=True, exist_ok=is_blank(path))
             folder = cls(path.resolve())
@@ -38,17 +38,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open the folder of a run that was made before."""
+        """Open the folder of an existing run."""
         folder = cls(path.resolve())
         if folder.run_file.is_file() or folder.journal_file.is_file():
             return folder
         if is_blank(path):
             raise RunFolderError(
-                f"{str(path)!r} was begun and ended before anything was recorded: there is nothing "
-                "to go on with. Run the same command again; it takes that folder."
+                f"{str(path)!r} has no records: its search ended before the first one, so there is "
+                "nothing to continue. Run the same command again; it reuses this folder."
             )
         raise RunFolderError(
-            f"{str(path)!r} is no run: expected a folder with {columns.RUN_FILE}, as "
+            f"{str(path)!r} is not a run: expected a folder with {columns.RUN_FILE}, as "
             "`fmnist-search run` makes it."
         )
 
@@ -85,37 +85,37 @@ class RunFolder:
         return self.path / columns.LOCK_FILE
 
     def prefix(self, trial: int) -> str:
-        """With what the names of a trial's files begin."""
+        """Return the beginning of the names of a trial's files."""
         return f"trial-{trial:05d}-"
 
     def best_weights_file(self, trial: int) -> Path:
-        """Weights of a trial's best epoch."""
+        """Return the path of the weights of a trial's best epoch."""
         return self.checkpoints / f"{self.prefix(trial)}best.weights.h5"
 
     def state_file(self, trial: int) -> Path:
-        """Whole state of an unfinished trial; the one before stands beside it."""
+        """Return the path of an unfinished trial's state; its previous state is beside it."""
         return self.checkpoints / f"{self.prefix(trial)}state.npz"
 
     def checkpoint_changed(self, path: Path) -> None:
-        """Hear that a trial wrote or removed a file of the checkpoints: it is in its place here."""
+        """Take note that a trial wrote or removed a checkpoint file; a remote folder sends it."""
 
     def retraining_state_file(self, trial: int, epochs: int) -> Path:
-        """Whole state of an unfinished retraining."""
+        """Return the path of an unfinished retraining's state."""
         return self.checkpoints / f"retraining-{trial:05d}-{epochs:05d}-state.npz"
 
     def forget_state(self, trial: int) -> None:
-        """Remove an ended trial's state, and what a killed process was about to write of it."""
+        """Remove an ended trial's state, and temporary files that a killed process has left."""
         remove_state(self.state_file(trial))
-        for left in self.checkpoints.glob(f".[0-9]*-{self.prefix(trial)}*"):
-            left.unlink(missing_ok=True)
+        for leftover in self.checkpoints.glob(f".[0-9]*-{self.prefix(trial)}*"):
+            leftover.unlink(missing_ok=True)
 
     def forget_states(self, *, but: Collection[int]) -> None:
-        """Remove the states of all trials but some, and what was about to be written of them."""
-        kept = [self.prefix(trial) for trial in but]
+        """Remove the states and temporary files of all trials but those in ``but``."""
+        kept_prefixes = [self.prefix(trial) for trial in but]
         for pattern in ("trial-*-state*", ".[0-9]*-trial-*"):
-            for left in self.checkpoints.glob(pattern):
-                if not any(prefix in left.name for prefix in kept):
-                    left.unlink(missing_ok=True)
+            for file in self.checkpoints.glob(pattern):
+                if not any(prefix in file.name for prefix in kept_prefixes):
+                    file.unlink(missing_ok=True)
 
     def forget_weights(self, trial: int) -> None:
         """Remove a trial's best weights."""
@@ -123,7 +123,7 @@ class RunFolder:
         self.build_config_file(trial).unlink(missing_ok=True)
 
     def forget(self, trial: int) -> None:
-        """Remove everything that is kept of a trial."""
+        """Remove all checkpoint files of a trial."""
         self.forget_weights(trial)
         self.forget_state(trial)
 
@@ -133,20 +133,20 @@ class RunFolder:
             state.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what processes that are gone were about to write."""
-        for place in (self.path, self.checkpoints):
-            place.mkdir(exist_ok=True)
+        """Remove temporary files that killed processes have left."""
+        for folder in (self.path, self.checkpoints):
+            folder.mkdir(exist_ok=True)
             for pattern in LEFTOVERS:
-                for left in place.glob(pattern):
-                    left.unlink(missing_ok=True)
+                for leftover in folder.glob(pattern):
+                    leftover.unlink(missing_ok=True)
 
     def build_config_file(self, trial: int) -> Path:
-        """What a model of a trial that declares no input shape is built with."""
+        """Return the path of the build config of a trial's model that declares no input shape."""
         return self.checkpoints / f"{self.prefix(trial)}build.json"
 
 
 def is_blank(path: Path) -> bool:
-    """Tell whether a folder is one in which a search was begun that recorded nothing."""
+    """Tell whether a folder is that of a search which ended before it recorded anything."""
     if not (path / columns.CHECKPOINTS_DIR).is_dir():
         return False
     names = {entry.name for entry in path.iterdir()}
@@ -155,17 +155,17 @@ def is_blank(path: Path) -> bool:
 
 
 def previous_state_file(path: Path) -> Path:
-    """Return where a trial's state before the newest is."""
+    """Return the path of the state before the newest one."""
     return path.with_suffix(".before" + path.suffix)
 
 
 def state_weights_file(path: Path) -> Path:
-    """Return where the best weights are that belong to a trial's state."""
+    """Return the path of the best weights at the time of a state."""
     return path.with_suffix(".best.h5")
 
 
 def remove_state(path: Path) -> tuple[Path, ...]:
-    """Remove a trial's state and what belongs to it, when the trial has ended; return which."""
+    """Remove a state and the files that belong to it, and return their paths."""
     files = (path, previous_state_file(path), state_weights_file(path))
     for file in files:
         file.unlink(missing_ok=True)
@@ -173,16 +173,16 @@ def remove_state(path: Path) -> tuple[Path, ...]:
 
 
 def out_exists_message(path: Path) -> str:
-    """Return the message for an ``--out`` that stands already."""
+    """Return the error message for an ``--out`` that exists already."""
     return (
         f"--out {str(path)!r} exists already: expected a new folder, so that no run is lost. "
-        "Name another, or move that one away."
+        "Name another folder, or move this one away."
     )
 
 
 @dataclass(frozen=True)
 class LockedRun:
-    """A run folder, and the lock by which this process is its one driver."""
+    """A run folder and the lock that makes this process its only driver."""
 
     folder: RunFolder
     lock: RunLock
@@ -190,7 +190,7 @@ class LockedRun:
 
 @contextmanager
 def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
-    """Make a run folder and hold it; it is removed where nothing was recorded in it."""
+    """Make a run folder and lock it; remove it at the end if nothing was recorded."""
     folder = RunFolder.create(path)
     try:
         with locked_run(folder, say) as run:
@@ -202,7 +202,7 @@ def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
 
 @contextmanager
 def locked_run(folder: RunFolder, say: Say) -> Iterator["LockedRun"]:
-    """Be the one driver of a run meanwhile."""
+    """Hold the lock of a run, so that this process is its only driver."""
     lock = RunLock(folder.lock_file, say=say)
     try:
         yield LockedRun(folder, lock)
@@ -211,20 +211,20 @@ def locked_run(folder: RunFolder, say: Say) -> Iterator["LockedRun"]:
 
 
 def nearest_folder(out: Path) -> Path:
-    """Return the folder itself or, where it is still to be made, the nearest above that exists."""
+    """Return ``out`` itself if it exists, else its nearest parent that exists."""
     return next(parent for parent in (out, *out.absolute().parents) if parent.exists())
 
 
 def why_unwritable(out: Path) -> str | None:
-    """Return why no run folder can be made there, or gone on with; None where one can."""
+    """Return why this process may not write to ``out``, or None if it may."""
     folder = nearest_folder(out)
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None
-    return f"--out {str(out)!r}: {str(folder)!r} may not be written to. Name another folder."
+    return f"--out {str(out)!r}: {str(folder)!r} is not writable. Name another folder."
 
 
 def replace_folder(fresh: Path, target: Path) -> None:
-    """Move a finished folder into its place; what stood there is kept as ``NAME.previous``."""
+    """Move a finished folder to its target; keep an existing one as ``NAME.previous``."""
     if target.exists():
         previous = target.with_name(target.name + ".previous")
         shutil.rmtree(previous, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""One driver for a run: a file that names who writes to it, with a beat by which others know.
+"""The lock that allows a run one driver: a file that names its owner and counts the owner's beats.
 
-Whether an owner still lives is known for sure where it ran on this machine since its last start.
-For any other the file is watched for a while: no clocks of two machines are compared.
+A process on this machine can be checked directly. For an owner on another machine, the lock watches
+the file for new beats; it never compares the clocks of two machines.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ import psutil
 from results.record.errors import RunFolderError
 
 BEAT_SECONDS = 2.0
-# A driver that could not write its beat for this long may be taken for dead by another driver. A
-# reader has a limit of its own: ``results.reading``.
+# Another driver may take a driver for dead that has written no beat for this long. Readers have
+# their own limit: ``results.reading``.
 WATCH_SECONDS = 12.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -35,11 +35,11 @@ class Owner:
 
     Attributes:
         host: Name of its machine.
-        boot: What changes when that machine starts again.
-        namespace: In which its process id counts: containers have their own.
+        boot: Id of the machine's boot; another one after a restart.
+        namespace: Namespace of the process id; each container has its own.
         pid: Its process id.
-        started: When the process started, by its machine; a process id is used again.
-        token: Its own, so that a process knows a lock of its own from any other.
+        started: Start time of the process, in seconds by its machine's clock; ids are reused.
+        token: A random id of this lock, so that a process recognizes its own lock.
     """
 
     host: str
@@ -51,7 +51,7 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> "Owner":
-        """Return this process as an owner, a new one at each call."""
+        """Return this process as an owner, with a new token at each call."""
         return cls(
             host=platform.node(),
             boot=_boot(),
@@ -62,33 +62,34 @@ class Owner:
         )
 
     def is_alive(self) -> bool | None:
-        """Tell whether it lives; None where that cannot be known from here."""
-        here = Owner.this_process()
-        if self.host != here.host:
+        """Tell whether the owner is alive; None if this process cannot know."""
+        this = Owner.this_process()
+        if self.host != this.host:
             return None
-        if self.boot != here.boot:
+        if self.boot != this.boot:
             return False
-        if self.namespace != here.namespace:
+        if self.namespace != this.namespace:
             return None
         try:
             process = psutil.Process(self.pid)
-            # A zombie has ended. Half a second: the boot time from which it is counted is rounded.
-            is_it = abs(process.create_time() - self.started) < 0.5
-            return is_it and process.status() != psutil.STATUS_ZOMBIE
+            # The start time varies by less than 0.5 s, as the boot time in it is rounded.
+            is_same = abs(process.create_time() - self.started) < 0.5
+            return is_same and process.status() != psutil.STATUS_ZOMBIE  # a zombie has ended
         except psutil.NoSuchProcess:
             return False
 
 
 class RunLock:
-    """Held by the one driver that writes to a run.
+    """The lock of a run, held by the only driver that writes to it.
 
     Args:
-        beat_seconds: How often the owner shows that it lives.
-        watch_seconds: How long a foreign one is watched for such a sign.
-        say: Told when a dead driver's lock is taken over.
+        path: The lock file.
+        say: Prints a line for the user.
+        beat_seconds: Interval between two beats.
+        watch_seconds: How long the lock of an owner on another machine is watched for a beat.
 
     Raises:
-        RunFolderError: Another driver holds it, or it cannot be written.
+        RunFolderError: Another driver holds the lock, or its file cannot be written.
     """
 
     def __init__(
@@ -105,35 +106,35 @@ class RunLock:
         self._watch_seconds = watch_seconds
         self._owner = Owner.this_process()
         self._beats = 0
-        self._seen_at = time.monotonic()
-        self._ended = threading.Event()
+        self._checked_at = time.monotonic()
+        self._released = threading.Event()
         self._lost = False
         try:
             self._take()
         except OSError as error:
             raise RunFolderError(
-                f"{path.parent} cannot be written ({error.strerror}). Allow writing there, or use "
-                "another place."
+                f"{path.parent} cannot be written ({error.strerror}). Make it writable, or name "
+                "another folder."
             ) from error
         threading.Thread(target=self._keep_beating, name="run lock", daemon=True).start()
 
     def check(self) -> None:
-        """Make sure that this driver still holds the lock.
+        """Check that this driver still holds the lock.
 
         Raises:
-            RunFolderError: Another has taken the run over, for example while this machine slept.
+            RunFolderError: Another driver took over, for example while this machine was asleep.
         """
-        if time.monotonic() - self._seen_at > self._watch_seconds / 2:
-            self._look()
+        if time.monotonic() - self._checked_at > self._watch_seconds / 2:
+            self._check_holder()
         if self._lost:
             raise RunFolderError(
-                f"{self._path.parent}: another driver has taken this run over. This one writes "
+                f"{self._path.parent}: another driver has taken over this run. This process writes "
                 "nothing more."
             )
 
     def release(self) -> None:
-        """Give the lock back."""
-        self._ended.set()
+        """Release the lock."""
+        self._released.set()
         if not self._lost and self._holder() == self._owner:
             self._path.unlink(missing_ok=True)
 
@@ -150,7 +151,7 @@ class RunLock:
             fresh.unlink(missing_ok=True)
 
     def _place(self, fresh: Path) -> None:
-        """Put the lock into its place; of several that try, one succeeds."""
+        """Create the lock file; of several processes that try, one succeeds."""
         try:
             os.link(fresh, self._path)
         except FileExistsError:
@@ -161,47 +162,49 @@ class RunLock:
 
     def _remove_if_dead(self) -> None:
         text = self._read()
-        holder = _owner(text)
-        alive = holder.is_alive() if holder else None
-        if alive is None and text is not None:
-            place = f"on {holder.host}" if holder else "unknown"
-            self._say(f"{self._path.name}: held by a driver {place}; watching for a sign of life")
-            alive = self._beats_again(text)
-        if alive:
-            who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+        holder = _parse_owner(text)
+        is_alive = holder.is_alive() if holder else None
+        if is_alive is None and text is not None:
+            driver = f"a driver on {holder.host}" if holder else "an unknown driver"
+            limit = f"{self._watch_seconds:g} s"
+            self._say(f"{self._path.name} is held by {driver}; watching it for {limit}")
+            is_alive = self._beats_again(text)
+        if is_alive:
+            driver = f"process {holder.pid} on {holder.host}" if holder else "another process"
             raise RunFolderError(
-                f"{self._path.parent} is in use by {who}: expected one driver for a run. Wait for "
-                "it, or end it first."
+                f"{self._path.parent} is in use by {driver}: expected one driver for a run. Wait "
+                "until it ends, or stop it."
             )
         aside = self._path.with_name(f"{self._path.name}.{self._owner.token}.dead")
         try:
-            os.rename(self._path, aside)  # of several that take it over, one succeeds
+            os.rename(self._path, aside)  # of several processes, one succeeds
         except FileNotFoundError:
             return
         try:
-            if _owner(_text_of(aside)) != holder:
+            if _parse_owner(_read_text(aside)) != holder:
                 with contextlib.suppress(FileExistsError):
-                    os.link(aside, self._path)  # a living one's, made meanwhile: put back
+                    os.link(aside, self._path)  # a new, live lock: put it back
                 return
         finally:
             aside.unlink()
         if holder is not None:
             self._say(
-                f"its driver (process {holder.pid} on {holder.host}) is dead: this one goes on"
+                f"the run's driver (process {holder.pid} on {holder.host}) is dead: this process "
+                "takes over"
             )
 
-    def _beats_again(self, before: str) -> bool:
+    def _beats_again(self, text_before: str) -> bool:
         deadline = time.monotonic() + self._watch_seconds
         while time.monotonic() < deadline:
             time.sleep(self._beat_seconds / 4)
             text = self._read()
-            if text != before:
+            if text != text_before:
                 return text is not None
         return False
 
     def _keep_beating(self) -> None:
-        while not self._ended.wait(self._beat_seconds):
-            self._look()
+        while not self._released.wait(self._beat_seconds):
+            self._check_holder()
             if self._lost:
                 return
             self._beats += 1
@@ -209,42 +212,42 @@ class RunLock:
             try:
                 fresh.write_text(self._text())
                 os.replace(fresh, self._path)
-            except OSError:  # a full disk: what cannot be written will be said by the journal
+            except OSError:  # such as a full disk: the journal reports it
                 with contextlib.suppress(OSError):
                     fresh.unlink(missing_ok=True)
 
-    def _look(self) -> None:
+    def _check_holder(self) -> None:
         try:
             holder = self._holder()
-        except OSError:  # a folder that does not answer at the moment
+        except OSError:  # such as a network folder that does not answer
             return
         self._lost = holder is not None and holder != self._owner
-        self._seen_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def _holder(self) -> Owner | None:
-        return _owner(self._read())
+        return _parse_owner(self._read())
 
     def _read(self) -> str | None:
-        return _text_of(self._path)
+        return _read_text(self._path)
 
     def _text(self) -> str:
         return json.dumps(asdict(self._owner) | {"beats": self._beats}) + "\n"
 
 
-def _text_of(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 
 
-def _owner(text: str | None) -> Owner | None:
+def _parse_owner(text: str | None) -> Owner | None:
     try:
         row = json.loads(text or "")
         del row["beats"]
         return Owner(**row)
     except (ValueError, KeyError, TypeError):
-        return None  # torn, or of another program
+        return None  # incomplete, or written by another program
 
 
 def _boot() -> str:

@@ -385,7 +385,7 @@ def test_the_head_is_lost_and_the_run_goes_on_on_another_cluster(hosts):
     done = hosts.submit("resume", "/shared/lost")
     assert done.returncode == 0, done.stdout
     check(hosts, "/shared/lost", weather)
-    assert "is dead: this one goes on" in done.stdout
+    assert "is dead: this process takes over" in done.stdout
     down = hosts.run("fmnist-cluster", "down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert ended(hosts.lab["worker1"])

@@ -483,7 +483,7 @@ def test_a_node_that_fails_ends_no_job_and_where_it_is_the_first_slurm_begins_it
     hosts.lab["node1"].boot()
     hosts.start_node("node1")
     assert hosts.ended(job, again=True) == 0, hosts.said(job)
-    assert "is dead: this one goes on" in hosts.said(job)
+    assert "is dead: this process takes over" in hosts.said(job)
     check(run_of(hosts, "failing"), weather)
     assert left_on(hosts, *NODES) == ""
     print("survived: a node's crash, and that of the first node")

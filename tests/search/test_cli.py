@@ -52,7 +52,7 @@ def answered(commands, tmp_path, *arguments):
         (["import", "nowhere"], ["'nowhere' is no earlier search: expected a keras-tuner project"]),
         (["import", "nowhere", "--direction", "up"], ["--direction 'up': expected max or min."]),
         (["import", "nowhere", "--objective", "quality"], ["Say so by --direction max"]),
-        (["retrain", "nowhere"], ["'nowhere' is no run: expected a folder with run.json"]),
+        (["retrain", "nowhere"], ["'nowhere' is not a run: expected a folder with run.json"]),
         (["run", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip

@@ -293,7 +293,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         ),
         (
             ["confirm", "nowhere", "--top", "0", "--also", "misspelt.json"],
-            ["--top 0: expected 1 or more.", "'nowhere' is no run: expected a folder with run.json, as `fmnist-search run` makes it."],
+            ["--top 0: expected 1 or more.", "'nowhere' is not a run: expected a folder with run.json, as `fmnist-search run` makes it."],
         ),
         (["confirm", "{run}", "--also", "nothing.json"], ["--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run."]),
     ],

@@ -62,7 +62,7 @@ def written(path, **changes):
 
 
 def test_a_second_driver_is_refused_and_told_of_the_first(take, holder):
-    with pytest.raises(RunFolderError, match=rf"in use by process {holder.pid} on .*Wait for"):
+    with pytest.raises(RunFolderError, match=rf"in use by process {holder.pid} on .*Wait until"):
         take()
 
 
@@ -84,7 +84,7 @@ def test_the_lock_of_a_killed_driver_is_taken_over_with_a_word(take, holder, sai
     holder.wait()
     take().check()
     assert len(said) == 1
-    assert said[0].startswith(f"its driver (process {holder.pid} on ")
+    assert said[0].startswith(f"the run's driver (process {holder.pid} on ")
     assert "is dead" in said[0]
 
 
@@ -103,8 +103,8 @@ def test_a_driver_elsewhere_is_watched_and_taken_over_when_it_is_still(take, tmp
     written(tmp_path / "driver.lock", host="another-host")
     take().check()
     assert [line.partition(" (")[0].partition(";")[0] for line in said] == [
-        "driver.lock: held by a driver on another-host",
-        "its driver",
+        "driver.lock is held by a driver on another-host",
+        "the run's driver",
     ]
 
 
@@ -153,7 +153,7 @@ def test_a_driver_whose_run_was_taken_over_writes_nothing_more(take, tmp_path):
             lock.check()
             time.sleep(0.05)
 
-    with pytest.raises(RunFolderError, match="another driver has taken this run over"):
+    with pytest.raises(RunFolderError, match="another driver has taken over this run"):
         until_noticed()
     lock.release()
     assert (tmp_path / "driver.lock").exists()  # not its own any more

@@ -516,7 +516,7 @@ def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
     finally:
         head.communicate("", timeout=60)
     assert refused.returncode != 0
-    assert "It asks for a token: expected that of its machines" in refused.stderr
+    assert "The cluster requires a token" in refused.stderr
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == ["begins", "ended 0 COMPLETED", "ended 1 COMPLETED", "ends"]
     assert len(events(tmp_path / "here" / "untitled_project", "trial_ended")) == 2

@@ -437,7 +437,7 @@ def test_a_run_of_another_engine_or_program_is_refused(tmp_path, finished):
     (tmp_path / "run" / "run.json").write_text(json.dumps({"plan": {"engine": "ray"}}))
     with pytest.raises(SearchError, match="does not say what was searched"):
         read_previous_run(tmp_path / "run")
-    with pytest.raises(SearchError, match=r"is no run: expected a folder with run\.json"):
+    with pytest.raises(SearchError, match=r"is not a run: expected a folder with run\.json"):
         read_previous_run(tmp_path)
 
 
@@ -487,7 +487,7 @@ def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, comma
         [commands / "fmnist-search", "resume", "/proc/1"], capture_output=True, text=True, check=False
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: '/proc/1' is no run")
+    assert done.stderr.startswith("error: '/proc/1' is not a run")
 
 
 def test_a_clock_that_is_set_back_sets_no_record_back(monkeypatch):

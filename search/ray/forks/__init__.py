@@ -1,6 +1,6 @@
-"""Workers of this machine are forked of a process that imports TensorFlow while Ray starts.
+"""Forks the workers of this machine from a process that imports TensorFlow while Ray starts.
 
-The import takes longest of all that a worker does before it trains, and a fork shares its memory.
+The import is the longest step before a worker trains, and forks share its memory.
 """
 
 import os
@@ -17,33 +17,32 @@ from search.worker.process import FORKED, QUIET_TENSORFLOW
 
 HERE = Path(__file__).parent
 START = HERE / "start.py"
-# The path of a socket may have 107 characters at most: unix(7).
+# A socket path has at most 107 characters: unix(7).
 SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
-# Threads would not be in a fork: none may be started before it. TensorFlow has a setting of its own
-# for those of a trial; NumPy's stay at one.
+# A fork has none of its parent's threads, so the server must not start any. Each trial sets the
+# number of TensorFlow's threads; NumPy's stays at one.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-# None is looked for: what the driver of one starts would not be in a fork.
+# The server must not look for a GPU: a fork would lack the threads of the GPU driver.
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
-# Devices of the drivers of NVIDIA's and AMD's, on Linux and under WSL.
+# Device files of the NVIDIA and AMD drivers on Linux, and of GPUs under WSL.
 GPUS = ("nvidia[0-9]*", "kfd", "dxg")
 
 
 def asks_for_forks(py_executable: str) -> bool:
-    """Tell whether a ``py_executable`` is that of a fork server, and not one of the user's."""
+    """Tell whether a ``py_executable`` uses a fork server, rather than a Python of the user."""
     return str(START) in shlex.split(py_executable)
 
 
 @contextmanager
 def fork_server() -> Iterator[str | None]:
-    """Run the process that workers are forked of; all end with this one, however that ends.
+    """Run the process that workers are forked from; server and forks end with this process.
 
-    A server that still imports looks for the end of this process when that is done.
+    A killed driver may leave a server that still imports; it ends after the import.
 
     Yields:
-        What Ray is to start a worker with, as its ``py_executable``; None on a system where a
-        fork of a process with TensorFlow is not known to be safe, and on one with a GPU, for
-        which TensorFlow looks when it is imported. Where the server cannot be reached a worker
-        starts as it would without it.
+        Ray's ``py_executable`` for workers, which starts a normal Python if the server cannot be
+        reached. None if forking is not known to be safe: on other systems than Linux, and with a
+        GPU, which TensorFlow looks for during its import.
     """
     if sys.platform != "linux" or _has_gpu():
         yield None
@@ -57,18 +56,18 @@ def fork_server() -> Iterator[str | None]:
             listener.listen(128)
             server = subprocess.Popen(
                 [sys.executable, HERE / "server.py", str(listener.fileno()), folder, FORKED],
-                stdin=subprocess.PIPE,  # closed when this process is killed
+                stdin=subprocess.PIPE,  # closes when this process is killed
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
                 env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
             )
         try:
-            # -S: it needs nothing but the standard library, and is there at once.
+            # -S starts faster; the script needs only the standard library.
             yield shlex.join([sys.executable, "-S", str(START), path])
         finally:
             server.kill()
-            server.communicate()  # closes the pipe: what was forked ends too
+            server.communicate()  # closes the pipe, which ends the forks too
 
 
 def _has_gpu() -> bool:

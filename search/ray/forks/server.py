@@ -1,7 +1,7 @@
-"""The process that workers are forked of: ``server.py LISTENING-SOCKET FOLDER VARIABLE``.
+"""The process that workers are forked from: ``server.py LISTENING-SOCKET FOLDER VARIABLE``.
 
-The variable is set in the environment of each fork. Ray itself is not imported before the fork:
-what its library holds from then on (Ray 2.60, with gRPC inside) does not work in a fork.
+The variable is set in the environment of each fork. Ray is imported only after the fork: the gRPC
+library inside Ray 2.60 does not work in a fork once it is initialized.
 """
 
 import contextlib
@@ -18,36 +18,36 @@ import sys
 import threading
 from pathlib import Path
 
-# jemalloc's own, in libraries that bring it (pyarrow): jemalloc has handlers for a fork (its
-# ``pthread_atfork``) and starts the thread anew.
-FORKED_SAFELY = ("jemalloc_bg_thd",)
+# The thread of jemalloc, which pyarrow contains: jemalloc restarts it after a fork
+# (``pthread_atfork``).
+SAFE_THREADS = ("jemalloc_bg_thd",)
 
 
 def main() -> None:
-    """Import, then fork whenever one is asked for, until the driver is gone.
+    """Import TensorFlow, then fork on each request until the driver is gone.
 
-    Returns in a fork too, once that has been the worker it was asked to be. A server that finds
-    threads of others in itself ends: a worker then starts by itself.
+    A fork returns too, after it has run its worker. If the imports have started threads, the server
+    ends, and workers start without it.
     """
     listener = socket.socket(fileno=int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reap ended forks
     import keras  # noqa: F401
     import keras_tuner  # noqa: F401
     import tensorflow  # noqa: F401
 
     if _has_threads():
-        shutil.rmtree(sys.argv[2], ignore_errors=True)  # nobody will be answered
+        shutil.rmtree(sys.argv[2], ignore_errors=True)  # clients then start Python themselves
         return
     gc.collect()
-    gc.freeze()  # what was imported stays where it is, in memory that forks share
+    gc.freeze()  # keep the imported objects in memory that the forks share
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
-            if sys.stdin in ready:  # closed: nothing is ever written to it
-                shutil.rmtree(sys.argv[2], ignore_errors=True)  # a killed driver leaves it
+            if sys.stdin in ready:  # it was closed; nothing is ever written to it
+                shutil.rmtree(sys.argv[2], ignore_errors=True)  # left by a killed driver
                 return
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def become_worker(connection: socket.socket) -> None:
-    """Be the process that was asked for: its files, environment, folder and script."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # for the thread's whole life
-    threading.Thread(target=_end_with_the_driver, args=[os.dup(0)], daemon=True).start()
+    """Become the requested process: take over its files, environment, folder and script."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by the thread
+    threading.Thread(target=_exit_with_driver, args=[os.dup(0)], daemon=True).start()
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     request = json.loads(connection.makefile("rb").read())
     for number, file in enumerate(files):
@@ -68,7 +68,7 @@ def become_worker(connection: socket.socket) -> None:
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # As Ray starts a worker: Ctrl-C at a terminal does not reach it, the system ends it first.
+    # As Ray does for its workers: Ctrl-C does not reach them, the OOM killer prefers them.
     os.setpgrp()
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as badness:
@@ -78,7 +78,7 @@ def become_worker(connection: socket.socket) -> None:
     os.chdir(request["folder"])
     random.seed()
     sys.modules["numpy"].random.seed()
-    sys.argv = request["words"]
+    sys.argv = request["argv"]
     sys.path[0] = os.path.dirname(sys.argv[0])
     connection.sendall(b".")
     connection.close()
@@ -86,15 +86,15 @@ def become_worker(connection: socket.socket) -> None:
 
 
 def _has_threads() -> bool:
-    """Tell whether there are threads that a fork would lack and wait for."""
+    """Tell whether this process has threads that would be missing in a fork."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    others = [name for name in names if name not in FORKED_SAFELY]
-    return len(others) > 1  # the first is this one
+    unsafe = [name for name in names if name not in SAFE_THREADS]
+    return len(unsafe) > 1  # one is the main thread
 
 
-def _end_with_the_driver(pipe: int) -> None:
-    # Of Ray's workers (2.60) some stay for ever where a driver or a raylet was killed.
-    os.read(pipe, 1)  # nothing is written to it: it ends when the driver does
+def _exit_with_driver(pipe: int) -> None:
+    # After a kill of the driver or the raylet, some workers of Ray 2.60 stay for ever.
+    os.read(pipe, 1)  # returns when the driver ends; nothing is ever written
     os._exit(1)
 
 

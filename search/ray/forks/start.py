@@ -1,6 +1,6 @@
-"""What Ray runs where it would run Python for a worker: has the worker forked, or runs Python.
+"""Starts a Ray worker in place of Python: forks it from the server, or else runs Python.
 
-``start.py SOCKET SCRIPT ARGUMENTS...``. Imports nothing of ours, to be there at once.
+``start.py SOCKET SCRIPT ARGUMENTS...``. Imports only the standard library, to start fast.
 """
 
 import json
@@ -11,16 +11,16 @@ import sys
 
 
 def main() -> None:
-    """Hand the command line, the environment and the open files over to a fork."""
-    path, *words = sys.argv[1:]
+    """Send the command line, the environment and the open files to a fork."""
+    socket_path, *argv = sys.argv[1:]
     try:
         with socket.socket(socket.AF_UNIX) as server:
-            server.connect(path)
+            server.connect(socket_path)
             socket.send_fds(server, [b"."], [0, 1, 2])
             with open("/proc/self/oom_score_adj") as file:
                 oom_score_adj = file.read()
             request = {
-                "words": words,
+                "argv": argv,
                 "environment": dict(os.environ),
                 "folder": os.getcwd(),
                 "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
@@ -28,11 +28,11 @@ def main() -> None:
             }
             server.sendall(json.dumps(request).encode())
             server.shutdown(socket.SHUT_WR)
-            is_taken = server.recv(1) != b""
+            is_forked = server.recv(1) != b""
     except OSError:
-        is_taken = False
-    if not is_taken:
-        os.execv(sys.executable, [sys.executable, *words])
+        is_forked = False
+    if not is_forked:
+        os.execv(sys.executable, [sys.executable, *argv])
 
 
 if __name__ == "__main__":

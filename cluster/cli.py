@@ -15,7 +15,13 @@ from rich.table import Table
 from typer.exceptions import TyperException
 
 from cluster.errors import ClusterError
-from cluster.jobs.client import INTERRUPTED_STATUS, Job, JobClient, LostError, job_client
+from cluster.jobs.client import (
+    INTERRUPTED_STATUS,
+    ConnectionLostError,
+    Job,
+    JobClient,
+    job_client,
+)
 from cluster.jobs.package import check_submission
 from cluster.nodes import Node, live_nodes
 from cluster.onprem.config import read_cluster_file
@@ -23,7 +29,7 @@ from cluster.onprem.fetch import fetch, newest_run
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
 
-# The status of ssh, too, for a connection that was lost.
+# ssh also exits with this status when it loses its connection.
 LOST_STATUS = 255
 
 app = typer.Typer(
@@ -44,14 +50,14 @@ def _options(
 @app.command("nodes")
 def nodes_command(
     file: Annotated[
-        Path | None, typer.Argument(help="Cluster file, to ask its head. Default: --address.")
+        Path | None, typer.Argument(help="Cluster file whose head to ask. Default: ask --address.")
     ] = None,
     address: Annotated[
-        str, typer.Option(help="HOST:PORT of the head; auto: the cluster of this machine.")
+        str, typer.Option(help="HOST:PORT of the head, or auto for the Ray on this machine.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the live nodes of a running Ray cluster and what each offers."""
+    """List the live nodes of a running Ray cluster with their CPUs, GPUs and memory."""
     nodes = nodes_of(Ssh(read_cluster_file(file))) if file else live_nodes(address)
     if as_json:
         _print_json(nodes)
@@ -66,16 +72,16 @@ File = Annotated[Path, typer.Argument(help="Cluster file, such as cluster/onprem
 def up_command(
     file: File = Path("cluster/onprem.yaml"),
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for machines once the head is up.")
+        float, typer.Option(min=0, help="Seconds to wait for the machines after the head is up.")
     ] = JOIN_SECONDS,
 ) -> None:
-    """Check the machines, start Ray on all, and count them."""
+    """Check the machines of a cluster file, start Ray on all, and wait until they have joined."""
     _print_nodes(up(read_cluster_file(file), Console().print, join_seconds=wait))
 
 
 @app.command("down")
 def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
-    """End Ray on all machines of a cluster file."""
+    """Stop Ray on all machines of a cluster file."""
     down(read_cluster_file(file), Console().print)
 
 
@@ -83,11 +89,11 @@ def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
 def fetch_command(
     file: File = Path("cluster/onprem.yaml"),
     run: Annotated[
-        str | None, typer.Option(help="Name of a run there, or its path. Default: the newest.")
+        str | None, typer.Option(help="Name or path of a run on the head. Default: the newest.")
     ] = None,
-    into: Annotated[Path, typer.Option(help="Folder that it comes into.")] = Path("runs"),
+    into: Annotated[Path, typer.Option(help="Folder to copy the run into.")] = Path("runs"),
 ) -> None:
-    """Bring a run home from the head."""
+    """Copy a run from the head of a cluster file to this machine."""
     ssh = Ssh(read_cluster_file(file))
     Console().print(f"fetched: {fetch(ssh, run or newest_run(ssh), into)}")
 
@@ -95,34 +101,37 @@ def fetch_command(
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Job server, such as http://127.0.0.1:8265. Default: that of the cluster file's head."
+        help="URL of the job server, such as http://127.0.0.1:8265. "
+        "Default: the one on the cluster file's head."
     ),
 ]
 ClusterFileOption = Annotated[
     Path | None,
     typer.Option(
         "--cluster-file",
-        help="Whose head is reached by ssh. Default: cluster/onprem.yaml.",
+        help="Cluster file whose head to reach by ssh. Default: cluster/onprem.yaml.",
     ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job, as `jobs` lists it.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, as `jobs` lists it.")]
 
 
-# All that follows the first word goes to fmnist-search, even if `--` was forgotten.
+# Everything from the first word on goes to fmnist-search, even without `--`.
 @app.command("submit", context_settings={"allow_interspersed_args": False})
 def submit_command(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND", help="A command of fmnist-search, behind --."),
+        typer.Argument(metavar="COMMAND", help="A command of fmnist-search, after --."),
     ] = None,
     address: Address = None,
     cluster_file: ClusterFileOption = None,
     name: Annotated[
-        str | None, typer.Option(help="Id of the job. Default: made of the command and the time.")
+        str | None, typer.Option(help="Id of the job. Default: made from command and time.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it until it ends.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")
+    ] = True,
 ) -> None:
-    """Run a command of fmnist-search on a cluster, as a job that needs no connection."""
+    """Run a command of fmnist-search on a cluster, as a job that outlives the connection."""
     folder = Path.cwd()
     check_submission(arguments or (), name, folder)
     with job_client(address, cluster_file) as client:
@@ -136,7 +145,7 @@ def submit_command(
 def follow_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
-    """Show what a job has said and says, until it ends; the status is its own."""
+    """Print the output of a job from its start until it ends; exit with the job's status."""
     with job_client(address, cluster_file) as client:
         raise typer.Exit(_follow(client, job))
 
@@ -145,7 +154,7 @@ def follow_command(
 def stop_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
-    """End a job as Ctrl-C ends a search: what was found is kept."""
+    """Stop a job as Ctrl-C stops a search: its run is kept."""
     with job_client(address, cluster_file) as client:
         client.stop(job, lambda line: print(line, flush=True))
 
@@ -156,7 +165,7 @@ def jobs_command(
     cluster_file: ClusterFileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the jobs of a cluster, the newest last."""
+    """List the jobs of a cluster, newest last."""
     with job_client(address, cluster_file) as client:
         jobs = client.jobs()
     if as_json:
@@ -169,11 +178,11 @@ def _follow(client: JobClient, job_id: str) -> int:
     try:
         return client.follow(job_id, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
-        print(f"\n{job_id} goes on\n{_next_commands(client, job_id)}", flush=True)
+        print(f"\njob {job_id} keeps running\n{_next_commands(client, job_id)}", flush=True)
         return INTERRUPTED_STATUS
-    except LostError as error:
+    except ConnectionLostError as error:
         print(f"error: {error}", file=sys.stderr)
-        print(f"{job_id} goes on\n{_next_commands(client, job_id)}", file=sys.stderr)
+        print(f"job {job_id} keeps running\n{_next_commands(client, job_id)}", file=sys.stderr)
         return LOST_STATUS
 
 

@@ -1,5 +1,5 @@
-"""What went wrong with a cluster, for the user."""
+"""The error of ``fmnist-cluster`` that users read."""
 
 
 class ClusterError(Exception):
-    """A cluster cannot be used as asked; a line for each reason."""
+    """A command about a cluster cannot do its work; the message has one line per reason."""

@@ -1,4 +1,4 @@
-"""The nodes of a running Ray cluster: what they offer, and who has not joined yet."""
+"""The nodes of a running Ray cluster: their resources, and which have not joined yet."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from cluster.errors import ClusterError
 
 GIB = 1024**3
 CONNECT_TIMEOUT_SECONDS = 5.0
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Node:
-    """One live node of a cluster, and what Ray may give to trials there."""
+    """A live node of a cluster, with the resources that its Ray has for trials."""
 
     address: str
     cpus: float
@@ -29,14 +29,14 @@ class Node:
 def live_nodes(address: str) -> list[Node]:
     """Return the live nodes of the cluster whose head is at ``HOST:PORT``, sorted by address.
 
-    ``auto`` stands for the cluster of this machine.
+    ``auto`` means the Ray that runs on this machine.
 
     Raises:
-        ClusterError: No cluster answers there.
+        ClusterError: No cluster answers at the address.
     """
     _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray logs a dozen lines on a cluster that does not answer; we raise one.
+    # Else Ray logs a dozen lines about a cluster that does not answer; the error is one line.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
@@ -51,38 +51,39 @@ def live_nodes(address: str) -> list[Node]:
 
 
 def printed_nodes(output: str) -> list[Node]:
-    """Return the nodes that ``fmnist-cluster nodes --json`` printed, perhaps among other lines."""
+    """Parse the output of ``fmnist-cluster nodes --json``, which may contain other lines."""
     table = re.search(r"^\[$.*^\]$", output, re.DOTALL | re.MULTILINE)
     return [Node(**row) for row in json.loads(table[0])] if table else []
 
 
 def joined_nodes(
-    look: Callable[[], list[Node]],
+    list_nodes: Callable[[], list[Node]],
     count: int,
     say: Callable[[str], None],
     *,
     seconds: float,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[Node]:
-    """Wait until so many nodes have joined; return those that have, which may be fewer.
+    """Wait at most ``seconds`` for ``count`` nodes; return the nodes that have joined.
 
-    ``say`` takes a line whenever more have joined. ``is_over`` tells whether to wait no longer.
+    ``list_nodes`` returns the nodes that have joined so far, ``say`` gets a line whenever there
+    are more, and ``is_over`` tells whether to stop waiting early.
     """
-    joined, deadline = 0, time.monotonic() + seconds
+    joined_count, deadline = 0, time.monotonic() + seconds
     while True:
-        nodes = look()
-        if len(nodes) > joined:
-            joined = len(nodes)
-            say(f"{joined} of {count} nodes have joined")
-        if joined >= count or is_over() or time.monotonic() > deadline:
+        nodes = list_nodes()
+        if len(nodes) > joined_count:
+            joined_count = len(nodes)
+            say(f"{joined_count} of {count} nodes have joined")
+        if joined_count >= count or is_over() or time.monotonic() > deadline:
             return nodes
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def missing_hosts(hosts: Iterable[str], nodes: Iterable[Node]) -> list[str]:
-    """Return the hosts, by name or address, that none of the nodes is on."""
-    there = {node.address for node in nodes}
-    return [host for host in hosts if not there & _addresses(host)]
+    """Return the hosts (names or addresses) on which no node runs."""
+    node_addresses = {node.address for node in nodes}
+    return [host for host in hosts if not node_addresses & _addresses(host)]
 
 
 def _addresses(host: str) -> set[str]:
@@ -93,7 +94,7 @@ def _addresses(host: str) -> set[str]:
 
 
 def _check_reachable(address: str) -> None:
-    # Ray itself would try for minutes, and write warnings meanwhile.
+    # Ray itself would retry for minutes and log warnings.
     host, _, port = address.rpartition(":")
     if address == "auto":
         return
@@ -105,9 +106,9 @@ def _check_reachable(address: str) -> None:
 
 def _no_answer(address: str, error: Exception) -> str:
     return (
-        f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}). Start one "
-        "by `ray start --head`, or name the HOST:PORT of another (a search keeps its own Ray to "
-        "itself)."
+        f"--address {address!r}: no Ray cluster answers ({str(error).splitlines()[0]}): expected "
+        "the HOST:PORT of a head. Start one with `ray start --head`. (The Ray that a search starts "
+        "for itself cannot be joined.)"
     )
 
 

@@ -2,9 +2,9 @@
 
     ray submit cluster/onprem.yaml cluster/submit.py -- run --space wide --trials 500
 
-The search is a process of its own, whose output and exit status are passed on. It goes on when the
-connection to the head is lost; Ctrl-C ends it, and its run is kept. Ray copies this file alone to
-the head: what it imports is the project that is installed there.
+The search is a process of its own; this script passes on its output and exit status. The search
+keeps running when the connection to the head is lost; Ctrl-C ends it and keeps its run. Ray copies
+only this file to the head, where it imports the installed project.
 """
 
 import os
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.2
 def main(arguments: list[str]) -> int:
     """Run a command of ``fmnist-search`` on the cluster; return its exit status."""
     if not arguments:
-        _say("error: expected a command of fmnist-search, such as: -- run --space wide")
+        _say("error: no command: expected one of fmnist-search, such as: -- run --space wide")
         return 2
     try:
         wait_for_nodes(
@@ -36,14 +36,14 @@ def main(arguments: list[str]) -> int:
         if not _is_up():
             _say(f"error: {error}")
             return 2
-        _say(f"warning: {error} The search begins on those, and uses others when they join.")
+        _say(f"warning: {error} The search starts without them and uses them when they join.")
     return _run_search(arguments)
 
 
 def _run_search(arguments: list[str]) -> int:
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    # For a user whose connection was lost.
+    # A file, for users who lose the connection.
     path = PROJECT / "runs" / f"output-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as output:
@@ -56,7 +56,7 @@ def _run_search(arguments: list[str]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # it outlives the connection
         )
-    _say(f"process {search.pid} of the head; what it says is kept in {path}")
+    _say(f"search: process {search.pid} on the head; its output is kept in {path}")
     with path.open("rb") as log:
         while search.poll() is None:
             _pass_on(log.read())

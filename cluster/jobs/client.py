@@ -1,4 +1,4 @@
-"""Searches as jobs of a Ray cluster: submitted, followed, stopped and listed from anywhere."""
+"""Submits, follows, stops and lists searches that run as jobs of a Ray cluster."""
 
 import asyncio
 import datetime
@@ -27,15 +27,15 @@ CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 POLL_SECONDS = 1.0
 INTERRUPTED_STATUS = 130
-# A shell's status of a process that a signal ended is this plus the signal's number.
+# A shell adds the signal's number to this for the status of a process that a signal ended.
 SIGNAL_STATUS = 128
-# The key under which a job's metadata hold the command that it was submitted with.
-COMMAND = "fmnist-search"
+# Key of the submitted command in a job's metadata.
+COMMAND_KEY = "fmnist-search"
 TOO_LARGE = "status code 413"
 
 
-class LostError(ClusterError):
-    """A job server that has answered does not any more; its jobs go on."""
+class ConnectionLostError(ClusterError):
+    """The job server has answered before but no longer does; its jobs keep running."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Job:
     """A job of a cluster.
 
     Attributes:
-        status: Ray's word: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
-        since: When it was submitted, in local time (ISO 8601).
-        command: The arguments of `fmnist-search`; of another job, its whole command.
-        exit_status: None until it has ended; 130 if it was stopped, as after Ctrl-C.
-        reason: Ray's reason why it never began or was lost; None otherwise.
+        status: Ray's status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        since: Time of its submission, local (ISO 8601).
+        command: Arguments of `fmnist-search`; of any other job, the whole command.
+        exit_status: None until the job has ended; 130 if it was stopped, as after Ctrl-C.
+        reason: Ray's reason why the job never started or was lost; else None.
     """
 
     id: str
@@ -59,19 +59,19 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended, for whatever reason."""
+        """Whether the job has ended, for any reason."""
         return self.exit_status is not None
 
 
 @contextmanager
 def job_client(address: str | None, cluster_file: Path | None) -> Iterator["JobClient"]:
-    """Connect to a job server: at an address, or that of a cluster file's head.
+    """Connect to the job server at an address, or on the head of a cluster file.
 
     Raises:
-        ClusterError: It cannot be reached, or does not know this user.
+        ClusterError: The server cannot be reached, or rejects this user.
     """
     route = route_to(address, cluster_file)
-    with route.opened() as url:
+    with route.open() as url:
         yield JobClient(url, route)
 
 
@@ -80,20 +80,20 @@ class JobClient:
 
     def __init__(self, url: str, route: Route) -> None:
         self._route = route
-        self._ray = _connected(url, route)
+        self._ray = _connect(url, route)
 
     def command_line(self, command: str, job_id: str) -> str:
-        """Return what a user types here for a command about a job."""
+        """Return the command line by which a user follows or stops a job from this machine."""
         return shlex.join(["fmnist-cluster", command, *self._route.options, job_id])
 
     def submit(self, arguments: Sequence[str], name: str | None, folder: Path) -> str:
         """Submit a command of ``fmnist-search``; return the job's id.
 
-        The id is ``name``; None makes one of the command and the time. The modules of ``folder``
-        are sent with the job, and come before those of the machines.
+        The id is ``name``, or made from the command and the time if that is None. The job brings
+        the modules of ``folder``, which take precedence over those of the machines.
         """
         if name is not None and name in {job.id for job in self.jobs()}:
-            raise ClusterError(f"--name {name}: there is a job of that name: choose another.")
+            raise ClusterError(f"--name {name}: a job of this name exists: choose another.")
         job_id = name or unique_name(arguments[0])
         try:
             with _translated_errors(self._route.name):
@@ -101,7 +101,7 @@ class JobClient:
                     entrypoint=entry_point(arguments),
                     submission_id=job_id,
                     runtime_env=environment(folder),
-                    metadata={COMMAND: shlex.join(arguments)},
+                    metadata={COMMAND_KEY: shlex.join(arguments)},
                 )
         except ClusterError as error:
             if TOO_LARGE in str(error):
@@ -110,66 +110,77 @@ class JobClient:
         return job_id
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> int:
-        """Write the output of a job from its beginning until it ends; return its exit status.
+        """Write the output of a job from its start until the job ends; return its exit status.
 
         Raises:
             ClusterError: There is no such job.
-            LostError: The connection was lost.
+            ConnectionLostError: The connection was lost.
         """
-        written = 0
+        written_chars = 0
         while not (job := self.job(job_id)).has_ended:
-            written = asyncio.run(self._write_new(job_id, written, write))
+            written_chars = asyncio.run(self._write_new(job_id, written_chars, write))
             time.sleep(POLL_SECONDS)
         output = self._output(job_id)
-        write(output[written:] or (f"{job.reason}\n" if job.reason and not output else ""))
+        write(output[written_chars:] or (f"{job.reason}\n" if job.reason and not output else ""))
         return job.exit_status or 0
 
     def stop(self, job_id: str, say: Callable[[str], None]) -> None:
-        """End a job as Ctrl-C ends a search, and say what it prints until it has ended."""
+        """Stop a job as Ctrl-C stops a search; wait for its end and say what it prints until then.
+
+        Raises:
+            ClusterError: There is no such job.
+        """
         if self.job(job_id).has_ended:
-            say(f"{job_id} has ended before")
+            say(f"job {job_id} has already ended")
             return
-        before = len(self._output(job_id))
-        say(f"{job_id} is told to end, and keeps what was found")
+        old_chars = len(self._output(job_id))
+        say(f"stopping job {job_id}; its run is kept")
         while not self.job(job_id).has_ended:
-            # Again each time: Ray ignores it until the job has begun.
+            # Repeated, since Ray ignores it before the job has started.
             with _translated_errors(self._route.name):
                 self._ray.stop_job(job_id)
             time.sleep(POLL_SECONDS)
-        say(self._output(job_id)[before:].rstrip("\n"))
+        say(self._output(job_id)[old_chars:].rstrip("\n"))
 
     def jobs(self) -> list[Job]:
-        """Return the jobs that were submitted, the newest last."""
+        """Return the submitted jobs, newest last."""
         with _translated_errors(self._route.name):
             details = self._ray.list_jobs()
         submitted = [job for job in details if job.submission_id]  # the others are plain drivers
         return [_job(job) for job in sorted(submitted, key=lambda job: job.start_time or 0)]
 
     def job(self, job_id: str) -> Job:
-        """Return the job of an id; raise ClusterError where there is none."""
+        """Return the job with an id.
+
+        Raises:
+            ClusterError: There is no such job.
+        """
         jobs = {job.id: job for job in self.jobs()}
+        if not jobs:
+            raise ClusterError(f"{job_id}: no such job: this cluster has none. Submit one first.")
         if job_id not in jobs:
-            there = ", ".join(jobs) or "none"
-            raise ClusterError(f"{job_id}: there is no such job. There: {there}.")
+            raise ClusterError(f"{job_id}: no such job: expected one of {', '.join(jobs)}.")
         return jobs[job_id]
 
-    async def _write_new(self, job_id: str, written: int, write: Callable[[str], None]) -> int:
-        """Write the output that follows so many characters; return how many it has now."""
+    async def _write_new(
+        self, job_id: str, written_chars: int, write: Callable[[str], None]
+    ) -> int:
+        """Write the output after ``written_chars`` characters; return how many are written then."""
         position = 0
-        async for text in self._texts(job_id):
-            if position + len(text) > written:
-                write(text[max(0, written - position) :])
+        async for text in self._output_parts(job_id):
+            if position + len(text) > written_chars:
+                write(text[max(0, written_chars - position) :])
             position += len(text)
-        return max(position, written)
+        return max(position, written_chars)
 
-    async def _texts(self, job_id: str) -> AsyncIterator[str]:
+    async def _output_parts(self, job_id: str) -> AsyncIterator[str]:
         import aiohttp
 
         try:
             async for text in self._ray.tail_job_logs(job_id):
                 yield text
         except (OSError, RuntimeError, aiohttp.ClientError):
-            return  # the caller asks next whether the job or the connection has ended
+            return  # the caller checks next whether the job or the connection has ended
 
     def _output(self, job_id: str) -> str:
         with _translated_errors(self._route.name):
@@ -177,15 +188,15 @@ class JobClient:
 
 
 def _job(details: Any) -> Job:
-    """Return what we show of a job; ``details`` is Ray's ``JobDetails``."""
+    """Convert a job from Ray's ``JobDetails``."""
     start = datetime.datetime.fromtimestamp((details.start_time or 0) / 1000).astimezone()
     return Job(
         id=details.submission_id,
         status=str(details.status.value),
         since=start.isoformat(" ", timespec="seconds"),
-        command=(details.metadata or {}).get(COMMAND, details.entrypoint),
+        command=(details.metadata or {}).get(COMMAND_KEY, details.entrypoint),
         exit_status=_exit_status(details),
-        reason=details.message if _has_no_status(details) else None,
+        reason=details.message if _failed_without_exit_code(details) else None,
     )
 
 
@@ -194,18 +205,18 @@ def _exit_status(details: Any) -> int | None:
         return None
     if details.status.value == "STOPPED":
         return INTERRUPTED_STATUS
-    if _has_no_status(details):
+    if _failed_without_exit_code(details):
         return 1
     code = int(details.driver_exit_code)
     return code if code >= 0 else SIGNAL_STATUS - code
 
 
-def _has_no_status(details: Any) -> bool:
+def _failed_without_exit_code(details: Any) -> bool:
     return bool(details.status.value == "FAILED" and details.driver_exit_code is None)
 
 
-def _connected(url: str, route: Route) -> Any:
-    """Return Ray's ``JobSubmissionClient`` of a job server that knows this user's token."""
+def _connect(url: str, route: Route) -> Any:
+    """Return Ray's ``JobSubmissionClient`` for a job server that accepts this user's token."""
     _check_reachable(url, route)
     prepare_process()
     from ray.job_submission import JobSubmissionClient
@@ -213,7 +224,7 @@ def _connected(url: str, route: Route) -> Any:
     with _translated_errors(route.name):
         try:
             client = JobSubmissionClient(url)
-            client.list_jobs()  # the line above asks for the version, which needs no token
+            client.list_jobs()  # the line above only asks for the version, which needs no token
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             if "Request failed" in str(error):
                 raise
@@ -223,20 +234,21 @@ def _connected(url: str, route: Route) -> Any:
 
 @contextmanager
 def _translated_errors(name: str) -> Iterator[None]:
-    """Turn the exceptions of Ray's client into errors of one line."""
+    """Turn exceptions of Ray's client into errors of one line."""
     from ray.exceptions import AuthenticationError
 
     try:
         yield
     except AuthenticationError as error:
         raise ClusterError(
-            f"{name}: the job server does not know this user: expected the token of its machines "
-            f"in {TOKEN} (or RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token."
+            f"{name}: the job server rejects this user: expected the cluster's token in {TOKEN} "
+            "(or RAY_AUTH_TOKEN), and RAY_AUTH_MODE=token. Copy the token from the machine that "
+            "started the cluster."
         ) from error
     except OSError as error:  # the base class of all errors of requests
-        raise LostError(f"{name}: the job server does not answer any more.") from error
+        raise ConnectionLostError(f"{name}: the job server no longer answers.") from error
     except RuntimeError as error:
-        raise ClusterError(f"{name}: the job server refuses: {_first_line(error)}") from error
+        raise ClusterError(f"{name}: the job server refused: {_first_line(error)}") from error
 
 
 def _check_reachable(url: str, route: Route) -> None:
@@ -251,8 +263,8 @@ def _check_reachable(url: str, route: Route) -> None:
 
 def _no_server(route: Route, error: Exception) -> ClusterError:
     message = (
-        f"{route.name}: no job server answers there ({_first_line(error)}): expected that of a Ray "
-        f"with ray[default], on port 8265 of its head unless it was told otherwise. {route.advice}"
+        f"{route.name}: no job server answers ({_first_line(error)}): expected the one that Ray "
+        f"with ray[default] starts on its head, by default on port 8265. {route.advice}"
     )
     return ClusterError(message.rstrip())
 

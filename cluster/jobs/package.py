@@ -1,4 +1,4 @@
-"""What a job of a search consists of: its command, its code and its environment."""
+"""The parts of a submitted search: its command, its code and its environment."""
 
 import logging
 import os
@@ -15,51 +15,59 @@ from cluster.errors import ClusterError
 from cluster.onprem.config import TOKEN
 
 MIB = 1024**2
-# The most that a job server accepts: DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py,
-# Ray 2.60.
+# The limit of a job server: DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py, Ray 2.60.
 MAX_BYTES = 100 * MIB
 NAMED_ENTRIES = 3
-# Left out of every job, besides what .gitignore and .rayignore name. A leading slash: only at the
+# Never sent, like the entries of .gitignore and .rayignore. A leading slash limits an entry to the
 # top of the folder. `.env` often holds passwords.
 EXCLUDES = (
     ".git", ".venv", "venv", ".env", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache",
     ".hypothesis", ".ipynb_checkpoints", "*.egg-info", "node_modules", "/runs", "/build", "/dist",
 )  # fmt: skip
-# Seconds between SIGTERM, by which a search ends cleanly, and SIGKILL. Ray 2.60 waits 3 s unless it
-# is told otherwise (ray/dashboard/modules/job/job_supervisor.py).
+# Time between SIGTERM, which ends a search cleanly, and SIGKILL. Ray 2.60 waits 3 s by default
+# (ray/dashboard/modules/job/job_supervisor.py).
 STOP_SECONDS = 300
-# Where a job runs, and keeps its runs.
+# The folder on the head in which a job runs and keeps its runs.
 PROJECT = "~/fmnist-search"
-LINKED = "warning: ~ is a link here: modules in ~/fmnist-search come before those submitted"
+LINK_WARNING = (
+    "warning: the home folder is a symbolic link: modules in ~/fmnist-search take precedence over "
+    "the submitted ones"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# Variables by which a user gives Ray a token (ray/_private/authentication, Ray 2.60).
+# Variables that may hold a user's token (ray/_private/authentication, Ray 2.60).
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-# Ray 2.60 prefers the address in one of these to the address that it is called with.
+# Ray 2.60 prefers an address in one of these variables to its argument.
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 def prepare_process() -> None:
-    """Set the variables that Ray reads, and silence its log; call this before importing Ray."""
+    """Set the variables that Ray reads and silence its log; call it before importing Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if TOKEN.expanduser().exists() or any(name in os.environ for name in TOKEN_VARIABLES):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ADDRESS_VARIABLES:
         os.environ.pop(name, None)
-    # Ray logs on many lines what it packs and leaves out.
+    # Ray logs many lines on what it packs and what it leaves out.
     logging.disable(logging.WARNING)
 
 
 def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -> None:
-    """Check what can be checked without the job server, and name all that is wrong at once."""
+    """Check a submission without the job server.
+
+    Raises:
+        ClusterError: Names all problems at once.
+    """
     prepare_process()
     problems = []
     if not arguments:
         problems.append(
-            "expected a command of fmnist-search behind --, such as: -- run --space wide"
+            "no command: expected one of fmnist-search after --, such as: -- run --space wide"
         )
     if name is not None and not NAME.fullmatch(name):
-        problems.append(f"--name {name!r}: expected letters, digits, and . _ - between them.")
+        problems.append(
+            f"--name {name!r}: expected letters, digits, . _ and -, a letter or digit first."
+        )
     if _sizes(folder).total() > MAX_BYTES:
         problems.append(size_problem(folder))
     if problems:
@@ -69,21 +77,21 @@ def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -
 def entry_point(arguments: Sequence[str]) -> str:
     """Return the shell command that a job runs on the head.
 
-    It runs in a folder that lasts: Ray removes its copy of the submitted folder with the job.
+    It changes to a lasting folder: Ray removes its copy of the submitted folder with the job.
     """
     command = shlex.join(["fmnist-search", *arguments])
     return (
         f"mkdir -p {PROJECT} && cd {PROJECT} && "
-        f'{{ [ "$(pwd -P)" = {PROJECT} ] || echo "{LINKED}"; }} && exec {command}'
+        f'{{ [ "$(pwd -P)" = {PROJECT} ] || echo "{LINK_WARNING}"; }} && exec {command}'
     )
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """Return the runtime environment of a job whose code is that of a folder.
+    """Return the runtime environment of a job that runs the code of a folder.
 
-    Python finds modules of the submitted folder before those that are installed on the machines,
-    and before those of the job's current folder, which a search puts in front of the path unless
-    the path names it.
+    Python finds the modules of the submitted folder first, before those that are installed on the
+    machines. PYTHONPATH names the job's current folder, since a search puts that folder first if
+    the path lacks it.
     """
     return {
         "working_dir": str(folder),
@@ -97,25 +105,26 @@ def environment(folder: Path) -> dict[str, Any]:
 
 
 def unique_name(command: str) -> str:
-    """Return a name for the job of a command that no other job has."""
-    word = command if NAME.fullmatch(command) else "job"
-    return f"{word}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    """Return a unique job name that starts with a command, such as run-20270131-120000-1a2b."""
+    prefix = command if NAME.fullmatch(command) else "job"
+    return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def size_problem(folder: Path) -> str:
-    """Return a line on a folder that the job server refuses because of its size."""
+    """Return the message about a folder that is too large for the job server."""
     sizes = _sizes(folder)
     largest = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.most_common(NAMED_ENTRIES))
     return (
-        f"{folder}: {_mib(sizes.total())} would be sent, and Ray takes {_mib(MAX_BYTES)} with all "
-        f"names; the largest: {largest}. Name what the search does not need in "
-        f"{folder / '.rayignore'} (a line each, as in .gitignore), or submit from another folder."
+        f"{folder}: {_mib(sizes.total())} would be sent, but Ray accepts at most "
+        f"{_mib(MAX_BYTES)}, file names included. The largest: {largest}. List what the search "
+        f"does not need in {folder / '.rayignore'} (one entry per line, as in .gitignore), or "
+        "submit from another folder."
     )
 
 
 def _sizes(folder: Path) -> Counter[str]:
-    """Return the bytes that a job would send of each entry of a folder."""
-    # Ray 2.60 packs by this walk, so that what is counted is what is sent.
+    """Return the bytes that a job would send for each entry of a folder."""
+    # Ray 2.60 packs with the same walk, so the count matches what is sent.
     from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 
     sizes: Counter[str] = Counter()

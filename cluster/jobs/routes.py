@@ -1,7 +1,7 @@
 """Routes to the job server of a cluster.
 
-A new way in is a function here that returns its ``Route``, the scheme of its addresses in
-``ROUTES``, and a line in docs/cluster.md.
+To add a route, write a function here that returns it, add the scheme of its addresses to
+``ROUTES`` and a line to docs/cluster.md.
 """
 
 import shlex
@@ -19,14 +19,14 @@ from cluster.onprem.config import read_cluster_file
 from cluster.onprem.hosts import ANSWER_SECONDS, MARK, Ssh, refusal
 
 CLUSTER_FILE = Path("cluster/onprem.yaml")
-# No shared connection, as a user's own settings may ask for: it would keep the port open after the
-# command has ended. A lost connection is noticed after 45 s.
+# A shared connection, which the user's own settings may ask for, would keep the port open after
+# the command has ended. A lost connection is noticed after 45 s.
 TUNNEL_OPTIONS = (
     "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes",
     "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
-# Runs on the head: says whether the port is open there, then waits for the end of its input. That
-# comes however this process ends; `ssh -N` would outlive a process that is killed.
+# Runs on the head: prints whether the port is open, then waits until its input ends, which happens
+# however this process ends. `ssh -N` would outlive a killed process.
 TUNNEL_SCRIPT = """
 if (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; then echo {mark} up; else echo {mark} down; fi
 cat >/dev/null
@@ -38,54 +38,54 @@ class Route:
     """A route from this machine to a job server.
 
     Attributes:
-        name: What messages call the server.
-        options: The options by which a user takes the same route again.
-        opened: Opens the route, yields the URL of the server, and closes the route at the end;
-            raises ClusterError where that fails.
-        advice: A sentence on what else may be wrong if no server answers.
+        name: The server's name in messages.
+        options: Options of `fmnist-cluster` that select this route.
+        open: Opens the route, yields the URL of the server and closes the route at the end; raises
+            ClusterError if it cannot be opened.
+        advice: A sentence on a further cause if no server answers, or empty.
     """
 
     name: str
     options: tuple[str, ...]
-    opened: Callable[[], AbstractContextManager[str]]
+    open: Callable[[], AbstractContextManager[str]]
     advice: str = ""
 
 
 def direct(address: str) -> Route:
-    """Return the route to a server that can be reached from here."""
+    """Return the route to a server that this machine reaches without help."""
     options = ("--address", address)
     return Route(" ".join(options), options, lambda: nullcontext(_with_scheme(address)))
 
 
 def through_ssh(path: Path) -> Route:
-    """Return the route to the server on the loopback of the head of a cluster file."""
+    """Return the route to the server on the loopback of a cluster file's head."""
     if path == CLUSTER_FILE and not path.exists():
         raise ClusterError(
-            f"{path}: there is no such cluster file here: expected one, or one by --cluster-file, "
-            "or the address of a job server by --address."
+            f"{path} does not exist: expected a cluster file. Name one by --cluster-file, or a job "
+            "server by --address."
         )
     file = read_cluster_file(path)
     options = () if path == CLUSTER_FILE else ("--cluster-file", str(path))
-    advice = "Or sshd there forbids it (AllowTcpForwarding)."
+    advice = "Or the head's sshd forbids forwarding (AllowTcpForwarding)."
     return Route(file.head, options, lambda: _tunnel(Ssh(file), file.job_port), advice)
 
 
-# By the scheme of the address that a user types; one without a scheme is of ``http``.
+# By the scheme of a typed address; an address without a scheme counts as ``http``.
 ROUTES = {"http": direct, "https": direct}
 
 
 def route_to(address: str | None, cluster_file: Path | None) -> Route:
-    """Return the route that a user's options name; by default that of ``cluster/onprem.yaml``."""
+    """Return the route that the options select, by default that of ``cluster/onprem.yaml``."""
     if address is None:
         return through_ssh(cluster_file or CLUSTER_FILE)
     if cluster_file is not None:
         raise ClusterError(
-            f"--address {address} and --cluster-file {cluster_file}: expected one of them."
+            f"--address {address} and --cluster-file {cluster_file}: expected only one of them."
         )
     parts = urlsplit(_with_scheme(address))
     if parts.scheme not in ROUTES or not parts.hostname:
         raise ClusterError(
-            f"--address {address}: expected that of a job server, such as http://127.0.0.1:8265."
+            f"--address {address}: expected the URL of a job server, such as http://127.0.0.1:8265."
         )
     return ROUTES[parts.scheme](address)
 
@@ -96,7 +96,7 @@ def _with_scheme(address: str) -> str:
 
 @contextmanager
 def _tunnel(ssh: Ssh, port: int) -> Iterator[str]:
-    """Forward a port of the head's loopback to this machine's; yield the URL of the server."""
+    """Forward a port of the head's loopback to this machine's; yield the server's URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         local_port = free.getsockname()[1]
     with subprocess.Popen(
@@ -106,17 +106,17 @@ def _tunnel(ssh: Ssh, port: int) -> Iterator[str]:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C is for our own command, which closes the tunnel
+        start_new_session=True,  # Ctrl-C ends our own command, which then closes the tunnel
     ) as tunnel:
         try:
-            _check(ssh, port, tunnel)
+            _check_tunnel(ssh, port, tunnel)
             yield f"http://127.0.0.1:{local_port}"
         finally:
             tunnel.kill()
 
 
 def tunnel_command(ssh: Ssh, port: int, local_port: int) -> list[str]:
-    """Return the call of ssh that opens a tunnel and says whether the head's port is open."""
+    """Return the ssh command that opens a tunnel and prints whether the head's port is open."""
     return [
         *ssh.command(*TUNNEL_OPTIONS, "-L", f"127.0.0.1:{local_port}:127.0.0.1:{port}"),
         f"{ssh.file.user}@{ssh.file.head}",
@@ -124,12 +124,12 @@ def tunnel_command(ssh: Ssh, port: int, local_port: int) -> list[str]:
     ]
 
 
-def _check(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
+def _check_tunnel(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
     answer, head = _answer(tunnel), ssh.file.head
     if answer == "down":
         raise ClusterError(
-            f"{head}: nobody listens on port {port} there: expected the job server of Ray. "
-            "`fmnist-cluster up` starts it, and installs what it takes."
+            f"{head}: no program listens on port {port}: expected Ray's job server. Start it with "
+            "`fmnist-cluster up`."
         )
     if answer != "up":
         tunnel.kill()
@@ -138,14 +138,14 @@ def _check(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
         if "forward" in errors:  # such as "cannot listen to port: 41234"
             reason = "; ".join(line.strip() for line in errors.splitlines() if line.strip())
             raise ClusterError(
-                f"{head}: ssh brings no port of it here ({reason}): try again; where it "
-                "is forbidden, name the address of its job server by --address."
+                f"{head}: ssh cannot forward the job server's port ({reason}): try again. If the "
+                "head forbids forwarding, name its job server by --address."
             )
         raise ClusterError(refusal(ssh, head, errors))
 
 
 def _answer(tunnel: subprocess.Popen[str]) -> str:
-    """Return what the head says of its port; empty if it does not answer in time."""
+    """Return the head's answer about its port, or an empty text if none comes in time."""
     assert tunnel.stdout is not None
     timeout = threading.Timer(ANSWER_SECONDS, tunnel.kill)
     timeout.start()

@@ -1,1 +1,1 @@
-"""A Ray cluster on machines of one's own, reached by ssh."""
+"""A Ray cluster on the user's own machines, reached by ssh."""

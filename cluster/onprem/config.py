@@ -1,4 +1,4 @@
-"""The file that describes a cluster of one's own machines, as ``ray up`` reads it."""
+"""The file that describes a cluster of the user's own machines, in the format of ``ray up``."""
 
 import re
 from collections.abc import Iterator
@@ -10,25 +10,25 @@ import yaml
 
 from cluster.errors import ClusterError
 
-# The addresses of the file that we ship: reserved for documentation (RFC 5737).
+# Start of the addresses in the shipped file, which RFC 5737 reserves for documentation.
 EXAMPLE_NETWORK = "192.0.2."
 RAY_PORT = 6379
 JOB_PORT = 8265
-# The token without which nobody may use the cluster: every cluster file copies it to the machines.
+# The token that the cluster asks for; every cluster file copies it to the machines.
 TOKEN = Path("~/.ray/auth_token")
-# What `ray up` copies to the head, from which it starts the others.
-ON_THE_HEAD = Path("~/ray_bootstrap_config.yaml")
+# The copy of the cluster file that `ray up` puts on the head.
+BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """What a cluster file says of its machines and how to reach them.
+    """The machines that a cluster file names, and how to reach them.
 
     Attributes:
         head: Address of the head.
         workers: Addresses of the other machines.
-        user: Logs in to all machines.
-        key: Private key of that user; None lets ssh choose.
+        user: The user who logs in to all machines.
+        key: Private key of that user; None lets ssh choose one.
         port: Port of Ray on the head.
         job_port: Port of the dashboard and the job server on the head.
     """
@@ -43,15 +43,15 @@ class ClusterFile:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All machines, the head first."""
+        """The addresses of all machines, the head first."""
         return (self.head, *self.workers)
 
 
 def read_cluster_file(path: Path) -> ClusterFile:
-    """Read the file of a cluster of one's own machines.
+    """Read the file of a cluster of the user's own machines.
 
     Raises:
-        ClusterError: It cannot be read, or something is wrong in it; a line for each problem.
+        ClusterError: The file cannot be read, or is wrong; one line per problem.
     """
     content = _parsed(path)
     problems = [f"{path}: {problem}" for problem in _problems(content)]
@@ -71,8 +71,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
 
 
 def expected_nodes() -> int | None:
-    """Return how many machines the cluster of this head has; None where no file says it."""
-    path = ON_THE_HEAD.expanduser()
+    """Return the number of machines in the cluster of this head, or None if no file tells it."""
+    path = BOOTSTRAP_FILE.expanduser()
     if not path.exists():
         return None
     provider = _parsed(path).get("provider") or {}
@@ -82,8 +82,8 @@ def expected_nodes() -> int | None:
 
 def _port(content: dict[str, Any], option: str, default: int) -> int:
     commands = " ".join(str(line) for line in content.get("head_start_ray_commands") or ())
-    value = re.search(rf"{option}[= ](\d+)", commands)
-    return int(value[1]) if value else default
+    match = re.search(rf"{option}[= ](\d+)", commands)
+    return int(match[1]) if match else default
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -95,7 +95,10 @@ def _parsed(path: Path) -> dict[str, Any]:
             "cluster/onprem.yaml in the folder of the project."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ClusterError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ClusterError(
+            f"{path} is not valid YAML ({' '.join(str(error).split())}): expected a cluster file "
+            "such as cluster/onprem.yaml."
+        ) from error
     if not isinstance(content, dict):
         raise ClusterError(f"{path}: expected a cluster file such as cluster/onprem.yaml.")
     return content
@@ -110,26 +113,26 @@ def _problems(content: dict[str, Any]) -> Iterator[str]:
     else:
         yield from _address_problems([provider["head_ip"], *provider["worker_ips"]])
     if not isinstance(auth, dict) or not auth.get("ssh_user"):
-        yield "auth: expected ssh_user, who may log in to all machines"
+        yield "auth: expected ssh_user, a user who may log in to all machines"
     elif (
         auth.get("ssh_private_key")
         and not Path(str(auth["ssh_private_key"])).expanduser().is_file()
     ):
         yield (
-            f"auth: there is no key {auth['ssh_private_key']}: expected a private key file. "
-            "`ssh-keygen -t ed25519` makes one."
+            f"auth: {auth['ssh_private_key']} does not exist: expected a private key file. "
+            "Make one with `ssh-keygen -t ed25519`."
         )
     elif str(auth.get("ssh_private_key", "")).endswith(".pub"):
-        yield f"auth: {auth['ssh_private_key']} is the public half: expected the private key file"
+        yield f"auth: {auth['ssh_private_key']} is a public key: expected the private key file"
 
 
 def _address_problems(addresses: list[Any]) -> Iterator[str]:
     for place, address in enumerate(addresses):
         if not isinstance(address, str):
-            yield f"provider: {address!r} is no address: expected one such as 10.0.0.1"
+            yield f"provider: {address!r} is not an address: expected one such as 10.0.0.1"
         elif "@" in address or address.startswith(":"):
-            yield f"provider: {address}: expected an address alone, such as 10.0.0.1"
+            yield f"provider: {address}: expected only an address, such as 10.0.0.1"
         if address in addresses[:place]:
-            yield f"provider: {address} stands there twice"
+            yield f"provider: {address} is listed twice: expected each machine once"
         if str(address).startswith(EXAMPLE_NETWORK):
-            yield f"provider: {address} is an example: expected the address of a machine of yours"
+            yield f"provider: {address} is an example: expected the address of your machine"

@@ -1,4 +1,4 @@
-"""The machines of a cluster, reached by ssh: whether each is fit for one."""
+"""Checks over ssh whether machines are fit for a cluster."""
 
 import shlex
 import shutil
@@ -11,22 +11,22 @@ from cluster.onprem.config import ClusterFile
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
-REFUSED_STATUS = 255  # of ssh itself
-# What the packages take where they are not installed yet, and what Ray takes.
+SSH_FAILED_STATUS = 255  # of ssh itself, when it cannot log in
+# Disk space for the packages, where they are still to be installed, and for Ray.
 INSTALL_KIB = 4 * 1024**2
 MIN_FREE_KIB = 500 * 1024
-# As Ray itself logs in: it does not check the keys of machines, which come and go.
+# The same as Ray's own: it does not check host keys, since machines come and go.
 OPTIONS = (
     "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}",
     "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
 )  # fmt: skip
-# Begins each of our lines: a login script may print others.
+# Starts each line of our scripts: a login script may print lines, too.
 MARK = "fmnist-cluster:"
 INSTALLED = "~/fmnist-search/.venv/.installed"
 PYTHONS = "(3, 11) <= sys.version_info[:2] <= (3, 13)"
 
-# Prints a line for everything that a cluster needs and the machine lacks.
-LOOK = f"""
+# Prints a line for each requirement that the machine does not meet.
+CHECK_MACHINE = f"""
 tell() {{ echo "{MARK} $*"; }}
 for tool in rsync make python3 df awk; do command -v $tool >/dev/null || tell missing $tool; done
 home={MIN_FREE_KIB}
@@ -43,8 +43,9 @@ room() {{
 room ~ $home
 room /tmp {MIN_FREE_KIB}
 """
-# On the head: whether another program has a port of Ray. A new start ends our own Ray.
-LOOK_AT_PORT = """
+# On the head: prints a line if another program holds a port of Ray. The user's own Ray may hold it,
+# since a new start ends that Ray.
+CHECK_PORT = """
 if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>/dev/null; then
   own=
   for process in /proc/[0-9]*; do
@@ -53,15 +54,16 @@ if (exec 3<>/dev/tcp/127.0.0.1/{port} || exec 3<>/dev/tcp/$(hostname)/{port}) 2>
   [ -n "$own" ] || tell port {port}
 fi
 """
-# On the head, too: whether a search runs, which a new start of Ray would end.
-LOOK_AT_SEARCHES = """
+# On the head: prints a line for each running search, which a new start of Ray would end.
+CHECK_SEARCHES = """
 for process in /proc/[0-9]*; do
   if [ -O "$process" ] && tr '\\0' ' ' 2>/dev/null < "$process/cmdline" |
     grep -Eqs 'fmnist-search (run|resume|retrain|confirm|audit) '
   then tell search "${process#/proc/}"; fi
 done
 """
-LOOKED = "tell looked"
+# Printed last, by a shell that has run all checks.
+CHECKED = "tell checked"
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,21 @@ class Ssh:
     file: ClusterFile
 
     def command(self, *options: str) -> list[str]:
-        """Return the call of ssh, without the machine."""
+        """Return the ssh command without the machine."""
         key = ["-i", str(self.file.key)] if self.file.key else []
         return ["ssh", *OPTIONS, *key, *options]
 
     def run(
         self, host: str, command: str, *, seconds: float = ANSWER_SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a machine as its user would, and as ``finished`` runs one here."""
-        # The shell that Ray starts there, so that both have the same path.
+        """Run a command in a login shell on a machine; see ``run_local`` for the result."""
+        # Ray starts the same shell on the machine, so both have the same PATH.
         shell = f"bash --login -c -i {shlex.quote(f'source ~/.bashrc; {command}')}"
-        return finished([*self.command(), f"{self.file.user}@{host}", shell], seconds)
+        return run_local([*self.command(), f"{self.file.user}@{host}", shell], seconds)
 
 
-def finished(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command here without input; one that takes longer has the status of a failed ssh."""
+def run_local(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command here, without input; after ``seconds`` it counts as an ssh that failed."""
     try:
         return subprocess.run(
             command,
@@ -97,52 +99,53 @@ def finished(command: list[str], seconds: float) -> subprocess.CompletedProcess[
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, REFUSED_STATUS, "", f"no end in {seconds:g} s")
+        reason = f"not done after {seconds:g} s"
+        return subprocess.CompletedProcess(command, SSH_FAILED_STATUS, "", reason)
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a look at a machine has shown.
+class MachineReport:
+    """The result of checking a machine.
 
     Attributes:
-        problems: What makes it unfit: lines that name it.
-        is_fresh: Whether the packages are still to be installed there.
+        problems: Why the machine is unfit, one line per reason, which names the machine.
+        is_fresh: Whether the packages are still to be installed on it.
     """
 
     problems: tuple[str, ...]
     is_fresh: bool = False
 
 
-def looks(ssh: Ssh) -> list[Report]:
-    """Look at all machines at once, in the order of the file."""
+def check_machines(ssh: Ssh) -> list[MachineReport]:
+    """Check all machines at once; return their reports in the order of the file."""
     hosts = ssh.file.hosts
     with ThreadPoolExecutor(len(hosts)) as pool:
-        return list(pool.map(lambda host: _look(ssh, host), hosts))
+        return list(pool.map(lambda host: _check(ssh, host), hosts))
 
 
-def _look(ssh: Ssh, host: str) -> Report:
-    script = [LOOK]
+def _check(ssh: Ssh, host: str) -> MachineReport:
+    script = [CHECK_MACHINE]
     if host == ssh.file.head:
         ports = (ssh.file.port, ssh.file.job_port)
-        script += [*(LOOK_AT_PORT.format(port=port) for port in ports), LOOK_AT_SEARCHES]
-    done = ssh.run(host, "\n".join([*script, LOOKED]))
-    if done.returncode == REFUSED_STATUS:
-        return Report((refusal(ssh, host, done.stderr),))
-    marked = (line.partition(MARK) for line in done.stdout.splitlines())
+        script += [*(CHECK_PORT.format(port=port) for port in ports), CHECK_SEARCHES]
+    shell = ssh.run(host, "\n".join([*script, CHECKED]))
+    if shell.returncode == SSH_FAILED_STATUS:
+        return MachineReport((refusal(ssh, host, shell.stderr),))
+    marked = (line.partition(MARK) for line in shell.stdout.splitlines())
     lines = [text.split() for _, mark, text in marked if mark]
-    if ["looked"] not in lines:
-        reason = last_line(done.stderr)
-        return Report(
-            (f"{host}: its shell does not do what it is told ({reason}): expected bash.",)
+    if ["checked"] not in lines:
+        reason = last_line(shell.stderr)
+        return MachineReport(
+            (f"{host}: its login shell did not run the checks ({reason}): expected bash.",)
         )
     problems = (_problem(kind, *details) for kind, *details in lines)
-    return Report(tuple(f"{host}: {text}" for text in problems if text), ["fresh"] in lines)
+    return MachineReport(tuple(f"{host}: {text}" for text in problems if text), ["fresh"] in lines)
 
 
 def _problem(kind: str, *details: str) -> str | None:
     match kind, details:
         case "missing", (tool,):
-            return f"there is no {tool}: install it there."
+            return f"{tool} is missing: install it there."
         case "python", version:
             return (
                 f"its python3 is {' '.join(version)}: expected Python 3.11 to 3.13, with venv and "
@@ -150,25 +153,25 @@ def _problem(kind: str, *details: str) -> str | None:
             )
         case "full", (*folder, free_kib, needed_kib):
             return (
-                f"{int(free_kib) // 1024} MB are free in {' '.join(folder)}, expected "
-                f"{int(needed_kib) // 1024} MB or more: make room there."
+                f"{int(free_kib) // 1024} MiB free in {' '.join(folder)}: expected "
+                f"{int(needed_kib) // 1024} MiB or more. Free some space there."
             )
         case "port", (port,):
             return (
-                f"port {port} is taken by a program that is not your Ray: end it, or name another "
-                "in the cluster file: in `--port=` and `:6379`, or by `--dashboard-port=` of the "
-                "head."
+                f"port {port} is taken by a program that is not your Ray: end that program, or "
+                "choose another port in the cluster file: by `--port=` and `:6379`, or by "
+                "`--dashboard-port=` of the head."
             )
         case "search", (process,):
             return (
-                f"a search runs there (process {process}), which a new start of Ray would end: "
+                f"a search runs there (process {process}), and a new start of Ray would end it: "
                 f"wait for it, or end it by `kill -INT {process}` there."
             )
     return None
 
 
 def refusal(ssh: Ssh, host: str, errors: str) -> str:
-    """Return a line on a machine that ssh could not log in to, by the errors of ssh."""
+    """Return the message about a machine that ssh could not log in to, from the errors of ssh."""
     reason = last_line(errors)
     if "Permission denied" in reason:
         key = ssh.file.key or "that ssh offers"
@@ -183,12 +186,16 @@ def refusal(ssh: Ssh, host: str, errors: str) -> str:
 
 
 def last_line(errors: str) -> str:
-    """Return the last line of what a program printed that says something."""
-    return next((line for line in reversed(errors.strip().splitlines()) if line), "no word")
+    """Return the last line of a program's errors that is not empty."""
+    return next((line for line in reversed(errors.strip().splitlines()) if line), "no message")
 
 
-def check_here() -> None:
-    """Raise ClusterError unless this machine has the programs that reach the others."""
+def check_local_tools() -> None:
+    """Check that this machine has the programs that reach the others.
+
+    Raises:
+        ClusterError: Names each that is missing.
+    """
     missing = [tool for tool in ("ssh", "rsync") if shutil.which(tool) is None]
     if missing:
         raise ClusterError(f"this machine has no {' and no '.join(missing)}: install it here.")

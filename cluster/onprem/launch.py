@@ -1,4 +1,4 @@
-"""Starts and ends a cluster of one's own machines, and counts who has joined."""
+"""Starts and stops a cluster of the user's own machines, and waits until they have joined."""
 
 import os
 import re
@@ -13,10 +13,17 @@ from pathlib import Path
 from cluster.errors import ClusterError
 from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
 from cluster.onprem.config import TOKEN, ClusterFile
-from cluster.onprem.hosts import REFUSED_STATUS, Ssh, check_here, last_line, looks, refusal
+from cluster.onprem.hosts import (
+    SSH_FAILED_STATUS,
+    Ssh,
+    check_local_tools,
+    check_machines,
+    last_line,
+    refusal,
+)
 
 JOIN_SECONDS = 120.0
-# Where the packages are still to be installed.
+# Instead of JOIN_SECONDS, if packages are still to be installed.
 INSTALL_SECONDS = 1800.0
 PROJECT = Path(__file__).resolve().parents[2]
 MONITOR_LOG = "/tmp/ray/session_latest/logs/monitor.out"
@@ -25,7 +32,7 @@ LAST_LINES = 12
 STEP = re.compile(r"-- ((?:\[\d/\d\]|\(\d/\d\)) .*)")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # The cluster file says the same to the head; here it keeps `ray up` from announcing version 2.
+    # As in the cluster file; here it keeps `ray up` from announcing version 2.
     "RAY_UP_enable_autoscaler_v2": "0",
 }
 
@@ -33,59 +40,61 @@ Say = Callable[[str], None]
 
 
 def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
-    """Start Ray on all machines of a cluster file, and return their nodes when all have joined.
+    """Start Ray on all machines of a cluster file; return their nodes when all have joined.
 
     Args:
         file: The cluster.
-        say: Takes a line on each step.
-        join_seconds: How long to wait for machines once the head is up; longer if packages are
-            still to be installed.
+        say: Gets a line for each step.
+        join_seconds: Longest wait for the machines after the head is up; at least
+            ``INSTALL_SECONDS`` if packages are still to be installed.
 
     Raises:
         ClusterError: Machines are unfit, `ray up` failed, or machines have not joined; names each.
     """
     ssh = Ssh(file)
-    check_here()
-    say(f"looking at {len(file.hosts)} machines")
-    reports = looks(ssh)
+    check_local_tools()
+    say(f"checking {len(file.hosts)} machines")
+    reports = check_machines(ssh)
     problems = [problem for report in reports for problem in report.problems]
     if problems:
         raise ClusterError("\n".join(problems))
     make_token(say)
     fresh = [host for host, report in zip(file.hosts, reports, strict=True) if report.is_fresh]
     if fresh:
-        say(f"the packages will be installed, which takes minutes, on {', '.join(fresh)}")
+        say(f"installing the packages, which takes minutes, on {', '.join(fresh)}")
         join_seconds = max(join_seconds, INSTALL_SECONDS)
-    _ray("up", "--yes", "--no-config-cache", str(file.path.resolve()), say=say)
+    _run_ray("up", "--yes", "--no-config-cache", str(file.path.resolve()), say=say)
     log = f"{file.head}:{MONITOR_LOG}"
     return wait_for_nodes(lambda: nodes_of(ssh), file.hosts, say, seconds=join_seconds, log=log)
 
 
 def down(file: ClusterFile, say: Say) -> None:
-    """End Ray on all machines; `ray down` alone ends it on the head.
+    """Stop Ray on all machines; `ray down` alone stops it only on the head.
 
     Raises:
-        ClusterError: A machine does not answer, or `ray stop` failed there.
+        ClusterError: A machine does not answer, or `ray stop` failed on it.
     """
-    _ray("down", "--yes", str(file.path.resolve()), say=say)
+    _run_ray("down", "--yes", str(file.path.resolve()), say=say)
     ssh = Ssh(file)
     with ThreadPoolExecutor(len(file.hosts)) as pool:
-        stopped = list(pool.map(lambda host: ssh.run(host, "ray stop"), file.hosts))
+        stops = list(pool.map(lambda host: ssh.run(host, "ray stop"), file.hosts))
     problems = []
-    for host, done in zip(file.hosts, stopped, strict=True):
-        if done.returncode == REFUSED_STATUS:
-            problems.append(refusal(ssh, host, done.stderr))
-        elif done.returncode != 0:
-            problems.append(f"{host}: `ray stop` failed ({last_line(done.stderr)}).")
+    for host, stop in zip(file.hosts, stops, strict=True):
+        if stop.returncode == SSH_FAILED_STATUS:
+            problems.append(refusal(ssh, host, stop.stderr))
+        elif stop.returncode != 0:
+            problems.append(f"{host}: `ray stop` failed ({last_line(stop.stderr)}).")
         else:
-            say(f"{host}: Ray has ended")
+            say(f"{host}: Ray is stopped")
     if problems:
-        problems.append("Ray may still run there: `fmnist-cluster down` again, when they answer.")
+        problems.append(
+            "Ray may still run there: run `fmnist-cluster down` again when these machines answer."
+        )
         raise ClusterError("\n".join(problems))
 
 
 def make_token(say: Say) -> None:
-    """Make the token by which the machines know each other, unless this user has one."""
+    """Make the token of the user's clusters, unless there is one."""
     path = TOKEN.expanduser()
     if path.exists():
         path.chmod(0o600)
@@ -94,54 +103,58 @@ def make_token(say: Say) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32))
-    say(f"{TOKEN}: made; who has it may use the cluster")
+    say(f"made the token {TOKEN}; everyone who has it may use the cluster")
 
 
 def nodes_of(ssh: Ssh) -> list[Node]:
-    """Ask the head for the live nodes; there are none while no Ray answers."""
-    done = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
-    if done.returncode == REFUSED_STATUS:
-        raise ClusterError(refusal(ssh, ssh.file.head, done.stderr))
-    return printed_nodes(done.stdout)
+    """Ask the head for its live nodes; none while its Ray does not answer.
+
+    Raises:
+        ClusterError: The head does not answer.
+    """
+    listing = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
+    if listing.returncode == SSH_FAILED_STATUS:
+        raise ClusterError(refusal(ssh, ssh.file.head, listing.stderr))
+    return printed_nodes(listing.stdout)
 
 
 def wait_for_nodes(
-    look: Callable[[], list[Node]],
+    list_nodes: Callable[[], list[Node]],
     expected: tuple[str, ...] | int,
     say: Say,
     *,
     seconds: float,
     log: str = MONITOR_LOG,
 ) -> list[Node]:
-    """Wait until all nodes have joined, as ``joined_nodes`` does.
+    """Wait until all nodes have joined, with ``joined_nodes``; return them.
 
-    ``expected`` are the machines, or how many nodes there are. ``log`` is where Ray writes why one
-    did not join.
+    ``expected`` names the machines, or is the number of nodes. ``log`` is the file in which Ray
+    writes why a node does not join.
 
     Raises:
-        ClusterError: Some have not joined; names them where they are known.
+        ClusterError: Nodes have not joined; names their machines, if ``expected`` does.
     """
     count = expected if isinstance(expected, int) else len(expected)
-    nodes = joined_nodes(look, count, say, seconds=seconds)
+    nodes = joined_nodes(list_nodes, count, say, seconds=seconds)
     if len(nodes) >= count:
         return nodes
-    when = f"in {seconds:g} s. Why, is in {log}; another `ray up` tries again."
+    advice = f"in {seconds:g} s. See {log} for the reason; run `ray up` again to retry."
     if isinstance(expected, int):
-        there = ", ".join(node.address for node in nodes) or "none"
+        joined = ", ".join(node.address for node in nodes) or "none"
         raise ClusterError(
-            f"{count - len(nodes)} of {count} nodes have not joined {when} There: {there}."
+            f"{count - len(nodes)} of {count} nodes have not joined {advice} Joined: {joined}."
         )
     missing = missing_hosts(expected, nodes)
-    raise ClusterError("\n".join(f"{host}: has not joined {when}" for host in missing))
+    raise ClusterError("\n".join(f"{host}: has not joined {advice}" for host in missing))
 
 
-def _ray(command: str, *arguments: str, say: Say) -> None:
-    """Run a command of Ray, and pass on only the steps among its many lines."""
+def _run_ray(command: str, *arguments: str, say: Say) -> None:
+    """Run a command of Ray; of its many lines pass on only the steps."""
     ray = Path(sys.executable).with_name("ray")
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    last_lines: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         [ray, command, *arguments],
-        cwd=PROJECT,  # the cluster file has Ray copy the current folder to the machines
+        cwd=PROJECT,  # the cluster file tells Ray to copy the current folder to the machines
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -151,11 +164,11 @@ def _ray(command: str, *arguments: str, say: Say) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            last.append(line.rstrip())
+            last_lines.append(line.rstrip())
             step = STEP.search(line)
             if step is not None:
                 say(step[1])
     if process.returncode != 0:
         raise ClusterError(
-            "\n".join([f"`ray {command}` failed with status {process.returncode}:", *last])
+            "\n".join([f"`ray {command}` failed with status {process.returncode}:", *last_lines])
         )

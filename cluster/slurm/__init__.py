@@ -1,1 +1,1 @@
-"""A search on the nodes of one Slurm job: the Python side of ``slurm.sh``."""
+"""A search on all nodes of a Slurm job: the Python side of ``slurm.sh``."""

@@ -1,6 +1,6 @@
-"""What ``slurm.sh`` runs on the first node of its job: Ray over all nodes, and a search on it.
+"""Starts Ray on all nodes of a Slurm job and runs a search on it; ``slurm.sh`` runs this module.
 
-Follows the manuals of Slurm 22.05 to 25.05; tried with 22.05.
+Written after the manuals of Slurm 22.05 to 25.05; tried with 22.05.
 """
 
 import os
@@ -14,19 +14,20 @@ from cluster.errors import ClusterError
 from cluster.slurm.job import INTERRUPTED_STATUS, Job, Signals, program, resuming, say
 from cluster.slurm.ray_start import ray_of
 
-# slurm.sh has Slurm send it before the time limit.
-TIME_LIMIT = signal.SIGUSR1
-# A variable that asks for `scontrol requeue` when the time limit has ended the search.
-GO_ON = "FMNIST_SEARCH_GO_ON"
+# slurm.sh tells Slurm to send it before the time limit.
+TIME_LIMIT_SIGNAL = signal.SIGUSR1
+# The variable by which users ask for `scontrol requeue` when the time limit has ended the search.
+REQUEUE_VARIABLE = "FMNIST_SEARCH_GO_ON"
 
 
 def main(arguments: list[str]) -> int:
     """Run a command of ``fmnist-search`` on all nodes of this job; return its exit status."""
-    signals = Signals(TIME_LIMIT, signal.SIGINT, signal.SIGTERM, sent=signal.SIGINT)
+    signals = Signals(TIME_LIMIT_SIGNAL, signal.SIGINT, signal.SIGTERM, sent=signal.SIGINT)
     try:
         if not arguments:
             raise ClusterError(
-                "expected a command of fmnist-search: sbatch cluster/slurm.sh run --space wide"
+                "no command: expected one of fmnist-search, such as: sbatch cluster/slurm.sh run "
+                "--space wide"
             )
         job = Job.of(os.environ)
         arguments = job.arguments(arguments)
@@ -39,20 +40,25 @@ def main(arguments: list[str]) -> int:
             say(f"error: {line}")
         return 2
     if signals.received and status == INTERRUPTED_STATUS:
-        return go_on(arguments, job, is_time_limit=signals.received[0] == TIME_LIMIT)
+        is_time_limit = signals.received[0] == TIME_LIMIT_SIGNAL
+        return requeue_or_advise(arguments, job, is_time_limit=is_time_limit)
     return status
 
 
-def go_on(arguments: Sequence[str], job: Job, *, is_time_limit: bool) -> int:
-    """Queue the job again if the user asked for that, else say how to go on; return the status."""
+def requeue_or_advise(arguments: Sequence[str], job: Job, *, is_time_limit: bool) -> int:
+    """Requeue an interrupted job if the user asked for it, else say how to continue its search.
+
+    Returns:
+        The exit status: 0 if the job is requeued.
+    """
     if is_time_limit:
         say("the time limit is near")
-        if os.environ.get(GO_ON, "0") != "0":
-            queued = subprocess.run(["scontrol", "requeue", str(job.number)], check=False)
-            if queued.returncode == 0:
-                say(f"job {job.number} is queued again, and goes on then")
+        if os.environ.get(REQUEUE_VARIABLE, "0") != "0":
+            requeue = subprocess.run(["scontrol", "requeue", str(job.number)], check=False)
+            if requeue.returncode == 0:
+                say(f"job {job.number} is requeued and will continue")
                 return 0
-    say(f"to go on: sbatch cluster/slurm.sh {shlex.join(resuming(arguments))}")
+    say(f"to continue: sbatch cluster/slurm.sh {shlex.join(resuming(arguments))}")
     return INTERRUPTED_STATUS
 
 

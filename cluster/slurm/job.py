@@ -1,4 +1,4 @@
-"""A job of Slurm: what its batch script is told, the arguments of its search, and its signals."""
+"""A Slurm job: its nodes, the arguments of its search, and its signals."""
 
 import signal
 import subprocess
@@ -17,13 +17,13 @@ INTERRUPTED_STATUS = 130
 
 @dataclass(frozen=True)
 class Job:
-    """A job of Slurm.
+    """A Slurm job.
 
     Attributes:
         number: Its id.
         head: Name of its first node, on which this process runs.
         others: Names of its other nodes.
-        restarts: How often Slurm has begun it again.
+        restarts: How often Slurm has restarted it.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Job:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
-        """Read the environment of a batch script (man sbatch).
+        """Return the job that the environment of a batch script describes (man sbatch).
 
         Raises:
             ClusterError: Slurm did not start this process.
@@ -43,21 +43,21 @@ class Job:
             node_list = environment["SLURM_JOB_NODELIST"]
         except KeyError as missing:
             raise ClusterError(
-                f"{missing.args[0]} is not set: expected to be run by Slurm, as "
+                f"{missing.args[0]} is not set: expected to run in a Slurm job. Start one with: "
                 "sbatch cluster/slurm.sh run --space wide"
             ) from missing
-        shown = subprocess.run(
+        hostnames = subprocess.run(
             ["scontrol", "show", "hostnames", node_list],
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
-        others = tuple(name for name in shown.stdout.split() if name != head)
+        others = tuple(name for name in hostnames.stdout.split() if name != head)
         return cls(number, head, others, int(environment.get("SLURM_RESTART_COUNT", "0")))
 
     def arguments(self, typed: Sequence[str]) -> list[str]:
-        """Return the arguments of this job's search, which a user typed.
+        """Return the arguments of this job's search from those that the user typed.
 
-        Slurm gives a job that it begins again the same arguments; the search then resumes its run,
-        for which it takes a run folder of a known name.
+        Slurm restarts a job with the same arguments. Its search then resumes the run, so that the
+        run folder needs a name that does not change.
         """
         arguments = list(typed)
         has_folder = any(word == "--out" or word.startswith("--out=") for word in arguments)
@@ -67,28 +67,28 @@ class Job:
 
 
 def resuming(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments that resume what others have begun, or else begin it."""
+    """Return the arguments of a command that resumes the run if there is one, else starts it."""
     resumes = arguments[0] != "run" or OR_RESUME in arguments
     return [*arguments] if resumes else [*arguments, OR_RESUME]
 
 
 class Signals:
-    """Takes signals, and ends the process that runs by another signal.
+    """Signal handlers that end the running process by another signal.
 
     Args:
-        taken: The signals to take.
-        sent: The signal that the process gets for each.
+        handled: The signals to handle.
+        sent: The signal to send to the process for each of them.
 
     Attributes:
-        received: The signals that have come, the first one first.
+        received: The signals received so far, in order.
     """
 
-    def __init__(self, *taken: signal.Signals, sent: signal.Signals) -> None:
+    def __init__(self, *handled: signal.Signals, sent: signal.Signals) -> None:
         self.received: list[int] = []
         self._sent = sent
         self._process: subprocess.Popen[bytes] | None = None
-        for number in taken:
-            signal.signal(number, self._take)
+        for number in handled:
+            signal.signal(number, self._handle)
 
     def run(
         self,
@@ -96,12 +96,12 @@ class Signals:
         environment: Mapping[str, str],
         output: IO[bytes] | None = None,
     ) -> int:
-        """Run a command to its end, unless a signal has come before.
+        """Run a command to its end; do not start it after a signal.
 
-        It writes to ``output``, or where this process does.
+        Its output goes to ``output``, by default to that of this process.
 
         Returns:
-            The exit status; of a process that a signal ended, the status that a shell gives.
+            The exit status, as a shell gives it: 128 plus the number of a signal that ended it.
         """
         if self.received:
             return INTERRUPTED_STATUS
@@ -112,12 +112,12 @@ class Signals:
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
         ) as self._process:
-            if self.received:  # a signal came before there was a process to pass it on to
+            if self.received:  # a signal came before the process existed
                 self._process.send_signal(self._sent)
             status = self._process.wait()
         return status if status >= 0 else 128 - status
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(number)
         if self._process is not None:
             self._process.send_signal(self._sent)
@@ -129,5 +129,5 @@ def program(name: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line at once: others read the output of a job while it runs."""
+    """Print a line at once: users read the output of a job while it runs."""
     print(line, flush=True)

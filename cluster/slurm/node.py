@@ -1,4 +1,4 @@
-"""Ray on one node of a job, with what the job has of that node: the command of the job's step."""
+"""Runs Ray on one node of a job, with the job's resources of that node; srun runs this module."""
 
 import os
 import shutil
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.errors import ClusterError
-from cluster.nodes import LOOK_SECONDS
+from cluster.nodes import POLL_SECONDS
 from cluster.slurm.job import Signals, program, say
 from cluster.slurm.ray_start import join_seconds
 
-# Short: the path of a socket has at most 107 characters, of which Ray needs 65.
+# Short, since the path of a socket has at most 107 characters, of which Ray needs 65.
 SCRATCH = "/tmp/ray-{job}"
 LAST_LINES = 20
 MEGABYTE = 1024**2
-# Ray's own share of a node's memory for objects (ray start --help, Ray 2.60).
+# The share of a node's memory for objects that Ray takes by default (ray start --help, Ray 2.60).
 OBJECTS_SHARE = 0.3
 
 
 class Head(NamedTuple):
-    """The head of a job's Ray: the name of its node, its address, the first of its three ports."""
+    """The head of a job's Ray: name and address of its node, and the first of its three ports."""
 
     name: str
     host: str
@@ -33,72 +33,79 @@ class Head(NamedTuple):
 
 
 def main(name: str, host: str, port: str) -> int:
-    """Run this node's part of a job's Ray; return 0 if it ended because the job asked for it."""
+    """Run this node's part of a job's Ray; return 0 if the job has ended it, else 1."""
     head = Head(name, host, int(port))
     signals = Signals(signal.SIGUSR2, signal.SIGTERM, sent=signal.SIGTERM)
     try:
         if os.environ["SLURMD_NODENAME"] != name:
-            wait_for(head, signals, seconds=join_seconds(os.environ))
-        start_options = options(os.environ, len(os.sched_getaffinity(0)), head)
-        return run_ray(start_options, Path(SCRATCH.format(job=os.environ["SLURM_JOB_ID"])), signals)
+            wait_for_head(head, signals, seconds=join_seconds(os.environ))
+        options = start_options(os.environ, len(os.sched_getaffinity(0)), head)
+        return run_ray(options, Path(SCRATCH.format(job=os.environ["SLURM_JOB_ID"])), signals)
     except (ClusterError, OSError) as error:
         _say(f"error: {error}")
         return 1
 
 
-def wait_for(head: Head, signals: Signals, *, seconds: float) -> None:
-    """Wait until the head listens: `ray start` would give up sooner."""
+def wait_for_head(head: Head, signals: Signals, *, seconds: float) -> None:
+    """Wait until the head listens; `ray start` would give up sooner.
+
+    Raises:
+        ClusterError: It does not listen after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     while not signals.received:
         with suppress(OSError):
-            socket.create_connection((head.host, head.port), timeout=LOOK_SECONDS).close()
+            socket.create_connection((head.host, head.port), timeout=POLL_SECONDS).close()
             return
         if time.monotonic() > deadline:
-            raise ClusterError(f"the head does not answer at {head.host}:{head.port}")
-        time.sleep(LOOK_SECONDS)
+            raise ClusterError(
+                f"no Ray answers at {head.host}:{head.port} after {seconds:g} s: expected the one "
+                f"of {head.name}. See its lines."
+            )
+        time.sleep(POLL_SECONDS)
 
 
-def options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list[str]:
+def start_options(environment: Mapping[str, str], bound_cpus: int, head: Head) -> list[str]:
     """Return the options of ``ray start`` on a node.
 
     Args:
-        environment: Of a task of Slurm (man srun).
-        bound_cpus: How many CPUs the task is bound to.
-        head: The node of the head, which may be this one.
+        environment: The environment of a Slurm task (man srun).
+        bound_cpus: The number of CPUs that the task is bound to.
+        head: The head, which may be on this node.
     """
     cpus = min(int(environment.get("SLURM_CPUS_ON_NODE", bound_cpus)), bound_cpus)
-    start_options = [
+    options = [
         f"--num-cpus={cpus}",
         f"--num-gpus={environment.get('SLURM_GPUS_ON_NODE', '0')}",
-        # Given out by the system; the ports of Ray 2.60 itself may be those of another job's Ray.
+        # Free ports; the fixed ones of Ray 2.60 may be in use by another job's Ray.
         "--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0",
     ]  # fmt: skip
-    # Ray sees what the machine has, not what the job has of it. 0 stands for all (man sbatch).
+    # Ray sees the memory of the machine, not that of the job. 0 means all of it (man sbatch).
     megabytes = int(environment.get("SLURM_MEM_PER_NODE", "0"))
     megabytes = megabytes or int(environment.get("SLURM_MEM_PER_CPU", "0")) * cpus
     if megabytes:
-        objects = int(megabytes * OBJECTS_SHARE)
-        start_options += [
-            f"--object-store-memory={objects * MEGABYTE}",
-            f"--memory={(megabytes - objects) * MEGABYTE}",
+        object_megabytes = int(megabytes * OBJECTS_SHARE)
+        options += [
+            f"--object-store-memory={object_megabytes * MEGABYTE}",
+            f"--memory={(megabytes - object_megabytes) * MEGABYTE}",
         ]
     if environment["SLURMD_NODENAME"] != head.name:
-        return [*start_options, f"--address={head.host}:{head.port}"]
+        return [*options, f"--address={head.host}:{head.port}"]
     return [
-        *start_options, "--head", f"--node-ip-address={head.host}", f"--port={head.port}",
+        *options, "--head", f"--node-ip-address={head.host}", f"--port={head.port}",
         f"--ray-client-server-port={head.port + 1}", f"--dashboard-port={head.port + 2}",
         "--include-dashboard=false",
     ]  # fmt: skip
 
 
-def run_ray(start_options: Sequence[str], scratch: Path, signals: Signals) -> int:
-    """Run ``ray start`` in a folder of its own until a signal ends it; return 0 if one did, else 1.
+def run_ray(options: Sequence[str], scratch: Path, signals: Signals) -> int:
+    """Run ``ray start`` in its own folder until it ends; return 0 if a signal ended it, else 1.
 
     Raises:
         OSError: The folder belongs to another user.
     """
-    command = [program("ray"), "start", "--block", f"--temp-dir={scratch}", *start_options]
-    # Trials that are killed leave files behind: TMPDIR has them removed with the folder.
+    command = [program("ray"), "start", "--block", f"--temp-dir={scratch}", *options]
+    # Killed trials leave files behind; with TMPDIR these are removed with the folder.
     environment = os.environ | {"TMPDIR": str(scratch)}
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
@@ -108,15 +115,15 @@ def run_ray(start_options: Sequence[str], scratch: Path, signals: Signals) -> in
             status = signals.run(command, environment, output)
         if signals.received:
             return 0
-        last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        _say(f"Ray has ended with status {status}; it said last:", *last)
+        last_lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        _say(f"Ray has ended with status {status}; its last lines:", *last_lines)
         return 1
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _say(*lines: str) -> None:
-    # At once: srun puts what others write between two writes.
+    # In one write: srun may put the output of other nodes between two.
     say("\n".join(f"{os.environ['SLURMD_NODENAME']}: {line}" for line in lines))
 
 

@@ -1,7 +1,7 @@
-"""Ray over the nodes of one job of Slurm.
+"""Ray on all nodes of a Slurm job.
 
-Two jobs of one user may share a node: each Ray has a folder, ports and a token of its own, and ends
-its own processes alone. `ray symmetric-run` would not do (docs/cluster.md says why).
+Two jobs of one user may share a node: each Ray has its own folder, ports and token, and ends only
+its own processes. docs/cluster.md says why `ray symmetric-run` is not used.
 """
 
 import os
@@ -19,20 +19,20 @@ from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
 from cluster.slurm.job import Job, Signals, program, say
 
 JOIN_SECONDS = 300.0
-# A variable that sets another limit, for file systems on which a first import takes long.
-JOIN = "FMNIST_SEARCH_JOIN_SECONDS"
-# How long a node has for ending its Ray, before Slurm ends it.
+# The variable that sets another limit, for file systems on which a first import takes long.
+JOIN_VARIABLE = "FMNIST_SEARCH_JOIN_SECONDS"
+# Time for the nodes to end their Ray, before Slurm ends it.
 END_SECONDS = 40.0
 ANSWER_SECONDS = 60.0
 LOOPBACK = "127.0.0.1"
-# Below the ports that Linux gives out by itself, which begin at 32768.
+# Below the ports that Linux assigns by itself, which begin at 32768.
 FIRST_PORT, LAST_PORT = 20000, 32000
 PORTS_OF_A_HEAD = 3
 ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    # How long Ray 2.60 waits at its end for the users of a node: the search has ended by then.
+    # Ray 2.60 would wait for work on the node before it ends: the search has ended by then.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
 # Keeps a Ray of one node on loopback, as on Windows and macOS (ray/_private/services.py, Ray 2.60).
@@ -45,8 +45,8 @@ class JobRay:
 
     Attributes:
         host: Address of the head, as the other nodes reach it.
-        port: Where the head listens.
-        environment: Of the processes that join this Ray.
+        port: The port on which the head listens.
+        environment: The environment of processes that join this Ray.
         step: The job step that runs Ray on all nodes.
     """
 
@@ -57,12 +57,12 @@ class JobRay:
     step: subprocess.Popen[bytes]
 
     def wait_for_nodes(self, signals: Signals) -> None:
-        """Wait until all nodes have joined; name those that have not.
+        """Wait until all nodes have joined; warn about those that have not.
 
-        The search begins without them, and uses them when they join.
+        The search starts without them, and uses them when they join.
 
         Raises:
-            ClusterError: Not even the head has joined.
+            ClusterError: Ray has ended, or the head has not joined.
         """
         seconds = join_seconds(self.environment)
         count = 1 + len(self.job.others)
@@ -74,26 +74,26 @@ class JobRay:
             return
         missing = self.missing(nodes)
         if self._has_ended() or self.job.head in missing:
-            raise ClusterError(f"no Ray on {', '.join(missing)}: why, is said above")
+            raise ClusterError(f"Ray did not start on {', '.join(missing)}: see the lines above.")
         for name in missing:
-            say(f"warning: {name}: has not joined in {seconds:g} s. The search begins without it.")
+            say(f"warning: {name}: has not joined in {seconds:g} s. The search starts without it.")
 
     def nodes(self) -> list[Node]:
         """Return the nodes that have joined; none while the head does not answer."""
-        # In a process of its own, as Ray would take over the signals of this one.
+        # In a process of its own: Ray would replace the signal handlers of this one.
         command = [program("fmnist-cluster"), "nodes", f"--address={self.host}:{self.port}"]
         try:
-            listed = subprocess.run(
+            listing = subprocess.run(
                 [*command, "--json"],
                 env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 check=True, timeout=ANSWER_SECONDS,
             )  # fmt: skip
         except subprocess.SubprocessError:
             return []
-        return printed_nodes(listed.stdout)
+        return printed_nodes(listing.stdout)
 
     def missing(self, nodes: list[Node]) -> list[str]:
-        """Return the names of the job's nodes that are not among those that have joined."""
+        """Return the names of the job's nodes that are not among ``nodes``."""
         has_head = self.host in {node.address for node in nodes}
         return [*(() if has_head else (self.job.head,)), *missing_hosts(self.job.others, nodes)]
 
@@ -103,16 +103,16 @@ class JobRay:
 
 @contextmanager
 def ray_of(job: Job) -> Iterator[JobRay]:
-    """Run Ray over the nodes of a job."""
-    host, port = own_address(job), free_ports(job.number)
+    """Run Ray on the nodes of a job."""
+    host, port = own_address(job), first_free_port(job.number)
     environment = dict(os.environ) | ENVIRONMENT | (ON_LOOPBACK if not job.others else {})
-    # Makes the nodes of this job known to each other; on a command line `ps` would show it to all.
+    # The token of this job's Ray. `ps` would show it to everyone on a command line.
     environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     environment.pop("RAY_ADDRESS", None)
     nodes = 1 + len(job.others)
     command = [
         "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
-        # A task gets all that the job has of its node: without --cpus-per-task no srun is --exact.
+        # No --cpus-per-task, which implies --exact: a task gets all of the job's CPUs of its node.
         "--cpu-bind=none", "--mpi=none", "--export=ALL", "--input=none",
         # A node that fails leaves the others alone.
         "--no-kill", "--kill-on-bad-exit=0", "--wait=0",
@@ -121,7 +121,7 @@ def ray_of(job: Job) -> Iterator[JobRay]:
     try:
         step = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     except OSError as error:
-        raise ClusterError(f"srun cannot be run ({error.strerror})") from error
+        raise ClusterError(f"srun cannot be run ({error.strerror}): expected Slurm's.") from error
     try:
         yield JobRay(job, host, port, environment, step)
     finally:
@@ -138,9 +138,12 @@ def _end(step: subprocess.Popen[bytes]) -> None:
 
 
 def own_address(job: Job) -> str:
-    """Return this machine's address as the other nodes see it.
+    """Return the address at which the other nodes reach this machine.
 
-    Its own /etc/hosts may give loopback for its name; the way to another node shows the address.
+    /etc/hosts may give loopback for its name, so the route to another node tells the address.
+
+    Raises:
+        ClusterError: There is no route to the other node.
     """
     if not job.others:
         return LOOPBACK
@@ -149,19 +152,26 @@ def own_address(job: Job) -> str:
             probe.connect((job.others[0], 1))  # sends nothing
         except OSError as error:
             raise ClusterError(
-                f"{job.head}: knows no way to {job.others[0]}, another node of this job ({error})"
+                f"{job.head}: no route to {job.others[0]}, another node of this job ({error})"
             ) from error
         return str(probe.getsockname()[0])
 
 
-def free_ports(job_number: int) -> int:
-    """Return the first of the consecutive ports that the head of a job's Ray takes."""
+def first_free_port(job_number: int) -> int:
+    """Return the first of ``PORTS_OF_A_HEAD`` consecutive free ports for the head of a job's Ray.
+
+    Raises:
+        ClusterError: There are none.
+    """
     count = (LAST_PORT - FIRST_PORT) // PORTS_OF_A_HEAD
     for offset in range(count):
         first = FIRST_PORT + (job_number + offset) % count * PORTS_OF_A_HEAD
         if all(_is_free(port) for port in range(first, first + PORTS_OF_A_HEAD)):
             return first
-    raise ClusterError(f"{socket.gethostname()}: all ports from {FIRST_PORT} on are taken")
+    raise ClusterError(
+        f"{socket.gethostname()}: expected {PORTS_OF_A_HEAD} free ports in a row between "
+        f"{FIRST_PORT} and {LAST_PORT}, but there are none."
+    )
 
 
 def _is_free(port: int) -> bool:
@@ -175,8 +185,10 @@ def _is_free(port: int) -> bool:
 
 def join_seconds(environment: Mapping[str, str]) -> float:
     """Return how long to wait for the nodes of a job."""
-    value = environment.get(JOIN, str(JOIN_SECONDS))
+    value = environment.get(JOIN_VARIABLE, str(JOIN_SECONDS))
     try:
         return float(value)
     except ValueError as error:
-        raise ClusterError(f"{JOIN}={value}: expected a number of seconds, such as 600") from error
+        raise ClusterError(
+            f"{JOIN_VARIABLE}={value}: expected a number of seconds, such as 600."
+        ) from error

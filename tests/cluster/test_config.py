@@ -28,15 +28,15 @@ def test_the_machines_of_a_file_the_head_first(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "is no YAML: "),
+        ("a: [", "is not valid YAML "),
         ("- a", "expected a cluster file such as"),
         ("provider: {type: aws}\nauth: {ssh_user: me}", "expected provider: {type: local"),
         ("provider: {type: local, head_ip: a}\nauth: {ssh_user: me}", "expected head_ip, and worker_ips"),
-        (GOOD.replace("10.0.0.2", "10.0.0.1"), "10.0.0.1 stands there twice"),
+        (GOOD.replace("10.0.0.2", "10.0.0.1"), "10.0.0.1 is listed twice"),
         (GOOD.replace("{ssh_user: me}", "{}"), "expected ssh_user"),
-        (GOOD.replace("me}", "me, ssh_private_key: /no/key}"), "there is no key /no/key"),
-        (GOOD.replace("10.0.0.2", "me@10.0.0.2"), "me@10.0.0.2: expected an address alone"),
-        (GOOD.replace("[10.0.0.2]", "[7]"), "7 is no address"),
+        (GOOD.replace("me}", "me, ssh_private_key: /no/key}"), "/no/key does not exist"),
+        (GOOD.replace("10.0.0.2", "me@10.0.0.2"), "me@10.0.0.2: expected only an address"),
+        (GOOD.replace("[10.0.0.2]", "[7]"), "7 is not an address"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_told_in_a_line(tmp_path, text, said):
@@ -92,17 +92,17 @@ def test_a_token_is_made_once_for_its_user_alone(tmp_path, monkeypatch):
 
 
 def test_nodes_that_do_not_join_are_named(monkeypatch):
-    monkeypatch.setattr(nodes, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.0)
     here = [Node("10.0.0.1", 1, 0, 1.0)]
     told = []
     assert wait_for_nodes(lambda: here, ("10.0.0.1",), told.append, seconds=0) == here
     assert told == ["1 of 1 nodes have joined"]
-    with pytest.raises(ClusterError, match=r"^10\.0\.0\.2: has not joined in 0 s\. Why, is in"):
+    with pytest.raises(ClusterError, match=r"^10\.0\.0\.2: has not joined in 0 s\. See /tmp/ray"):
         wait_for_nodes(lambda: here, ("10.0.0.1", "10.0.0.2"), told.append, seconds=0)
-    with pytest.raises(ClusterError, match=r"^1 of 2 nodes have not joined .* There: 10\.0\.0\.1"):
+    with pytest.raises(ClusterError, match=r"^1 of 2 nodes have not joined .* Joined: 10\.0\.0\.1"):
         wait_for_nodes(lambda: here, 2, told.append, seconds=0)
 
 
 def test_nothing_submitted_is_said(capsys):
     assert main([]) == 2
-    assert "expected a command of fmnist-search" in capsys.readouterr().out
+    assert "error: no command: expected one of fmnist-search" in capsys.readouterr().out

@@ -84,9 +84,7 @@ def test_every_unfit_machine_is_named_at_once_before_anything_is_started(tmp_pat
         )
         assert told[1].startswith("error: 10.77.0.11: port 8265 is taken by a program that is not")
         assert told[2].startswith("error: 10.77.0.12: refuses root with the key")
-        assert told[3].startswith(
-            "error: 10.77.0.13: 1 MB are free in /tmp, expected 500 MB or more"
-        )
+        assert told[3].startswith("error: 10.77.0.13: 1 MiB free in /tmp: expected 500 MiB or more")
         assert told[4].startswith("error: 10.77.0.99: does not answer by ssh")
         assert ended(lab["head"])
 
@@ -351,7 +349,7 @@ def test_a_job_goes_on_without_its_client_and_without_a_connection(hosts):
     assert lost.returncode == 0, lost.stderr
     output, _ = client.communicate(timeout=60)
     assert client.returncode == 255, output
-    assert "error: 10.77.0.11: the job server does not answer any more." in output
+    assert "error: 10.77.0.11: the job server no longer answers." in output
     assert "to follow it: fmnist-cluster follow job" in output
     done = hosts.run(*follow)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -218,10 +218,10 @@ def test_the_status_of_a_failure_is_passed_on_and_a_name_is_taken_once(head, pro
     status, output = head.run("submit", "--name", "wrong", "--", *wrong, folder=project)
     assert (status, output) == (
         2,
-        "error: --name wrong: there is a job of that name: choose another.\n",
+        "error: --name wrong: a job of this name exists: choose another.\n",
     )
     status, output = head.run("stop", "wrong", folder=project)
-    assert (status, output) == (0, "wrong has ended before\n")
+    assert (status, output) == (0, "job wrong has already ended\n")
     status, output = head.run("jobs", folder=project)
     [line] = [line for line in output.splitlines() if line.startswith("wrong ")]
     assert "FAILED" in line
@@ -237,8 +237,8 @@ def test_a_job_outlives_who_submitted_it_is_stopped_cleanly_and_gone_on_with(hea
     output, _ = client.communicate(timeout=60)
     assert client.returncode == 130, output
     assert (
-        f"long goes on\nto follow it: fmnist-cluster follow --address {head.address} long\n"
-        in output
+        "job long keeps running\n"
+        f"to follow it: fmnist-cluster follow --address {head.address} long\n" in output
     )
     seen = epochs(head.events("runs/long"))
     head.wait("runs/long", lambda events: epochs(events) >= seen + 2)
@@ -247,7 +247,7 @@ def test_a_job_outlives_who_submitted_it_is_stopped_cleanly_and_gone_on_with(hea
     driver = head.driver()
     driver.suspend()
     stopping = head.start("stop", "long", folder=project)
-    assert "long is told to end" in stopping.stdout.readline()
+    assert "stopping job long" in stopping.stdout.readline()
     time.sleep(6)
     assert driver.status() == psutil.STATUS_STOPPED
     driver.resume()
@@ -274,8 +274,8 @@ def test_a_job_outlives_who_submitted_it_is_stopped_cleanly_and_gone_on_with(hea
         output, _ = lost.communicate(timeout=60)
     assert lost.returncode == 255, output
     assert "error: --address http://127.0.0.1:" in output
-    assert "the job server does not answer any more." in output
-    assert "again goes on\nto follow it: fmnist-cluster follow --address " in output
+    assert "the job server no longer answers." in output
+    assert "job again keeps running\nto follow it: fmnist-cluster follow --address " in output
     status, output = head.run("follow", "again", folder=project)
     assert status == 0, output
     assert "search ended (trials done): 8 trials" in output
@@ -333,7 +333,7 @@ def test_why_a_job_never_began_is_told_and_one_is_stopped_before_it_has(head, pr
     assert (job["status"], job["exit_status"]) == ("STOPPED", 130)
 
 
-UNKNOWN = "the job server does not know this user: expected the token of its machines in"
+UNKNOWN = "the job server rejects this user: expected the cluster's token in"
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_a_job_that_is_not_there_is_told_with_those_that_are(head, project):
         status, output = head.run(word, "nowhere", folder=project)
         assert status == 2
         assert len(output.splitlines()) == 1
-        assert output.startswith("error: nowhere: there is no such job. There: ")
+        assert output.startswith("error: nowhere: no such job: expected one of ")
 
 
 @contextmanager
@@ -418,16 +418,16 @@ def test_what_is_wrong_with_a_submission_is_told_before_any_server_is_asked(comm
     nowhere = ("--address", "http://127.0.0.1:9")
     status, lines = called(commands, "submit", *nowhere, "--name", "a/b", "--", folder=project)
     assert status == 2
-    assert lines[0].startswith("error: expected a command of fmnist-search behind --")
+    assert lines[0].startswith("error: no command: expected one of fmnist-search after --")
     assert lines[1].startswith("error: --name 'a/b': expected letters")
-    assert "150 MiB would be sent, and Ray takes 100 MiB" in lines[2]
-    assert "the largest: weights.bin 120 MiB, data 30 MiB, " in lines[2]
-    assert f"{project / '.rayignore'} (a line each" in lines[2]
+    assert "150 MiB would be sent, but Ray accepts at most 100 MiB" in lines[2]
+    assert "The largest: weights.bin 120 MiB, data 30 MiB, " in lines[2]
+    assert f"{project / '.rayignore'} (one entry per line" in lines[2]
     assert len(lines) == 3
     (project / ".rayignore").write_text("weights.bin\n")
     status, lines = called(commands, "submit", *nowhere, "--", "run", folder=project)
     assert len(lines) == 1
-    assert "127.0.0.1:9: no job server answers there" in lines[0]
+    assert "127.0.0.1:9: no job server answers (" in lines[0]
 
 
 LARGE = 120 * 1024**2
@@ -448,11 +448,11 @@ def test_what_no_job_needs_stays_here_and_nothing_else(commands, project):
         sparse(project / folder / "large")
     words = ("submit", "--address", "http://127.0.0.1:9", "--", "run")
     _, [line] = called(commands, *words, folder=project)
-    assert "no job server answers there" in line
+    assert "no job server answers (" in line
     sparse(project / "own" / "runs" / "large")  # which may be a package
     _, [line] = called(commands, *words, folder=project)
     assert "120 MiB would be sent" in line
-    assert "the largest: own 120 MiB, " in line
+    assert "The largest: own 120 MiB, " in line
 
 
 def sparse(path, size_bytes=LARGE):
@@ -466,12 +466,12 @@ def sparse(path, size_bytes=LARGE):
     [
         (
             ("--address", "http://127.0.0.1:9"),
-            "127.0.0.1:9: no job server answers there ([Errno 111]",
+            "127.0.0.1:9: no job server answers ([Errno 111]",
         ),
-        (("--address", "ray://127.0.0.1:9"), "ray://127.0.0.1:9: expected that of a job server"),
-        ((), "cluster/onprem.yaml: there is no such cluster file here"),
+        (("--address", "ray://127.0.0.1:9"), "ray://127.0.0.1:9: expected the URL of a job server"),
+        ((), "cluster/onprem.yaml does not exist: expected a cluster file"),
         (("--cluster-file", "mine.yaml"), "'mine.yaml' cannot be read"),
-        (("--cluster-file", "a.yaml", "--address", "b:1"), "expected one of them"),
+        (("--cluster-file", "a.yaml", "--address", "b:1"), "expected only one of them"),
     ],
 )
 def test_no_server_is_one_clear_line(commands, project, words, said):
@@ -494,7 +494,7 @@ def test_a_server_of_something_else_is_one_clear_line(commands, project):
         web.shutdown()
     assert status == 2
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: --address {address}: no job server answers there (")
+    assert lines[0].startswith(f"error: --address {address}: no job server answers (")
 
 
 def test_debug_behind_the_dashes_is_for_the_search(commands, project):

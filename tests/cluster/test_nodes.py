@@ -65,7 +65,7 @@ def test_a_host_is_missing_unless_a_node_has_one_of_its_addresses():
 
 
 def test_nodes_are_waited_for_until_there_is_no_reason_to(monkeypatch):
-    monkeypatch.setattr("cluster.nodes.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cluster.nodes.POLL_SECONDS", 0.0)
     looks = iter([[], [HERE], [HERE]])
     lines = []
     over = iter([False, False, True])

@@ -24,8 +24,8 @@ from stage import ROOT, TESTS, check_events, epochs, epochs_on
 from cluster.errors import ClusterError
 from cluster.nodes import Node
 from cluster.slurm.job import Job, Signals
-from cluster.slurm.node import Head, options
-from cluster.slurm.ray_start import JobRay, free_ports, join_seconds, own_address
+from cluster.slurm.node import Head, start_options
+from cluster.slurm.ray_start import JobRay, first_free_port, join_seconds, own_address
 from results.record.journal import parse
 
 SCRIPT = ROOT / "cluster" / "slurm.sh"
@@ -153,7 +153,7 @@ def test_two_jobs_on_one_node_then_a_time_limit_and_a_job_that_slurm_begins_agai
     assert ends(machine.events("runs/a")) == ["interrupted"]
     *_, near, how = output.splitlines()
     assert near == "the time limit is near"
-    assert how.startswith("to go on: sbatch cluster/slurm.sh run --hypermodel stormy:Steady")
+    assert how.startswith("to continue: sbatch cluster/slurm.sh run --hypermodel stormy:Steady")
     assert how.endswith("--out runs/a --or-resume")
 
     # The same command, as Slurm runs it again.
@@ -174,7 +174,7 @@ def ends(events):
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
-        ([], {}, "error: expected a command of fmnist-search: sbatch cluster/slurm.sh run "),
+        ([], {}, "error: no command: expected one of fmnist-search, such as: sbatch cluster/"),
         (["run"], {"SLURM_SUBMIT_DIR": "/nowhere"}, "error: /nowhere: no .venv/bin/fmnist-search "),
     ],
 )
@@ -229,22 +229,22 @@ def test_a_job_that_is_begun_again_goes_on_with_its_run(arguments, restarts, exp
     ],
 )
 def test_ray_has_of_a_node_what_slurm_gives_the_job_there(variables, bound_cpus, expected):
-    given = options({"SLURMD_NODENAME": "node2", **variables}, bound_cpus, HEAD)
-    assert expected <= set(given)
-    assert "--address=10.0.0.1:20021" in given
-    assert "--head" not in given
+    options = start_options({"SLURMD_NODENAME": "node2", **variables}, bound_cpus, HEAD)
+    assert expected <= set(options)
+    assert "--address=10.0.0.1:20021" in options
+    assert "--head" not in options
 
 
 def test_where_slurm_gives_all_memory_ray_decides_itself():
-    given = options({"SLURMD_NODENAME": "node1", "SLURM_MEM_PER_NODE": "0"}, 4, HEAD)
-    assert not [option for option in given if "memory" in option]
-    assert {"--head", "--node-ip-address=10.0.0.1", "--port=20021"} <= set(given)
+    options = start_options({"SLURMD_NODENAME": "node1", "SLURM_MEM_PER_NODE": "0"}, 4, HEAD)
+    assert not [option for option in options if "memory" in option]
+    assert {"--head", "--node-ip-address=10.0.0.1", "--port=20021"} <= set(options)
 
 
 def test_ports_that_another_job_has_are_left_to_it():
-    first = free_ports(7)
+    first = first_free_port(7)
     with socket.create_server(("", first + 2)):
-        assert free_ports(7) == first + 3
+        assert first_free_port(7) == first + 3
 
 
 def test_the_head_of_one_node_is_on_loopback():
@@ -252,7 +252,7 @@ def test_the_head_of_one_node_is_on_loopback():
 
 
 def test_an_unreachable_other_node_is_named():
-    with pytest.raises(ClusterError, match=r"node1: knows no way to no\.such\.host"):
+    with pytest.raises(ClusterError, match=r"node1: no route to no\.such\.host"):
         own_address(Job(7, "node1", ("no.such.host",), 0))
 
 
@@ -278,7 +278,7 @@ def test_a_ray_that_does_not_begin_is_told_with_its_reason(machine):
     assert job.returncode == 2
     assert output.splitlines() == [
         "srun: error: no step for you",
-        "error: no Ray on node1: why, is said above",
+        "error: Ray did not start on node1: see the lines above.",
     ]
 
 
@@ -399,8 +399,8 @@ def test_a_node_on_which_ray_does_not_begin_is_named_and_the_search_begins_witho
     hosts.run("node3", "mv", "ray", ray)
     said = hosts.said(job)
     assert status == 0, said
-    assert "node3: Ray has ended with status 3; it said last:\nnode3: broken\n" in said
-    assert "warning: node3: has not joined in 40 s. The search begins without it." in said
+    assert "node3: Ray has ended with status 3; its last lines:\nnode3: broken\n" in said
+    assert "warning: node3: has not joined in 40 s. The search starts without it." in said
     check(run_of(hosts, "without"), weather)
     assert left_on(hosts, *NODES) == ""
 
@@ -447,7 +447,7 @@ def test_the_time_limit_ends_the_search_cleanly_and_the_job_goes_on_by_itself(ho
     limits = ["--nodes=3", "--time=3", "--signal=B:USR1@60"]
     asked = ["run", *storms.asked(weather), "--out", "/shared/limit"]
     job = hosts.sbatch(limits, *asked, FMNIST_SEARCH_GO_ON="1")
-    hosts.wait(job, lambda: "is queued again, and goes on then" in hosts.said(job))
+    hosts.wait(job, lambda: "is requeued and will continue" in hosts.said(job))
     assert ends(events_in(run_of(hosts, "limit"))) == ["interrupted"]
     assert left_on(hosts, *NODES) == ""
     # On a busy machine it takes more than once again.

@@ -53,7 +53,7 @@ def values(options):
 route = route_to(*values(sys.argv[1:]))
 again = route_to(*values(route.options))
 assert (again.name, again.options) == (route.name, route.options), "its options name it again"
-with route.opened() as url:
+with route.open() as url:
     assert {PAGE!r} in urlopen(url, timeout=30).read().decode(), "its URL leads to the server"
 assert not Process().children(recursive=True), "it leaves nothing behind"
 try:
@@ -61,7 +61,7 @@ try:
         raise AssertionError("what is no job server is refused")
 except ClusterError as error:
     [line] = str(error).splitlines()
-    assert line.startswith(f"{{route.name}}: no job server answers there ("), line
+    assert line.startswith(f"{{route.name}}: no job server answers ("), line
     assert line.endswith(route.advice), line
 """
 
@@ -124,19 +124,19 @@ def test_a_route_leads_to_its_server_is_named_again_and_leaves_nothing_behind(ro
 def test_an_address_is_that_of_the_server_by_its_scheme(address):
     route = route_to(address, None)
     assert route.name == f"--address {address}"
-    with route.opened() as url:
+    with route.open() as url:
         assert url in (address, f"http://{address}")
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "http://", ""])
 def test_an_address_that_no_route_takes_is_told_in_a_line(address):
-    with pytest.raises(ClusterError, match=f"^--address {address}: expected that of a job server"):
+    with pytest.raises(ClusterError, match=f"^--address {address}: expected the URL of a job"):
         route_to(address, None)
 
 
 def test_the_usual_cluster_file_needs_no_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ClusterError, match="there is no such cluster file here"):
+    with pytest.raises(ClusterError, match=r"onprem\.yaml does not exist: expected a cluster"):
         route_to(None, None)
     for path in (CLUSTER_FILE, Path("mine.yaml")):
         path.parent.mkdir(exist_ok=True)

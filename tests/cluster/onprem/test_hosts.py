@@ -10,7 +10,7 @@ import pytest
 
 from cluster.onprem.config import ClusterFile
 from cluster.onprem.fetch import newest_run
-from cluster.onprem.hosts import Ssh, finished, looks, refusal
+from cluster.onprem.hosts import Ssh, check_machines, refusal, run_local
 
 FILE = ClusterFile(Path("mine.yaml"), "10.0.0.1", ("10.0.0.2",), "me", None, port=1, job_port=1)
 TOOLS = ("awk", "bash", "df", "grep", "ls", "tr")
@@ -24,7 +24,7 @@ class Here(Ssh):
 
     def run(self, host, command, *, seconds=60):
         variables = {"HOME": str(self.home), "PATH": str(self.home / "bin")}
-        return finished(["env", "-i", *(f"{k}={v}" for k, v in variables.items()),
+        return run_local(["env", "-i", *(f"{k}={v}" for k, v in variables.items()),
                          shutil.which("bash"), "-c", command], seconds)  # fmt: skip
 
 
@@ -43,10 +43,8 @@ def is_of_a_search(problem):
 
 def test_each_tool_that_a_machine_lacks_is_named_with_the_machine(here):
     (here.home / "fmnist-search" / ".venv" / ".installed").touch()
-    head, worker = looks(here)
-    lacks = [
-        f"{{}}: there is no {tool}: install it there." for tool in ("rsync", "make", "python3")
-    ]
+    head, worker = check_machines(here)
+    lacks = [f"{{}}: {tool} is missing: install it there." for tool in ("rsync", "make", "python3")]
     assert [p for p in head.problems if not is_of_a_search(p)] == [
         p.format("10.0.0.1") for p in lacks
     ]
@@ -63,7 +61,7 @@ def test_a_machine_without_the_packages_takes_a_python_that_can_install_them(her
         program = here.home / "bin" / tool
         program.write_text(f"#!{shutil.which('bash')}\n{body}\n")
         program.chmod(0o755)
-    _, worker = looks(here)
+    _, worker = check_machines(here)
     assert worker.is_fresh
     assert worker.problems[0].startswith(
         "10.0.0.2: its python3 is Python 3.9.2: expected Python 3.11"
@@ -76,7 +74,7 @@ def test_a_search_that_a_new_start_would_end_is_named_on_the_head_alone(here):
         try:
             while b"fmnist-search" not in Path(f"/proc/{search.pid}/cmdline").read_bytes()[:20]:
                 os.sched_yield()
-            head, worker = looks(here)
+            head, worker = check_machines(here)
         finally:
             search.kill()
     [problem] = [p for p in head.problems if f"(process {search.pid})" in p]
@@ -85,9 +83,9 @@ def test_a_search_that_a_new_start_would_end_is_named_on_the_head_alone(here):
 
 
 def test_a_shell_that_does_not_run_the_script_is_unfit(here, monkeypatch):
-    monkeypatch.setattr(Here, "run", lambda self, *_: finished(["bash", "-c", "echo no >&2"], 60))
-    assert looks(here)[1].problems == (
-        "10.0.0.2: its shell does not do what it is told (no): expected bash.",
+    monkeypatch.setattr(Here, "run", lambda self, *_: run_local(["bash", "-c", "echo no >&2"], 60))
+    assert check_machines(here)[1].problems == (
+        "10.0.0.2: its login shell did not run the checks (no): expected bash.",
     )
 
 
@@ -96,7 +94,7 @@ def test_a_shell_that_does_not_run_the_script_is_unfit(here, monkeypatch):
     [
         ("welcome\nme@a: Permission denied (publickey).\n", "refuses me with the key that ssh offers"),
         ("ssh: connect to host a port 22: No route to host\n", "does not answer by ssh (ssh: connect"),
-        ("", "does not answer by ssh (no word)"),
+        ("", "does not answer by ssh (no message)"),
     ],
 )  # fmt: skip
 def test_why_ssh_failed_is_a_line_that_names_the_machine(errors, expected):

@@ -12,10 +12,10 @@ from results.record.history import History
 from results.record.journal import Journal
 from results.record.tables import write_tables
 from search.doctor import Finding, check, check_nodes
-from search.engines.ray.placement.rule import own_rule
+from search.engines.ray.placement.rule import custom_rule
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
-from search.loggers.base import make_log
+from search.loggers.base import make_logger
 from search.plan.importer import sources
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task
@@ -114,7 +114,7 @@ def _search_and_follow(plan: Plan, run: LockedRun, origin: Origin, view: View) -
 @contextmanager
 def _ray_engine(plan: Plan, view: View) -> Iterator[SearchEngine]:
     """Start or join Ray; what it has room for is what the search is planned for."""
-    code = sources(plan.problem.hypermodel, plan.problem.data, own_rule(plan.device_rule))
+    code = sources(plan.problem.hypermodel, plan.problem.data, custom_rule(plan.device_rule))
     cpus = math.ceil(plan.workers * plan.cpus_per_trial)
     ray = RenewableRay(
         partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None),
@@ -220,7 +220,7 @@ def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Ou
         Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
     write_tables(folder.path, history)
-    log = make_log(plan, folder, history, view.note, before=previous.events)
+    log = make_logger(plan, folder, history, view.note, before=previous.events)
     if log is not None:
         log.write_all()
     _record_what_follows(plan, previous)

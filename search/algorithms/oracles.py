@@ -10,7 +10,7 @@ from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
 from search.algorithms.base import Pause, Searcher
 from search.space import mirror
-from search.space.parameters import FORMER_TRIAL, ORACLE_VALUES, Space
+from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 
 
 class OracleSearcher(Searcher):
@@ -41,7 +41,7 @@ class OracleSearcher(Searcher):
         self._oracle.verbose = 0
         self._oracle.max_retries_per_trial = 0
         self._oracle.max_consecutive_failed_trials = sys.maxsize
-        self._oracle.update_space(mirror.hyperparameters(space))
+        self._oracle.update_space(mirror.to_hyperparameters(space))
         self._objective = objective
         self._history = History(objective)
         self._ids: dict[int, str] = {}
@@ -56,9 +56,9 @@ class OracleSearcher(Searcher):
             return Pause.WAIT
         self._ids[trial] = created.trial_id
         values: Values = dict(created.hyperparameters.values)
-        if FORMER_TRIAL in values:  # the oracle's own name of a trial
+        if PARENT_TRIAL in values:  # the oracle's own name of a trial
             numbers = {own: number for number, own in self._ids.items()}
-            values[FORMER_TRIAL] = str(numbers[str(values[FORMER_TRIAL])])
+            values[PARENT_TRIAL] = str(numbers[str(values[PARENT_TRIAL])])
         return values
 
     def adopt(self, trial: int, values: Values) -> None:
@@ -69,8 +69,8 @@ class OracleSearcher(Searcher):
         if not isinstance(self.propose(trial), dict):  # it knows other trials as ended than it did
             self._give_out(trial)
         proposed = self._oracle.get_trial(self._ids[trial]).hyperparameters
-        former = values.get(FORMER_TRIAL)
-        own = {} if former is None else {FORMER_TRIAL: self._ids[int(former)]}
+        former = values.get(PARENT_TRIAL)
+        own = {} if former is None else {PARENT_TRIAL: self._ids[int(former)]}
         proposed.values = dict(values) | own
 
     def _give_out(self, trial: int) -> None:
@@ -87,7 +87,7 @@ class OracleSearcher(Searcher):
             RuntimeError: The oracle allows no new ones.
         """
         super().grow(news)
-        self._oracle.update_space(mirror.hyperparameters(news))
+        self._oracle.update_space(mirror.to_hyperparameters(news))
 
     def observe(self, event: Event) -> None:
         """Tell the oracle how a trial ended."""
@@ -101,7 +101,7 @@ class OracleSearcher(Searcher):
         oracle = self._oracle
         number = len(oracle.trials)
         trial = kt.engine.trial.Trial(
-            mirror.hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
+            mirror.to_hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
         )
         trial.score = score
         self._give(trial, score)
@@ -131,7 +131,7 @@ class OracleSearcher(Searcher):
         """Add what the trial was the first to register, with the values that it took."""
         known = self._oracle.hyperparameters.space
         hp.merge([parameter for parameter in known if parameter.name in used], overwrite=False)
-        hp.values |= {n: value for n, value in used.items() if not n.startswith(ORACLE_VALUES)}
+        hp.values |= {n: value for n, value in used.items() if not n.startswith(ORACLE_PREFIX)}
 
     def _give(self, trial: kt.engine.trial.Trial, score: float) -> None:
         objective = self._oracle.objective

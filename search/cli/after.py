@@ -19,7 +19,7 @@ from search.final.follow_up import audit_run, confirm_run, retrain_run
 from search.plan.plan import SEEDS, ConfirmationPlan, infer_objective
 from search.replay import replay
 from search.session.run_file import read_run
-from search.space.parameters import ORACLE_VALUES, Space
+from search.space.parameters import ORACLE_PREFIX, Space
 from search.storage.folder import RunFolder
 from search.view.live import make_view
 
@@ -228,7 +228,7 @@ def unknown_names(file: Path, values: Values, space: Space) -> Iterator[str]:
     """Say which names of a configuration a space does not know, a line each."""
     known = list(dict.fromkeys(parameter.name for parameter in space))
     for name in values:
-        if known and name not in known and not name.startswith(ORACLE_VALUES):
+        if known and name not in known and not name.startswith(ORACLE_PREFIX):
             yield (
                 f"--also {str(file)!r}: {name!r} is no hyperparameter of this run: expected some "
                 f"of {', '.join(known)}.{nearest(name, known)}"

@@ -21,7 +21,7 @@ from search.plan.plan import Plan, Problem, Tuner
 from search.plan.task import Task
 from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
-from search.session.warm_start import own_values
+from search.session.warm_start import user_values
 from search.worker import process
 from search.worker.data import Data, load_data
 
@@ -110,7 +110,7 @@ class _Recording:
         self._trial += 1
         self._ends_early, self._divergence = False, None
         keras.utils.set_random_seed(process.trial_seed(self._plan.problem.seed, self._trial))
-        self._recorder.trial_started(self._trial, own_values(trial.hyperparameters.values))
+        self._recorder.trial_started(self._trial, user_values(trial.hyperparameters.values))
 
     def on_epoch_begin(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(trial, model, epoch, logs)  # type: ignore[misc]
@@ -129,7 +129,7 @@ class _Recording:
             model.save_weights(self._session.folder.best_weights_file(self._trial), overwrite=True)
         report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
         if not trial_so_far.epochs:
-            report["values"] = own_values(trial.hyperparameters.values)
+            report["values"] = user_values(trial.hyperparameters.values)
         self._recorder.epoch(
             self._trial, report, decision=Decision.CONTINUE, worker=process.worker_name()
         )

@@ -27,8 +27,8 @@ from optuna.trial import FrozenTrial, TrialState
 from results.record.columns import Scalar, State, Values
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event
-from search.loggers.base import TimesOfDay
-from search.space.parameters import ORACLE_VALUES, Kind, Parameter, Space
+from search.loggers.base import WallClock
+from search.space.parameters import ORACLE_PREFIX, Kind, Parameter, Space
 
 # When a second of the run was: naive local time, as Optuna counts.
 Moment = Callable[[float], datetime.datetime]
@@ -79,7 +79,7 @@ def write_study(
 
 def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
     """Return the clock time of each second of a run, by run.json and the journal."""
-    times = TimesOfDay()
+    times = WallClock()
     # A journal may have lost its beginning, which run.json has too.
     times.know({"at_seconds": 0.0, "run": {"started_at": description["started_at"]}})
     for event in events:
@@ -134,7 +134,7 @@ def _state(trial: TrialRecord) -> TrialState:
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    own = {name: value for name, value in trial.values.items() if name.startswith(ORACLE_VALUES)}
+    own = {name: value for name, value in trial.values.items() if name.startswith(ORACLE_PREFIX)}
     known = {
         "trial": trial.trial,
         "ended": str(trial.ending),
@@ -161,7 +161,7 @@ def _named(values: Values, space: Space) -> Values:
     several = {
         name for name, count in Counter(parameter.name for parameter in space).items() if count > 1
     }
-    named = {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+    named = {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
     for parameter in space:
         if parameter.name in named and parameter.name in several and parameter.is_active(values):
             named[parameter.key] = named.pop(parameter.name)

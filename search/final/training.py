@@ -220,7 +220,7 @@ def _train(
 
     hypermodel = process.hypermodel(Task.of(problem).hypermodel)
     process.start_trial(training.seed)
-    hp = mirror.prepared(hypermodel, training.values)
+    hp = mirror.prepare_hyperparameters(hypermodel, training.values)
     model = hypermodel.build(hp)
     # One that was cut off goes on where it was; a node that does not see the run begins it anew.
     is_kept = training.state.parent.is_dir()
@@ -250,7 +250,7 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
     assert data.test is not None
     hypermodel = process.hypermodel(Task.of(problem).hypermodel)
     # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
-    model = hypermodel.build(mirror.prepared(hypermodel, values))
+    model = hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
     model(data.train[0][:1])  # a builder need not declare the shape of its input
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE

@@ -44,7 +44,7 @@ class Logger(ABC):
         self.history = history
         self._say = say
         self._has_failed = False
-        self.times = TimesOfDay()
+        self.times = WallClock()
         for event in before:
             self.times.know(event)
 
@@ -96,7 +96,7 @@ class Logger(ABC):
                 )
 
 
-class TimesOfDay:
+class WallClock:
     """Tells the time of day of a journal's seconds, which run on over the sessions of a run."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class TimesOfDay:
         return seconds + (self._zeros[max(session, 0)][1] if self._zeros else 0.0)
 
 
-def make_log(
+def make_logger(
     plan: Plan,
     folder: RunFolder,
     history: History,

@@ -16,7 +16,7 @@ from results.record.columns import State
 from results.record.history import EpochRecord, TrialRecord
 from results.record.journal import Event
 from search.loggers.base import Logger
-from search.loggers.event_file import Message, framed, heading, scalars, session
+from search.loggers.tensorboard_file import Message, framed, heading, scalars, session
 
 # Readers take the files with "tfevents" in their names, in the order of these.
 PREFIX, SUFFIX = "events.out.tfevents.", ".fmnist-search"

@@ -41,8 +41,8 @@ class Algorithm(Registry):
 class Scheduler(Registry):
     """What stops trials early."""
 
-    ASHA = "asha", "search.engines.ray.schedulers:Asha"
-    NONE = "none", "search.engines.ray.schedulers:Fifo"
+    ASHA = "asha", "search.engines.ray.schedulers:AshaScheduler"
+    NONE = "none", "search.engines.ray.schedulers:FifoScheduler"
 
 
 class Log(Registry):

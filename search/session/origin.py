@@ -15,7 +15,7 @@ from search.algorithms.base import Searcher
 from search.errors import RunFolderError, UsageError
 from search.plan.plan import Engine
 from search.session.run_file import RecordedRun, read_run
-from search.session.warm_start import EarlierSearch, fitted, fitted_values, own_values
+from search.session.warm_start import EarlierSearch, fit_to_space, fit_values, user_values
 from search.space.parameters import Space
 from search.storage.clock import Clock, offset_clock
 from search.storage.folder import RunFolder
@@ -56,7 +56,7 @@ class NewRun:
         if self.earlier is None:
             return
         source = self.earlier.source
-        usable, notes = fitted(self.earlier, space)
+        usable, notes = fit_to_space(self.earlier, space)
         for trial in usable:
             recorder.earlier_trial(trial.values, trial.score, f"{source}, trial {trial.name}")
         for row in self.earlier.left_out:
@@ -196,7 +196,7 @@ def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
 
 def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
     try:
-        searcher.learn(fitted_values(event["values"], searcher.space), event["score"])
+        searcher.learn(fit_values(event["values"], searcher.space), event["score"])
     except ValueError as error:
         yield f"{event['source']} is left out: {error}"
 
@@ -209,10 +209,10 @@ def trials_outside(previous: RecordedRun, space: Space) -> list[int]:
 
 def values_within(values: Values, space: Space) -> Values | None:
     """Return a configuration as the space holds it; None where it does not."""
-    own = own_values(values)
+    own = user_values(values)
     known = {parameter.name for parameter in space}
     try:
-        fitting = fitted_values(own, space)
+        fitting = fit_values(own, space)
     except ValueError:
         return None
     if set(own) - known or any(own.get(name, value) != value for name, value in fitting.items()):
@@ -226,9 +226,9 @@ def _learnt(searcher: Searcher, trial: TrialRecord) -> str:
     if not has_finished or trial.best_value is None:
         return f"{name} ({trial.ending}): its configuration is not of this space: left out"
     known = {parameter.name for parameter in searcher.space}
-    gone = [name for name in own_values(trial.values) if name not in known]
+    gone = [name for name in user_values(trial.values) if name not in known]
     try:
-        values = fitted_values(trial.values, searcher.space)
+        values = fit_values(trial.values, searcher.space)
     except ValueError as error:
         return f"{name} is left out: {error}"
     searcher.learn(values, trial.best_value)

@@ -9,7 +9,7 @@ from results.record.history import History
 from results.record.journal import Event, Journal
 from results.record.tables import write_tables
 from search.algorithms.base import Searcher, make_searcher
-from search.loggers.base import make_log
+from search.loggers.base import make_logger
 from search.plan.plan import Plan
 from search.ray.renewable import StoredData
 from search.session.origin import Origin
@@ -115,7 +115,7 @@ class DeferredSession:
             scheduler=plan.scheduler,
         )
         recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
-        log = make_log(plan, folder, origin.history, view.note, before=origin.events)
+        log = make_logger(plan, folder, origin.history, view.note, before=origin.events)
         if log is not None:
             recorder.listen(log)
         origin.record(recorder, description, searcher.space, view.note)

@@ -14,7 +14,7 @@ from results.record.columns import RUN_FILE, Scalar, State, Values
 from results.record.history import Objective
 from search.errors import UsageError, nearest, one_line
 from search.session.run_file import read_run
-from search.space.parameters import ORACLE_VALUES, Parameter, Space
+from search.space.parameters import ORACLE_PREFIX, Parameter, Space
 from search.storage.folder import RunFolder
 
 KERAS_TUNER_FILE = "oracle.json"
@@ -22,7 +22,7 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 SQLITE_URL = "sqlite:///"
 STUDY_SEPARATOR = "::"
 # Where Hyperband keeps how many epochs a trial of its rounds trained.
-EPOCHS = f"{ORACLE_VALUES}epochs"
+EPOCHS = f"{ORACLE_PREFIX}epochs"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
     return EarlierSearch(text, kind, trials, left_out)
 
 
-def fitted(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], list[str]]:
+def fit_to_space(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], list[str]]:
     """Fit earlier trials to a space.
 
     A parameter that no longer exists is left out and named; one that is new takes its default; a
@@ -109,7 +109,7 @@ def fitted(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], li
     for trial in earlier.trials:
         gone |= dict.fromkeys(name for name in trial.values if name not in known)
         try:
-            values = fitted_values(trial.values, space)
+            values = fit_values(trial.values, space)
         except ValueError as error:
             notes.append(f"{earlier.source}, trial {trial.name} is left out: {error}")
         else:
@@ -120,7 +120,7 @@ def fitted(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], li
     return trials, notes
 
 
-def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
+def fit_values(values: Mapping[str, Scalar], space: Space) -> Values:
     """Return a configuration as a space can hold it; what is new takes its default.
 
     Raises:
@@ -135,9 +135,9 @@ def fitted_values(values: Mapping[str, Scalar], space: Space) -> Values:
     return fitting
 
 
-def own_values(values: Mapping[str, Scalar]) -> Values:
+def user_values(values: Mapping[str, Scalar]) -> Values:
     """Return a configuration without what an oracle of keras-tuner keeps in it for itself."""
-    return {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+    return {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
 
 
 def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
@@ -170,7 +170,7 @@ def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     for trial in run.history.trials.values():
         has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
         if has_finished and trial.best_value is not None:
-            yield EarlierTrial(str(trial.trial), own_values(trial.values), trial.best_value)
+            yield EarlierTrial(str(trial.trial), user_values(trial.values), trial.best_value)
         else:
             yield f"trial {trial.trial} ({trial.ending})"
 
@@ -195,7 +195,12 @@ def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial |
             if score is None:
                 yield f"trial {name} (its {objective.name} is no number)"
             else:
-                rows.append((values.get(EPOCHS, 0), EarlierTrial(name, own_values(values), score)))
+                rows.append(
+                    (
+                        values.get(EPOCHS, 0),
+                        EarlierTrial(name, user_values(values), score),
+                    )
+                )
     # Hyperband's trials of fewer epochs have not finished: their scores are early ones.
     most_epochs = max((epochs for epochs, _ in rows), default=0)
     for epochs, trial in rows:
@@ -222,7 +227,7 @@ def _of_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierT
         )
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE" and trial.value is not None:
-            yield EarlierTrial(str(trial.number), own_values(trial.params), float(trial.value))
+            yield EarlierTrial(str(trial.number), user_values(trial.params), float(trial.value))
         else:
             yield f"trial {trial.number} ({trial.state.name.lower()})"
 

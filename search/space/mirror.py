@@ -9,7 +9,7 @@ import keras_tuner as kt
 
 from results.record.columns import Scalar
 from search.errors import ProblemError
-from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space
+from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space
 
 
 def load_hypermodel(found: object, reference: str) -> kt.HyperModel:
@@ -38,7 +38,7 @@ class _FromFunction(kt.HyperModel):
         self.build = build
 
 
-def discover(hypermodel: kt.HyperModel) -> Space:
+def discover_space(hypermodel: kt.HyperModel) -> Space:
     """Find the space by building, conditional branches included.
 
     keras-tuner itself does it: a tuner explores the space when it is made.
@@ -47,10 +47,10 @@ def discover(hypermodel: kt.HyperModel) -> Space:
         ProblemError: No compiled model comes out, or there is nothing to tune.
         Exception: Whatever the builder raises.
     """
-    check_model(hypermodel.build(prepared(hypermodel, {})), hypermodel)
+    check_model(hypermodel.build(prepare_hyperparameters(hypermodel, {})), hypermodel)
     with tempfile.TemporaryDirectory(prefix="fmnist-search-") as folder:
         tuner = kt.RandomSearch(hypermodel, objective="val_loss", max_trials=1, directory=folder)
-        space = mirror(tuner.oracle.get_space().space)
+        space = mirror_space(tuner.oracle.get_space().space)
     if not space.is_tunable():
         names = [parameter.name for parameter in space]
         raise ProblemError(
@@ -85,7 +85,7 @@ def has_own_fit(hypermodel: kt.HyperModel) -> bool:
     return type(hypermodel).fit is not kt.HyperModel.fit
 
 
-def prepared(
+def prepare_hyperparameters(
     hypermodel: kt.HyperModel,
     values: Mapping[str, Scalar],
     registered: Mapping[str, Any] | None = None,
@@ -111,21 +111,23 @@ def used_values(hp: kt.HyperParameters) -> dict[str, Scalar]:
 
     What an oracle keeps among the values for itself, as Hyperband does, stays there.
     """
-    own = {name: value for name, value in hp.values.items() if name.startswith(ORACLE_VALUES)}
+    own = {name: value for name, value in hp.values.items() if name.startswith(ORACLE_PREFIX)}
     asked_for = (p.name for p in hp.space if hp.is_active(p) and p.name in hp.values)
     return {name: hp.values[name] for name in asked_for} | own
 
 
-def hyperparameters(space: Space, values: Mapping[str, Scalar] | None = None) -> kt.HyperParameters:
+def to_hyperparameters(
+    space: Space, values: Mapping[str, Scalar] | None = None
+) -> kt.HyperParameters:
     """Return keras-tuner's side of a mirrored space, with a configuration where one is given.
 
-    ``mirror`` gives the space back, and keras-tuner takes the values as its own.
+    ``mirror_space`` gives the space back, and keras-tuner takes the values as its own.
     """
     configuration = space.defaults() if values is None else values
     return kt.HyperParameters.from_config(space.to_keras_tuner(configuration))
 
 
-def mirror(parameters: Iterable[Any]) -> Space:
+def mirror_space(parameters: Iterable[Any]) -> Space:
     """Mirror keras-tuner's list of hyperparameters.
 
     Raises:

@@ -18,9 +18,9 @@ from typing import Any
 from results.record.columns import Scalar, Values
 
 # Names under which keras-tuner's oracles keep their own bookkeeping among the values.
-ORACLE_VALUES = "tuner/"
+ORACLE_PREFIX = "tuner/"
 # Of these, the trial from whose weights one of Hyperband trains on.
-FORMER_TRIAL = f"{ORACLE_VALUES}trial_id"
+PARENT_TRIAL = f"{ORACLE_PREFIX}trial_id"
 
 
 class Kind(StrEnum):
@@ -218,14 +218,14 @@ class Space:
                 values.setdefault(parameter.name, parameter.default)
         return values
 
-    def news(self, other: "Space") -> "Space":
+    def unknown_parameters(self, other: "Space") -> "Space":
         """Return the parameters of another space that this one does not know."""
         known = {parameter.key for parameter in self.parameters}
         return Space(tuple(parameter for parameter in other if parameter.key not in known))
 
     def extended(self, other: "Space") -> "Space":
         """Return this space with the parameters of another that it does not know yet."""
-        added = self.news(other).parameters
+        added = self.unknown_parameters(other).parameters
         return Space(self.parameters + added) if added else self
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from results.record import columns
 from results.record.history import History
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
-from search.engines.ray.placement.rule import own_rule
+from search.engines.ray.placement.rule import custom_rule
 from search.errors import (
     FatalTrialError,
     ObjectiveError,
@@ -214,7 +214,7 @@ class RayTuner(RecordedTuner):
             plan = make_plan(self, settings, carried, task, project.folder)
             _say_starting(plan, view)
             self.on_search_begin()
-            space = mirror.mirror(self.oracle.get_space().space)
+            space = mirror.mirror_space(self.oracle.get_space().space)
             searcher = settings.oracle and OracleSearcher(
                 settings.oracle, space, objective=plan.problem.objective, scratch=str(scratch)
             )
@@ -255,7 +255,7 @@ class RayTuner(RecordedTuner):
     def _ray(self, arguments: FitArguments, view: View) -> RenewableRay:
         settings = self._settings
         module = getattr(self.hypermodel.build, "__module__", None)
-        code = sources(module, own_rule(settings.device_rule))
+        code = sources(module, custom_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
             partial(connect_to_ray, settings.address, available_cores(), code, forks=forks),

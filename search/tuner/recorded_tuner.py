@@ -194,7 +194,9 @@ class RecordedTuner(PatchedTuner):
         """Bring the oracle up to date with an event that is in the history already."""
         kind: str = event["event"]
         if kind == "space_grown":
-            self.oracle.update_space(mirror.hyperparameters(Space.from_json(event["parameters"])))
+            self.oracle.update_space(
+                mirror.to_hyperparameters(Space.from_json(event["parameters"]))
+            )
         trial = self._history.trials.get(event.get("trial", -1))
         if trial is not None and kind.startswith("trial_"):
             self.oracle.show(trial)

@@ -49,7 +49,7 @@ class HyperparameterTracker:
         if seen == self._seen:
             return {}
         self._seen = seen
-        return {"values": mirror.used_values(hp), "space": mirror.mirror(hp.space).to_json()}
+        return {"values": mirror.used_values(hp), "space": mirror.mirror_space(hp.space).to_json()}
 
 
 class Reporter(keras.callbacks.Callback):

@@ -166,7 +166,7 @@ def discover(reference: str) -> Space:
     from search.space import mirror
 
     try:
-        return mirror.discover(hypermodel(Named(reference)))
+        return mirror.discover_space(hypermodel(Named(reference)))
     except ProblemError:
         raise
     except Exception as error:

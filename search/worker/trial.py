@@ -19,7 +19,7 @@ from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.errors import SearchError, objective_not_reported, one_line, traceback_of
 from search.plan.task import FitArguments, Task
 from search.space import mirror
-from search.space.parameters import FORMER_TRIAL, Space
+from search.space.parameters import PARENT_TRIAL, Space
 from search.storage.folder import RunFolder
 from search.worker import arguments, fast, process
 from search.worker.callbacks import (
@@ -209,7 +209,7 @@ class _TrialTuner(PatchedTuner):
         process.set_keras(self._task.keras_settings)
         LAPS.lap(RESET)
         self._model = model = super()._build_hypermodel(hp)
-        former = self._values.get(FORMER_TRIAL)  # Hyperband trains on from that trial's weights
+        former = self._values.get(PARENT_TRIAL)  # Hyperband trains on from that trial's weights
         if former is not None and self._folder is not None:
             load_best_weights(model, self._folder, int(former))
         if isinstance(model, keras.Model):
@@ -245,7 +245,7 @@ class _TrialTuner(PatchedTuner):
             self._begin_attempt()
             self._report({"retry": error})
         # Fresh: keras-tuner drops a value whose name also stands in an inactive scope.
-        trial.hyperparameters = mirror.prepared(
+        trial.hyperparameters = mirror.prepare_hyperparameters(
             self.hypermodel, self._values, self._task.registered
         )
         try:
@@ -301,7 +301,7 @@ class _TrialTuner(PatchedTuner):
     def _own_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
         own = list(self._deepcopy_callbacks(callbacks))
         name = f"{self._trial:0{self._task.trial_digits}d}"
-        hp = mirror.hyperparameters(self._space or Space(()), self._values)
+        hp = mirror.to_hyperparameters(self._space or Space(()), self._values)
         named = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
         self._configure_tensorboard_dir(own, named, execution)
         use_trial_paths(own, name, execution)

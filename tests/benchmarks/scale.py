@@ -165,14 +165,14 @@ def replay_trial(fields: dict[str, Any], *, stored: list[Any], **_: Any) -> None
     from ray import tune
 
     from results.record.columns import State
-    from search.engines.ray.messages import Ended, Epoch, Ready, Started, config_of, to_ray
+    from search.engines.ray.messages import Ended, Epoch, Ready, Started, decode_config, encode
     from search.ray.nodes import TrialProcess
 
-    config = config_of(fields)
+    config = decode_config(fields)
     content = ray.get(stored[0])
     process = TrialProcess.of_this_process()
-    tune.report(to_ray(Started(process)))
-    tune.report(to_ray(Ready()))
+    tune.report(encode(Started(process)))
+    tune.report(encode(Ready()))
     curve = content["curves"][config.trial % len(content["curves"])]
     for epoch, metrics in enumerate(curve[: config.epochs], start=1):
         time.sleep(content["epoch_seconds"])
@@ -180,8 +180,8 @@ def replay_trial(fields: dict[str, Any], *, stored: list[Any], **_: Any) -> None
             "epoch": epoch, "epoch_seconds": content["epoch_seconds"], "metrics": metrics,
             "objective": metrics["val_accuracy"],
         }  # fmt: skip
-        tune.report(to_ray(Epoch(report, process.worker)))
-    tune.report(to_ray(Ended(State.COMPLETED)))
+        tune.report(encode(Epoch(report, process.worker)))
+    tune.report(encode(Ended(State.COMPLETED)))
     raise SystemExit(0)
 
 

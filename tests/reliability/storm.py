@@ -32,7 +32,7 @@ from processes import have_ended
 from results.record.columns import Decision, State
 from results.record.history import History, Objective, TrialRecord
 from results.record.journal import Event, decode, read
-from search.engines.ray.schedulers import Asha
+from search.engines.ray.schedulers import AshaScheduler
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMAND = Path(sys.executable).with_name("fmnist-search")
@@ -247,7 +247,9 @@ class Survived:
 
     def wrong_decisions(self, weather: Weather) -> list[Event]:
         """Return the epochs whose decision does not follow from the epochs before them."""
-        asha = Asha(mode="max", max_epochs=weather.epochs, grace_period=1, reduction_factor=3)
+        asha = AshaScheduler(
+            mode="max", max_epochs=weather.epochs, grace_period=1, reduction_factor=3
+        )
         history = History(OBJECTIVE)
         wrong = []
         for event in self.events:

@@ -103,7 +103,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 30 s: its process \(\S+:\d+\) was ended", hung["error"])
+    assert re.fullmatch(r"no epoch in 30 s: its process \(\S+:\d+\) was killed", hung["error"])
     assert hung["epochs"] == 1
 
 
@@ -111,7 +111,7 @@ def test_a_trial_that_ends_its_process_twice_is_lost_and_not_begun_for_ever(misf
     run, *_ = misfortunes
     for lost in fates(run, "dies"):
         assert lost["state"] == "lost"
-        assert lost["error"].startswith("its process ended 2 times without coming further")
+        assert lost["error"].startswith("its process died 2 times without a new epoch")
         assert lost["attempt"] == 2
 
 
@@ -121,7 +121,7 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
     run, *_ = misfortunes
     [eater] = fates(run, "eats")
     assert eater["state"] == "out of memory", eater
-    assert eater["error"] == "the system ended its process for want of memory"
+    assert eater["error"] == "the operating system killed its process for lack of memory"
     # It would eat again, and is begun again only where another process ended at the same moment.
     assert eater["attempt"] <= 2
 
@@ -185,7 +185,7 @@ def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on
     greedy = fates(tmp_path / "run", "grows")
     assert greedy
     assert {row["state"] for row in greedy} == {"out of memory"}
-    assert all("Ray ended its process, which used" in row["error"] for row in greedy)
+    assert all("Ray killed its process, which used" in row["error"] for row in greedy)
     assert {row["state"] for row in fates(tmp_path / "run", "none")} == {"completed"}
 
 

@@ -15,7 +15,7 @@ from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import RunFolderError, UsageError
 from search.exchange.importing import import_run
-from search.session.warm_start import EarlierSearch, EarlierTrial, fitted, read_earlier_search
+from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space, read_earlier_search
 from search.space import mirror
 from search.space.parameters import fingerprint
 from search.view.view import SilentView
@@ -125,7 +125,7 @@ def test_trials_are_fitted_to_the_space_of_today():
     hp.Choice("kind", ["a", "b"])
     with hp.conditional_scope("kind", ["b"]):
         hp.Float("rate", 1e-3, 1e-1, sampling="log", default=1e-2)
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     rows = [
         {"units": 6, "kind": "a"},
         {"units": 6, "kind": "b", "momentum": 0.5, "rate": 0.05},
@@ -137,7 +137,7 @@ def test_trials_are_fitted_to_the_space_of_today():
         {"units": None, "kind": "a"},
     ]
     trials = tuple(EarlierTrial(str(n), values, 0.5) for n, values in enumerate(rows))
-    fitting, notes = fitted(EarlierSearch("old", "keras-tuner", trials, ()), space)
+    fitting, notes = fit_to_space(EarlierSearch("old", "keras-tuner", trials, ()), space)
     assert [trial.values for trial in fitting] == [
         {"units": 6, "kind": "a"},
         {"units": 6, "kind": "b", "rate": 0.05},
@@ -189,7 +189,7 @@ def earlier_trial(values, score):
 def test_random_search_does_not_try_again_what_is_known():
     hp = kt.HyperParameters()
     hp.Int("units", 1, 4)
-    searcher = RandomSearcher(mirror.mirror(hp.space), seed=1)
+    searcher = RandomSearcher(mirror.mirror_space(hp.space), seed=1)
     for units in (2, 3):
         searcher.observe(earlier_trial({"units": units}, 0.5))
     proposed = [searcher.propose(trial) for trial in range(3)]
@@ -200,7 +200,7 @@ def test_tpe_learns_from_what_is_known():
     hp = kt.HyperParameters()
     hp.Float("x", 0, 1, default=0.9)
     hp.Choice("kind", ["a", "b"])
-    searcher = TPESearcher(mirror.mirror(hp.space), seed=1, objective=Objective("v", "min"))
+    searcher = TPESearcher(mirror.mirror_space(hp.space), seed=1, objective=Objective("v", "min"))
     for number in range(40):
         x = number / 40
         searcher.observe(earlier_trial({"x": x, "kind": "ab"[number % 2]}, abs(x - 0.2)))

@@ -136,7 +136,7 @@ def test_keras_tuner_reads_back_the_space_and_the_values_of_the_best_trial(progr
     law.run(program, original)
     if not law.is_sound(original):
         return
-    space = mirror.mirror(original.space)
+    space = mirror.mirror_space(original.space)
     original.values = RandomSearcher(space, seed=seed)._draw(1, 0)
     with tempfile.TemporaryDirectory() as scratch:
         making = Making(Path(scratch) / "run", space)
@@ -161,7 +161,7 @@ def test_keras_tuner_reads_back_the_space_and_the_values_of_the_best_trial(progr
 )
 def test_a_builder_builds_the_best_model_and_registers_nothing_new(tmp_path, reference):
     hypermodel = process.hypermodel(Named(reference))
-    space = mirror.discover(hypermodel)
+    space = mirror.discover_space(hypermodel)
     making = Making(tmp_path / "run", space)
     for trial in (1, 2, 3):
         drawn = RandomSearcher(space, seed=4)._draw(trial, 0)
@@ -169,11 +169,13 @@ def test_a_builder_builds_the_best_model_and_registers_nothing_new(tmp_path, ref
     exported(making.done(), tmp_path / "out", Part.HYPERPARAMETERS)
     hp = hyperparameters(tmp_path / "out")
     assert hp.values == drawn
-    declared_by_it = mirror.prepared(hypermodel, {})
+    declared_by_it = mirror.prepare_hyperparameters(hypermodel, {})
     hypermodel.build(declared_by_it)
     known = law.configs(hp)
     assert known == law.configs(declared_by_it)
-    assert law.built(hypermodel, hp) == law.built(hypermodel, mirror.prepared(hypermodel, drawn))
+    assert law.built(hypermodel, hp) == law.built(
+        hypermodel, mirror.prepare_hyperparameters(hypermodel, drawn)
+    )
     assert law.configs(hp) == known
     assert hp.values == drawn
 
@@ -191,7 +193,7 @@ def test_scopes_within_scopes_and_declared_defaults_are_in_the_config(tmp_path):
     original.values = {"kind": "c"}
     declare(original)
     original.values = dict(values)
-    making = Making(tmp_path / "run", mirror.mirror(original.space))
+    making = Making(tmp_path / "run", mirror.mirror_space(original.space))
     making.trial(0, values, [0.5], State.COMPLETED)
     exported(making.done(), tmp_path / "out", Part.HYPERPARAMETERS)
     back = hyperparameters(tmp_path / "out")
@@ -206,10 +208,10 @@ def test_scopes_within_scopes_and_declared_defaults_are_in_the_config(tmp_path):
 
 def test_parameters_that_a_trial_was_the_first_to_ask_for_are_in_the_config(tmp_path):
     hypermodel = process.hypermodel(Named("problems:growing"))
-    space = mirror.discover(hypermodel)
-    deep = mirror.prepared(hypermodel, {"layers": 3})
+    space = mirror.discover_space(hypermodel)
+    deep = mirror.prepare_hyperparameters(hypermodel, {"layers": 3})
     hypermodel.build(deep)
-    values, news = dict(deep.values), space.news(mirror.mirror(deep.space))
+    values, news = dict(deep.values), space.unknown_parameters(mirror.mirror_space(deep.space))
     assert {one.name for one in news} == {"units_1", "units_2"}
     making = Making(tmp_path / "run", space)
     making.recorder.space_grown(news.to_json())
@@ -228,7 +230,7 @@ def test_parameters_that_a_trial_was_the_first_to_ask_for_are_in_the_config(tmp_
 def declared(declare):
     hp = kt.HyperParameters()
     declare(hp)
-    [parameter] = mirror.mirror(hp.space)
+    [parameter] = mirror.mirror_space(hp.space)
     return parameter
 
 
@@ -319,7 +321,7 @@ def test_every_value_that_can_be_drawn_stands_in_the_study_as_it_is(program, see
     law.run(program, hp)
     if not law.is_sound(hp):
         return
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     history = History(ACCURACY)
     drawn = [space.defaults(), *(RandomSearcher(space, seed=seed)._draw(n, 0) for n in range(1, 4))]
     for number, values in enumerate(drawn):
@@ -341,7 +343,7 @@ def test_one_name_in_two_scopes_has_two_names_in_the_study(tmp_path):
     for kind, values in (("a", ["x", "y"]), ("b", ["x", "z"])):
         with hp.conditional_scope("kind", [kind]):
             hp.Choice("size", values)
-    making = Making(tmp_path / "run", mirror.mirror(hp.space))
+    making = Making(tmp_path / "run", mirror.mirror_space(hp.space))
     making.trial(0, {"kind": "a", "size": "y"}, [0.5], State.COMPLETED)
     making.trial(1, {"kind": "b", "size": "z"}, [0.6], State.COMPLETED)
     exported(making.done(), tmp_path / "out", Part.STUDY)

@@ -495,7 +495,7 @@ def test_the_reasons_name_what_keras_has():
 def shipped_spaces():
     known = {"published": published, "wide": Wide()}
     hypermodels = [mirror.load_hypermodel(build, name) for name, build in known.items()]
-    return [(hypermodel, mirror.discover(hypermodel)) for hypermodel in hypermodels]
+    return [(hypermodel, mirror.discover_space(hypermodel)) for hypermodel in hypermodels]
 
 
 @settings(max_examples=10, deadline=None)
@@ -512,7 +512,7 @@ def test_models_drawn_from_both_shipped_spaces_train_as_keras_trains_them(
 
     def make():
         keras.utils.set_random_seed(3)
-        return hypermodel.build(mirror.prepared(hypermodel, values))
+        return hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
 
     given = {"epochs": 1, "batch_size": 16, "shuffle": False, "validation_data": (x[:30], y[:30])}
     with in_float64():

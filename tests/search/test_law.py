@@ -113,11 +113,11 @@ def configs(hp):
 def test_a_space_comes_back_from_keras_tuners_side_as_it_was(program):
     hp = kt.HyperParameters()
     run(program, hp)
-    space = mirror.mirror(hp.space)
-    back = mirror.hyperparameters(space)
+    space = mirror.mirror_space(hp.space)
+    back = mirror.to_hyperparameters(space)
     assert configs(back) == configs(hp)
     assert [type(parameter) for parameter in back.space] == [type(one) for one in hp.space]
-    assert mirror.mirror(back.space) == space
+    assert mirror.mirror_space(back.space) == space
 
 
 @given(programs(), st.integers(0, 2**20), st.booleans())
@@ -127,14 +127,14 @@ def test_every_draw_is_one_that_keras_tuner_could_have_drawn(program, seed, by_t
     run(program, hp)
     if not is_sound(hp):
         return
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     if by_tpe:
         searcher = TPESearcher(space, seed=seed, objective=Objective("v", "max"))
     else:
         searcher = RandomSearcher(space, seed=seed)
     for trial in (1, 2):
         values = searcher._draw(trial, 0)
-        theirs = mirror.hyperparameters(space, values)
+        theirs = mirror.to_hyperparameters(space, values)
         active = {
             parameter.name: parameter for parameter in theirs.space if theirs.is_active(parameter)
         }
@@ -180,7 +180,7 @@ def test_random_search_draws_every_configuration_of_nested_scopes_as_often_as_ke
     hp = kt.HyperParameters()
     hp.values = {"kind": "c"}
     nested(hp)
-    searcher = RandomSearcher(mirror.mirror(hp.space), seed=3)
+    searcher = RandomSearcher(mirror.mirror_space(hp.space), seed=3)
     keys = lambda drawn: Counter(tuple(sorted(values.items())) for values in drawn)  # noqa: E731
     ours = keys(searcher._draw(trial, 0) for trial in range(1, 3001))
     expected = keys(theirs(hp.space, 12000))
@@ -197,7 +197,7 @@ def test_a_name_that_is_registered_again_keeps_its_first_declaration():
     hp = kt.HyperParameters()
     first, again = hp.Int("units", 1, 4), hp.Int("units", 10, 40)
     assert first == again
-    [parameter] = mirror.mirror(hp.space)
+    [parameter] = mirror.mirror_space(hp.space)
     assert (parameter.low, parameter.high) == (1, 4)
 
 
@@ -207,7 +207,7 @@ def test_one_name_in_two_scopes_has_two_domains():
     for kind, high in (("a", 3), ("b", 30)):
         with hp.conditional_scope("kind", [kind]):
             hp.Int("size", high, high + 1)
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     assert len({parameter.key for parameter in space}) == 3
     for trial in range(1, 30):
         values = RandomSearcher(space, seed=0)._draw(trial, 0)
@@ -219,7 +219,7 @@ def test_a_kind_that_is_not_known_is_named():
         pass
 
     with pytest.raises(ProblemError, match=r"'rank' of kind 'Ordinal'.*Declare it as one of these"):
-        mirror.mirror([Ordinal("rank", 1)])
+        mirror.mirror_space([Ordinal("rank", 1)])
 
 
 # --- Spaces that ship: both sides build the same model ------------------------------------------
@@ -239,16 +239,16 @@ SHIPPED = {
 def test_both_sides_build_models_of_equal_config(name):
     make, draws = SHIPPED[name]
     hypermodel = make()
-    space = mirror.discover(hypermodel)
+    space = mirror.discover_space(hypermodel)
     oracle = kt.oracles.RandomSearchOracle("val_loss")
-    oracle.update_space(mirror.hyperparameters(space))
+    oracle.update_space(mirror.to_hyperparameters(space))
     for trial in range(1, draws + 1):
         values = RandomSearcher(space, seed=2)._draw(trial, 0)
-        ours = built(hypermodel, mirror.prepared(hypermodel, values))
+        ours = built(hypermodel, mirror.prepare_hyperparameters(hypermodel, values))
         hp = oracle.get_space()
         hp.values = dict(values)
         assert ours == built(hypermodel, hp)
-        back = mirror.hyperparameters(space, values)
+        back = mirror.to_hyperparameters(space, values)
         assert mirror.used_values(back) == values
         assert built(hypermodel, back) == ours
 
@@ -263,9 +263,9 @@ def test_the_augmentation_that_keras_tuner_ships_is_mirrored_whole():
     hypermodel = kt.applications.HyperImageAugment(input_shape=(32, 32, 3))
     hp = kt.HyperParameters()
     hypermodel.build(hp)
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     assert {parameter.name for parameter in space} >= {"augment_layers", "factor_rotate"}
-    assert configs(mirror.hyperparameters(space)) == configs(hp)
+    assert configs(mirror.to_hyperparameters(space)) == configs(hp)
 
 
 def test_weights_that_must_be_downloaded_are_asked_for_plainly():
@@ -273,7 +273,7 @@ def test_weights_that_must_be_downloaded_are_asked_for_plainly():
     hypermodel = kt.applications.HyperEfficientNet(input_shape=(32, 32, 3), classes=3)
     cached = list((Path.home() / ".keras" / "models").glob("efficientnet*"))
     if cached:
-        assert isinstance(mirror.discover(hypermodel), Space)
+        assert isinstance(mirror.discover_space(hypermodel), Space)
         return
     with pytest.raises(Exception, match="URL fetch failure"):
-        mirror.discover(hypermodel)
+        mirror.discover_space(hypermodel)

@@ -73,7 +73,7 @@ def test_each_trial_goes_where_the_rule_says(tmp_path, commands, cpus_and_gpus):
     output, _ = search.communicate(timeout=200)
     assert search.returncode == 0, output
     assert "cluster: 2 nodes; trials at once: 4, 2 of them on GPUs" in output
-    assert "has a GPU by Ray's count that TensorFlow does not see" in output
+    assert "Ray assigns a GPU that TensorFlow does not see" in output
     history = replayed(tmp_path)
     assert sorted(history.trials) == list(range(24))
     for trial in history.trials.values():

@@ -27,7 +27,7 @@ from search.errors import (
 )
 from search.plan.registry import Algorithm, Log
 from search.ray.environment import prepare_environment
-from search.session.warm_start import EarlierSearch, EarlierTrial, fitted
+from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
 from search.space import mirror
 from search.tuner.project import move_away
 
@@ -245,9 +245,9 @@ def test_what_an_earlier_search_met_in_a_loop_is_explored(tmp_path):
         "0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5
     )
     tuner._explore(EarlierSearch("old", "keras-tuner", (trial,), ()))
-    fitting, notes = fitted(
+    fitting, notes = fit_to_space(
         EarlierSearch("old", "keras-tuner", (trial,), ()),
-        mirror.mirror(tuner.oracle.get_space().space),
+        mirror.mirror_space(tuner.oracle.get_space().space),
     )
     assert (fitting, notes) == ([trial], [])
 
@@ -416,7 +416,7 @@ def test_an_entry_that_appears_late_is_searched_or_refused(tuner, tmp_path):
     made = tuner(
         problems.growing, max_trials=9, seed=1, hyperparameters=registered, allow_new_entries=False
     )
-    with pytest.raises(NewEntriesError, match=r"a build asked for units_2: register it") as caught:
+    with pytest.raises(NewEntriesError, match=r"a build registered units_2: expected") as caught:
         made.search(*TRAIN, **(DATA | {"epochs": 1}))
     assert isinstance(caught.value, RuntimeError)  # what keras-tuner raises
     names = {parameter.name for parameter in made.oracle.get_space().space}

@@ -25,7 +25,7 @@ from search.algorithms.drawing import RandomSearcher
 from search.algorithms.oracles import OracleSearcher
 from search.algorithms.tpe import TPESearcher
 from search.doctor import check
-from search.engines.ray.schedulers import Asha
+from search.engines.ray.schedulers import AshaScheduler
 from search.errors import SearchError
 from search.plan.plan import Engine, Plan, Problem, available_cores
 from search.run import resume_run
@@ -81,7 +81,7 @@ class Search:
 
     def __init__(self, folder, searcher, history, *, previous=None):
         self.searcher, self.history = searcher, history
-        self.asha = Asha(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=3)
+        self.asha = AshaScheduler(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=3)
         if previous is not None:
             assert list(teach_searcher(searcher, previous)) == []
             self.asha.replay(history)
@@ -638,11 +638,11 @@ def test_only_coming_further_clears_a_trial_of_ending_its_process():
 
 def test_a_stopped_trial_that_lost_its_process_is_stopped_again():
     """As one of several executions is, which begins again with the first."""
-    asha = Asha(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=2)
+    asha = AshaScheduler(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=2)
     assert asha.judge(0, 1, 0.9, last_epoch=None) is Decision.CONTINUE
     assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.STOP
     assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.STOP
-    asha.begin_again(1)
+    asha.reset(1)
     assert asha.judge(1, 1, 0.1, last_epoch=None) is Decision.CONTINUE
 
 

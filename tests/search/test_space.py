@@ -47,7 +47,7 @@ CONTINUOUS = [
 def mirrored(declare):
     hp = kt.HyperParameters()
     declare(hp)
-    return hp.space[0], mirror.mirror(hp.space)
+    return hp.space[0], mirror.mirror_space(hp.space)
 
 
 def kt_draws(parameter, count):
@@ -100,7 +100,7 @@ samplings = st.sampled_from(["linear", "log", "reverse_log"])
 def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is_int, fraction):
     hp = kt.HyperParameters()
     (hp.Int if is_int else hp.Float)("x", *bounds, step=step, sampling=sampling)
-    theirs, ours = hp.space[0], mirror.mirror(hp.space).parameters[0]
+    theirs, ours = hp.space[0], mirror.mirror_space(hp.space).parameters[0]
     if ours.size is None:
         position = fraction
     else:
@@ -117,7 +117,7 @@ def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is
 def test_a_space_survives_a_trip_through_json():
     hp = kt.HyperParameters()
     process.hypermodel(Named("problems:in_scopes")).build(hp)
-    space = mirror.mirror(hp.space)
+    space = mirror.mirror_space(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 
 

@@ -1,4 +1,4 @@
-"""The Ray engine: many trials at once in warm worker processes, stopped early."""
+"""The Ray engine: runs many trials at once in warm worker processes."""
 
 import contextlib
 import logging
@@ -19,11 +19,11 @@ from ray.tune import TuneError
 
 from search.engines.ray import trainable
 from search.engines.ray.adapters import Callback, Stopper, TuneScheduler, TuneSearcher
-from search.engines.ray.events import Events
-from search.engines.ray.liveness import Cluster, Liveness
-from search.engines.ray.messages import config_of
+from search.engines.ray.liveness import Liveness, RunningRay
+from search.engines.ray.messages import decode_config
 from search.engines.ray.placement.capacity import Capacity
-from search.engines.ray.placement.rule import make_judge
+from search.engines.ray.placement.rule import make_placer
+from search.engines.ray.report_handler import ReportHandler
 from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Discovery, Suggestions
 from search.engines.ray.trainable import Content
@@ -39,16 +39,19 @@ from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 
-# Of an elastic search: the suggestions count the room that there is.
-MOST_TRIALS = 10_000
+# Above any real cluster: ``Suggestions`` enforces the limit that holds.
+MAX_CONCURRENT_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs many trials at once on Ray; the search goes on when that Ray is lost.
+    """An engine that runs many trials at once, and continues on a new Ray if the Ray is lost.
 
     Attributes:
-        space: The space, where the driver knows it; None: a worker discovers it.
+        plan: The run.
+        task: What each trial trains.
+        ray: The Ray that is started or joined, with the data in its memory.
+        space: The search space; None if a worker discovers it.
     """
 
     plan: Plan
@@ -67,7 +70,7 @@ class RayEngine:
         search = partial(search_on_ray, self.plan, self.task, deferred=deferred, stopping=stopping)
 
         def progress() -> int:
-            # A trial that ends without an epoch, such as one that eats all memory, is progress too.
+            # A trial that ends without an epoch, such as one out of memory, is progress too.
             history = deferred.history
             return history.epochs_trained + len(history.trials) - len(history.unfinished())
 
@@ -84,41 +87,50 @@ def search_on_ray(
     space: Space | None = None,
     train: Callable[..., None] = trainable.train,
 ) -> None:
-    """Run trials until they are done or the search must stop. Ray is running already.
+    """Run trials on the running Ray until they are done or the search must end.
 
-    Where the space is not known, the first process discovers it while the others import
-    TensorFlow; all of them are then given to trials. A trial that was begun before, by a process
-    or a driver that is gone, is continued first. A benchmark puts another function in the place
-    of ``train``, which a process runs.
+    If the space is unknown, the first process discovers it while the others import TensorFlow;
+    then all of them train trials. Unfinished trials of a lost process or an earlier driver come
+    first.
+
+    Args:
+        plan: The run.
+        task: What each trial trains.
+        content: Reference to the data or the arguments of ``fit`` in Ray's memory.
+        deferred: The session, opened once the space is known.
+        stopping: Decides when the search ends.
+        space: The search space; None if a worker discovers it.
+        train: The function that a worker process runs; a benchmark passes its own.
 
     Raises:
-        RayLostError: Ray has ended under the search, which can be called again on a new one.
+        RayLostError: Ray has ended. Call this function again on a new Ray to continue.
     """
     state = SearchState(deferred)
     discovery = Discovery(plan)
-    liveness = Liveness(state, stopping, Cluster(), hung_after_seconds=plan.hung_after_seconds)
+    liveness = Liveness(state, stopping, RunningRay(), hung_after_seconds=plan.hung_after_seconds)
     scheduler = plan.scheduler.load().from_plan(plan)
-    events = Events(state, task, scheduler, stopping, liveness, discovery)
+    handler = ReportHandler(state, task, scheduler, stopping, liveness, discovery)
     suggestions = Suggestions(
         state,
         plan,
         task,
         capacity=Capacity(plan),
-        judge=make_judge(plan, task, is_interrupted=lambda: stopping.reason == INTERRUPTED),
+        place=make_placer(plan, task, is_interrupted=lambda: stopping.reason == INTERRUPTED),
         discovery=discovery,
     )
-    known = deferred.session.searcher.space if deferred.session else space
-    if known is not None:
-        events.begin(known)
-    # Ray's own state is scratch: the journal is the record.
+    if deferred.session is not None:
+        space = deferred.session.searcher.space
+    if space is not None:
+        handler.start_search(space)
+    # Tune's own state is temporary: a search is resumed from the journal.
     with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(train, plan, task, content), _resources(plan)),
             tune_config=tune.TuneConfig(
                 search_alg=TuneSearcher(state, suggestions),
-                scheduler=TuneScheduler(state, events, suggestions),
-                num_samples=-1,  # the suggestions end by themselves
-                max_concurrent_trials=MOST_TRIALS,  # the suggestions limit themselves
+                scheduler=TuneScheduler(state, handler, suggestions),
+                num_samples=-1,  # until ``TuneSearcher`` answers FINISHED
+                max_concurrent_trials=MAX_CONCURRENT_TRIALS,
                 reuse_actors=plan.reuse_workers,
             ),
             run_config=tune.RunConfig(
@@ -126,9 +138,9 @@ def search_on_ray(
                 storage_path=scratch,
                 verbose=0,
                 stop=Stopper(state, stopping),
-                # Ray begins nothing again: what is unfinished is suggested again.
+                # Tune restarts no trial: ``Suggestions`` suggests unfinished trials again.
                 failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[Callback(state, events)],
+                callbacks=[Callback(state, handler)],
             ),
         )
         _fit(tuner, state, stopping, liveness)
@@ -136,19 +148,19 @@ def search_on_ray(
 
 def _fit(tuner: tune.Tuner, state: SearchState, stopping: Stopping, liveness: Liveness) -> None:
     try:
-        with _interrupts_end(stopping), _quiet("ray.tune"):
+        with _ending_on_signals(stopping), _silenced("ray.tune"):
             tuner.fit()
     except TuneError:
         if state.error is not None:
             raise state.error from None
         raise
     except RuntimeError as error:
-        # Ray Tune 2.60 takes the end of a process for its memory for an error of its own.
+        # Ray Tune 2.60 fails itself when Ray kills a process to free memory.
         if not isinstance(error.__cause__, OutOfMemoryError) or state.session is None:
             raise
-        liveness.ray_ended_for_memory(str(error.__cause__))
-    if state.ray_lost is not None and stopping.reason is None:
-        raise RayLostError(state.ray_lost)
+        liveness.record_ray_out_of_memory(str(error.__cause__))
+    if state.ray_loss is not None and stopping.reason is None:
+        raise RayLostError(state.ray_loss)
 
 
 def _trainable(
@@ -157,52 +169,52 @@ def _trainable(
     return tune.with_parameters(
         train,
         task=task,
-        stored=[content],  # in a list: Ray refuses to put a bare reference into its store
+        stored=[content],  # in a list: Ray's store refuses a bare reference
         checkpoints=CheckpointAccess.of(
             RunFolder(plan.out.resolve()), has_other_nodes=has_other_nodes()
         ),
         threads=plan.threads,
         gpu_share=plan.gpu_share,
-        home=os.getcwd(),
+        working_folder=os.getcwd(),
     )
 
 
 def _resources(plan: Plan) -> "dict[str, float] | Callable[[dict[str, Any]], Any]":
-    """Return what Ray is to give to a trial: the same to all, or by the device of each."""
+    """Return a trial's resources, or a function of its config if a rule chooses its device."""
     if plan.device_rule is None:
         return plan.resources
     return lambda fields: tune.PlacementGroupFactory(
-        [ray_resources(plan.resources_on(config_of(fields).device))]
+        [ray_resources(plan.resources_on(decode_config(fields).device))]
     )
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep what a library writes of each lost process off the screen: the journal has it."""
+def _silenced(name: str) -> Iterator[None]:
+    """Silence a library's logger: it logs every lost process, and the journal records them."""
     logger = logging.getLogger(name)
-    before = logger.level
+    previous_level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(previous_level)
 
 
 @contextlib.contextmanager
-def _interrupts_end(stopping: Stopping) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill end the search cleanly; a second one ends it at once."""
+def _ending_on_signals(stopping: Stopping) -> Iterator[None]:
+    """End the search cleanly at SIGINT or SIGTERM, and at once at a second signal."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if stopping.reason == INTERRUPTED:
             raise KeyboardInterrupt
         stopping.interrupt()
 
-    # Python lets the main thread alone handle signals.
+    # Python handles signals only in the main thread.
     is_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, on_signal) for number in numbers}
+    previous_handlers = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Watches the processes of trials: those that hang, are lost or run out of memory."""
+"""Watches the processes of trials: ends hung ones, and handles lost and out-of-memory ones."""
 
 import re
 import time
@@ -11,11 +11,11 @@ from search.ray import nodes, runtime
 from search.ray.nodes import TrialProcess
 from search.session.stopping import Stopping
 
-# A trial is lost with this many deaths of its process without a new epoch between them.
+# A trial is lost after this many deaths of its process without a new epoch between them.
 MAX_DEATHS = 2
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 # A process imports TensorFlow and waits for the data before it trains.
-START_SECONDS = 600.0
+STARTUP_SECONDS = 600.0
 
 
 @dataclass
@@ -23,7 +23,8 @@ class Heartbeat:
     """The last sign of life of a trial.
 
     Attributes:
-        process: The process that trains the trial; None: not known yet.
+        seen_at: When the trial last reported, in seconds of the ``Liveness`` clock.
+        process: The process that trains the trial; None until it is known.
         is_ready: Whether the process has begun to train.
     """
 
@@ -32,8 +33,8 @@ class Heartbeat:
     is_ready: bool = False
 
 
-class Cluster(nodes.OomKillDetector):
-    """What is asked of the Ray that runs now; a test puts another in its place."""
+class RunningRay(nodes.OomKillDetector):
+    """Queries and commands for the running Ray; tests substitute a fake."""
 
     is_up = staticmethod(runtime.is_up)
     is_node_up = staticmethod(nodes.is_node_up)
@@ -45,123 +46,129 @@ class Liveness:
     """Watches the processes of trials.
 
     Attributes:
-        state: The search; a trial whose process is lost becomes unfinished again.
-        stopping: Ends the search when its trials fail.
-        cluster: Where the processes run.
-        hung_after_seconds: A trial that reports nothing for this long is ended; None: never.
-        clock: Tells the time, in seconds.
+        state: The search; a trial that loses its process becomes unfinished again.
+        stopping: Ends the search when too many trials fail.
+        ray: The Ray that runs the processes.
+        hung_after_seconds: A trial without a report for longer than this is ended; None: never.
+        clock: Returns the time, in seconds.
+        heartbeats: By trial, the last sign of life; a trial that lost its process has none.
+        checked_at: When the processes were last checked, in seconds of the clock.
     """
 
     state: SearchState
     stopping: Stopping
-    cluster: Cluster
+    ray: RunningRay
     hung_after_seconds: float | None
     clock: Callable[[], float] = time.monotonic
     heartbeats: dict[int, Heartbeat] = field(default_factory=dict, init=False)
-    looked_at: float = field(default=-LOOK_SECONDS, init=False)
+    checked_at: float = field(default=-CHECK_SECONDS, init=False)
 
     # --- Signs of life ----------------------------------------------------------------------
 
-    def begin(self, trial: int) -> None:
-        """Note that a trial has a process."""
+    def watch(self, trial: int) -> None:
+        """Start to watch a trial, which has a process now."""
         self.heartbeats[trial] = Heartbeat(self.clock())
 
-    def hear(self, trial: int) -> None:
-        """Note that a trial has reported something."""
+    def note_report(self, trial: int) -> None:
+        """Note that a trial has reported."""
         self.heartbeats[trial].seen_at = self.clock()
 
-    def started(self, trial: int, process: TrialProcess) -> None:
-        """Note where a trial runs."""
+    def note_process(self, trial: int, process: TrialProcess) -> None:
+        """Note which process trains a trial."""
         self.heartbeats[trial].process = process
-        self.cluster.note_start(process)
+        self.ray.note_start(process)
 
-    def ready(self, trial: int) -> None:
+    def note_ready(self, trial: int) -> None:
         """Note that a trial begins to train."""
         self.heartbeats[trial].is_ready = True
 
     # --- Ends -------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """End the trials that hang, and notice when Ray has ended; at most once a second."""
+    def check(self) -> None:
+        """End hung trials and detect a dead Ray; at most once a second."""
         now = self.clock()
-        if now - self.looked_at < LOOK_SECONDS:
+        if now - self.checked_at < CHECK_SECONDS:
             return
-        self.looked_at = now
-        for trial in self._running():
+        self.checked_at = now
+        for trial in self._watched_trials():
             self._end_if_hung(trial, now)
-        if not self.cluster.is_up():
-            self.lose_ray("Ray's own process on this machine (the raylet) has ended")
+        if not self.ray.is_up():
+            self.record_ray_loss("Ray's own process on this machine (the raylet) has ended")
 
-    def process_lost(self, trial: int, reason: str) -> None:
-        """Record that a trial has lost its process; it is unfinished again, or it ends."""
-        recorder = self.state.opened.recorder
+    def record_lost_process(self, trial: int, reason: str) -> None:
+        """Record that a trial has lost its process, and queue the trial again or end it."""
+        recorder = self.state.open_session.recorder
         record = recorder.history.trials[trial]
         if not record.is_unfinished:
-            return  # this process was ended on purpose
+            return  # this program ended the process itself
         heartbeat = self.heartbeats.pop(trial, None)
-        # A process that ended while it started has not reported where it was.
+        # A process that died during its start has not reported where it ran.
         process = heartbeat.process if heartbeat else None
-        if process is not None and self.cluster.was_oom_killed(process, self._others(trial)):
-            self._end(trial, State.OUT_OF_MEMORY, "the system ended its process for want of memory")
+        if process is not None and self.ray.was_oom_killed(process, self._other_processes(trial)):
+            error = "the operating system killed its process for lack of memory"
+            self._end(trial, State.OUT_OF_MEMORY, error)
             return
-        is_node_up = process is None or self.cluster.is_node_up(process)
+        is_node_up = process is None or self.ray.is_node_up(process)
         if process is not None and not is_node_up:
             reason = f"the node of its process ({process.worker}) is lost"
         recorder.worker_lost(trial, reason, by_trial=is_node_up and heartbeat is not None)
         if record.deaths < MAX_DEATHS:
             self.state.unfinished.append(trial)
             return
-        error = f"its process ended {MAX_DEATHS} times without coming further: {reason}"
+        error = f"its process died {MAX_DEATHS} times without a new epoch: {reason}"
         self._end(trial, State.LOST, error)
 
-    def ray_ended_for_memory(self, message: str) -> None:
-        """Record which trials Ray has ended because of their memory, by its error message."""
+    def record_ray_out_of_memory(self, message: str) -> None:
+        """Record which trials Ray has killed to free memory, according to its error message."""
         pids = {int(pid) for pid in re.findall(r"\bpid=(\d+)", message.split("Top 10")[0])}
         amounts = re.findall(r"actual memory used=([\d.]+ ?[KMG]B)", message)
-        used = "; ".join(dict.fromkeys(amounts))
-        for trial in self._running():
+        used_memory = "; ".join(dict.fromkeys(amounts))
+        for trial in self._watched_trials():
             process = self.heartbeats[trial].process
             if process is not None and process.pid in pids:
-                self._end(trial, State.OUT_OF_MEMORY, f"Ray ended its process, which used {used}")
-        self.lose_ray("Ray Tune ends with a process that Ray ends for its memory")
+                error = f"Ray killed its process, which used {used_memory}"
+                self._end(trial, State.OUT_OF_MEMORY, error)
+        self.record_ray_loss("Ray killed a process to free memory, and Ray Tune failed with it")
 
-    def lose_ray(self, reason: str) -> None:
-        """Note that Ray must be started again; the trials that run are continued then."""
-        if self.state.ray_lost is not None:
+    def record_ray_loss(self, reason: str) -> None:
+        """Record that Ray must be started again; the running trials then continue."""
+        if self.state.ray_loss is not None:
             return
-        self.state.ray_lost = reason
-        for trial in self._running():
-            self.state.opened.recorder.worker_lost(trial, reason, by_trial=False)
+        self.state.ray_loss = reason
+        for trial in self._watched_trials():
+            self.state.open_session.recorder.worker_lost(trial, reason, by_trial=False)
 
     @property
     def is_ray_up(self) -> bool:
-        """Whether Ray still runs on this machine."""
-        return self.cluster.is_up()
+        """Whether Ray runs on this machine."""
+        return self.ray.is_up()
 
     def _end_if_hung(self, trial: int, now: float) -> None:
-        limit = self.hung_after_seconds
+        limit_seconds = self.hung_after_seconds
         heartbeat = self.heartbeats[trial]
-        if limit is None or heartbeat.process is None:
+        if limit_seconds is None or heartbeat.process is None:
             return
-        allowed = limit if heartbeat.is_ready else max(limit, START_SECONDS)
-        if now - heartbeat.seen_at > allowed:
+        if not heartbeat.is_ready:
+            limit_seconds = max(limit_seconds, STARTUP_SECONDS)
+        if now - heartbeat.seen_at > limit_seconds:
+            self.ray.end_process(heartbeat.process)
             worker = heartbeat.process.worker
-            self.cluster.end_process(heartbeat.process)
-            error = f"no epoch in {allowed:g} s: its process ({worker}) was ended"
+            error = f"no epoch in {limit_seconds:g} s: its process ({worker}) was killed"
             self._end(trial, State.HUNG, error)
 
     def _end(self, trial: int, state: State, error: str) -> None:
-        self.state.opened.recorder.trial_ended(trial, state, error=error)
+        self.state.open_session.recorder.trial_ended(trial, state, error=error)
         self.stopping.check_failures()
 
-    def _running(self) -> list[int]:
-        """Return the trials that have a process now."""
+    def _watched_trials(self) -> list[int]:
+        """Return the numbers of the running trials that have a process."""
         if self.state.session is None:
             return []
-        running = self.state.session.recorder.history.running()
-        return [record.trial for record in running if record.trial in self.heartbeats]
+        records = self.state.session.recorder.history.running()
+        return [record.trial for record in records if record.trial in self.heartbeats]
 
-    def _others(self, trial: int) -> list[TrialProcess]:
-        """Return the processes of all other trials."""
-        others = (self.heartbeats[other].process for other in self._running() if other != trial)
-        return [process for process in others if process is not None]
+    def _other_processes(self, trial: int) -> list[TrialProcess]:
+        """Return the known processes of all other trials."""
+        other_trials = (number for number in self._watched_trials() if number != trial)
+        processes = (self.heartbeats[number].process for number in other_trials)
+        return [process for process in processes if process is not None]

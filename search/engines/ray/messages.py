@@ -1,7 +1,7 @@
 """The messages between the driver and its worker processes, which Ray Tune carries.
 
-The driver sends a process a config, ``TrainTrial`` or ``WarmUp``; the process answers with reports.
-Ray Tune carries flat dicts: it would copy and flatten nested ones.
+The driver sends a config (``TrainTrial`` or ``WarmUp``) to a process; the process sends reports.
+A message travels as a flat dict, because Ray Tune copies and flattens nested ones.
 """
 
 import json
@@ -20,10 +20,13 @@ class TrainTrial:
     """Config: train a trial.
 
     Attributes:
-        epochs: Most epochs that it may train; None: its fit decides.
-        space: The space so far, as JSON values.
-        again: Whether another process, or another driver, started it before.
-        retries: How often it has failed and started again.
+        trial: Number of the trial.
+        values: Its configuration.
+        epochs: Maximum number of epochs; None: the trial's ``fit`` decides.
+        device: Where the trial trains.
+        space: The search space so far, as JSON values.
+        is_continued: Whether an earlier process or driver has started the trial.
+        retries: How often the trial has failed and started again.
     """
 
     trial: int
@@ -31,16 +34,21 @@ class TrainTrial:
     epochs: int | None
     device: Device
     space: list[dict[str, Any]]
-    again: bool = False
+    is_continued: bool = False
     retries: int = 0
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Config: import TensorFlow, discover the space if asked to, and wait for trials."""
+    """Config: import TensorFlow, discover the space if told to, and wait for trials.
+
+    Attributes:
+        device: Where the process runs.
+        discovers_space: Whether this process discovers the search space.
+    """
 
     device: Device
-    discovers: bool
+    discovers_space: bool
 
 
 @dataclass(frozen=True)
@@ -55,22 +63,27 @@ class Ready:
     """Report: the process has imported TensorFlow and has the data; it begins to train.
 
     Attributes:
-        lacks_gpu_on: The host, if Ray has assigned a GPU there that TensorFlow does not see.
+        host_without_gpu: The host, if Ray assigns a GPU there that TensorFlow does not see.
     """
 
-    lacks_gpu_on: str | None = None
+    host_without_gpu: str | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Report: an epoch was trained, as the trial's reporter tells it."""
+    """Report: the trial has trained an epoch.
+
+    Attributes:
+        report: What the trial's reporter returned for the epoch.
+        worker: Host and process id.
+    """
 
     report: dict[str, Any]
     worker: str
 
     @property
     def is_judged(self) -> bool:
-        """Whether the scheduler decides on it: not in a repeated execution."""
+        """Whether the scheduler judges it: only the first execution is judged."""
         return "execution" not in self.report
 
 
@@ -99,7 +112,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Discovered:
-    """Report: the process that discovers the space has found it."""
+    """Report: the process has discovered the search space, given as JSON values."""
 
     space: list[dict[str, Any]]
 
@@ -110,20 +123,20 @@ Report = Started | Ready | Epoch | Retried | Ended | Waiting | Discovered
 _KINDS = {kind.__name__: kind for kind in (*get_args(Config), *get_args(Report))}
 
 
-def to_ray(message: Config | Report) -> dict[str, str]:
-    """Return a message as Ray Tune carries it."""
+def encode(message: Config | Report) -> dict[str, str]:
+    """Return a message as the flat dict that Ray Tune carries."""
     return {KIND: type(message).__name__, CONTENT: json.dumps(vars(message), default=vars)}
 
 
-def config_of(fields: Mapping[str, Any]) -> Config:
-    """Read the config of one of Ray's trials."""
+def decode_config(fields: Mapping[str, Any]) -> Config:
+    """Read the config of a trial of Ray Tune."""
     kind, content = _read(fields)
     config: Config = kind(**content | {"device": Device(content["device"])})
     return config
 
 
-def report_of(fields: Mapping[str, Any]) -> Report:
-    """Read what a process has reported."""
+def decode_report(fields: Mapping[str, Any]) -> Report:
+    """Read the report of a process."""
     kind, content = _read(fields)
     if kind is Started:
         return Started(TrialProcess(**content["process"]))

@@ -1,6 +1,6 @@
-"""Schedulers, which decide after each epoch whether a trial trains on.
+"""Schedulers, which decide after each epoch whether a trial continues.
 
-A new one is a subclass of ``Scheduler`` and a line of ``search.plan.registry``.
+A new scheduler is a subclass of ``BaseScheduler`` and a line of ``search.plan.registry``.
 """
 
 import math
@@ -15,20 +15,20 @@ from results.record.history import History
 from search.plan.plan import Plan
 
 
-class Scheduler(ABC):
+class BaseScheduler(ABC):
     """Stops trials early.
 
-    A subclass answers two questions: ``from_plan``, how a plan sets it up, and ``falls_short``,
-    whether the value of an epoch stops its trial. The rest holds for every scheduler: no trial is
-    stopped at its last epoch or after it has diverged, and a decision is never taken back.
+    A subclass defines ``from_plan``, which sets it up, and ``should_stop``, which decides whether
+    the value of an epoch stops its trial. Every scheduler keeps two rules: it stops no trial at
+    its last epoch or after it has diverged, and it never reverses a decision.
 
     Args:
-        max_epochs: Most epochs of a trial; a trial that reaches them ends by itself.
+        max_epochs: Maximum number of epochs; a trial that reaches it ends by itself.
     """
 
     def __init__(self, *, max_epochs: int) -> None:
         self._max_epochs = max_epochs
-        # By trial: the last epoch judged, and the epoch at which the trial was stopped.
+        # By trial: the last epoch that was judged, and the epoch at which the trial was stopped.
         self._judged: dict[int, int] = {}
         self._stopped: dict[int, int] = {}
 
@@ -38,41 +38,43 @@ class Scheduler(ABC):
         """Return the scheduler of a plan."""
 
     @abstractmethod
-    def falls_short(self, trial: int, epoch: int, value: float) -> bool:
-        """Take in the value of an epoch, and tell whether it stops the trial.
+    def should_stop(self, trial: int, epoch: int, value: float) -> bool:
+        """Record the value of an epoch, and return whether it stops the trial.
 
-        Called once for each epoch, in the order in which the trials report them; called again for
-        the epochs of a trial that has failed and starts again.
+        This is called once for each epoch, in the order of the reports, and again for the epochs
+        of a trial that has failed and starts again.
         """
 
     def judge(
         self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
     ) -> Decision:
-        """Decide whether a trial trains on after an epoch; they are numbered from 1.
+        """Decide whether a trial continues after an epoch.
 
-        The value is None if the trial has diverged; the last epoch, after which the trial ends by
-        itself, is None where it is that of the search.
+        Args:
+            trial: Number of the trial.
+            epoch: Number of the epoch, from 1.
+            value: The objective; None if the trial has diverged.
+            last_epoch: After this epoch the trial ends by itself; None: after ``max_epochs``.
         """
-        # At its last epoch, or diverged, a trial ends by itself.
         if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):
-            return Decision.CONTINUE
+            return Decision.CONTINUE  # the trial ends by itself
         if epoch >= self._stopped.get(trial, math.inf):
-            return Decision.STOP  # it was stopped here and has lost its process since
+            return Decision.STOP  # the trial was stopped here, but lost its process before it ended
         if epoch <= self._judged.get(trial, 0):
-            return Decision.CONTINUE  # it was judged, and repeats the epoch in another process
+            return Decision.CONTINUE  # another process repeats an epoch that was judged
         self._judged[trial] = epoch
-        if not self.falls_short(trial, epoch, value):
+        if not self.should_stop(trial, epoch, value):
             return Decision.CONTINUE
         self._stopped[trial] = epoch
         return Decision.STOP
 
-    def begin_again(self, trial: int) -> None:
+    def reset(self, trial: int) -> None:
         """Forget the decisions on a trial that has failed and starts again."""
         self._judged.pop(trial, None)
         self._stopped.pop(trial, None)
 
     def replay(self, history: History) -> None:
-        """Take in the epochs and the decisions of a search that is resumed."""
+        """Restore the epochs and decisions of a resumed search."""
         for epoch in history.judged_epochs:
             last_epoch = history.trials[epoch.trial].planned_epochs
             self.judge(epoch.trial, epoch.epoch, epoch.objective, last_epoch=last_epoch)
@@ -82,29 +84,30 @@ class Scheduler(ABC):
                 del self._stopped[epoch.trial]
 
 
-class Fifo(Scheduler):
-    """Lets every trial train to its end."""
+class FifoScheduler(BaseScheduler):
+    """A scheduler that stops no trial."""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
         return cls(max_epochs=plan.problem.epochs)
 
-    def falls_short(self, trial: int, epoch: int, value: float) -> bool:
+    def should_stop(self, trial: int, epoch: int, value: float) -> bool:
         return False
 
 
-class Asha(Scheduler):
-    """Asynchronous successive halving, as Ray implements it, over our own epochs.
+class AshaScheduler(BaseScheduler):
+    """Asynchronous successive halving (ASHA), by Ray's implementation.
 
     Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020;
-    ``ray.tune.schedulers.AsyncHyperBandScheduler``, Ray 2.60 (which stops what falls short at a
-    rung at once, rather than promoting later).
+    ``ray.tune.schedulers.AsyncHyperBandScheduler``, Ray 2.60, which stops a trial that falls short
+    at a rung at once instead of promoting the others later.
 
     Args:
         mode: ``max`` or ``min``.
-        max_epochs: Most epochs of a trial.
-        grace_period: Epochs of the first rung: none is stopped before it.
-        reduction_factor: Ratio of two rungs' epochs; about one in so many trials passes a rung.
+        max_epochs: Maximum number of epochs of a trial.
+        grace_period: Epochs of the first rung; no trial is stopped before it.
+        reduction_factor: Ratio of the epochs of two rungs, more than 1; about one trial in this
+            many passes a rung.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Asha(Scheduler):
             grace_period=grace_period,
             reduction_factor=reduction_factor,
         )
-        self._known: set[int] = set()
+        self._added_trials: set[int] = set()
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
@@ -130,12 +133,12 @@ class Asha(Scheduler):
             reduction_factor=plan.reduction_factor,
         )
 
-    def falls_short(self, trial: int, epoch: int, value: float) -> bool:
-        """Enter the value into the rungs."""
-        # Known by its number: a trial that another process continues is the same trial.
-        named = SimpleNamespace(trial_id=str(trial))
-        if trial not in self._known:
-            self._known.add(trial)
-            self._rungs.on_trial_add(None, named)
-        action = self._rungs.on_trial_result(None, named, {"epoch": epoch, "value": value})
+    def should_stop(self, trial: int, epoch: int, value: float) -> bool:
+        """Record the value in the rungs, and return whether it stops the trial."""
+        # Ray identifies the trial by our number: a continued trial keeps its rungs.
+        ray_trial = SimpleNamespace(trial_id=str(trial))
+        if trial not in self._added_trials:
+            self._added_trials.add(trial)
+            self._rungs.on_trial_add(None, ray_trial)
+        action = self._rungs.on_trial_result(None, ray_trial, {"epoch": epoch, "value": value})
         return bool(action == TrialScheduler.STOP)

@@ -1,4 +1,4 @@
-"""What the parts of the engine share while a search runs."""
+"""The state that the parts of the engine share while a search runs."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from search.session.session import DeferredSession, Session
 
 @dataclass
 class SearchState:
-    """A search on the Ray that runs now.
+    """The state of a search on one Ray.
 
     Attributes:
-        deferred: The session, which opens once the space is known.
+        deferred: The session, opened once the space is known.
         unfinished: Numbers of the trials to continue.
-        started: Ray's ids of the trials that have a process.
-        ray_lost: Why Ray must be started again; None while it runs.
-        error: The error that ends the search.
+        started_ray_ids: Ray's ids of the trials whose process has started.
+        ray_loss: Why Ray must be started again; None while it runs.
+        error: The error that ends the search; None if there is none.
     """
 
     deferred: DeferredSession
     unfinished: deque[int] = field(default_factory=deque)
-    started: set[str] = field(default_factory=set)
-    ray_lost: str | None = None
+    started_ray_ids: set[str] = field(default_factory=set)
+    ray_loss: str | None = None
     error: SearchError | None = None
 
     @property
@@ -33,14 +33,14 @@ class SearchState:
         return self.deferred.session
 
     @property
-    def opened(self) -> Session:
-        """The session, once it is open."""
+    def open_session(self) -> Session:
+        """The session, which must be open."""
         assert self.deferred.session is not None
         return self.deferred.session
 
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
-        """Keep an error that is raised: Ray Tune turns it into text in an error of its own."""
+        """Keep a raised ``SearchError``: Ray Tune replaces it with a ``TuneError``."""
         try:
             yield
         except SearchError as error:

@@ -1,7 +1,7 @@
-"""Chooses what a process starts with.
+"""Chooses what each process does.
 
-Before the space is known, a process discovers it or waits, warm; from then on, it gets a trial:
-unfinished ones first, then new ones, each on the device that suits it.
+Before the space is known, a process discovers it or warms up and waits. From then on, a process
+gets a trial: unfinished trials first, then new ones, each on the device that suits it.
 """
 
 from collections import deque
@@ -13,61 +13,62 @@ from results.record.columns import Device, Values
 from search.algorithms.base import Pause
 from search.engines.ray.messages import Config, TrainTrial, WarmUp
 from search.engines.ray.placement.capacity import Capacity, Load
-from search.engines.ray.placement.rule import Judgement
+from search.engines.ray.placement.rule import Placement
 from search.engines.ray.state import SearchState
 from search.errors import ProblemError
 from search.plan.plan import Plan
 from search.plan.task import Task
 
-# The search ends when the discovery has lost this many processes.
-MAX_LOST = 2
-# So many are drawn ahead, to find one for a device that is free. Each is drawn with less known.
+# The search fails when this many processes have died while they discovered the space.
+MAX_LOSSES = 2
+# Maximum number of new trials in the queue. A trial drawn early is chosen from fewer results.
 DRAWN_AHEAD = 8
 
 
 class Discovery:
-    """Starts one process to discover the space, and others that import TensorFlow and wait."""
+    """Starts a process that discovers the space, and others that warm up and wait."""
 
     def __init__(self, plan: Plan) -> None:
-        most = min(plan.workers, plan.trials or plan.workers)
-        self._to_warm = most if plan.reuse_workers else 1
+        max_processes = min(plan.workers, plan.trials or plan.workers)
+        self._processes_to_start = max_processes if plan.reuse_workers else 1
         self._device = Device.CPU if plan.device_rule else plan.device
-        self._is_wanted = True
-        self._lost = 0
+        self._is_needed = True
+        self._losses = 0
 
-    def next(self) -> WarmUp | None:
-        """Return the config of the next process; None: start no other yet."""
-        if self._to_warm == 0 and not self._is_wanted:
+    def next_config(self) -> WarmUp | None:
+        """Return the config of the next process; None if no other is to start yet."""
+        if self._processes_to_start == 0 and not self._is_needed:
             return None
-        self._to_warm = max(0, self._to_warm - 1)
-        discovers, self._is_wanted = self._is_wanted, False
-        return WarmUp(self._device, discovers)
+        self._processes_to_start = max(0, self._processes_to_start - 1)
+        discovers_space, self._is_needed = self._is_needed, False
+        return WarmUp(self._device, discovers_space)
 
-    def process_lost(self, config: WarmUp, reason: str) -> None:
-        """Let another process discover the space if the one that did is lost.
+    def replace_lost_process(self, config: WarmUp, reason: str) -> None:
+        """Let another process discover the space if this config's process was to do so.
 
         Raises:
-            ProblemError: It was the second.
+            ProblemError: This was the second loss.
         """
-        if not config.discovers:
+        if not config.discovers_space:
             return
-        self._lost += 1
-        if self._lost == MAX_LOST:
+        self._losses += 1
+        if self._losses == MAX_LOSSES:
             raise ProblemError(
-                f"Discovering the space failed: its process ended twice without a word: {reason}"
+                f"The search space could not be discovered: its process died twice ({reason}). "
+                "Run `fmnist-search doctor` on the same hypermodel to find the cause."
             )
-        self._is_wanted = True
+        self._is_needed = True
 
 
 @dataclass(frozen=True)
 class QueuedTrial:
-    """A trial to be begun or continued; the fields are those of ``TrainTrial``."""
+    """A trial to start or to continue; the fields are those of ``TrainTrial``."""
 
     trial: int
     values: Values
     epochs: int | None
-    judgement: Judgement
-    again: bool = False
+    placement: Placement
+    is_continued: bool = False
     retries: int = 0
 
 
@@ -75,8 +76,8 @@ class TrialQueue:
     """Gives a free device the trial that suits it and has waited longest.
 
     Args:
-        draw: Returns the next trial; None: there is none, for now or at all.
-        has_gpus: Tells whether there are GPUs; where none is left, every trial suits the CPUs.
+        draw: Returns the next trial; None if there is none, now or at all.
+        has_gpus: Tells whether there are GPUs; without any, every trial suits the CPUs.
     """
 
     def __init__(
@@ -92,128 +93,139 @@ class TrialQueue:
     def __contains__(self, number: int) -> bool:
         return any(trial.trial == number for trial in self._waiting)
 
-    def take(self, free: Sequence[Device]) -> tuple[QueuedTrial, Device] | None:
-        """Return a trial and where it begins; None where none suits what is free.
+    def take(self, free_devices: Sequence[Device]) -> tuple[QueuedTrial, Device] | None:
+        """Remove and return a trial and its device; None if no trial suits a free device.
 
-        What is free is tried in its order: the device first for which trials are fewer.
+        The devices are tried in their order: first the one that suits fewer trials.
         """
         while True:
-            for device in free:
-                trial = next((one for one in self._waiting if self._suits(one, device)), None)
+            for device in free_devices:
+                trial = next((trial for trial in self._waiting if self._suits(trial, device)), None)
                 if trial is not None:
                     self._waiting.remove(trial)
                     return trial, device
-            drawn = self._draw() if free and len(self._waiting) < DRAWN_AHEAD else None
-            if drawn is None:
+            may_draw = free_devices and len(self._waiting) < DRAWN_AHEAD
+            drawn_trial = self._draw() if may_draw else None
+            if drawn_trial is None:
                 return None
-            self._waiting.append(drawn)
+            self._waiting.append(drawn_trial)
 
     def _suits(self, trial: QueuedTrial, device: Device) -> bool:
-        suited = trial.judgement.device if self._has_gpus() else Device.CPU
-        return suited is device
+        suitable = trial.placement.device if self._has_gpus() else Device.CPU
+        return suitable is device
 
 
 class NoTrial(Enum):
     """Why no trial starts."""
 
-    YET = "ask again"
-    EVER = "the search has no more"
+    FOR_NOW = "ask again later"
+    LEFT = "the search has no more trials"
 
 
 @dataclass
 class Suggestions:
-    """Numbers the trials and asks the searcher for their configurations.
+    """Suggests to Ray Tune what each of its trials does.
 
     Attributes:
-        running: By Ray's id, the trials that have been given out and have not ended.
+        state: The search.
+        plan: The run.
+        task: What each trial trains.
+        capacity: Tells on which devices another trial may start.
+        place: Chooses the device of a configuration.
+        discovery: Starts processes before the space is known.
+        assigned: By Ray's trial id, the configs of the processes that have not ended.
+        is_exhausted: Whether there are no more trials to draw.
     """
 
     state: SearchState
     plan: Plan
     task: Task
     capacity: Capacity
-    judge: Callable[[Values], Judgement]
+    place: Callable[[Values], Placement]
     discovery: Discovery
-    running: dict[str, Config] = field(default_factory=dict, init=False)
+    assigned: dict[str, Config] = field(default_factory=dict, init=False)
     is_exhausted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._queue = TrialQueue(self._draw, has_gpus=lambda: self.capacity.has_gpus)
 
-    def suggest(self, name: str) -> Config | NoTrial:
-        """Return the config of a trial that Ray has named, or why it has none."""
-        config = self._trial() if self.state.session is not None else self.discovery.next()
+    def suggest(self, ray_id: str) -> Config | NoTrial:
+        """Return the config of Ray's trial ``ray_id``, or why there is none."""
+        is_space_known = self.state.session is not None
+        config = self._next_trial() if is_space_known else self.discovery.next_config()
         if config is not None:
-            self.running[name] = config
+            self.assigned[ray_id] = config
             return config
-        # A trial that runs may lose its process and start again.
-        is_over = self.is_exhausted and not self._queue and not self.running
-        return NoTrial.EVER if is_over and not self.state.unfinished else NoTrial.YET
+        # An assigned trial may lose its process and start again.
+        is_done = self.is_exhausted and not self._queue and not self.assigned
+        return NoTrial.LEFT if is_done and not self.state.unfinished else NoTrial.FOR_NOW
 
-    def ended(self, name: str) -> None:
-        """Free the place of a trial that has ended."""
-        self.running.pop(name, None)
+    def release(self, ray_id: str) -> None:
+        """Free the slot of a process that has ended."""
+        self.assigned.pop(ray_id, None)
 
-    def starved(self) -> list[str]:
-        """Return Ray's ids of the trials that were given to a GPU when no GPU is left."""
+    def stranded(self) -> list[str]:
+        """Return Ray's ids of the trials assigned to a GPU, if no GPU is left."""
         if self.capacity.has_gpus:
             return []
-        return [name for name, config in self.running.items() if config.device is Device.GPU]
+        return [ray_id for ray_id, config in self.assigned.items() if config.device is Device.GPU]
 
-    def take_back(self, name: str) -> None:
-        """Take back a trial that never started; it is given out again."""
-        config = self.running.pop(name)
+    def requeue(self, ray_id: str) -> None:
+        """Put a trial that never started back among the unfinished ones."""
+        config = self.assigned.pop(ray_id)
         assert isinstance(config, TrainTrial)
         self.state.unfinished.append(config.trial)
 
-    def _trial(self) -> TrainTrial | None:
-        running = self.running.items()
-        load = Load.of((config.device, name in self.state.started) for name, config in running)
-        trial_and_device = self._queue.take(self.capacity.free(load))
-        return None if trial_and_device is None else self._started(*trial_and_device)
+    def _next_trial(self) -> TrainTrial | None:
+        load = Load.of(
+            (config.device, ray_id in self.state.started_ray_ids)
+            for ray_id, config in self.assigned.items()
+        )
+        trial_and_device = self._queue.take(self.capacity.free_devices(load))
+        return None if trial_and_device is None else self._start(*trial_and_device)
 
     def _draw(self) -> QueuedTrial | None:
-        trial = self._unfinished() or self._new()
-        self.is_exhausted = trial is NoTrial.EVER
+        trial = self._unfinished_trial() or self._new_trial()
+        self.is_exhausted = trial is NoTrial.LEFT
         return trial if isinstance(trial, QueuedTrial) else None
 
-    def _unfinished(self) -> QueuedTrial | None:
+    def _unfinished_trial(self) -> QueuedTrial | None:
         if not self.state.unfinished:
             return None
         number = self.state.unfinished.popleft()
-        trial = self.state.opened.recorder.history.trials[number]
+        trial = self.state.open_session.recorder.history.trials[number]
         values = dict(trial.values)
         return QueuedTrial(
             number,
             values,
             trial.planned_epochs or self.task.epochs,
-            self.judge(values),
-            again=True,
+            self.place(values),
+            is_continued=True,
             retries=trial.retries,
         )
 
-    def _new(self) -> QueuedTrial | NoTrial:
-        session = self.state.opened
+    def _new_trial(self) -> QueuedTrial | NoTrial:
+        session = self.state.open_session
         history = session.recorder.history
         number = history.next_trial
         while number in self._queue or number in history.trials:
             number += 1
         if self.plan.trials is not None and number >= self.plan.trials:
-            return NoTrial.EVER
+            return NoTrial.LEFT
         values = session.searcher.propose(number)
         if values is None:
-            return NoTrial.EVER
+            return NoTrial.LEFT
         if values is Pause.WAIT:
-            return NoTrial.YET
-        return QueuedTrial(number, dict(values), self.task.epochs, self.judge(dict(values)))
+            return NoTrial.FOR_NOW
+        return QueuedTrial(number, dict(values), self.task.epochs, self.place(dict(values)))
 
-    def _started(self, queued: QueuedTrial, device: Device) -> TrainTrial:
+    def _start(self, queued: QueuedTrial, device: Device) -> TrainTrial:
         """Record the start of a trial, and return its config."""
-        session = self.state.opened
-        if not queued.again:
+        session = self.state.open_session
+        if not queued.is_continued:
             session.recorder.trial_started(queued.trial, queued.values, epochs=queued.epochs)
         if self.plan.device_rule is not None:
-            multiply_adds = queued.judgement.multiply_adds
+            multiply_adds = queued.placement.multiply_adds
             session.recorder.trial_placed(queued.trial, device, multiply_adds)
         return TrainTrial(
             trial=queued.trial,
@@ -221,6 +233,6 @@ class Suggestions:
             epochs=queued.epochs,
             device=device,
             space=session.searcher.space.to_json(),
-            again=queued.again,
+            is_continued=queued.is_continued,
             retries=queued.retries,
         )

@@ -1,4 +1,4 @@
-"""What a worker process runs: one trial after the other, each reported to the driver."""
+"""The function that a worker process runs for each of its trials."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from ray import tune
 
 from results.record.columns import State
 from search.engines.ray import messages
-from search.engines.ray.messages import TrainTrial, WarmUp, config_of, to_ray
+from search.engines.ray.messages import TrainTrial, WarmUp, decode_config, encode
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.task import FitArguments, Named, Task
@@ -21,7 +21,7 @@ from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.environment import ENVIRONMENT
 from search.ray.nodes import TrialProcess, with_node_name
 from search.ray.renewable import fetch
-from search.space.parameters import FORMER_TRIAL, Space
+from search.space.parameters import PARENT_TRIAL, Space
 from search.worker import process
 from search.worker.data import Data
 from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, LAPS, START
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 WARM_REPORT_SECONDS = 0.2
 
 Content = Data | FitArguments
-# Set when the scheduler has stopped the trial of this process, which has executions left.
-_is_stopped = threading.Event()
+# Set when the scheduler has stopped this process's trial, which has executions left.
+_stop_requested = threading.Event()
 
 
 def train(
@@ -44,17 +44,27 @@ def train(
     checkpoints: CheckpointAccess,
     threads: int,
     gpu_share: float | None,
-    home: str,
+    working_folder: str,
 ) -> None:
-    """Run one trial in a worker process, which then waits, warm, for the next."""
-    # A Ray that ran before has settings of its own: Tune reads this one when the trial ends.
+    """Run one trial in a worker process, which then waits, warm, for the next.
+
+    Args:
+        fields: The config, as Ray Tune carries it.
+        task: What each trial trains.
+        stored: Reference to the data or the arguments of ``fit``, in a list.
+        checkpoints: Gives access to the checkpoints of the run.
+        threads: CPU threads of the process.
+        gpu_share: Share of a GPU that a trial takes; None: no GPU.
+        working_folder: The driver's current folder.
+    """
     LAPS.lap(BETWEEN if process.is_set_up() else START)
+    # A Ray that ran before has other settings; Tune reads this one when the trial ends.
     os.environ |= ENVIRONMENT
-    config = config_of(fields)
+    config = decode_config(fields)
     if isinstance(config, TrainTrial):
         _report(messages.Started(TrialProcess.of_this_process()))
     with contextlib.suppress(OSError):
-        os.chdir(home)  # relative paths are the script's, not those of a folder of Ray's
+        os.chdir(working_folder)  # relative paths refer to the script's folder, not Ray's
         importer.search_current_folder()
     has_gpu = bool(ray.get_gpu_ids())
     process.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
@@ -63,32 +73,32 @@ def train(
 
     try:
         if isinstance(config, WarmUp):
-            _wait(config, task)
+            _warm_up(config, task)
         else:
             lacks_gpu = has_gpu and process.lacks_gpu()
-            end = _trial_end(config, task, stored[0], checkpoints, lacks_gpu=lacks_gpu)
+            end = _run_trial(config, task, stored[0], checkpoints, lacks_gpu=lacks_gpu)
     except ProblemError as error:
         end = TrialEnd.of_fatal_error(with_node_name(error))
-    # The driver has ended a stopped trial already, unless it had executions left.
+    # The driver has already ended a stopped trial, unless it has executions left.
     if end.state is not State.STOPPED or task.executions_per_trial > 1:
         _report(messages.Ended(**vars(end)))
-    # The way Ray Tune 2.60 ends a stopped function. Returned from, it would report once more and
-    # wait for ever, so that its process could not be given to the next trial.
+    # Ray Tune 2.60 ends a stopped function in this way. If the function returned, it would report
+    # once more and wait for ever, and no other trial could use its process.
     raise SystemExit(0)
 
 
-def be_told_to_stop(_trainable: Any) -> None:
-    """Note that the scheduler has stopped the trial; the driver calls this in its process."""
-    _is_stopped.set()
+def set_stop_flag(_trainable: Any) -> None:
+    """Note that the scheduler has stopped the trial; the driver calls this in the process."""
+    _stop_requested.set()
 
 
 def _report(message: messages.Report) -> None:
-    tune.report(to_ray(message))
+    tune.report(encode(message))
 
 
-def _wait(config: WarmUp, task: Task) -> NoReturn:
-    """Wait until the driver ends it, by SystemExit."""
-    if config.discovers:
+def _warm_up(config: WarmUp, task: Task) -> NoReturn:
+    """Discover the space if told to, then wait until the driver ends this by SystemExit."""
+    if config.discovers_space:
         assert isinstance(task.hypermodel, Named)
         space = process.discover(task.hypermodel.reference)
         LAPS.lap(BUILD)
@@ -98,7 +108,7 @@ def _wait(config: WarmUp, task: Task) -> NoReturn:
         time.sleep(WARM_REPORT_SECONDS)
 
 
-def _trial_end(
+def _run_trial(
     config: TrainTrial,
     task: Task,
     stored: "ray.ObjectRef[Content]",
@@ -111,32 +121,32 @@ def _trial_end(
     data = fetch(stored)
     LAPS.lap(DATA)
     _report(messages.Ready(socket.gethostname() if lacks_gpu else None))
-    _is_stopped.clear()
-    # Hyperband trains on from another's weights.
-    reads = [config.trial] if config.again else []
-    reads += [int(config.values[FORMER_TRIAL])] if FORMER_TRIAL in config.values else []
-    with checkpoints.open_for_trial(config.trial, reads) as folder:
+    _stop_requested.clear()
+    read_trials = [config.trial] if config.is_continued else []
+    if PARENT_TRIAL in config.values:  # Hyperband starts from the weights of this trial
+        read_trials.append(int(config.values[PARENT_TRIAL]))
+    with checkpoints.open_for_trial(config.trial, read_trials) as folder:
         return run_trial(
             replace(task, epochs=config.epochs),
             data,
             trial=config.trial,
             values=config.values,
             retries=config.retries,
-            report=_may_go_on,
+            report=_report_progress,
             folder=folder,
             space=Space.from_json(config.space),
         )
 
 
-def _may_go_on(report: dict[str, Any]) -> bool:
-    """Report an epoch or a retry; False when the scheduler stops the trial."""
+def _report_progress(report: dict[str, Any]) -> bool:
+    """Report an epoch or a retry; return False when the scheduler stops the trial."""
     if "retry" in report:
-        _is_stopped.clear()
+        _stop_requested.clear()
         _report(messages.Retried(report["retry"]))
         return True
     epoch = messages.Epoch(report, process.worker_name())
     try:
         _report(epoch)
-    except SystemExit:  # how Ray Tune stops a function; fit is to return by itself
+    except SystemExit:  # Ray Tune stops a function in this way; let fit return by itself
         return False
-    return not (epoch.is_judged and _is_stopped.is_set())
+    return not (epoch.is_judged and _stop_requested.is_set())

@@ -15,7 +15,7 @@ KT_OBJECTIVE = kt.Objective("v", "max")
 def space(declare=lambda hp: (hp.Int("n", 1, 3), hp.Choice("kind", ["a", "b"]))):
     hp = kt.HyperParameters()
     declare(hp)
-    return mirror.mirror(hp.space)
+    return mirror.mirror_space(hp.space)
 
 
 class Told:

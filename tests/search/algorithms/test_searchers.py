@@ -11,7 +11,7 @@ from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
 from search.session.origin import teach_searcher
 from search.session.run_file import RecordedRun, describe
-from search.space.parameters import ORACLE_VALUES, Condition, Kind, Parameter, Space, fingerprint
+from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space, fingerprint
 from search.storage.folder import RunFolder
 
 OBJECTIVE = Objective("val_accuracy", "max")
@@ -141,7 +141,7 @@ class Search:
 
 def chosen(values):
     """What a configuration chooses, without an oracle's own bookkeeping."""
-    return {name: value for name, value in values.items() if not name.startswith(ORACLE_VALUES)}
+    return {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
 
 
 def assert_within(values, space):

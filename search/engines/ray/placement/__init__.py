@@ -1,1 +1,1 @@
-"""Which trial is trained on which device, and how many fit at once."""
+"""Which trial trains on which device, and how many trials fit at once."""

@@ -1,8 +1,8 @@
-"""How many trials may be given out at once, while nodes join and are lost.
+"""How many trials may run at once, while nodes join and are lost.
 
-The arithmetic is in two values and two functions, without a clock or a cluster: ``Slots`` is what
-the cluster can train, ``Load`` is what it has been given, ``count_slots`` makes the one and
-``free_devices`` compares them. ``Capacity`` repeats the count while the search runs.
+Two values and two functions hold the arithmetic, without a clock or a cluster. ``Slots`` is what
+the cluster can train, and ``count_slots`` computes it. ``Load`` is what is assigned to it, and
+``free_devices_by_rule`` compares both. ``Capacity`` repeats the count while the search runs.
 """
 
 import time
@@ -15,36 +15,36 @@ from results.record.columns import Device
 from search.plan.plan import Plan
 from search.ray import nodes
 
-COUNT_SECONDS = 2.0
-# How many trials may wait for a device that has no empty slot. Ray Tune 2.60 hands the process of
-# a trial that ends to one that waits for the same resources, and ends the process if none waits.
-SPARE = 1
-# 0.3 / 0.1 is 2.9999999999999996, and three shares.
+RECOUNT_SECONDS = 2.0
+# How many trials may wait for a device without an empty slot. When a trial ends, Ray Tune 2.60
+# gives its process to a trial that waits for the same resources, and ends it if none waits.
+SPARE_TRIALS = 1
+# In floating point, 0.3 / 0.1 is 2.9999999999999996, but it must count as 3 shares.
 ROUNDING = 1e-6
 
-# Returns how many trials that take these resources the nodes of the cluster can train at once.
+# Returns how many trials with these resources the cluster can train at once.
 CountSlots = Callable[[Mapping[str, float]], int]
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials can be trained at once.
+    """How many trials the cluster can train at once.
 
     Attributes:
-        trials: Of any kind. Where a rule chooses the device of each trial, these are the slots on
-            CPUs: a trial on a GPU takes one of them too.
-        gpu: Shares of GPUs that may be taken, those of GPUs that are still to come included.
-        gpu_up: Shares of the GPUs that are up.
+        trials: Number of trials. If a rule chooses the device of each trial, this is the number of
+            CPU slots: a trial on a GPU takes one of them too.
+        gpu_shares: GPU shares that trials may take, including those of GPUs yet to join.
+        gpu_shares_up: GPU shares on the nodes that are up.
     """
 
     trials: int
-    gpu: int = 0
-    gpu_up: int = 0
+    gpu_shares: int = 0
+    gpu_shares_up: int = 0
 
 
 @dataclass(frozen=True)
 class Load:
-    """Trials that have been given out and have not ended: each has a process, or waits for one."""
+    """Numbers of assigned trials: each has a process (running) or waits for one."""
 
     cpu_running: int = 0
     cpu_waiting: int = 0
@@ -53,7 +53,7 @@ class Load:
 
     @classmethod
     def of(cls, trials: Iterable[tuple[Device, bool]]) -> Self:
-        """Count trials, of each of which the device is known and whether it has a process."""
+        """Count trials, given the device of each and whether it has a process."""
         counts = Counter(trials)
         return cls(
             cpu_running=counts[Device.CPU, True],
@@ -70,61 +70,62 @@ class Load:
 def count_slots(plan: Plan, count: CountSlots) -> Slots:
     """Count what a cluster can train.
 
-    Where all trials take the same, that is ``plan.workers``; at most one for each share of
-    ``plan.gpus``; or, of an elastic run, what the nodes have. Where a rule chooses the device,
-    the shares of GPUs are counted beside it: those of ``plan.gpus``, or those that are up.
+    The number of trials is ``plan.workers``, or what the nodes have if the run is elastic. If all
+    trials use the same resources, ``plan.gpus`` limits it to one trial for each of its shares. If
+    a rule chooses the device, GPU shares are counted too: those of ``plan.gpus``, or those up.
     """
     if plan.device_rule is None:
         if plan.gpus is not None:
-            return Slots(min(plan.workers, _shares(plan, plan.gpus)))
-        return Slots(_trials(plan, plan.resources, count))
-    gpu_up = count(plan.resources)
-    gpu = gpu_up if plan.gpus is None else _shares(plan, plan.gpus)
-    return Slots(_trials(plan, plan.cpu_resources, count), gpu=gpu, gpu_up=gpu_up)
+            return Slots(min(plan.workers, _gpu_shares(plan, plan.gpus)))
+        return Slots(_trial_slots(plan, plan.resources, count))
+    shares_up = count(plan.resources)
+    shares = shares_up if plan.gpus is None else _gpu_shares(plan, plan.gpus)
+    trials = _trial_slots(plan, plan.cpu_resources, count)
+    return Slots(trials, gpu_shares=shares, gpu_shares_up=shares_up)
 
 
-def _trials(plan: Plan, resources: Mapping[str, float], count: CountSlots) -> int:
+def _trial_slots(plan: Plan, resources: Mapping[str, float], count: CountSlots) -> int:
     if not plan.elastic:
         return plan.workers
-    return max(1, count(resources))  # where no node is left, one trial asks for one
+    return max(1, count(resources))  # without a node, one trial waits and so asks Ray for one
 
 
-def _shares(plan: Plan, gpus: float) -> int:
-    assert plan.gpu_share is not None  # as ``Plan.problems`` demands
+def _gpu_shares(plan: Plan, gpus: float) -> int:
+    assert plan.gpu_share is not None  # ``Plan.problems`` checks this
     return int(gpus / plan.gpu_share + ROUNDING)
 
 
-def free_devices(slots: Slots, load: Load) -> list[Device]:
-    """Return where one more trial may be given out, where a rule chooses the device.
+def free_devices_by_rule(slots: Slots, load: Load) -> list[Device]:
+    """Return the devices on which one more trial may start, if a rule chooses the device.
 
-    To a GPU: while fewer trials wait for a share than shares are empty. Where there are GPUs,
-    ``SPARE`` may wait although none is empty, but not where more shares are up than may be taken:
-    Ray would give it one of those.
+    GPU: free while fewer trials wait for a share than shares are empty. ``SPARE_TRIALS`` may wait
+    although no share is empty, unless more shares are up than trials may take: Ray would give the
+    waiting trial one of those.
 
-    To the CPUs: while fewer slots are taken than there are. Taken are those of the trials that run,
-    on either device; of the trials that wait for CPUs; and of the trials that wait for a GPU and
-    have an empty share there, as they take the CPUs that become free next. ``SPARE`` may wait
-    beyond the slots, but only while no other trial waits for CPUs: Ray would hand the next process
-    to the later one, and the earlier would wait for ever.
+    CPUs: free while not all slots are taken. Taken are the slots of all running trials, of the
+    trials that wait for CPUs, and of the trials that wait for an empty GPU share, as they take the
+    next free CPUs. ``SPARE_TRIALS`` may wait beyond the slots, but only while no other trial waits
+    for CPUs: Ray would give the next process to the later trial, and the earlier one would wait
+    for ever.
 
     Returns:
-        None, one or both; the GPU first, as it suits fewer trials.
+        No, one or both devices; the GPU first, as it suits fewer trials.
     """
-    gpu_empty = slots.gpu - load.gpu_running
-    gpu_spare = SPARE if slots.gpu >= slots.gpu_up else 0
-    is_gpu_free = slots.gpu > 0 and load.gpu_waiting < max(gpu_spare, gpu_empty)
+    gpu_empty = slots.gpu_shares - load.gpu_running
+    gpu_spare = SPARE_TRIALS if slots.gpu_shares >= slots.gpu_shares_up else 0
+    is_gpu_free = slots.gpu_shares > 0 and load.gpu_waiting < max(gpu_spare, gpu_empty)
 
-    gpu_next = min(load.gpu_waiting, max(0, slots.gpu_up - load.gpu_running))
-    cpu_taken = load.cpu_running + load.gpu_running + load.cpu_waiting + gpu_next
-    cpu_spare = 0 if load.cpu_waiting or gpu_next else SPARE
+    gpu_starting = min(load.gpu_waiting, max(0, slots.gpu_shares_up - load.gpu_running))
+    cpu_taken = load.cpu_running + load.gpu_running + load.cpu_waiting + gpu_starting
+    cpu_spare = 0 if load.cpu_waiting or gpu_starting else SPARE_TRIALS
     is_cpu_free = cpu_taken < slots.trials + cpu_spare
 
-    free = [Device.GPU] if is_gpu_free else []
-    return [*free, Device.CPU] if is_cpu_free else free
+    gpu_if_free = [Device.GPU] if is_gpu_free else []
+    return [*gpu_if_free, Device.CPU] if is_cpu_free else gpu_if_free
 
 
 class Capacity:
-    """Tells where a trial may be given out now; counts the cluster again every few seconds."""
+    """Tells where another trial may start; counts the cluster again every few seconds."""
 
     def __init__(
         self,
@@ -141,14 +142,14 @@ class Capacity:
 
     @property
     def has_gpus(self) -> bool:
-        """False only where a rule chooses the devices and no GPU is there or to come."""
-        return self._plan.device_rule is None or self._slots.gpu > 0
+        """False only if a rule chooses the devices and there is no GPU, now or to come."""
+        return self._plan.device_rule is None or self._slots.gpu_shares > 0
 
-    def free(self, load: Load) -> list[Device]:
-        """Return the devices on which another trial may be given out now, the GPU first."""
-        if self._clock() - self._counted_at > COUNT_SECONDS:
+    def free_devices(self, load: Load) -> list[Device]:
+        """Return the devices on which another trial may start now, the GPU first."""
+        if self._clock() - self._counted_at > RECOUNT_SECONDS:
             self._counted_at = self._clock()
             self._slots = count_slots(self._plan, self._count)
         if self._plan.device_rule is not None:
-            return free_devices(self._slots, load)
+            return free_devices_by_rule(self._slots, load)
         return [self._plan.device] if load.trials < self._slots.trials else []

@@ -1,4 +1,4 @@
-"""How much a model computes. Imports Keras: for workers only."""
+"""Counts the computation of a model. Imports Keras: for workers only."""
 
 import math
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from typing import Any
 import keras
 
 
-def multiply_adds(model: keras.Model) -> int | None:
-    """Count the multiply-adds that one sample takes on its way through a model, roughly.
+def count_multiply_adds(model: keras.Model) -> int | None:
+    """Estimate the multiply-adds of one sample's forward pass through a model.
 
-    Each weight of a kernel is used once for each position that its layer looks at: in a dense
-    layer once, in a convolution for every pixel of the output, in a recurrent layer for every
-    step of the input. What has no kernel (activations, normalization, embeddings) is not counted.
+    A layer uses each weight of its kernel once for each position: a dense layer once, a convolution
+    for each pixel of its output, a recurrent layer for each step of its input. Layers without a
+    kernel (activations, normalization) and embeddings do not count.
 
     Returns:
-        The number; None of a model that has no shapes before it has seen data.
+        The number; None if the model has no shapes before it sees data.
     """
     if not model.built:
         return None
@@ -39,8 +39,8 @@ def _positions(layer: Any) -> int:
     is_recurrent = isinstance(layer, keras.layers.RNN)
     try:
         shape = (layer.input if is_recurrent else layer.output).shape
-    except AttributeError:  # of several inputs or outputs, or never called by itself
+    except AttributeError:  # several inputs or outputs, or never called by itself
         return 1
-    is_last = keras.config.image_data_format() == "channels_last"
-    inner = shape[1:-1] if is_last or len(shape) == 3 else shape[2:]
-    return math.prod(length or 1 for length in inner)
+    is_channels_last = keras.config.image_data_format() == "channels_last" or len(shape) == 3
+    lengths = shape[1:-1] if is_channels_last else shape[2:]
+    return math.prod(length or 1 for length in lengths)

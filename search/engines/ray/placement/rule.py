@@ -1,6 +1,6 @@
-"""Which trials go to a GPU: by the rule that ships, or by one of the user's own.
+"""Rules that choose the device of each trial: the default rule, or one of the user's own.
 
-A rule is applied in a process that can build the model of a configuration.
+A separate process applies the rule, because it builds the model of each configuration.
 """
 
 import time
@@ -15,26 +15,27 @@ from search.plan.plan import AUTO, Plan
 from search.plan.task import Task
 from search.ray.nodes import this_node_affinity
 
-# From so many on a trial goes to a GPU. Six times as many floating-point operations train a
-# sample (forward, and twice as much back): of 128 samples some 15 ms on a CPU core that does
-# 50 thousand million a second, where starting the few dozen kernels of a step takes a GPU 1 or 2.
+# A model of this size or more goes to a GPU. Training one sample takes six floating-point
+# operations per multiply-add (forward two, backward four). A batch of 128 samples then takes about
+# 15 ms on a CPU core with 50 GFLOP/s; on a GPU, the few dozen kernel starts of a step take 1-2 ms.
 GPU_FROM_MULTIPLY_ADDS = 1_000_000
-# A process imports TensorFlow before its first answer.
+# The process imports TensorFlow before its first answer.
 ANSWER_SECONDS = 600.0
-LOOK_SECONDS = 1.0
-# A process that dies is started again, and asked again so often.
+POLL_SECONDS = 1.0
+# A process that dies is restarted, and its call is retried this often.
 RETRIES = 3
 
-# Given a configuration and the multiply-adds of its model: "cpu" or "gpu".
+# Takes a configuration and the multiply-adds of its model; returns "cpu" or "gpu".
 Rule = Callable[[Values, int | None], Any]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Where a configuration is to be trained.
+class Placement:
+    """Where a configuration trains.
 
     Attributes:
-        multiply_adds: What its model takes for a sample; None: not known.
+        device: The device.
+        multiply_adds: Multiply-adds of its model per sample; None if unknown.
     """
 
     device: Device
@@ -42,49 +43,62 @@ class Judgement:
 
 
 def by_size(_values: Values, multiply_adds: int | None) -> Device:
-    """Return the device that suits a model; the CPUs if its size is not known."""
+    """Return the device that suits a model: the CPUs if its size is unknown."""
     is_large = multiply_adds is not None and multiply_adds >= GPU_FROM_MULTIPLY_ADDS
     return Device.GPU if is_large else Device.CPU
 
 
-def own_rule(rule: str | None) -> str | None:
-    """Return the reference of the user's own rule; None for the rule that ships."""
+def custom_rule(rule: str | None) -> str | None:
+    """Return the reference of the user's own rule; None if the default rule applies."""
     return None if rule == AUTO else rule
 
 
-def judge(rule: str, values: Values, multiply_adds: int | None) -> Judgement:
-    """Apply the rule that a user named: ``auto``, or ``module:function`` of the user's own.
+def apply_rule(rule: str, values: Values, multiply_adds: int | None) -> Placement:
+    """Return where a rule places a configuration.
+
+    Args:
+        rule: ``auto``, or ``module:function`` of the user's own rule.
+        values: The configuration.
+        multiply_adds: Multiply-adds of its model per sample; None if unknown.
 
     Raises:
-        ProblemError: The function cannot be loaded, raised, or returned no device.
+        ProblemError: The function cannot be loaded, raised an error, or returned no device.
     """
     choose: Rule = by_size if rule == AUTO else importer.load(rule, "resources")
     try:
         device = choose(values, multiply_adds)
     except Exception as error:
-        raise ProblemError(f"--resources {rule!r} raised {one_line(error)} for {values}") from error
+        raise ProblemError(
+            f"--resources {rule!r} raised {one_line(error)} for {values}: expected 'cpu' or 'gpu'. "
+            "Correct the function."
+        ) from error
     if device not in tuple(Device):
         raise ProblemError(
-            f"--resources {rule!r} returned {device!r} for {values}: expected 'cpu' or 'gpu'."
+            f"--resources {rule!r} returned {device!r} for {values}: expected 'cpu' or 'gpu'. "
+            "Correct the function."
         )
-    return Judgement(Device(device), multiply_adds)
+    return Placement(Device(device), multiply_adds)
 
 
-def make_judge(
+def make_placer(
     plan: Plan, task: Task, *, is_interrupted: Callable[[], bool]
-) -> Callable[[Values], Judgement]:
-    """Return a function that chooses the device of a configuration. Ray is running already.
+) -> Callable[[Values], Placement]:
+    """Return a function that chooses the device of a configuration, on the running Ray.
 
-    It gives up once ``is_interrupted`` tells that nobody waits for an answer any more.
+    Args:
+        plan: The run.
+        task: What each trial trains.
+        is_interrupted: Tells whether the user has interrupted the search; the function then
+            raises KeyboardInterrupt instead of waiting.
     """
     if plan.device_rule is None:
-        same_for_all = Judgement(plan.device)
-        return lambda _values: same_for_all
-    return _RemoteJudge(plan.device_rule, task, is_interrupted)
+        placement = Placement(plan.device)
+        return lambda _values: placement
+    return _RemotePlacer(plan.device_rule, task, is_interrupted)
 
 
-class _RemoteJudge:
-    """Asks a process on this node, which is started at once and has no GPU."""
+class _RemotePlacer:
+    """Chooses devices by a rule in a process on this node, which has no GPU."""
 
     def __init__(self, rule: str, task: Task, is_interrupted: Callable[[], bool]) -> None:
         import ray
@@ -94,38 +108,42 @@ class _RemoteJudge:
             max_restarts=-1,
             max_task_retries=RETRIES,
             scheduling_strategy=this_node_affinity(),
-        )(_JudgeActor)
+        )(_PlacerActor)
         self._actor: Any = actor.remote(rule, task)
         self._is_interrupted = is_interrupted
 
-    def __call__(self, values: Values) -> Judgement:
-        """Return the device for a configuration.
+    def __call__(self, values: Values) -> Placement:
+        """Return where a configuration trains.
 
         Raises:
-            ProblemError: The rule failed, or its process again and again.
-            KeyboardInterrupt: The user ended the search meanwhile.
+            ProblemError: The rule failed, its process kept dying, or it gave no answer in time.
+            KeyboardInterrupt: The user has interrupted the search.
         """
         import ray
 
-        answer = self._actor.judge.remote(values)
+        answer = self._actor.place.remote(values)
         deadline = time.monotonic() + ANSWER_SECONDS
-        while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
+        while not ray.wait([answer], timeout=POLL_SECONDS)[0]:
             if self._is_interrupted():
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
-                raise ProblemError(f"--resources: no answer in {ANSWER_SECONDS:g} s for {values}")
+                raise ProblemError(
+                    f"--resources: the rule gave no answer in {ANSWER_SECONDS:g} s for {values}: "
+                    "expected 'cpu' or 'gpu'. Make the function or the build of the model faster."
+                )
         try:
-            judgement: Judgement | ProblemError = ray.get(answer)
+            placement: Placement | ProblemError = ray.get(answer)
         except ray.exceptions.RayError as error:
             raise ProblemError(
-                f"--resources: the process that judges sizes failed ({one_line(error)})"
+                f"--resources: the process that applies the rule died ({one_line(error)}): "
+                "expected an answer. Check that it has enough memory to build the model."
             ) from error
-        if isinstance(judgement, ProblemError):
-            raise judgement
-        return judgement
+        if isinstance(placement, ProblemError):
+            raise placement
+        return placement
 
 
-class _JudgeActor:
+class _PlacerActor:
     """Builds the model of a configuration and applies the rule, in a process of its own."""
 
     def __init__(self, rule: str, task: Task) -> None:
@@ -136,13 +154,13 @@ class _JudgeActor:
         self._rule = rule
         self._task = task
 
-    def judge(self, values: Values) -> Judgement | ProblemError:
+    def place(self, values: Values) -> Placement | ProblemError:
         try:
-            return judge(self._rule, values, self._size(values))
+            return apply_rule(self._rule, values, self._multiply_adds(values))
         except ProblemError as error:
             return error
 
-    def _size(self, values: Values) -> int | None:
+    def _multiply_adds(self, values: Values) -> int | None:
         import keras
 
         from search.engines.ray.placement import model_size
@@ -152,7 +170,8 @@ class _JudgeActor:
         keras.backend.clear_session()
         hypermodel = process.hypermodel(self._task.hypermodel)
         try:
-            model = hypermodel.build(mirror.prepared(hypermodel, values, self._task.registered))
+            hp = mirror.prepare_hyperparameters(hypermodel, values, self._task.registered)
+            model = hypermodel.build(hp)
         except Exception:
-            return None  # the trial will meet it, and report it
-        return model_size.multiply_adds(model) if isinstance(model, keras.Model) else None
+            return None  # the trial will raise and report the same error
+        return model_size.count_multiply_adds(model) if isinstance(model, keras.Model) else None

@@ -10,10 +10,10 @@ from results.record.columns import Device
 from results.record.history import History, Objective
 from results.record.journal import read
 from search.engines.ray import messages
-from search.engines.ray.events import Answer, Events
 from search.engines.ray.liveness import Liveness
 from search.engines.ray.placement.capacity import Capacity
-from search.engines.ray.placement.rule import Judgement
+from search.engines.ray.placement.rule import Placement
+from search.engines.ray.report_handler import Reply, ReportHandler
 from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Discovery, Suggestions
 from search.plan.plan import Engine, Plan, Problem
@@ -100,11 +100,11 @@ class RayEngine:
         )  # fmt: skip
         self.discovery = Discovery(self.plan)
         self.scheduler = self.plan.scheduler.load().from_plan(self.plan)
-        self.events = Events(
+        self.handler = ReportHandler(
             self.state, self.task, self.scheduler, self.stopping, self.liveness, self.discovery
         )
         self.suggestions = Suggestions(
-            self.state, self.plan, self.task, judge=self._judge, discovery=self.discovery,
+            self.state, self.plan, self.task, place=self._place, discovery=self.discovery,
             capacity=Capacity(self.plan, count=self._slots, clock=lambda: self.now),
         )  # fmt: skip
         self._processes = 0
@@ -113,11 +113,11 @@ class RayEngine:
     def _slots(self, resources):
         return self.gpu_slots if "gpu" in resources else self.plan.workers
 
-    def _judge(self, values):
+    def _place(self, values):
         """Large models suit a GPU, where there is a rule at all."""
         if self.plan.device_rule is None:
-            return Judgement(Device.CPU)
-        return Judgement(Device.GPU if values["units"] > 8 else Device.CPU, values["units"])
+            return Placement(Device.CPU)
+        return Placement(Device.GPU if values["units"] > 8 else Device.CPU, values["units"])
 
     def begun(self, *, ready=True):
         """Let Ray begin the next trial; return its config."""
@@ -131,7 +131,7 @@ class RayEngine:
         """Let a process of its own take a trial."""
         self._processes += 1
         self._names[config.trial] = name
-        self.events.process_started(name, config)
+        self.handler.handle_process_start(name, config)
         self.tell(config, messages.Started(self.process()))
         if ready:
             self.tell(config, messages.Ready())
@@ -143,17 +143,17 @@ class RayEngine:
 
     def tell(self, config, report):
         """Report as a process would, by way of what Ray Tune carries."""
-        sent = messages.config_of(messages.to_ray(config))
-        answer = self.events.reported(sent, messages.report_of(messages.to_ray(report)))
-        if answer is Answer.END and isinstance(config, messages.TrainTrial):
-            self.suggestions.ended(self._names[config.trial])
+        sent = messages.decode_config(messages.encode(config))
+        answer = self.handler.handle_report(sent, messages.decode_report(messages.encode(report)))
+        if answer is Reply.END_TRIAL and isinstance(config, messages.TrainTrial):
+            self.suggestions.release(self._names[config.trial])
         return answer
 
     def lose(self, config, error_text=""):
         """Let the process of a trial end; Ray writes so much about it."""
-        self.events.process_lost(config, error_text)
+        self.handler.handle_process_loss(config, error_text)
         if isinstance(config, messages.TrainTrial):
-            self.suggestions.ended(self._names.get(config.trial, ""))
+            self.suggestions.release(self._names.get(config.trial, ""))
 
     def epoch(self, config, epoch, objective=0.5, **more):
         """Report an epoch."""
@@ -175,7 +175,7 @@ def make(tmp_path):
         def made(*, space=SPACE, origin=None, **changes):
             engine = RayEngine(run, origin or NewRun(History(ACCURACY)), **changes)
             if space is not None:
-                engine.events.begin(space)
+                engine.handler.start_search(space)
             return engine
 
         yield made

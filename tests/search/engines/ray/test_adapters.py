@@ -10,8 +10,8 @@ from ray.tune.search import Searcher
 
 from results.record.columns import Device, State
 from search.engines.ray.adapters import Callback, Stopper, TuneScheduler, TuneSearcher
-from search.engines.ray.messages import Ended, Epoch, Started, WarmUp, config_of, to_ray
-from search.engines.ray.trainable import be_told_to_stop
+from search.engines.ray.messages import Ended, Epoch, Started, WarmUp, decode_config, encode
+from search.engines.ray.trainable import set_stop_flag
 from search.errors import ProblemError, RunFolderError
 
 
@@ -41,23 +41,23 @@ class Actor:
 
 def tune_trial(name, config, *, status=Trial.RUNNING, error_file=None):
     return SimpleNamespace(
-        trial_id=name, config=to_ray(config), status=status, error_file=error_file,
+        trial_id=name, config=encode(config), status=status, error_file=error_file,
         temporary_state=SimpleNamespace(ray_actor=Actor()), init_local_path=lambda: None,
     )  # fmt: skip
 
 
 def scheduler_of(engine):
-    return TuneScheduler(engine.state, engine.events, engine.suggestions)
+    return TuneScheduler(engine.state, engine.handler, engine.suggestions)
 
 
 def epoch(number, objective, **more):
     metrics = {"val_accuracy": objective}
     report = {"epoch": number, "epoch_seconds": 1.0, "metrics": metrics, "objective": objective}
-    return to_ray(Epoch(report | more, "host:1"))
+    return encode(Epoch(report | more, "host:1"))
 
 
 def test_the_trial_to_run_is_not_chosen(make):
-    waiting = tune_trial("ray-0", WarmUp(Device.CPU, discovers=False), status=Trial.PENDING)
+    waiting = tune_trial("ray-0", WarmUp(Device.CPU, discovers_space=False), status=Trial.PENDING)
     controller = Controller(waiting)
     assert FIFOScheduler().choose_trial_to_run(controller) is waiting
     assert scheduler_of(make()).choose_trial_to_run(controller) is None
@@ -87,10 +87,10 @@ def test_a_trial_that_waits_for_a_gpu_that_is_gone_is_called_back(make):
 def test_ray_ends_a_trial_once_its_end_is_recorded(make):
     engine = make()
     trial = tune_trial("ray-0", engine.suggestions.suggest("ray-0"))
-    Callback(engine.state, engine.events).on_trial_start(0, [], trial)
+    Callback(engine.state, engine.handler).on_trial_start(0, [], trial)
     scheduler = scheduler_of(engine)
     assert scheduler.on_trial_result(None, trial, epoch(1, 0.5)) == TrialScheduler.CONTINUE
-    end = to_ray(Ended(State.COMPLETED))
+    end = encode(Ended(State.COMPLETED))
     assert scheduler.on_trial_result(None, trial, end) == TrialScheduler.STOP
     assert [end["state"] for end in engine.recorded("trial_ended")] == ["completed"]
 
@@ -99,21 +99,21 @@ def test_a_stopped_trial_with_executions_to_come_is_told_by_its_own_process(make
     engine = make(task={"executions_per_trial": 2})
     trials = [tune_trial(name, engine.suggestions.suggest(name)) for name in ("ray-0", "ray-1")]
     for trial, objective in zip(trials, (0.9, 0.1), strict=True):
-        Callback(engine.state, engine.events).on_trial_start(0, [], trial)
+        Callback(engine.state, engine.handler).on_trial_start(0, [], trial)
         answer = scheduler_of(engine).on_trial_result(None, trial, epoch(1, objective))
         assert answer == TrialScheduler.CONTINUE
     told = [trial.temporary_state.ray_actor.called for trial in trials]
-    assert told == [[], [be_told_to_stop]]
+    assert told == [[], [set_stop_flag]]
 
 
 def test_configurations_are_handed_to_ray_until_there_are_no_more(make):
     engine = make(trials=1)
     searcher = TuneSearcher(engine.state, engine.suggestions)
-    config = config_of(searcher.suggest("ray-0"))
+    config = decode_config(searcher.suggest("ray-0"))
     assert config.trial == 0
     assert searcher.suggest("ray-1") is None
     engine.take("ray-0", config)
-    engine.events.reported(config, Ended(State.COMPLETED))
+    engine.handler.handle_report(config, Ended(State.COMPLETED))
     searcher.on_trial_complete("ray-0")
     assert searcher.suggest("ray-2") == Searcher.FINISHED
 
@@ -124,11 +124,11 @@ def test_an_error_is_kept_that_ray_tune_would_make_a_text_of(make, monkeypatch, 
     config = engine.suggestions.suggest("ray-0")
     trial = tune_trial("ray-0", config, error_file=str(tmp_path / "error.txt"))
     with pytest.raises(ProblemError):
-        Callback(engine.state, engine.events).on_trial_error(0, [], trial)
+        Callback(engine.state, engine.handler).on_trial_error(0, [], trial)
     assert "lightgbm" in str(engine.state.error)
     # Of a full disk too: a journal that is closed cannot be written either.
     engine.take("ray-0", config)
-    engine.state.opened.journal.close()
+    engine.state.open_session.journal.close()
     with pytest.raises(RunFolderError):
         scheduler_of(engine).on_trial_result(None, trial, epoch(1, 0.5))
     assert isinstance(engine.state.error, RunFolderError)
@@ -140,19 +140,19 @@ def test_a_trial_whose_error_ray_did_not_write_is_lost_without_a_word(make):
     engine.take("ray-0", config)
     for error_file in (None, "/no/such/file"):
         trial = tune_trial("ray-0", config, error_file=error_file)
-        Callback(engine.state, engine.events).on_trial_error(0, [], trial)
+        Callback(engine.state, engine.handler).on_trial_error(0, [], trial)
     lost = engine.recorded("worker_lost")
-    assert {event["error"] for event in lost} == {"it left no word"}
+    assert {event["error"] for event in lost} == {"Ray gave no reason"}
 
 
 def test_everything_ends_when_the_search_must_or_ray_has(make):
     engine = make()
     stopper = Stopper(engine.state, engine.stopping)
     assert not stopper.stop_all()
-    assert not stopper("ray-0", to_ray(Started(engine.process())))
-    engine.liveness.lose_ray("it has ended")
+    assert not stopper("ray-0", encode(Started(engine.process())))
+    engine.liveness.record_ray_loss("it has ended")
     assert stopper.stop_all()
-    engine.state.ray_lost = None
+    engine.state.ray_loss = None
     engine.stopping.interrupt()
     assert stopper.stop_all()
 
@@ -160,7 +160,7 @@ def test_everything_ends_when_the_search_must_or_ray_has(make):
 def test_nothing_of_the_driver_is_pickled_with_what_ray_tune_is_given(make):
     engine = make()
     for given in (
-        Callback(engine.state, engine.events),
+        Callback(engine.state, engine.handler),
         scheduler_of(engine),
         TuneSearcher(engine.state, engine.suggestions),
         Stopper(engine.state, engine.stopping),

@@ -4,7 +4,7 @@ import pytest
 
 from results.record.columns import State
 from search.engines.ray import messages
-from search.engines.ray.liveness import LOOK_SECONDS, START_SECONDS
+from search.engines.ray.liveness import CHECK_SECONDS, STARTUP_SECONDS
 from search.errors import AllTrialsFailedError, RayLostError
 from search.plan.registry import Scheduler
 
@@ -29,14 +29,14 @@ def test_a_trial_without_an_epoch_for_too_long_is_ended_and_named(engine):
     engine.now = 20.0
     engine.epoch(other, 1)
     engine.now = 30.0
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     assert engine.machines.ended == []
     engine.now = 31.0
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     assert engine.machines.ended == [1]
     [end] = engine.recorded("trial_ended")
     assert (end["trial"], end["state"]) == (config.trial, "hung")
-    assert end["error"] == "no epoch in 30 s: its process (host-1:1) was ended"
+    assert end["error"] == "no epoch in 30 s: its process (host-1:1) was killed"
     # Ray tells that the process is lost, and it may still have had a report under way.
     engine.epoch(config, 1)
     engine.lose(config)
@@ -48,32 +48,32 @@ def test_a_trial_without_an_epoch_for_too_long_is_ended_and_named(engine):
 def test_it_is_looked_at_once_a_second(engine):
     engine.begun()
     engine.now = 30.5
-    engine.events.step_ended()
-    engine.now += LOOK_SECONDS / 2
+    engine.handler.handle_step_end()
+    engine.now += CHECK_SECONDS / 2
     engine.machines.is_ray_up = False
-    engine.events.step_ended()
-    assert engine.state.ray_lost is None
-    engine.now += LOOK_SECONDS / 2
-    engine.events.step_ended()
-    assert engine.state.ray_lost is not None
+    engine.handler.handle_step_end()
+    assert engine.state.ray_loss is None
+    engine.now += CHECK_SECONDS / 2
+    engine.handler.handle_step_end()
+    assert engine.state.ray_loss is not None
 
 
 def test_a_process_that_imports_and_waits_for_the_data_is_given_longer(engine):
     config = engine.begun(ready=False)
-    engine.now = START_SECONDS
-    engine.events.step_ended()
+    engine.now = STARTUP_SECONDS
+    engine.handler.handle_step_end()
     assert engine.machines.ended == []
     engine.tell(config, messages.Ready())
-    engine.now = START_SECONDS + 31
-    engine.events.step_ended()
+    engine.now = STARTUP_SECONDS + 31
+    engine.handler.handle_step_end()
     [end] = engine.recorded("trial_ended")
     assert end["error"].startswith("no epoch in 30 s")
 
 
 def test_a_process_that_never_begins_to_train_is_ended_too(engine):
     engine.begun(ready=False)
-    engine.now = START_SECONDS + 1
-    engine.events.step_ended()
+    engine.now = STARTUP_SECONDS + 1
+    engine.handler.handle_step_end()
     [end] = engine.recorded("trial_ended")
     assert end["error"].startswith("no epoch in 600 s")
 
@@ -82,10 +82,10 @@ def test_a_limit_above_that_of_the_start_holds_from_the_start(make):
     engine = make(hung_after_seconds=1000.0)
     engine.begun(ready=False)
     engine.now = 1000.0
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     assert engine.machines.ended == []
     engine.now = 1001.0
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     assert engine.machines.ended == [1]
 
 
@@ -93,7 +93,7 @@ def test_without_a_limit_no_trial_is_ended(make):
     engine = make(hung_after_seconds=None)
     engine.begun()
     engine.now = 1e6
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     assert engine.machines.ended == []
 
 
@@ -109,7 +109,7 @@ def test_a_trial_whose_process_is_lost_is_begun_again_and_names_why(engine):
     assert (lost["trial"], lost["by_trial"]) == (0, True)
     assert lost["error"] == "worker unexpectedly exits with 1"
     again = engine.begun()
-    assert (again.trial, again.again, again.values) == (0, True, config.values)
+    assert (again.trial, again.is_continued, again.values) == (0, True, config.values)
     assert [event["trial"] for event in engine.recorded("trial_restarted")] == [0]
     assert engine.history.trials[0].attempt == 2
 
@@ -117,7 +117,7 @@ def test_a_trial_whose_process_is_lost_is_begun_again_and_names_why(engine):
 def test_a_process_that_ended_without_a_word_is_said_to_have(engine):
     config = engine.begun()
     engine.lose(config)
-    assert engine.recorded("worker_lost")[0]["error"] == "it left no word"
+    assert engine.recorded("worker_lost")[0]["error"] == "Ray gave no reason"
 
 
 def test_a_trial_that_ends_its_process_twice_without_progress_is_lost(engine):
@@ -128,7 +128,7 @@ def test_a_trial_that_ends_its_process_twice_without_progress_is_lost(engine):
         engine.lose(config)
     [end] = engine.recorded("trial_ended")
     assert (end["trial"], end["state"]) == (0, "lost")
-    assert end["error"] == "its process ended 2 times without coming further: it left no word"
+    assert end["error"] == "its process died 2 times without a new epoch: Ray gave no reason"
     assert engine.begun().trial == 1
 
 
@@ -179,7 +179,7 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so_and_not_begun_a
     assert engine.machines.beside == [2]
     [end] = engine.recorded("trial_ended")
     assert (end["trial"], end["state"]) == (0, "out of memory")
-    assert end["error"] == "the system ended its process for want of memory"
+    assert end["error"] == "the operating system killed its process for lack of memory"
     assert not engine.state.unfinished
 
 
@@ -192,14 +192,14 @@ Top 10 memory users: pid=1 pid=3"""
 def test_a_trial_that_ray_ends_for_its_memory_is_told_from_those_beside_it(engine):
     engine.begun()
     engine.begun()
-    engine.liveness.ray_ended_for_memory(RAYS_WORDS)
+    engine.liveness.record_ray_out_of_memory(RAYS_WORDS)
     assert states(engine) == {0: State.RUNNING, 1: State.OUT_OF_MEMORY}
     [end] = engine.recorded("trial_ended")
-    assert end["error"] == "Ray ended its process, which used 4.21GB"
+    assert end["error"] == "Ray killed its process, which used 4.21GB"
     # Ray Tune has ended with it: what runs beside is continued on a new Ray.
     assert [event["trial"] for event in engine.recorded("worker_lost")] == [0]
-    with pytest.raises(RayLostError, match="a process that Ray ends for its memory"):
-        engine.events.step_ended()
+    with pytest.raises(RayLostError, match="Ray killed a process to free memory"):
+        engine.handler.handle_step_end()
 
 
 # --- Ray itself -------------------------------------------------------------------------------
@@ -212,23 +212,23 @@ def test_when_ray_has_ended_what_runs_is_unfinished_by_no_doing_of_its_own(engin
     engine.lose(config)
     lost = engine.recorded("worker_lost")
     assert [(event["trial"], event["by_trial"]) for event in lost] == [(0, False), (1, False)]
-    with pytest.raises(RayLostError, match="it left no word"):
-        engine.events.step_ended()
+    with pytest.raises(RayLostError, match="Ray gave no reason"):
+        engine.handler.handle_step_end()
     assert len(engine.recorded("worker_lost")) == 2
 
 
 def test_rays_end_is_noticed_also_where_no_process_tells_of_it(engine):
     engine.begun()
     engine.machines.is_ray_up = False
-    engine.events.step_ended()
-    assert "the raylet" in engine.state.ray_lost
+    engine.handler.handle_step_end()
+    assert "the raylet" in engine.state.ray_loss
     with pytest.raises(RayLostError):
-        engine.events.step_ended()
+        engine.handler.handle_step_end()
 
 
 def test_before_there_are_trials_rays_end_is_noticed_too(make):
     engine = make(space=None)
     engine.machines.is_ray_up = False
-    engine.events.step_ended()
+    engine.handler.handle_step_end()
     with pytest.raises(RayLostError):
-        engine.events.step_ended()
+        engine.handler.handle_step_end()

@@ -13,9 +13,9 @@ from search.engines.ray.messages import (
     TrainTrial,
     Waiting,
     WarmUp,
-    config_of,
-    report_of,
-    to_ray,
+    decode_config,
+    decode_report,
+    encode,
 )
 from search.ray.nodes import TrialProcess
 
@@ -26,10 +26,10 @@ CONFIGS = [
         epochs=None,
         device=Device.GPU,
         space=[{"name": "units", "choices": [1, 2]}],
-        again=True,
+        is_continued=True,
         retries=2,
     ),
-    WarmUp(Device.CPU, discovers=True),
+    WarmUp(Device.CPU, discovers_space=True),
 ]
 REPORTS = [
     Started(TrialProcess("host:1", "node", 1, oom_kills=4)),
@@ -45,10 +45,11 @@ REPORTS = [
 
 @pytest.mark.parametrize(
     ("message", "read"),
-    [(config, config_of) for config in CONFIGS] + [(report, report_of) for report in REPORTS],
+    [(config, decode_config) for config in CONFIGS]
+    + [(report, decode_report) for report in REPORTS],
 )
 def test_a_message_arrives_as_it_was_sent(message, read):
-    sent = to_ray(message)
+    sent = encode(message)
     # Ray Tune flattens what is nested, and adds fields of its own.
     assert {type(value) for value in sent.values()} == {str}
     received = read(sent | {"trial_id": "x", "training_iteration": 1})

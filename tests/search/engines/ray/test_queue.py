@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from results.record.columns import Device
-from search.engines.ray.placement.rule import Judgement
+from search.engines.ray.placement.rule import Placement
 from search.engines.ray.suggestions import DRAWN_AHEAD, QueuedTrial, TrialQueue
 
 CPU, GPU = Device.CPU, Device.GPU
@@ -22,7 +22,7 @@ def queue(devices, *, has_gpus=lambda: True):
             return None
         trial, device = left.popleft()
         drawn.append(trial)
-        return QueuedTrial(trial, {}, 1, Judgement(device))
+        return QueuedTrial(trial, {}, 1, Placement(device))
 
     return TrialQueue(draw, has_gpus=has_gpus), drawn
 

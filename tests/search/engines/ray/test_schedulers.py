@@ -7,7 +7,7 @@ import pytest
 
 from results.record.columns import Decision
 from results.record.history import History, Objective
-from search.engines.ray.schedulers import Asha
+from search.engines.ray.schedulers import AshaScheduler
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Scheduler
 
@@ -111,7 +111,7 @@ class TestEveryScheduler:
     def test_a_trial_that_failed_and_begins_again_is_judged_anew(self, name):
         search = self.lived(name)
         for trial, epoch, _ in search.decisions:
-            search.scheduler.begin_again(trial)
+            search.scheduler.reset(trial)
             assert search.scheduler.judge(trial, epoch, 1e3, last_epoch=EPOCHS) is CONTINUE
 
     @pytest.mark.parametrize("cut", [0, 1, 20, 60])
@@ -135,7 +135,7 @@ class TestEveryScheduler:
 
 
 def test_asha_stops_what_falls_short_at_a_rung_and_nothing_else():
-    asha = Asha.from_plan(plan(grace_period=3, reduction_factor=3))
+    asha = AshaScheduler.from_plan(plan(grace_period=3, reduction_factor=3))
     for trial, value in enumerate([0.1, 0.5, 0.9]):
         assert asha.judge(trial, 1, value, last_epoch=None) is CONTINUE
         assert asha.judge(trial, 2, value, last_epoch=None) is CONTINUE
@@ -148,7 +148,9 @@ def test_asha_stops_what_falls_short_at_a_rung_and_nothing_else():
 
 
 def test_asha_takes_its_settings_from_the_plan():
-    lenient, strict = (Asha.from_plan(plan(reduction_factor=factor)) for factor in (1.2, 8))
+    lenient, strict = (
+        AshaScheduler.from_plan(plan(reduction_factor=factor)) for factor in (1.2, 8)
+    )
     values = [0.5, 0.9, 0.4, 0.6, 0.3, 0.7]
     stopped = [
         sum(asha.judge(n, 1, value, last_epoch=None) is STOP for n, value in enumerate(values))

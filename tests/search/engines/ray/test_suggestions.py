@@ -30,8 +30,8 @@ def complete(engine, config):
 def test_so_many_processes_grow_warm_and_the_first_discovers_the_space(make, asked, processes):
     engine = make(space=None, **asked)
     answers = [engine.suggestions.suggest(f"ray-{number}") for number in range(5)]
-    warm = [WarmUp(Device.CPU, discovers=number == 0) for number in range(processes)]
-    assert answers == warm + [NoTrial.YET] * (5 - processes)
+    warm = [WarmUp(Device.CPU, discovers_space=number == 0) for number in range(processes)]
+    assert answers == warm + [NoTrial.FOR_NOW] * (5 - processes)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_trials_are_numbered_and_recorded_when_they_are_given_out(make):
     assert [event["values"] for event in started] == [config.values for config in configs]
     assert [event["epochs"] for event in started] == [9, 9]
     assert [config.epochs for config in configs] == [9, 9]
-    assert configs[0].space == engine.state.opened.searcher.space.to_json()
+    assert configs[0].space == engine.state.open_session.searcher.space.to_json()
     assert engine.recorded("trial_placed") == []  # all are alike
 
 
@@ -64,7 +64,7 @@ def test_no_more_are_given_out_than_there_is_room_for(make):
     engine = make()
     config = engine.begun()
     engine.begun()
-    assert engine.suggestions.suggest("ray-2") is NoTrial.YET
+    assert engine.suggestions.suggest("ray-2") is NoTrial.FOR_NOW
     complete(engine, config)
     assert engine.begun().trial == 2
 
@@ -74,7 +74,7 @@ def test_what_is_unfinished_comes_before_what_is_new(make):
     lost, _ = engine.begun(), engine.begun()
     engine.lose(lost)
     again = engine.begun()
-    assert (again.trial, again.again, again.values) == (lost.trial, True, lost.values)
+    assert (again.trial, again.is_continued, again.values) == (lost.trial, True, lost.values)
     assert [event["trial"] for event in engine.recorded("trial_started")] == [0, 1]
 
 
@@ -83,18 +83,18 @@ def test_there_are_no_more_once_all_have_ended(make):
     config, other = engine.begun(), engine.begun()
     complete(engine, config)
     # The one that runs may lose its process, and be begun again.
-    assert engine.suggestions.suggest("ray-2") is NoTrial.YET
+    assert engine.suggestions.suggest("ray-2") is NoTrial.FOR_NOW
     engine.lose(other)
     again = engine.begun()
     assert again.trial == other.trial
     complete(engine, again)
-    assert engine.suggestions.suggest("ray-4") is NoTrial.EVER
+    assert engine.suggestions.suggest("ray-4") is NoTrial.LEFT
 
 
 def test_there_are_no_more_when_every_configuration_has_been_tried(make):
     engine = make(trials=None)
     tried = []
-    while (config := engine.suggestions.suggest("ray-0")) is not NoTrial.EVER:
+    while (config := engine.suggestions.suggest("ray-0")) is not NoTrial.LEFT:
         tried.append(config.values["units"])
         engine.take("ray-0", config)
         complete(engine, config)
@@ -124,23 +124,27 @@ def test_trials_that_wait_for_a_gpu_that_is_gone_are_given_out_again(make):
     configs = {name: suggestions.suggest(name) for name in ("a", "b", "c")}
     on_gpu = [name for name, config in configs.items() if config.device is Device.GPU]
     assert on_gpu
-    assert suggestions.starved() == []
+    assert suggestions.stranded() == []
     engine.gpu_slots = 0
     engine.now = 20.0
     suggestions.suggest("d")
-    assert suggestions.starved() == on_gpu
-    suggestions.take_back(on_gpu[0])
-    assert suggestions.starved() == on_gpu[1:]
+    assert suggestions.stranded() == on_gpu
+    suggestions.requeue(on_gpu[0])
+    assert suggestions.stranded() == on_gpu[1:]
     again = suggestions.suggest("e")
-    assert (again.trial, again.device, again.again) == (configs[on_gpu[0]].trial, Device.CPU, True)
+    assert (again.trial, again.device, again.is_continued) == (
+        configs[on_gpu[0]].trial,
+        Device.CPU,
+        True,
+    )
 
 
 def test_an_error_of_the_rule_is_passed_on(make, monkeypatch):
     engine = make(**GPUS)
 
-    def judge(values):
+    def place(values):
         raise ProblemError("--resources: no")
 
-    monkeypatch.setattr(engine.suggestions, "judge", judge)
+    monkeypatch.setattr(engine.suggestions, "place", place)
     with pytest.raises(ProblemError, match="--resources: no"):
         engine.suggestions.suggest("ray-0")

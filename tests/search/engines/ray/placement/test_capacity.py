@@ -8,13 +8,13 @@ import pytest
 from results.record.columns import Device
 from results.record.history import Objective
 from search.engines.ray.placement.capacity import (
-    COUNT_SECONDS,
-    SPARE,
+    RECOUNT_SECONDS,
+    SPARE_TRIALS,
     Capacity,
     Load,
     Slots,
     count_slots,
-    free_devices,
+    free_devices_by_rule,
 )
 from search.plan.plan import AUTO, Engine, Plan, Problem
 
@@ -120,8 +120,8 @@ BOTH, NONE = [GPU, CPU], []
     ],
 )  # fmt: skip
 def test_where_a_rule_chooses_the_device_one_more_is_given_out(slots, load, free):
-    assert SPARE == 1
-    assert free_devices(slots, load) == free
+    assert SPARE_TRIALS == 1
+    assert free_devices_by_rule(slots, load) == free
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_where_a_rule_chooses_the_device_one_more_is_given_out(slots, load, free
     ],
 )  # fmt: skip
 def test_where_all_take_the_same_one_is_given_out_for_each_slot(changes, load, free):
-    assert Capacity(plan(**changes), count=nodes(cpu=9, gpu=9)).free(load) == free
+    assert Capacity(plan(**changes), count=nodes(cpu=9, gpu=9)).free_devices(load) == free
 
 
 def test_a_load_counts_trials_by_device_and_by_whether_they_run():
@@ -149,13 +149,13 @@ def test_the_cluster_is_counted_again_once_the_last_count_is_old():
     now, gpus = 0.0, 1.0
     by_rule = plan(device_rule=AUTO, other_resources=HALF)
     capacity = Capacity(by_rule, count=lambda r: nodes(cpu=4, gpu=gpus)(r), clock=lambda: now)
-    assert capacity.free(Load()) == BOTH
+    assert capacity.free_devices(Load()) == BOTH
     gpus = 0.0  # its node is lost
-    now = COUNT_SECONDS
-    assert capacity.free(Load()) == BOTH
+    now = RECOUNT_SECONDS
+    assert capacity.free_devices(Load()) == BOTH
     assert capacity.has_gpus
     now += 0.001
-    assert capacity.free(Load()) == [CPU]
+    assert capacity.free_devices(Load()) == [CPU]
     assert not capacity.has_gpus
 
 

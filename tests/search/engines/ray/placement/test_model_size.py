@@ -43,4 +43,4 @@ def made(*layers):
     ],
 )  # fmt: skip
 def test_the_multiply_adds_of_a_model_are_counted(model, expected):
-    assert model_size.multiply_adds(model()) == expected
+    assert model_size.count_multiply_adds(model()) == expected

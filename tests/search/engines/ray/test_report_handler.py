@@ -4,8 +4,8 @@ import pytest
 
 from results.record.columns import Device, State
 from search.engines.ray import messages
-from search.engines.ray.events import Answer
 from search.engines.ray.messages import Ended, TrainTrial, WarmUp
+from search.engines.ray.report_handler import Reply
 from search.errors import FatalTrialError, NewEntriesError, ProblemError
 from search.plan.registry import Scheduler
 from search.session.origin import ResumedRun, read_previous_run
@@ -25,7 +25,7 @@ def engine(make):
 
 def test_an_epoch_is_recorded_with_the_decision_on_it(engine):
     config = engine.begun()
-    assert engine.epoch(config, 1, 0.75, laps={"train": 0.5}) is Answer.GO_ON
+    assert engine.epoch(config, 1, 0.75, laps={"train": 0.5}) is Reply.CONTINUE
     [epoch] = engine.recorded("epoch")
     assert epoch | {"at_seconds": None} == {
         "event": "epoch", "trial": 0, "epoch": 1, "epoch_seconds": 1.0, "decision": "continue", "worker": "host:1",
@@ -42,7 +42,7 @@ def stopped(engine):
 
 def test_a_trial_that_the_scheduler_stops_is_ended_at_once(engine):
     config, answer = stopped(engine)
-    assert answer is Answer.END
+    assert answer is Reply.END_TRIAL
     [end] = engine.recorded("trial_ended")
     assert (end["trial"], end["state"], end["scheduler"]) == (config.trial, "stopped", "asha")
     assert [epoch["decision"] for epoch in engine.recorded("epoch")] == ["continue", "stop"]
@@ -51,11 +51,11 @@ def test_a_trial_that_the_scheduler_stops_is_ended_at_once(engine):
 def test_a_stopped_trial_with_executions_to_come_is_told_and_ends_by_itself(make):
     engine = make(task={"executions_per_trial": 2})
     config, answer = stopped(engine)
-    assert answer is Answer.TELL
+    assert answer is Reply.REQUEST_STOP
     assert engine.recorded("trial_ended") == []
     # The scheduler does not decide on what is repeated, however poor.
-    assert engine.epoch(config, 1, 0.0, execution=1) is Answer.GO_ON
-    assert engine.tell(config, Ended(State.STOPPED, result={"score": 0.05, "best_step": 0, "metrics": {}})) is Answer.END  # fmt: skip
+    assert engine.epoch(config, 1, 0.0, execution=1) is Reply.CONTINUE
+    assert engine.tell(config, Ended(State.STOPPED, result={"score": 0.05, "best_step": 0, "metrics": {}})) is Reply.END_TRIAL  # fmt: skip
     [end] = engine.recorded("trial_ended")
     assert (end["state"], end["score"]) == (State.STOPPED, 0.05)
 
@@ -63,13 +63,13 @@ def test_a_stopped_trial_with_executions_to_come_is_told_and_ends_by_itself(make
 def test_a_failed_trial_that_begins_again_is_recorded_and_judged_anew(make):
     engine = make(task={"executions_per_trial": 2, "max_retries_per_trial": 1})
     config, answer = stopped(engine)
-    assert answer is Answer.TELL
+    assert answer is Reply.REQUEST_STOP
     engine.epoch(config, 1, 0.1, execution=1)
     engine.tell(config, messages.Retried("ValueError: no"))
     [retried] = engine.recorded("trial_retried")
     assert (retried["trial"], retried["error"]) == (config.trial, "ValueError: no")
     assert engine.history.trials[config.trial].retries == 1
-    assert engine.epoch(config, 1, 0.1) is Answer.GO_ON  # ASHA counts a trial once at a rung
+    assert engine.epoch(config, 1, 0.1) is Reply.CONTINUE  # ASHA counts a trial once at a rung
 
 
 # --- Ends -------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_a_failed_trial_that_begins_again_is_recorded_and_judged_anew(make):
 def test_how_a_trial_ended_is_recorded_with_what_it_tells(engine):
     config = engine.begun()
     answer = engine.tell(config, Ended(State.FAILED, "ValueError: no", "a traceback"))
-    assert answer is Answer.END
+    assert answer is Reply.END_TRIAL
     [end] = engine.recorded("trial_ended")
     assert (end["state"], end["error"], end["traceback"]) == (
         "failed",
@@ -103,7 +103,7 @@ def test_a_fatal_end_ends_the_search_with_its_error(engine):
 def test_a_full_disk_ends_the_search_and_not_the_trial(engine):
     config = engine.begun()
     answer = engine.tell(config, Ended(State.FAILED, "no space left", "", "RunFolderError"))
-    assert answer is Answer.END
+    assert answer is Reply.END_TRIAL
     assert engine.recorded("trial_ended") == []
     assert engine.history.trials[0].is_unfinished
     assert str(engine.stopping.error) == "no space left"
@@ -112,8 +112,8 @@ def test_a_full_disk_ends_the_search_and_not_the_trial(engine):
 def test_an_end_that_comes_after_the_trial_was_ended_is_not_recorded_again(engine):
     config = engine.begun()
     engine.now = 31.0
-    engine.events.step_ended()
-    assert engine.tell(config, Ended(State.COMPLETED)) is Answer.END
+    engine.handler.handle_step_end()
+    assert engine.tell(config, Ended(State.COMPLETED)) is Reply.END_TRIAL
     assert [end["state"] for end in engine.recorded("trial_ended")] == ["hung"]
 
 
@@ -146,7 +146,7 @@ def test_a_new_parameter_that_is_not_allowed_ends_the_search(make):
     config = engine.begun()
     engine.epoch(config, 1, space=NEW)
     assert isinstance(engine.stopping.error, NewEntriesError)
-    assert "a build asked for rate" in str(engine.stopping.error)
+    assert "a build registered rate" in str(engine.stopping.error)
     assert engine.recorded("space_grown") == []
 
 
@@ -164,8 +164,8 @@ def test_a_new_parameter_that_is_not_to_be_tuned_keeps_its_default(make):
 
 def discovering(engine):
     config = engine.suggestions.suggest("ray-0")
-    assert config == WarmUp(Device.CPU, discovers=True)
-    engine.events.process_started("ray-0", config)
+    assert config == WarmUp(Device.CPU, discovers_space=True)
+    engine.handler.handle_process_start("ray-0", config)
     return config
 
 
@@ -173,19 +173,19 @@ def test_processes_wait_until_one_has_discovered_the_space(make):
     engine = make(space=None)
     config = discovering(engine)
     waits = engine.suggestions.suggest("ray-1")
-    assert engine.tell(waits, messages.Waiting()) is Answer.GO_ON
-    assert engine.tell(config, messages.Discovered(NEW)) is Answer.GO_ON
-    assert engine.tell(waits, messages.Waiting()) is Answer.END
-    assert engine.tell(config, messages.Waiting()) is Answer.END
+    assert engine.tell(waits, messages.Waiting()) is Reply.CONTINUE
+    assert engine.tell(config, messages.Discovered(NEW)) is Reply.CONTINUE
+    assert engine.tell(waits, messages.Waiting()) is Reply.END_TRIAL
+    assert engine.tell(config, messages.Waiting()) is Reply.END_TRIAL
     for name in ("ray-0", "ray-1"):
-        engine.suggestions.ended(name)
+        engine.suggestions.release(name)
     assert set(engine.begun().values) == {"rate"}
 
 
 def test_a_discovery_that_fails_ends_the_search_with_its_error(make):
     engine = make(space=None)
     answer = engine.tell(discovering(engine), Ended(State.FAILED, "no model", "", "ProblemError"))
-    assert answer is Answer.END
+    assert answer is Reply.END_TRIAL
     assert str(engine.stopping.error) == "no model"
     assert engine.state.session is None
 
@@ -195,9 +195,7 @@ def test_a_discovery_that_loses_its_process_is_repeated_once(make):
     config = discovering(engine)
     engine.lose(config)
     again = discovering(engine)
-    with pytest.raises(
-        ProblemError, match="its process ended twice without a word: it left no word"
-    ):
+    with pytest.raises(ProblemError, match=r"its process died twice \(Ray gave no reason\)"):
         engine.lose(again)
 
 
@@ -233,31 +231,31 @@ def test_a_gpu_that_tensorflow_does_not_see_is_said_once_for_each_host(engine):
     for host in ("red", "red", "blue", "red", None):
         engine.tell(config, messages.Ready(host))
     lines = [line for line in engine.screen.getvalue().splitlines() if "GPU" in line]
-    assert [line.split(" has a GPU")[0] for line in lines] == ["warning: red", "warning: blue"]
+    assert [line.split(": Ray assigns")[0] for line in lines] == ["warning: red", "warning: blue"]
 
 
 def test_an_interrupted_search_is_left_at_once(engine):
     engine.begun()
     engine.stopping.interrupt()
     with pytest.raises(KeyboardInterrupt):
-        engine.events.step_ended()
+        engine.handler.handle_step_end()
 
 
 def test_a_search_that_is_continued_begins_with_its_decisions_and_what_is_unfinished(make):
     engine = make()
     config, _ = stopped(engine)
-    engine.state.opened.journal.close()
+    engine.state.open_session.journal.close()
     again = make(origin=ResumedRun(read_previous_run(engine.plan.out)))
     assert list(again.state.unfinished) == [0]
     assert again.begun().trial == 0
     # Its best was 0.9, the other's 0.1: a third is judged by both.
     third = again.begun()
     assert isinstance(third, TrainTrial)
-    assert (third.trial, again.epoch(third, 1, 0.5)) == (2, Answer.END)
+    assert (third.trial, again.epoch(third, 1, 0.5)) == (2, Reply.END_TRIAL)
     assert config.trial == 1
 
 
 def test_without_a_scheduler_nothing_is_stopped(make):
     engine = make(scheduler=Scheduler.NONE)
     _, answer = stopped(engine)
-    assert answer is Answer.GO_ON
+    assert answer is Reply.CONTINUE

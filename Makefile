@@ -1,35 +1,39 @@
-# make search  installs, gets the data, searches, prints the table
-# make report  the report of a real search, as a page for a browser; RUN=runs/a of another
-# make test    installs, gets the data, runs the tests
-# make test-long  the tests that take longest, which make test leaves out
-# make browser  fetches the browser that opens a report in the tests, where the machine has none
-# make cluster-test  searches on several hosts, in a lab on this machine, and what they survive
-# make storm   kills the processes of two searches a hundred times, and says what that cost
-# make bench   times an epoch: fit, the fast epoch, the matrix products alone
-# make race    this project beside keras-tuner, Ray Tune and Optuna, each with the same time budget
-# make scale   how many workers one driver serves
-# make settings  which settings of a search find more
-# make accuracy  the best of a long search on five new seeds, beside the published configuration
-# make check   style and types
+# make setup         install the packages into .venv
+# make data          install, and fetch Fashion-MNIST
+# make search        install, fetch the data, search, print the table of results
+# make report        make the report (HTML) of a real search; RUN=runs/a: of that run
+# make check         check style, types and the Slurm script
+# make test          install, fetch the data, run all tests but the long ones; TESTS=tests/a: some
+# make test-long     run the long tests
+# make browser       fetch a browser for the tests of the report, if the machine has none
+# make cluster-test  test searches on several hosts in a lab on this machine
+# make storm         kill the processes of two searches a hundred times, and print what that cost
+# make bench         time an epoch: fit, the fast epoch, the matrix products alone
+# make race          compare with keras-tuner, Ray Tune and Optuna, each with the same time budget
+# make scale         measure how many workers one driver serves
+# make settings      compare settings of a search
+# make accuracy      compare the best of a long search with the published configuration, on new seeds
+# make screenshots   make the pictures of docs/
+# make lock          pin the packages anew
+# make clean         remove .venv and what was built
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# GPU=1 installs CUDA too, for a machine with an NVIDIA GPU.
+# GPU=1 also installs CUDA, for a machine with an NVIDIA GPU.
 LOCK := requirements$(if $(GPU),-gpu).lock
 INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 OUT ?= runs/wide-$(NOW)
 SEARCH_PLAN ?= --space wide --trials 24 --time-budget 300 --retrain-epochs 20
 
-# The tests get a network of their own, with loopback alone, where the system allows it; when they
-# end, every process in it ends too.
-# The lab of several hosts takes real root, where that is had.
+# If the system allows it, the tests run in namespaces of their own: a network with only loopback,
+# and processes that all end with the tests. The lab of several hosts needs real root.
 USERS := $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 ISOLATE := unshare $(USERS) --net --mount --pid --fork --mount-proc --kill-child
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
-# Two at a time: much of a test is waiting for a process to start. Groups: tests/conftest.py.
+# Two tests at a time, since a test mostly waits for processes to start. tests/conftest.py groups them.
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
@@ -53,11 +57,11 @@ data: setup
 
 search: data
 	@$(BIN)/fmnist-search run $(SEARCH_PLAN) --out $(OUT)
-	@$(BIN)/fmnist-results plot $(OUT) || true  # says itself what it needs a browser for
+	@$(BIN)/fmnist-results plot $(OUT) || true  # prints why, if it finds no browser
 	@$(BIN)/fmnist-results report $(OUT)
 	@$(BIN)/fmnist-results compare $(dir $(OUT))*
 
-# A report of a real search, which is made where there is none.
+# The run of the report; searched if it does not exist.
 RUN ?= runs/report
 REPORT_PLAN ?= --space wide --trials 40 --retrain-epochs 20,50,100
 
@@ -68,17 +72,17 @@ report: data
 	@$(MAKE) --no-print-directory $(RUN)/final/evaluation.json
 	@$(BIN)/fmnist-results report $(RUN)
 
-# The pictures of docs/, of that report.
+# The pictures of docs/, taken of that report.
 screenshots: report browser
 	@$(BIN)/python tests/results/screenshots.py $(RUN) docs
 
-# The programs of the lab, sshd and rsync, and Slurm: fetched, not installed. Where they cannot be
-# had, its tests are skipped, and say so.
+# The programs of the lab of hosts (sshd, rsync, Slurm) are fetched, not installed. If that fails, its
+# tests are skipped with a message.
 lab: setup
 	@$(BIN)/python tests/cluster/tools.py || true
 	@$(BIN)/python tests/cluster/slurm_lab.py || true
 
-# A browser that opens a report: fetched like the programs of the lab, and skipped without like them.
+# The browser for the tests of the report is fetched in the same way; without it they are skipped.
 browser: setup
 	@$(BIN)/python tests/results/browser.py || true
 
@@ -86,7 +90,7 @@ test: data lab browser
 	@if $(ISOLATED) true 2>/dev/null; then \
 		$(ISOLATED) $(PYTEST) $(TESTS); \
 	else \
-		echo "no network namespace can be made here: testing on the machine's own network"; \
+		echo "cannot create a network namespace: the tests use the machine's own network"; \
 		$(PYTEST) $(TESTS); \
 	fi
 
@@ -94,14 +98,14 @@ test-long: TIER = long
 test-long: test
 
 # Several hosts on this machine: ray up, ray submit, a host that crashes, is cut off, joins late.
-# Where no hosts can be made it says why, and a node is lost on several nodes of this machine.
+# If hosts cannot be made, it says why; a second test loses one of several Ray nodes on this machine.
 cluster-test: TIER = "long or not long"
 cluster-test: TESTS = tests/cluster/test_hosts.py tests/cluster/test_nodes_of_one_host.py \
 	--capture=no --durations=0
 cluster-test: PYTEST = $(BIN)/python -m pytest -m $(TIER)
 cluster-test: test
 
-# A hundred kills take some 40 minutes on two cores.
+# Takes some 40 minutes on two cores.
 storm: setup
 	@if $(ISOLATED) true 2>/dev/null; then \
 		$(ISOLATED) $(BIN)/python tests/reliability/storm.py $(STORM); \
@@ -115,30 +119,30 @@ check: setup
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck cluster/slurm.sh
 
-# What an epoch costs, on one thread; writes bench.json, asserts nothing.
+# Times an epoch on one thread; writes bench.json, asserts nothing.
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# These four print tables of your machine (again with RACE=--show); RACE="--show --report docs" prints
-# those of docs/. The race and the settings go on with what is missing.
+# These four measure your machine and print tables. RACE=--show prints the tables again, and
+# RACE="--show --report docs" those of docs/. An interrupted race or settings continues.
 
-# Five hours.
+# Takes five hours.
 race: data
 	@$(BIN)/python tests/benchmarks/race.py $(RACE)
 
-# Recorded learning curves, replayed to the real driver on many slots; half an hour.
+# Replays recorded learning curves to the real driver on many slots; takes half an hour.
 scale: setup
 	@$(BIN)/python tests/benchmarks/scale.py $(SCALE)
 
-# Searches with one setting changed, in turn; two and a half hours.
+# Searches with one setting changed at a time; takes two and a half hours.
 settings: data
 	@$(BIN)/python tests/benchmarks/settings.py $(SETTINGS)
 
-# A search, its audit, and its best on new seeds; an hour and a half.
+# A search, its audit, and its best on new seeds; takes an hour and a half.
 accuracy: data
 	@$(BIN)/python tests/benchmarks/accuracy.py $(ACCURACY)
 
-# Needs uv (https://docs.astral.sh/uv); the locks name no index, so that any will do.
+# Needs uv (https://docs.astral.sh/uv). The locks name no package index, so that any index works.
 COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 

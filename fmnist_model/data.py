@@ -1,4 +1,4 @@
-"""Fashion-MNIST: find the four files, verify them, split and scale.
+"""Fashion-MNIST: finds its four files, verifies, splits and scales them.
 
 Source of the data: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
 Benchmarking Machine Learning Algorithms", arXiv 1708.07747.
@@ -36,18 +36,18 @@ HOW_TO_GET = "Run `make data` (or `python -m fmnist_model`) to fetch a good copy
 
 
 class DataError(Exception):
-    """A file of the data set is missing or is not the file it should be."""
+    """A file of the data set is missing or has the wrong content."""
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """One gzip'd IDX file and what it must hold.
+    """The name and expected content of a gzip'd IDX file.
 
     Attributes:
         name: File name, the same in every distribution of the data set.
         shape: Shape of the array, dtype ``uint8``.
-        sha256: SHA-256 of the decompressed bytes, header included. Distributions
-            compress the files anew, so the archives themselves differ.
+        sha256: SHA-256 of the decompressed bytes, header included; distributions
+            compress the files differently, so the archives themselves differ.
     """
 
     name: str
@@ -98,8 +98,8 @@ def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
     """Load, verify, split and scale Fashion-MNIST.
 
     Args:
-        data_dir: Folder of the four gzip'd IDX files. Without it they are looked for as
-            ``locate`` says and, where they are nowhere, downloaded.
+        data_dir: Folder of the four gzip'd IDX files. Without it ``locate`` searches for them
+            and downloads them if there are none.
         seed: Seed of the split of the 60,000 training images into 54,000 and 6,000,
             stratified by label (5,400 and 600 of each class).
 
@@ -107,7 +107,7 @@ def load_data(*, data_dir: str | Path | None = None, seed: int = 0) -> Splits:
         The three splits and the class names.
 
     Raises:
-        DataError: A file is missing, cut, swapped or altered, or none could be had.
+        DataError: A file is missing, cut, swapped or altered, or the download failed.
     """
     from sklearn.model_selection import train_test_split
 
@@ -127,11 +127,11 @@ def locate(data_dir: str | Path | None = None) -> tuple[Path, Arrays]:
     """Find the data set, or fetch it, and read it.
 
     The order: ``data_dir``, the variable ``FASHION_MNIST_DIR``, Debian's package
-    ``dataset-fashion-mnist``, the Keras cache, this project's cache, a download. A folder that
-    was named is used or refused; of the others, a damaged one is passed over for the next.
+    ``dataset-fashion-mnist``, the Keras cache, this project's cache, a download. If one of the
+    first two names a folder, no other is tried; a damaged copy elsewhere is skipped.
 
     Returns:
-        The folder, and what ``read_folder`` reads in it.
+        The folder, and its arrays as ``read_folder`` returns them.
 
     Raises:
         DataError: Names every file that is wrong, and every source that could not be reached.
@@ -155,10 +155,10 @@ def locate(data_dir: str | Path | None = None) -> tuple[Path, Arrays]:
 
 
 def download() -> Path:
-    """Fetch the data set, by Keras's own downloader or from the Debian package, into its cache.
+    """Fetch the data set into a cache, with Keras's downloader or from Debian's package.
 
     Raises:
-        DataError: No source could be reached, or what came is not the data set.
+        DataError: No source could be reached, or the sources served other files.
     """
     failures = []
     for fetcher in (fetch.from_keras, fetch.from_debian):
@@ -167,7 +167,8 @@ def download() -> Path:
         except fetch.FetchError as error:
             failures.append(str(error))
         except DataError:
-            failures.append(f"what fetch.{fetcher.__name__} was served is not the data set")
+            source = fetcher.__name__.removeprefix("from_").capitalize()
+            failures.append(f"{source} served files that are not the data set")
     raise DataError(
         "Fashion-MNIST is not on this machine and could not be fetched: "
         + "; ".join(failures)
@@ -199,27 +200,32 @@ def read_folder(folder: Path) -> Arrays:
 
 
 def read_file(path: Path, file: IdxFile) -> np.ndarray:
-    """Read one gzip'd IDX file into a ``uint8`` array, checked to be the one expected."""
+    """Read one gzip'd IDX file into a ``uint8`` array of shape ``file.shape``, and verify it.
+
+    Raises:
+        DataError: The file is missing, damaged or another one.
+    """
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path} is missing. {HOW_TO_GET}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be read ({error}): expected a whole gzip'd IDX file of shape "
+            f"{path} cannot be read ({error}): expected a complete gzip'd IDX file of shape "
             f"{file.shape}. Delete it. {HOW_TO_GET}"
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
         raise DataError(
-            f"{path} is {_what_it_is(digest, content, file)}: expected {file.name} of shape "
+            f"{path} is {_description(digest, content, file)}: expected {file.name} of shape "
             f"{file.shape} with SHA-256 {file.sha256} when decompressed, got {digest}. "
             f"Delete it. {HOW_TO_GET}"
         )
     return np.frombuffer(content, np.uint8, offset=_header_bytes(file)).reshape(file.shape)
 
 
-def _what_it_is(sha256: str, content: bytes, expected: IdxFile) -> str:
+def _description(sha256: str, content: bytes, expected: IdxFile) -> str:
+    """Return the part of a message that says how a file differs from the expected one."""
     for other in FILES:
         if other.sha256 == sha256:
             return f"really {other.name}"
@@ -239,7 +245,7 @@ def _scaled(images: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Find or fetch the data set, verify it and say where it is (``make data``)."""
+    """Find or fetch the data set, verify it and print its folder (``make data``)."""
     try:
         folder, _ = locate()
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Where copies of Fashion-MNIST live, and how one is fetched when there is none."""
+"""The folders of Fashion-MNIST on a machine, and its download from Keras or Debian."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
-# The address Keras 3.15 itself downloads from (keras.datasets.fashion_mnist).
+# The address from which Keras 3.15 downloads (keras.datasets.fashion_mnist).
 KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 APT_TIMEOUT_SECONDS = 300
 
@@ -17,29 +17,29 @@ Verify = Callable[[Path], object]
 
 
 class FetchError(Exception):
-    """One source of the data set could not serve it."""
+    """A source of the data set did not serve it."""
 
 
 def keras_cache_dir() -> Path:
-    """Folder in which ``keras.datasets.fashion_mnist`` keeps its files."""
+    """Return the folder in which ``keras.datasets.fashion_mnist`` keeps its files."""
     home = os.environ.get("KERAS_HOME") or "~/.keras"
     return Path(home).expanduser() / "datasets" / "fashion-mnist"
 
 
 def project_cache_dir() -> Path:
-    """Folder in which this project keeps what it unpacked from the Debian package."""
+    """Return the folder in which this project keeps the files of Debian's package."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "fmnist-search" / "fashion-mnist"
 
 
 def from_keras(names: Sequence[str], *, verify: Verify) -> Path:
-    """Download by ``keras.utils.get_file`` into the Keras cache, and return its folder.
+    """Download with ``keras.utils.get_file`` into the Keras cache; return its folder.
 
-    The variable ``FASHION_MNIST_URL`` may name a mirror, with a slash at its end.
+    The variable ``FASHION_MNIST_URL`` may name a mirror; the URL ends with a slash.
 
     Args:
         names: The files to fetch.
-        verify: Called with the folder of fresh files; an exception keeps them out of the cache.
+        verify: Called with the folder of the new files; if it raises, they stay out of the cache.
 
     Raises:
         FetchError: The address did not serve a file.
@@ -48,35 +48,35 @@ def from_keras(names: Sequence[str], *, verify: Verify) -> Path:
     import keras
 
     url = os.environ.get("FASHION_MNIST_URL") or KERAS_URL
-    with _beside(keras_cache_dir()) as fresh:
+    with _temporary_folder(keras_cache_dir()) as fresh:
         for name in names:
             try:
-                # Fetched beside the cache: Keras leaves a half-written file in place when killed.
+                # Not directly into the cache: if killed, Keras would leave half a file there.
                 keras.utils.get_file(name, origin=url + name, cache_dir=fresh, cache_subdir="")
             except Exception as error:  # get_file raises plain Exception for every failure
                 raise FetchError(f"{url}{name} did not answer ({error})") from error
-        return _take_place(Path(fresh), names, keras_cache_dir(), verify)
+        return _move(Path(fresh), names, keras_cache_dir(), verify)
 
 
 def from_debian(names: Sequence[str], *, verify: Verify) -> Path:
-    """Fetch Debian's package by ``apt-get``, as root or not, and unpack it into the user's cache.
+    """Unpack Debian's package into this project's cache; return its folder.
 
-    Nothing is installed and no list of the system is touched: apt works on lists of its own.
-    Returns the folder of that cache.
+    It needs no root, installs nothing and leaves the system's package lists alone: ``apt-get``
+    gets its own. The arguments are those of ``from_keras``.
 
     Raises:
-        FetchError: This is no Debian or Ubuntu, or the package could not be had.
+        FetchError: This is not Debian or Ubuntu, or the package could not be downloaded.
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise FetchError("this is no Debian or Ubuntu, so its package cannot be used")
-    with _beside(project_cache_dir()) as fresh:
+        raise FetchError("this is not Debian or Ubuntu, so Debian's package cannot be used")
+    with _temporary_folder(project_cache_dir()) as fresh:
         work = Path(fresh)
         for folder in ("lists/partial", "archives/partial", "root"):
             (work / folder).mkdir(parents=True)
         own_lists = (
             f"-oDir::State::Lists={work / 'lists'}",
             f"-oDir::Cache={work}",
-            # As root, apt would change to a user that may not write into this folder.
+            # As root, apt would switch to a user that may not write into this folder.
             "-oAPT::Sandbox::User=root",
         )
         _run("apt-get", *own_lists, "-q", "update", folder=work)
@@ -84,16 +84,17 @@ def from_debian(names: Sequence[str], *, verify: Verify) -> Path:
         archives = [str(path) for path in work.glob("*.deb")]
         _run("dpkg-deb", "--extract", *archives, str(work / "root"), folder=work)
         unpacked = work / "root" / DEBIAN_DIR.relative_to("/")
-        return _take_place(unpacked, names, project_cache_dir(), verify)
+        return _move(unpacked, names, project_cache_dir(), verify)
 
 
-def _beside(target: Path) -> tempfile.TemporaryDirectory[str]:
-    # On the same file system as the target, so that a rename moves a file whole or not at all.
+def _temporary_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
+    # On the file system of the target, so that renaming moves each file whole or not at all.
     target.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".fetch-", dir=target)
 
 
-def _take_place(fresh: Path, names: Sequence[str], target: Path, verify: Verify) -> Path:
+def _move(fresh: Path, names: Sequence[str], target: Path, verify: Verify) -> Path:
+    """Move files from ``fresh`` to ``target`` if ``verify`` accepts them; return ``target``."""
     verify(fresh)
     for name in names:
         os.replace(fresh / name, target / name)
@@ -111,7 +112,7 @@ def _run(*command: str, folder: Path) -> None:
             timeout=APT_TIMEOUT_SECONDS,
         )
     except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip() or error.stdout.strip()).splitlines()[-1:]
-        raise FetchError(f"`{command[0]}` failed ({' '.join(last)})") from error
+        last_line = (error.stderr.strip() or error.stdout.strip()).splitlines()[-1:]
+        raise FetchError(f"`{command[0]}` failed ({' '.join(last_line)})") from error
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"`{command[0]}` took over {APT_TIMEOUT_SECONDS} s") from error

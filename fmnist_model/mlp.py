@@ -1,4 +1,4 @@
-"""The one Sequential builder of the project, and the two spaces that are searched with it."""
+"""The project's Sequential builder, and its two search spaces: ``published`` and ``wide``."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ import keras_tuner as kt
 IMAGE_SHAPE = (28, 28)
 CLASSES = 10
 BATCH_SIZES = (32, 64, 96, 128, 192, 256, 384, 512)
-# Batches handed to TensorFlow in one call: the same arithmetic with less work between batches.
+# Batches that one call of TensorFlow trains: the same arithmetic with less overhead per batch.
 STEPS_PER_EXECUTION = 32
 
 
@@ -56,8 +56,8 @@ def published(hp: kt.HyperParameters) -> keras.Sequential:
     """Build a model of the ``published`` space.
 
     Hidden layers 1-10, neurons 16-512 (the same in each layer), relu or tanh, sgd, adam or
-    nadam with Keras's default learning rates, dropout 0-0.5, L2 none, 1e-5 or 1e-4; batch
-    size 32 is Keras's own default. All bounds are included.
+    nadam with Keras's default learning rates, dropout 0-0.5, L2 none, 1e-5 or 1e-4, and
+    Keras's default batch size (32). All bounds are included.
     """
     return build_mlp(
         hidden_layers=hp.Int("hidden_layers", 1, 10, default=2),
@@ -72,16 +72,16 @@ def published(hp: kt.HyperParameters) -> keras.Sequential:
 
 
 class Wide(kt.HyperModel):
-    """The ``wide`` space: also learning rate and its schedule, and the batch size.
+    """The ``wide`` space, which adds the learning rate, its schedule and the batch size.
 
     Hidden layers 1-6, neurons 64-1024 (log), relu or tanh, sgd with momentum 0.9, adam or
     nadam, dropout 0-0.5, learning rate (log; 0.01-0.3 for sgd, 0.0001-0.01 for the others),
-    L2 none or 1e-6-1e-3 (log), batch size 32-512, constant or cosine schedule. The defaults
-    are a first configuration that is good on Fashion-MNIST.
+    L2 none or 1e-6-1e-3 (log), batch size 32-512, constant or cosine schedule. All bounds are
+    included. The default configuration works well on Fashion-MNIST.
     """
 
     def declare_hyperparameters(self, hp: kt.HyperParameters) -> None:
-        """Declare what ``fit`` reads, so that it is known before the first model is trained."""
+        """Declare the hyperparameters that only ``fit`` reads, so that the space is known early."""
         hp.Choice("batch_size", list(BATCH_SIZES), default=96)
         hp.Choice("schedule", ["constant", "cosine"], default="cosine")
 
@@ -104,8 +104,8 @@ class Wide(kt.HyperModel):
     def fit(self, hp: kt.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         """Train with the configuration's batch size and learning-rate schedule.
 
-        A cosine schedule ends with the last epoch that was asked for (``epochs``). Source of
-        the cosine: Loshchilov and Hutter, "SGDR", arXiv 1608.03983, eq. 5 without restarts.
+        A cosine schedule spans all ``epochs``. Source of the cosine: Loshchilov and Hutter,
+        "SGDR", arXiv 1608.03983, eq. 5 without restarts.
         """
         callbacks = list(kwargs.pop("callbacks", None) or [])
         if hp.get("schedule") == "cosine":
@@ -125,10 +125,10 @@ class Wide(kt.HyperModel):
         return keras.optimizers.get({"class_name": name, "config": {"learning_rate": rate}})
 
 
-class _cosine:  # noqa: N801 - reads as the function it stands for
-    """Learning rate by epoch: half a cosine from ``peak`` towards zero over ``epochs``.
+class _cosine:  # noqa: N801 - used like a function
+    """The learning rate of each epoch: half a cosine from ``peak`` towards zero over ``epochs``.
 
-    A class rather than a closure: keras-tuner makes deep copies of callbacks.
+    It is a class because keras-tuner makes deep copies of callbacks.
     """
 
     def __init__(self, peak: float, epochs: int) -> None:

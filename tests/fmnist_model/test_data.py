@@ -184,7 +184,7 @@ def test_a_damaged_download_never_reaches_the_cache(copy, bare_home, monkeypatch
     monkeypatch.setenv("PATH", "")  # no apt-get to fall back on
     with Server(copy) as server:
         monkeypatch.setenv("FASHION_MNIST_URL", server.url)
-        with pytest.raises(data.DataError, match="from_keras was served is not the data set"):
+        with pytest.raises(data.DataError, match="Keras served files that are not the data set"):
             data.locate()
     assert list(fetch.keras_cache_dir().iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_a_damaged_download_never_reaches_the_cache(copy, bare_home, monkeypatch
 def test_where_nothing_can_be_fetched_every_source_is_named(bare_home, monkeypatch):
     monkeypatch.setenv("FASHION_MNIST_URL", NOBODY)
     monkeypatch.setenv("PATH", "")  # no apt-get
-    with pytest.raises(data.DataError, match=r"127.0.0.1:9/.*no Debian.*--data-dir"):
+    with pytest.raises(data.DataError, match=r"127.0.0.1:9/.*not Debian.*--data-dir"):
         data.locate()
 
 

@@ -3,6 +3,7 @@
 The same fold serves the running search (live view, best, target) and the journal read later.
 """
 
+import heapq
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -231,14 +232,19 @@ class History:
         """Return the trials that there is more of to train."""
         return [trial for trial in self.trials.values() if trial.is_unfinished]
 
-    def ranked(self, among: Iterable[int] | None = None) -> list[TrialRecord]:
+    def ranked(
+        self, among: Iterable[int] | None = None, *, limit: int | None = None
+    ) -> list[TrialRecord]:
         """Return the trials that reported a value, best first; of equals the first to reach it.
 
         Args:
-            among: Numbers of the trials that are asked for; None: all.
+            among: Numbers of the trials to rank; None: all.
+            limit: The most trials to return; None: all.
         """
-        asked = (self.trials[number] for number in (self.trials if among is None else among))
-        return sorted((trial for trial in asked if trial.best is not None), key=self._rank)
+        trials = (self.trials[number] for number in (self.trials if among is None else among))
+        reported = (trial for trial in trials if trial.best is not None)
+        # Does not sort all of them: the live view asks for a few, twice a second.
+        return heapq.nsmallest(len(self.trials) if limit is None else limit, reported, self._rank)
 
     def _rank(self, trial: TrialRecord) -> tuple[float, float, int]:
         assert trial.best is not None

@@ -1,6 +1,5 @@
 """The live view: who trains what, the best so far and a line on the whole, redrawn in place."""
 
-import heapq
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,21 +138,6 @@ def drawing(
     return Text("\n").join(lines)
 
 
-def top_trials(history: History) -> list[TrialRecord]:
-    """Return the best trials, the best first; of equals the earlier first."""
-    sign = -1.0 if history.objective.mode == "max" else 1.0
-    # Not all are sorted: this is done twice a second.
-    best = heapq.nsmallest(
-        TOP_TRIALS,
-        (
-            (sign * trial.best.objective, trial.trial)
-            for trial in history.trials.values()
-            if trial.best is not None and trial.best.objective is not None
-        ),
-    )
-    return [history.trials[trial] for _, trial in best]
-
-
 def _worker_lines(
     plan: Plan, history: History, slots: Slots, seconds: float, room: int
 ) -> list[Text]:
@@ -229,7 +213,7 @@ def _best_lines(history: History) -> list[Text]:
             str(trial.ending),
             format_values(trial.values),
         )
-        for rank, trial in enumerate(top_trials(history), start=1)
+        for rank, trial in enumerate(history.ranked(limit=TOP_TRIALS), start=1)
     ]
     return table(BEST_COLUMNS, rows, [""] * len(rows)) if rows else []
 

@@ -168,6 +168,16 @@ def test_all_that_fit_are_shown(screen, workers, last):
     assert len(rows) == 19
 
 
+def test_of_equal_trials_the_first_to_reach_the_value_comes_first(screen):
+    it = screen()
+    for trial in range(3):
+        it.tell.trial_started(trial, VALUES)
+    for trial in (2, 0, 1):
+        it.now += 1
+        it.epoch(trial, 1, 0.5, f"vm:{trial}")
+    assert [row[1] for row in below(it.lines(), "rank")] == ["2", "0", "1"]
+
+
 def test_of_a_thousand_trials_the_five_best_are_shown(screen):
     it = screen(name="val_loss", mode="min")
     for trial in range(1000):

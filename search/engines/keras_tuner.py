@@ -47,7 +47,7 @@ class KerasTunerEngine:
         session = deferred.open(process.discover(problem.hypermodel))
         with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
             tuner = _tuner_class(self.plan.tuner)(
-                hypermodel=process.hypermodel(Task.of(problem).hypermodel),
+                hypermodel=process.load_hypermodel(Task.of(problem).hypermodel),
                 objective=kt.Objective(problem.objective.name, problem.objective.mode),
                 directory=scratch,
                 project_name="search",
@@ -119,7 +119,7 @@ class _Recording:
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(trial, model, epoch, logs)  # type: ignore[misc]
         epoch_seconds = round(time.perf_counter() - self._started_at, 6)
-        metrics = process.plain(logs or {})
+        metrics = process.json_values(logs or {})
         name = self._plan.problem.objective.name
         if name not in metrics:
             self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))

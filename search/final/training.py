@@ -218,8 +218,8 @@ def _train(
     from search.worker.callbacks import Rows
     from search.worker.checkpoint import Checkpoints
 
-    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
-    process.start_trial(training.seed)
+    hypermodel = process.load_hypermodel(Task.of(problem).hypermodel)
+    process.reset_session(training.seed)
     hp = mirror.prepare_hyperparameters(hypermodel, training.values)
     model = hypermodel.build(hp)
     # One that was cut off goes on where it was; a node that does not see the run begins it anew.
@@ -248,7 +248,7 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
     from search.space import mirror
 
     assert data.test is not None
-    hypermodel = process.hypermodel(Task.of(problem).hypermodel)
+    hypermodel = process.load_hypermodel(Task.of(problem).hypermodel)
     # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
     model = hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
     model(data.train[0][:1])  # a builder need not declare the shape of its input
@@ -257,4 +257,4 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
         path.write_bytes(model_bytes)
         model.load_weights(path)
     evaluated = evaluate(model, *data.test, class_names=data.class_names)
-    return replace(evaluated, scores=process.plain(evaluated.scores))
+    return replace(evaluated, scores=process.json_values(evaluated.scores))

@@ -18,7 +18,7 @@ import psutil
 from search.errors import ProblemError, one_line
 from search.ray.environment import prepare_environment
 from search.ray.forks import SOCKETS_FOLDER, fork_server
-from search.worker.process import silent_errors
+from search.worker.process import silenced_stderr
 
 # Workers that Ray starts in advance would not be forked.
 NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
@@ -93,7 +93,7 @@ def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
         scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
         try:
             # On a machine without a network, Ray warns that it guesses its address.
-            with silent_errors():
+            with silenced_stderr():
                 ray.init(
                     address="local",
                     num_cpus=workers,
@@ -117,7 +117,7 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
 
     try:
         _check_reachable(address)
-        with silent_errors(), _empty_working_folder() if code else contextlib.nullcontext():
+        with silenced_stderr(), _empty_working_folder() if code else contextlib.nullcontext():
             ray.init(
                 address=address,
                 log_to_driver=False,

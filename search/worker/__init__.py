@@ -1,1 +1,1 @@
-"""The process that trains: its set-up, its trials, their data and their checkpoints."""
+"""The worker process: its set-up, its trials, their data and their checkpoints."""

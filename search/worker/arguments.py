@@ -1,7 +1,7 @@
-"""The arguments of ``fit`` on their way to the workers.
+"""Packs the arguments of ``fit`` for the workers.
 
-A ``tf.data`` dataset cannot be pickled. It is run through once, in the driver, and saved; a
-worker on the same node opens that folder, one on another node unpacks a copy of it first.
+A ``tf.data`` dataset cannot be pickled. The driver iterates over it once and saves it to a folder.
+A worker on the same node opens that folder; one on another node first unpacks a copy of it.
 Imports Keras.
 """
 
@@ -28,13 +28,13 @@ FAIL_ON_STATE = 2  # tf.raw_ops.DatasetToGraphV2, external_state_policy
 
 @dataclass(frozen=True)
 class SavedDataset:
-    """A dataset that was run through once and saved.
+    """A dataset that was iterated over once and saved.
 
     Attributes:
-        folder: Where it is, or is to be unpacked, on every node.
-        archive: The folder as a tar file, uint8; in shared memory on the driver's node.
-        shuffles: Whether the pipeline shuffled: its elements (batches, where it batches) then
-            come in a new order each epoch.
+        folder: The saved dataset's folder, at the same path on every node.
+        archive: The folder as a tar file, uint8 of shape (bytes,).
+        shuffles: Whether the pipeline shuffles. If so, its elements (batches, if it batches) come
+            in a new order each epoch.
     """
 
     folder: str
@@ -57,40 +57,40 @@ class SavedDataset:
             archive.extractall(fresh, filter="data")
         try:
             fresh.rename(target)
-        except OSError:  # another worker of this node was first
+        except OSError:  # another worker on this node was faster
             shutil.rmtree(fresh, ignore_errors=True)
 
 
 def pack(arguments: FitArguments, scratch: Path) -> FitArguments:
-    """Make the arguments of ``fit`` fit for the way to the workers.
+    """Pack the arguments of ``fit`` so that they can be sent to the workers.
 
-    Arrays go as they are, to lie once in each node's shared memory, where they are read-only;
-    datasets are saved; anything else is pickled, so that each trial opens a copy of its own.
+    Arrays stay as they are: Ray keeps one read-only copy in each node's shared memory. Datasets are
+    saved. Other values are pickled, so that each trial unpacks its own copy.
 
     Args:
-        arguments: As a script gave them.
-        scratch: A folder that stays for as long as the search runs.
+        arguments: The arguments that a script passed.
+        scratch: A folder that exists as long as the search runs.
 
     Raises:
-        ProblemError: Names each argument that no second trial could use, such as an endless or
-            stateful dataset or a generator, or that cannot be sent to another process.
+        ProblemError: Names each argument that cannot be sent to another process or that only one
+            trial could use, such as a generator or an endless or stateful dataset.
     """
     problems: list[str] = []
-    _replaced(arguments, lambda name, value: problems.extend(_problems(name, value)))
+    _map_arguments(arguments, lambda name, value: problems.extend(_problems(name, value)))
     if problems:
         raise ProblemError("\n".join(problems))
-    return _replaced(arguments, lambda name, value: _packed(name, value, scratch))
+    return _map_arguments(arguments, lambda name, value: _pack(name, value, scratch))
 
 
 def unpack(arguments: FitArguments) -> FitArguments:
-    """Open what was saved or pickled, in a worker."""
-    return _replaced(
+    """Open the saved and pickled arguments, in a worker."""
+    return _map_arguments(
         arguments,
         lambda _, value: value.open() if isinstance(value, (SavedDataset, Carried)) else value,
     )
 
 
-def _packed(name: str, value: Any, scratch: Path) -> Any:
+def _pack(name: str, value: Any, scratch: Path) -> Any:
     if isinstance(value, tf.data.Dataset):
         return _save(value, scratch)
     if value is None or isinstance(value, (np.ndarray, str, bool, int, float)):
@@ -99,7 +99,7 @@ def _packed(name: str, value: Any, scratch: Path) -> Any:
 
 
 def describe_data(arguments: FitArguments) -> str:
-    """Return a description of the data that equal data share: a shape and a digest of content."""
+    """Return a description of the data: their shapes and a digest, equal for equal data."""
     digest = hashlib.sha256()
     shapes: list[str] = []
 
@@ -113,52 +113,49 @@ def describe_data(arguments: FitArguments) -> str:
         elif isinstance(value, Carried) and not name.startswith("callbacks"):
             digest.update(name.encode() + value.pickled)
 
-    _replaced(arguments, describe)
+    _map_arguments(arguments, describe)
     return f"search({', '.join(shapes[:2])}) {digest.hexdigest()[:8]}"
 
 
 def _problems(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, Iterator):
         yield (
-            f"{name} is a {type(value).__name__}, used up by the first trial: give arrays, a "
-            "keras.utils.PyDataset or a tf.data.Dataset, or make it in HyperModel.fit."
+            f"{name} is a {type(value).__name__}, which the first trial would use up: pass arrays, "
+            "a keras.utils.PyDataset or a tf.data.Dataset, or create it in HyperModel.fit."
         )
     elif isinstance(value, keras.callbacks.BackupAndRestore):
         yield (
-            f"{name}: BackupAndRestore would let a trial go on where another ended, as all share "
-            "its folder. Leave it out: the search itself keeps the best weights."
+            f"{name}: all trials would share the folder of BackupAndRestore, and continue each "
+            "other's training. Leave it out: the search saves the states of its trials itself."
         )
     elif isinstance(value, tf.data.Dataset):
-        yield from (f"{name}: {reason}" for reason in _reasons(value))
+        yield from (f"{name}: {problem}" for problem in _dataset_problems(value))
     else:
         try:
-            _packed(name, value, Path())
+            _pack(name, value, Path())
         except ProblemError as error:
             yield str(error)
 
 
-def _reasons(dataset: tf.data.Dataset) -> Iterator[str]:
+def _dataset_problems(dataset: tf.data.Dataset) -> Iterator[str]:
     cardinality = int(dataset.cardinality())
     if cardinality == tf.data.INFINITE_CARDINALITY:
         yield (
-            "the dataset never ends, so it cannot be saved for the workers: leave out repeat(); "
-            "each epoch runs through it once."
+            "the dataset never ends, so it cannot be saved for the workers: leave out repeat(). "
+            "Each epoch iterates over it once."
         )
         return
     try:
         operations = _operations(dataset)
     except tf.errors.FailedPreconditionError:
         yield (
-            "the dataset has a state of its own (a Python generator or function, or random "
-            "numbers), which workers cannot share: put random augmentation into the model or "
-            "into HyperModel.fit, and give arrays instead of a generator."
+            "the dataset has a state (a Python generator or function, or random numbers), which "
+            "cannot be sent to the workers: put random augmentation into the model or into "
+            "HyperModel.fit, and pass arrays instead of a generator."
         )
         return
     if cardinality == tf.data.UNKNOWN_CARDINALITY and "RepeatDataset" in operations:
-        yield (
-            "it cannot be known whether the dataset ends, as it repeats and filters: leave out "
-            "repeat()."
-        )
+        yield "the dataset may never end, since it repeats and filters: leave out repeat()."
 
 
 def _operations(dataset: tf.data.Dataset) -> set[str]:
@@ -184,19 +181,24 @@ def _save(dataset: tf.data.Dataset, scratch: Path) -> SavedDataset:
     )
 
 
-Visit = Callable[[str, Any], Any]
+Transform = Callable[[str, Any], Any]
 
 
-def _replaced(arguments: FitArguments, visit: Visit) -> FitArguments:
+def _map_arguments(arguments: FitArguments, transform: Transform) -> FitArguments:
     return FitArguments(
-        tuple(_visited(f"argument {n}", value, visit) for n, value in enumerate(arguments.args, 1)),
-        {name: _visited(name, value, visit) for name, value in arguments.kwargs.items()},
+        tuple(
+            _map_value(f"argument {n}", value, transform)
+            for n, value in enumerate(arguments.args, 1)
+        ),
+        {name: _map_value(name, value, transform) for name, value in arguments.kwargs.items()},
     )
 
 
-def _visited(name: str, value: Any, visit: Visit) -> Any:
+def _map_value(name: str, value: Any, transform: Transform) -> Any:
     if type(value) in (tuple, list):
-        return type(value)(_visited(f"{name}[{n}]", part, visit) for n, part in enumerate(value))
+        return type(value)(
+            _map_value(f"{name}[{n}]", part, transform) for n, part in enumerate(value)
+        )
     if type(value) is dict:
-        return {key: _visited(f"{name}[{key!r}]", part, visit) for key, part in value.items()}
-    return visit(name, value)
+        return {key: _map_value(f"{name}[{key!r}]", part, transform) for key, part in value.items()}
+    return transform(name, value)

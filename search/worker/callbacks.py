@@ -1,6 +1,7 @@
-"""Callbacks: the one by which a trial is watched, paths of its own, what retraining remembers.
+"""Callbacks that report a trial and record a retraining, and file paths per trial.
 
-Imports Keras: for workers only.
+A checkpoint names callbacks by class and stores their plain attributes: renaming the classes or
+those attributes here makes older checkpoints incomplete. Imports Keras: for workers only.
 """
 
 import time
@@ -20,50 +21,52 @@ from search.worker.fast import PathTaken
 from search.worker.laps import KEEP, LAPS, REPORT, TRAIN, VALIDATE
 from search.worker.weights import BestWeights
 
-# The attribute that holds the file a callback writes.
+# The attribute with the path of the file that a callback writes.
 FILE_ATTRIBUTES = {
     keras.callbacks.ModelCheckpoint: "filepath",
     keras.callbacks.CSVLogger: "filename",
 }
-# Called with each epoch's report; returns whether the trial may go on.
+# Called with each epoch's report; returns whether the trial may continue.
 Report = Callable[[dict[str, Any]], bool]
 
 
 class ObjectiveMissing(kt.errors.FatalError):
-    """Nothing reports the objective: passed on by keras-tuner, as no trial can do better."""
+    """No epoch reports the objective. Fatal, as this holds for every trial."""
 
 
 class TrialStops(BaseException):
-    """Leaves a ``fit`` that trains on after it was told to stop."""
+    """Leaves a ``fit`` that trains on although it was stopped."""
 
 
 class HyperparameterTracker:
-    """What a trial's builds and fits have asked for, as far as it was not reported yet."""
+    """Tracks which hyperparameters of a trial have been reported."""
 
     def __init__(self) -> None:
-        self._seen: tuple[int, dict[str, Any]] | None = None
+        self._reported: tuple[int, dict[str, Any]] | None = None
 
     def changes(self, hp: kt.HyperParameters) -> dict[str, Any]:
-        """Return the values and the parameters, as JSON values, where there are new ones."""
-        seen = len(hp.space), dict(hp.values)
-        if seen == self._seen:
+        """Return values and space as JSON values if they have changed, else an empty dict."""
+        current = len(hp.space), dict(hp.values)
+        if current == self._reported:
             return {}
-        self._seen = seen
+        self._reported = current
         return {"values": mirror.used_values(hp), "space": mirror.mirror_space(hp.space).to_json()}
 
 
 class Reporter(keras.callbacks.Callback):
-    """Reports each epoch; last in the list of callbacks.
+    """Reports each epoch of a training; last in the list of callbacks.
 
     Args:
-        hp: What build and fit ask.
-        weights: Offered the model after each epoch.
-        asked: What the trial has reported of ``hp``.
-        execution: Number of the training among those of the trial.
-        last_epoch: Epochs after which this training ends; None: as it decides itself.
-        may_lack_objective: Whether an epoch need not report the objective, since the fit of the
-            user's own may return it.
-        path: Tells how the training runs.
+        objective: What the search optimizes.
+        hp: The hyperparameters that build and fit use.
+        report: Called with each epoch's report.
+        weights: Saves the model after each epoch that is the best so far.
+        tracker: Tells which hyperparameters are new.
+        execution: Number of this training among the executions of the trial, from 0.
+        last_epoch: Maximum number of epochs; None if ``fit`` decides.
+        may_lack_objective: Whether epochs may lack the objective, because the user's own ``fit``
+            may return it.
+        path: Returns how the training runs.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Reporter(keras.callbacks.Callback):
         hp: kt.HyperParameters,
         report: Report,
         weights: BestWeights,
-        asked: HyperparameterTracker,
+        tracker: HyperparameterTracker,
         *,
         execution: int,
         last_epoch: int | None,
@@ -88,7 +91,7 @@ class Reporter(keras.callbacks.Callback):
         self._hp = hp
         self._report = report
         self._weights = weights
-        self._tracker = asked
+        self._tracker = tracker
         self._execution = execution
         self._last_epoch = last_epoch
         self._may_lack_objective = may_lack_objective
@@ -100,7 +103,7 @@ class Reporter(keras.callbacks.Callback):
 
     @property
     def has_diverged(self) -> bool:
-        """Whether an epoch's loss or objective was no finite number."""
+        """Whether the loss or objective of an epoch was not finite."""
         return self.divergence is not None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -117,19 +120,19 @@ class Reporter(keras.callbacks.Callback):
         epoch_seconds = time.perf_counter() - self._started_at
         LAPS.lap(VALIDATE if self._is_validated else TRAIN)
         self._is_validated = False
-        metrics = self._completed(process.plain(logs or {}))
+        metrics = self._with_objective(process.json_values(logs or {}))
         if has_diverged(metrics, self._objective):
             self.divergence = divergence(metrics, self._objective, epoch + 1)
         report: dict[str, Any] = {
             "epoch": epoch + 1,
             "epoch_seconds": round(epoch_seconds, 6),
-            # A diverged trial ends by itself: no value for the scheduler to judge it by.
+            # A diverged trial ends by itself; the scheduler must not judge it.
             "objective": None if self.has_diverged else metrics.get(self._objective.name),
             "metrics": metrics,
         }
         if self._execution > 0:
             report["execution"] = self._execution
-        report |= self._tracker.changes(self._hp) | self._path_news()
+        report |= self._tracker.changes(self._hp) | self._path_change()
         self.epochs += 1
         if self._objective.is_better(report["objective"], self.best.get(self._objective.name)):
             self.best = metrics
@@ -140,18 +143,18 @@ class Reporter(keras.callbacks.Callback):
         is_last = self._last_epoch is not None and self.epochs >= self._last_epoch
         self._may_go_on = not (self.was_stopped or self.has_diverged or is_last)
         if not self._may_go_on and self.model is not None:
-            # fit returns by itself, so that on_train_end and what follows fit still run.
+            # fit returns normally, so that on_train_end and the code after fit still run.
             self.model.stop_training = True
-        self._started_at = time.perf_counter()  # a loop of the user's own may not say it begins
+        self._started_at = time.perf_counter()  # a custom loop may not call on_epoch_begin
 
-    def _path_news(self) -> dict[str, Any]:
+    def _path_change(self) -> dict[str, Any]:
         path = self._path()
         if path == self._reported_path:
             return {}
         self._reported_path = path
         return {"path": asdict(path)}
 
-    def _completed(self, metrics: dict[str, Any]) -> dict[str, Any]:
+    def _with_objective(self, metrics: dict[str, Any]) -> dict[str, Any]:
         missing = missing_objectives(self._objective, metrics)
         if missing and not self._may_lack_objective:
             raise ObjectiveMissing(objective_not_reported(missing[0], metrics))
@@ -161,13 +164,13 @@ class Reporter(keras.callbacks.Callback):
 
 
 def missing_objectives(objective: Objective, reported: Iterable[str]) -> list[str]:
-    """Return the names of the objective, or its parts, that are not among those reported."""
-    known = set(reported)
-    return [part.name for part in objective.parts or (objective,) if part.name not in known]
+    """Return the names of the objective, or of its parts, that are not among ``reported``."""
+    names = set(reported)
+    return [part.name for part in objective.parts or (objective,) if part.name not in names]
 
 
 def sum_parts(objective: Objective, metrics: Mapping[str, float | None]) -> float | None:
-    """Return the sum of an objective's parts, those to maximize subtracted.
+    """Return the sum of an objective's parts; parts to maximize are subtracted.
 
     Source: keras-tuner 1.4.8, ``MultiObjective``.
     """
@@ -183,23 +186,24 @@ def sum_parts(objective: Objective, metrics: Mapping[str, float | None]) -> floa
 def use_trial_paths(
     callbacks: Iterable[keras.callbacks.Callback], trial: str, execution: int
 ) -> None:
-    """Move what callbacks write into a folder of the trial, as keras-tuner does for TensorBoard.
+    """Make callbacks write into a folder of the trial, as keras-tuner does for TensorBoard.
 
     ``models/best.keras`` becomes ``models/0003/execution0/best.keras``.
     """
     for callback in callbacks:
         for kind, attribute in FILE_ATTRIBUTES.items():
             if isinstance(callback, kind):
-                shared = Path(str(getattr(callback, attribute)))
-                own = shared.parent / trial / f"execution{execution}" / shared.name
-                own.parent.mkdir(parents=True, exist_ok=True)
-                setattr(callback, attribute, str(own))
+                path = Path(str(getattr(callback, attribute)))
+                trial_path = path.parent / trial / f"execution{execution}" / path.name
+                trial_path.parent.mkdir(parents=True, exist_ok=True)
+                setattr(callback, attribute, str(trial_path))
 
 
 class Rows(keras.callbacks.Callback):
-    """Keeps the metrics of each epoch, and goes on with them where a training goes on.
+    """Records the metrics of each epoch; a checkpoint includes them.
 
-    ``report`` is called with the number of each finished epoch, from 1.
+    Args:
+        report: Called with the number of each finished epoch, from 1.
     """
 
     def __init__(self, report: Callable[[int], None]) -> None:
@@ -208,5 +212,5 @@ class Rows(keras.callbacks.Callback):
         self._report = report
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.rows.append(process.plain(logs or {}))
+        self.rows.append(process.json_values(logs or {}))
         self._report(epoch + 1)

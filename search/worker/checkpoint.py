@@ -1,8 +1,8 @@
-"""The whole state of an unfinished trial: what continuing it needs to give the same bits.
+"""Saves the complete state of an unfinished trial, so that continuing it gives the same bits.
 
-A file holds the model's variables, the optimizer's, and what the callbacks remember, as arrays and
-JSON in NumPy's ``.npz`` form: nothing in it is pickled, and the checksum of each part is checked
-when it is read. Imports Keras: for workers only.
+A file holds the variables of model and optimizer and the attributes of the callbacks, as arrays and
+JSON in NumPy's ``.npz`` format. Nothing is pickled; reading checks the checksum of each part.
+Imports Keras: for workers only.
 """
 
 import json
@@ -24,20 +24,20 @@ from search.storage.folder import previous_state_file, remove_state, state_weigh
 from search.worker.laps import KEEP, LAPS
 
 STATE = "state"
-ARRAY = "array"  # stands in the JSON for an array that is kept beside it
-# Of a callback: what belongs to the process, or is worked out anew at its first epoch.
-NOT_KEPT = ("_model", "params", "min_delta")
+ARRAY = "array"  # refers, in the JSON, to an array of the file
+# Attributes of callbacks that belong to the process, or are computed again at the first epoch.
+EXCLUDED_ATTRIBUTES = ("_model", "params", "min_delta")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial between two epochs.
+    """The state of a trial between two epochs.
 
     Attributes:
-        epochs: Epochs trained so far; the next one has this number, from 0.
+        epochs: Epochs trained so far; also the number of the next epoch, from 0.
         variables: Values of the model's variables, then of the optimizer's.
-        callbacks: By place in the list, the class's name and what the callback remembers.
-        seed: What the training's random numbers follow from; another training has another.
+        callbacks: Class name and plain attributes of each callback, in order.
+        seed: Seed of the training's random numbers; identifies the training.
     """
 
     epochs: int
@@ -54,21 +54,24 @@ class Checkpoint:
         epochs: int,
         seed: int,
     ) -> "Checkpoint":
-        """Take down the state of a training."""
+        """Return the state of a training."""
         return cls(
             epochs,
             [keras.ops.convert_to_numpy(variable) for variable in _variables(model)],
-            [(type(callback).__name__, _kept(vars(callback))) for callback in callbacks],
+            [
+                (type(callback).__name__, _plain_attributes(vars(callback)))
+                for callback in callbacks
+            ],
             seed,
         )
 
     def fits(self, model: keras.Model) -> bool:
-        """Tell whether the variables are those of a model, built and with a built optimizer."""
-        shapes = [(tuple(each.shape), str(each.dtype)) for each in _variables(model)]
+        """Tell whether the variables have the shapes and types of those of a built model."""
+        shapes = [(tuple(var.shape), str(var.dtype)) for var in _variables(model)]
         return shapes == [(array.shape, str(array.dtype)) for array in self.variables]
 
     def restore(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Put the state back, once ``on_train_begin`` has cleared the callbacks."""
+        """Restore the state, after ``on_train_begin`` has reset the callbacks."""
         for variable, value in zip(_variables(model), self.variables, strict=True):
             variable.assign(value)
         for callback, (kind, state) in zip(callbacks, self.callbacks, strict=False):
@@ -76,33 +79,33 @@ class Checkpoint:
                 vars(callback).update(state)
 
     def write(self, path: Path) -> None:
-        """Write it beside its place; the one that stood there is kept as the one before."""
+        """Write the state to a file; keep an existing file as the previous state."""
         arrays: list[np.ndarray] = []
         state = {
             "epochs": self.epochs,
             "seed": self.seed,
-            "variables": _json(self.variables, arrays),
-            "callbacks": _json(self.callbacks, arrays),
+            "variables": _to_json(self.variables, arrays),
+            "callbacks": _to_json(self.callbacks, arrays),
         }
-        named: dict[str, Any] = {f"{ARRAY}{place}": array for place, array in enumerate(arrays)}
-        named[STATE] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        parts: dict[str, Any] = {f"{ARRAY}{index}": array for index, array in enumerate(arrays)}
+        parts[STATE] = np.frombuffer(json.dumps(state).encode(), np.uint8)
         with replacing(path) as fresh:
             with fresh.open("wb") as file:
-                np.savez(file, **named)
+                np.savez(file, **parts)
             if path.exists():
                 os.replace(path, previous_state_file(path))
 
 
 class Checkpoints:
-    """The newest state of one trial on disk, written seldom enough to cost little.
+    """Saves the state of one training to disk, seldom enough to cost little.
 
     Args:
-        path: The file.
-        best_weights: The file of the trial's best weights so far. The training may be killed when
-            it has written better ones, and then not meet them again: it goes back to those.
-        seed: Of the training; the state of any other is none of this one.
-        every_seconds: No more training than this, or one epoch where that is longer, is lost.
-        written: Told of each file that was written or removed.
+        path: The state file.
+        best_weights: The file of the trial's best weights. Each state keeps a copy, which a
+            continued training restores: the killed one may have saved better weights since.
+        seed: Seed of the training; states with another seed are ignored.
+        every_seconds: A kill loses at most this much training, or one epoch if that is longer.
+        on_change: Called with the path of each file that was written or removed.
     """
 
     def __init__(
@@ -121,15 +124,15 @@ class Checkpoints:
         self.seed = seed
         self._every_seconds = every_seconds
         self._clock = clock
-        self._kept_at = self._epoch_began_at = clock()
+        self._saved_at = self._epoch_started_at = clock()
 
     def begin_epoch(self) -> None:
-        self._epoch_began_at = self._clock()
+        self._epoch_started_at = self._clock()
 
     def is_due(self) -> bool:
-        """Tell whether another epoch like this one would leave too much unkept."""
+        """Tell whether another epoch as long as this one would leave too much unsaved."""
         now = self._clock()
-        return now + (now - self._epoch_began_at) - self._kept_at > self._every_seconds
+        return now + (now - self._epoch_started_at) - self._saved_at > self._every_seconds
 
     def keep(self, checkpoint: Checkpoint) -> None:
         if self._best_weights is not None and self._best_weights.exists():
@@ -137,26 +140,26 @@ class Checkpoints:
             self._on_change(state_weights_file(self._path))
         checkpoint.write(self._path)
         self._on_change(self._path)
-        self._kept_at = self._clock()
+        self._saved_at = self._clock()
 
     def newest(self) -> Checkpoint | None:
-        """Read the newest checkpoint of this training that is whole."""
+        """Read the newest undamaged checkpoint of this training."""
         return read_newest(self._path, self.seed)
 
     def restore_best_weights(self) -> None:
-        """Put the best weights back that belong to the newest checkpoint."""
+        """Restore the best weights at the time of the newest checkpoint."""
         if self._best_weights is not None and state_weights_file(self._path).exists():
             _copy(state_weights_file(self._path), self._best_weights)
             self._on_change(self._best_weights)
 
     def remove(self) -> None:
-        """Remove what is kept: the trial has ended, or begins anew."""
-        for removed in remove_state(self._path):
-            self._on_change(removed)
+        """Remove all saved states: the trial has ended, or starts over."""
+        for path in remove_state(self._path):
+            self._on_change(path)
 
 
 class KeepState(keras.callbacks.Callback):
-    """Keeps the state of a training between its epochs; last in the list of callbacks."""
+    """Saves the state of a training between epochs; last in the list of callbacks."""
 
     def __init__(
         self, checkpoints: Checkpoints, callbacks: list[Any], checkpoint: Checkpoint | None
@@ -169,7 +172,7 @@ class KeepState(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.checkpoint is not None:
             self.checkpoint.restore(self.model, self._callbacks)
-            self.model._initial_epoch = self.checkpoint.epochs  # as BackupAndRestore does
+            self.model._initial_epoch = self.checkpoint.epochs  # as Keras's BackupAndRestore does
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model._initial_epoch = None
@@ -187,7 +190,7 @@ class KeepState(keras.callbacks.Callback):
 
 
 def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
-    """Read a checkpoint, or where it is missing, damaged or of another seed the one before it."""
+    """Read a checkpoint, or the previous one if it is missing, damaged or has another seed."""
     for candidate in (path, previous_state_file(path)):
         try:
             checkpoint = _read(candidate)
@@ -201,20 +204,20 @@ def read_newest(path: Path, seed: int | None = None) -> Checkpoint | None:
 def _copy(source: Path, target: Path) -> None:
     with replacing(target) as fresh:
         try:
-            os.link(source, fresh)  # neither is ever written to: each is replaced
-        except OSError:  # not on this file system
+            os.link(source, fresh)  # safe: files are replaced, never written in place
+        except OSError:  # a file system without links
             shutil.copy(source, fresh)
 
 
 def _read(path: Path) -> Checkpoint:
-    with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         arrays = {
             name.removesuffix(".npy"): np.lib.format.read_array(part, allow_pickle=False)
             for name in archive.namelist()
-            for part in [BytesIO(archive.read(name))]  # read whole: its checksum is checked
+            for part in [BytesIO(archive.read(name))]  # reading it completely checks its checksum
         }
     state = json.loads(arrays.pop(STATE).tobytes())
-    variables, callbacks = (_values(state[name], arrays) for name in ("variables", "callbacks"))
+    variables, callbacks = (_from_json(state[name], arrays) for name in ("variables", "callbacks"))
     return Checkpoint(state["epochs"], variables, [tuple(row) for row in callbacks], state["seed"])
 
 
@@ -222,11 +225,11 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _kept(attributes: dict[str, Any]) -> dict[str, Any]:
+def _plain_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in attributes.items()
-        if name not in NOT_KEPT and _is_plain(value)
+        if name not in EXCLUDED_ATTRIBUTES and _is_plain(value)
     }
 
 
@@ -240,25 +243,25 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _json(value: Any, arrays: list[np.ndarray]) -> Any:
-    """Return a value as JSON, its arrays put into a list and named by their place there."""
+def _to_json(value: Any, arrays: list[np.ndarray]) -> Any:
+    """Return a value as JSON; append its arrays to ``arrays`` and refer to them by index."""
     if isinstance(value, (np.ndarray, np.generic)):
         arrays.append(np.asarray(value))
-        kind = str(value.dtype)  # NumPy's format does not know bfloat16
-        return {ARRAY: len(arrays) - 1, "scalar": isinstance(value, np.generic), "dtype": kind}
+        dtype = str(value.dtype)  # NumPy's format does not know bfloat16
+        return {ARRAY: len(arrays) - 1, "scalar": isinstance(value, np.generic), "dtype": dtype}
     if isinstance(value, (list, tuple)):
-        return [_json(part, arrays) for part in value]
+        return [_to_json(part, arrays) for part in value]
     if isinstance(value, dict):
-        return {"dict": {key: _json(part, arrays) for key, part in value.items()}}
+        return {"dict": {key: _to_json(part, arrays) for key, part in value.items()}}
     return value
 
 
-def _values(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _from_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
-        return [_values(part, arrays) for part in value]
+        return [_from_json(part, arrays) for part in value]
     if isinstance(value, dict) and ARRAY in value:
         array = arrays[f"{ARRAY}{value[ARRAY]}"].view(value["dtype"])
         return array[()] if value["scalar"] else array
     if isinstance(value, dict):
-        return {key: _values(part, arrays) for key, part in value["dict"].items()}
+        return {key: _from_json(part, arrays) for key, part in value["dict"].items()}
     return value

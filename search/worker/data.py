@@ -1,4 +1,4 @@
-"""The data of a problem: what a user's function returns, checked."""
+"""Loads the data of a problem from the user's function, and checks them."""
 
 import inspect
 import zlib
@@ -16,12 +16,12 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs and targets of each split, equally long within a split.
+    """The inputs and targets of each split, equally long within a split.
 
     Attributes:
-        train: What trials train on.
-        validation: What trials are judged by.
-        test: What the final model alone is evaluated on; None where there is none.
+        train: For training.
+        validation: For the objective.
+        test: For the evaluation of the final model only; None if there is no such split.
         class_names: Name of each label, or None.
     """
 
@@ -31,7 +31,7 @@ class Data:
     class_names: tuple[str, ...] | None = None
 
     def digest(self) -> str:
-        """Return what equal splits share: a checksum of shapes, types and content."""
+        """Return a checksum of the shapes, types and contents of all splits."""
         checksum = 0
         for array in (*self.train, *self.validation, *(self.test or ())):
             checksum = zlib.crc32(f"{array.shape} {array.dtype}".encode(), checksum)
@@ -42,16 +42,22 @@ class Data:
 def load_data(problem: Problem, *, needs_test: bool) -> Data:
     """Call the problem's data function.
 
-    It is given ``seed`` and ``data_dir`` where it takes them, and returns two or three pairs of
-    arrays: train, validation and, if there is one, test; a ``class_names`` beside them is kept.
+    The function gets ``seed`` and ``data_dir`` if it has parameters of these names. It returns two
+    or three pairs of arrays: train, validation and optionally test. The returned object may have an
+    attribute ``class_names``.
 
     Args:
-        problem: Names the function, and gives the seed and the folder.
-        needs_test: Whether a model will be evaluated, so that there must be a test split.
+        problem: Names the function, the seed and the folder.
+        needs_test: Whether a test split is required, because a model will be evaluated.
+
+    Raises:
+        ProblemError: The function cannot be called, raises, or returns something else.
     """
     function = importer.load(problem.data, "data")
     if not callable(function):
-        raise ProblemError(f"--data {problem.data!r} is no function: expected one.")
+        raise ProblemError(
+            f"--data {problem.data!r} is not a function: expected one that returns the data."
+        )
     try:
         loaded = function(**_accepted(function, seed=problem.seed, data_dir=problem.data_dir))
     except Exception as error:
@@ -59,7 +65,7 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
     data = _checked(loaded, problem.data)
     if needs_test and data.test is None:
         raise ProblemError(
-            f"--data {problem.data!r} gives no test split, so the retrained model cannot be "
+            f"--data {problem.data!r} returns no test split, so the retrained model cannot be "
             "evaluated: return (x_test, y_test) as a third pair, or add --retrain-epochs none."
         )
     return data
@@ -75,8 +81,8 @@ def _accepted(function: Any, **offered: Any) -> dict[str, Any]:
 
 def _checked(loaded: Any, reference: str) -> Data:
     expected = (
-        f"--data {reference!r}: expected (x_train, y_train), (x_validation, y_validation) and, "
-        "if there is one, (x_test, y_test), as NumPy arrays"
+        f"--data {reference!r}: expected (x_train, y_train), (x_validation, y_validation) and "
+        "optionally (x_test, y_test), as NumPy arrays"
     )
     parts = list(loaded) if isinstance(loaded, (tuple, list)) else [loaded]
     pairs = [part for part in parts if _is_pair(part)]
@@ -85,8 +91,8 @@ def _checked(loaded: Any, reference: str) -> Data:
     for name, (inputs, targets) in zip(("train", "validation", "test"), pairs, strict=False):
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise ProblemError(
-                f"{expected}, equally long; the {name} split has {len(inputs)} inputs and "
-                f"{len(targets)} targets."
+                f"{expected}, as many inputs as targets; got {len(inputs)} inputs and "
+                f"{len(targets)} targets in the {name} split."
             )
     names = getattr(loaded, "class_names", None)
     return Data(

@@ -1,40 +1,40 @@
-"""Where the time of a process goes: stretches that follow each other without a gap."""
+"""Measures what a process spends its time on, in laps without gaps."""
 
 import time
 
 from search.storage.clock import process_start
 
-# What a worker does, in the order in which a trial meets it.
-START = "start"  # the process itself, until its first trial
+# The activities of a worker, in the order of a trial.
+START = "start"  # from the start of the process to its first trial
 IMPORT = "import"  # of TensorFlow and Keras
-BETWEEN = "between"  # from one trial's last report, or the import, until a trial begins
+BETWEEN = "between"  # from the last report of a trial, or the import, to the next trial
 DATA = "data"
-RESET = "reset"  # what the trial before left is cleared, keras-tuner's one-trial search is made
+RESET = "reset"  # clear the previous trial's state, create keras-tuner's search of one trial
 BUILD = "build"
-COMPILE = "compile"  # tracing of the fast epoch
+COMPILE = "compile"  # trace the fast epoch
 TRAIN = "train"
 VALIDATE = "validate"
-KEEP = "keep"  # weights and checkpoints
+KEEP = "keep"  # save weights and checkpoints
 REPORT = "report"
 
 
 class Laps:
-    """Adds up seconds by name, from the start of the process on."""
+    """Sums the seconds of each activity, from the start of the process."""
 
     def __init__(self) -> None:
         self._last = process_start()
         self._seconds: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """Count what has passed since the last call as ``name``."""
+        """Add the time since the last call to the activity ``name``."""
         now = time.monotonic()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
         self._last = now
 
     def take(self) -> dict[str, float]:
-        """Return the seconds by name since the last call of this method."""
-        taken, self._seconds = self._seconds, {}
-        return {name: round(seconds, 4) for name, seconds in taken.items()}
+        """Return the seconds of each activity since the last call of this method."""
+        seconds, self._seconds = self._seconds, {}
+        return {name: round(value, 4) for name, value in seconds.items()}
 
 
 LAPS = Laps()

@@ -1,4 +1,4 @@
-"""A process that trains: its set-up, done once, and what is cleared between trials."""
+"""Sets up a worker process once, and resets it between trials."""
 
 import contextlib
 import gc
@@ -21,40 +21,40 @@ from search.space.parameters import Space
 if TYPE_CHECKING:
     import keras_tuner as kt
 
-# In the environment of a fork, whose TensorFlow is imported and has done nothing yet.
+# Set in the environment of a fork, which has imported TensorFlow but not used it yet.
 FORKED = "FMNIST_SEARCH_FORKED"
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-# What a process takes of a GPU beside TensorFlow's own allocations (the CUDA context, the
-# workspaces of its libraries): an allowance, to be measured on the GPU at hand.
+# GPU memory that a process uses beside TensorFlow's allocations (CUDA context, library workspaces):
+# an estimate, which depends on the GPU.
 CONTEXT_MIB = 600
-# Below this no model trains.
+# The least memory with which a model trains.
 LEAST_MIB = 256
-# Grows with what is needed, up to the limit; by the number that nvidia-smi uses of a GPU.
+# Memory grows as needed, up to the limit; GPUs are numbered as by nvidia-smi.
 GPU_ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def set_up(
     threads: int | None = None, *, sees_gpus: bool = True, gpu_share: float | None = None
 ) -> None:
-    """Import TensorFlow quietly, for a process that shares its machine with others.
+    """Import TensorFlow quietly, and limit its threads and GPU memory to this process's share.
 
-    In a warm process this costs nothing: it was done by the trial before.
+    Only the first call in a process takes time.
 
     Args:
-        threads: So many may work on an operation; None: as TensorFlow decides.
-        sees_gpus: Whether it may use a GPU, of which it then takes no more than it needs.
-        gpu_share: At most this part of the GPU's memory, where it shares one; None: all.
+        threads: Maximum number of threads for an operation; None: TensorFlow decides.
+        sees_gpus: Whether the process may use a GPU.
+        gpu_share: Maximum share of the GPU's memory, above 0 and at most 1; None: all.
     """
     first_time = not is_set_up()
     os.environ.pop(FORKED, None)
     os.environ.update(QUIET_TENSORFLOW)
     if first_time and not sees_gpus:
-        # Before the import, which in a fork was done without a GPU: Keras would else choose to
-        # compile for one that it may not use.
+        # Before the import, or Keras would compile for a GPU that it may not use. (A fork was
+        # imported without one.)
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ |= GPU_ENVIRONMENT
-    # TensorFlow 2.21 writes about GPUs whatever its log level.
-    with silent_errors() if first_time else contextlib.nullcontext():
+    # TensorFlow 2.21 writes about GPUs at any log level.
+    with silenced_stderr() if first_time else contextlib.nullcontext():
         import tensorflow as tf
 
     if first_time and threads is not None:
@@ -66,7 +66,7 @@ def set_up(
         import keras  # noqa: F401
         import keras_tuner  # noqa: F401
 
-        # What these made lives as long as the process: the collection before a trial leaves it out.
+        # Objects of the imports live as long as the process: later collections can skip them.
         gc.collect()
         gc.freeze()
 
@@ -85,44 +85,44 @@ def _limit_gpu_memory(share: float | None) -> None:
 
 
 def memory_limit_mib(share: float, total_mib: int) -> int:
-    """Return how much of a GPU's memory TensorFlow may allocate, so that all shares fit.
+    """Return the limit in MiB for TensorFlow's allocations, so that all shares of a GPU fit.
 
     Args:
-        share: Of the GPU, above 0 and below 1; the process's own context is taken off it.
-        total_mib: Its whole memory.
+        share: Share of the GPU, above 0 and below 1; it includes the process's CUDA context.
+        total_mib: The GPU's memory.
     """
     return max(LEAST_MIB, int(share * total_mib) - CONTEXT_MIB)
 
 
 def visible_memory_mib() -> int | None:
-    """Return the whole memory of the first GPU that this process may use.
+    """Return the memory in MiB of the first GPU that this process may use.
 
-    None where ``nvidia-smi`` does not tell, as of a part of a GPU (MIG).
+    None if ``nvidia-smi`` does not report it, as for a MIG partition.
     """
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     query = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
-    command = ["nvidia-smi", f"--id={first}", *query]
+    command = ["nvidia-smi", f"--id={gpu}", *query]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        return int(answer.stdout.split()[0])
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return int(result.stdout.split()[0])
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return None
 
 
 def lacks_gpu() -> bool:
-    """Tell whether TensorFlow, set up in this process, sees no GPU."""
+    """Tell whether TensorFlow sees no GPU; call after ``set_up``."""
     import tensorflow as tf
 
     return not tf.config.list_physical_devices("GPU")
 
 
 def is_set_up() -> bool:
-    """Tell whether this process has set TensorFlow up; a fork was born with it and has not yet."""
+    """Tell whether ``set_up`` was called; a fork has imported TensorFlow before that."""
     return "tensorflow" in sys.modules and FORKED not in os.environ
 
 
-def start_trial(seed: int) -> None:
-    """Clear what the trial before left, and make what follows a function of the seed."""
+def reset_session(seed: int) -> None:
+    """Clear the state of the previous trial, and seed all random numbers."""
     import keras
 
     keras.backend.clear_session()
@@ -131,7 +131,7 @@ def start_trial(seed: int) -> None:
 
 
 def keras_settings() -> dict[str, str]:
-    """Return what a script has set for all of Keras, to be set in its workers too."""
+    """Return the global Keras settings of a script, for its workers."""
     import keras
 
     return {
@@ -141,8 +141,8 @@ def keras_settings() -> dict[str, str]:
     }
 
 
-def set_keras(settings: Mapping[str, str]) -> None:
-    """Set what ``keras_settings`` returned."""
+def apply_keras_settings(settings: Mapping[str, str]) -> None:
+    """Apply settings that ``keras_settings`` returned."""
     import keras
 
     if settings:
@@ -152,21 +152,21 @@ def set_keras(settings: Mapping[str, str]) -> None:
 
 
 @lru_cache(maxsize=8)
-def hypermodel(source: Named | Carried) -> "kt.HyperModel":
+def load_hypermodel(source: Named | Carried) -> "kt.HyperModel":
     """Load the hypermodel that a user named or sent; once per process."""
-    from search.space.mirror import load_hypermodel
+    from search.space import mirror
 
     if isinstance(source, Carried):
-        return load_hypermodel(source.open(), "")
-    return load_hypermodel(importer.load(source.reference, "hypermodel"), source.reference)
+        return mirror.load_hypermodel(source.open(), "")
+    return mirror.load_hypermodel(importer.load(source.reference, "hypermodel"), source.reference)
 
 
 def discover(reference: str) -> Space:
-    """Load the hypermodel and find its space by building."""
+    """Load the hypermodel and discover its space by building models."""
     from search.space import mirror
 
     try:
-        return mirror.discover_space(hypermodel(Named(reference)))
+        return mirror.discover_space(load_hypermodel(Named(reference)))
     except ProblemError:
         raise
     except Exception as error:
@@ -176,32 +176,32 @@ def discover(reference: str) -> Space:
 
 
 def worker_name() -> str:
-    """Return the name of this process: host and process id."""
+    """Return the name of this process as a worker: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def trial_seed(run_seed: int, trial: int, *repeat: int) -> int:
-    """Return the seed of a trial, in 0..2**31-1, a function of the run's seed and its number.
+    """Return the seed of a trial, in 0..2**31-1.
 
     Args:
         run_seed: Seed of the run.
         trial: Number of the trial.
-        repeat: Numbers of the attempt and the execution, where it is not the first of both.
+        repeat: Numbers of the attempt and the execution from 0, unless both are 0.
     """
     import numpy as np
 
     return int(np.random.SeedSequence([run_seed, trial, *repeat]).generate_state(1)[0] >> 1)
 
 
-def plain(logs: Mapping[str, Any]) -> dict[str, Any]:
+def json_values(logs: Mapping[str, Any]) -> dict[str, Any]:
     """Return an epoch's logs as JSON values: Python floats, None for NaN and infinities.
 
-    What is no number, such as a list, is returned as it is.
+    Lists, dicts and strings stay as they are.
     """
-    return {key: _plain(value) for key, value in logs.items()}
+    return {key: _json_value(value) for key, value in logs.items()}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, (list, dict, str)):
         return value
     number = float(value)
@@ -209,25 +209,24 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def silent_errors() -> Iterator[None]:
-    """Drop what is written to the error stream, by native code too.
+def silenced_stderr() -> Iterator[None]:
+    """Discard output to the error stream, including that of native code.
 
-    For the start of a library that writes about itself there whatever its log level says; what
-    goes wrong is raised and still seen.
+    For libraries that write there while they start, at any log level. Errors are still raised.
     """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
 @contextlib.contextmanager
 def quiet_training() -> Iterator[None]:
-    """Keep off the screen what keras-tuner writes of a failed trial: its end tells it."""
+    """Hide keras-tuner's output about a failed trial; the end of the trial reports the error."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

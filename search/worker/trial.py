@@ -1,7 +1,7 @@
-"""One trial: a keras-tuner search of a single configuration, with a reporter last.
+"""Runs one trial: a keras-tuner search of a single configuration, with a reporter callback.
 
-keras-tuner itself builds, checks, fits, retries, averages and judges what ``fit`` returns, so
-that a trial here means what it means there. Imports Keras: for workers only.
+keras-tuner itself builds, checks, fits, retries, averages and evaluates the result of ``fit``, so
+that a trial means the same as in keras-tuner. Imports Keras: for workers only.
 """
 
 import contextlib
@@ -36,19 +36,20 @@ from search.worker.data import Data
 from search.worker.laps import BUILD, LAPS, RESET
 from search.worker.weights import BestWeights, load_best_weights
 
-# Where keras-tuner's Hyperband keeps what it wants of a trial.
+# The values by which keras-tuner's Hyperband sets the epochs of a trial.
 EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"
 
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended, as the trial itself saw it.
+    """How a trial ended.
 
     Attributes:
+        state: The state in which it ended.
         error: ``ErrorType: message`` of a failed trial.
-        fatal: Name of the error's class where no other trial could do better, so that the
-            search must end.
-        result: What its epochs do not tell: ``score``, ``best_step`` and ``metrics`` where
+        traceback: The traceback of the error.
+        fatal: Name of the error's class if every trial would fail, so that the search must end.
+        result: What the reports of its epochs lack: ``score``, ``best_step`` and ``metrics`` if
             ``fit`` returned them or was executed several times; ``values`` and ``space`` of a
             trial that reported no epoch.
     """
@@ -61,13 +62,13 @@ class TrialEnd:
 
     @classmethod
     def of_fatal_error(cls, error: Exception) -> "TrialEnd":
-        """Return the end of a trial that shows that no trial can succeed."""
-        kind = type(error).__name__
+        """Return the end of a trial with an error that every trial would have."""
+        class_name = type(error).__name__
         if not isinstance(error, (ObjectiveMissing, SearchError)):
-            # A user's own kind of FatalError: the script is told by keras-tuner's.
-            kinds = (base.__name__ for base in type(error).__mro__)
-            kind = next(name for name in kinds if hasattr(kt.errors, name))
-        return cls(State.FAILED, error=str(error), traceback=traceback_of(error), fatal=kind)
+            # The script gets keras-tuner's own class, also for a user's subclass of FatalError.
+            base_names = (base.__name__ for base in type(error).__mro__)
+            class_name = next(name for name in base_names if hasattr(kt.errors, name))
+        return cls(State.FAILED, error=str(error), traceback=traceback_of(error), fatal=class_name)
 
 
 def run_trial(
@@ -81,22 +82,22 @@ def run_trial(
     space: Space | None = None,
     retries: int = 0,
 ) -> TrialEnd:
-    """Build and fit one configuration, reporting every epoch.
+    """Build and fit one configuration, and report every epoch.
 
     Args:
-        task: What all trials share.
-        stored: The splits (the test split is not touched), or what ``fit`` is called with.
-        trial: Number of the trial; with the run's seed it decides every random number.
+        task: The settings that all trials share.
+        stored: The splits (the test split is not used), or the arguments of ``fit``.
+        trial: Number of the trial; with the run's seed it determines all random numbers.
         values: The configuration.
-        report: Called after each epoch with its metrics, and with the values and parameters that
-            build and fit asked for where they are new; False ends the trial. Called with
-            ``retry``, the error, when a failed trial begins again.
-        folder: The run that keeps the weights of the best epoch; None keeps none.
-        space: What is known of the space, for TensorBoard to name the values.
-        retries: How often it has failed and been begun again before.
+        report: Called after each epoch with its metrics, and with the values and hyperparameters
+            of build and fit if they are new; returns False to stop the trial. Also called with
+            ``{"retry": error}`` when a failed trial starts again.
+        folder: The run folder for the weights of the best epoch; None: save no weights.
+        space: The space so far, by which TensorBoard names the values.
+        retries: How often the trial has failed and started again before.
 
     Returns:
-        How it ended: an error of the user's code is a result, not raised.
+        How the trial ended. An error in the user's code is returned, not raised.
     """
     with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as scratch:
         try:
@@ -113,14 +114,14 @@ def run_trial(
             )
             with contextlib.suppress(TrialStops):
                 tuner.search()
-            return tuner.ending()
+            return tuner.trial_end()
         except (SearchError, kt.errors.FatalError) as error:
             return TrialEnd.of_fatal_error(error)
         except Exception as error:
-            return _failed(error)
+            return _failed_end(error)
 
 
-class _OneTrial(kt.Oracle):
+class _SingleTrialOracle(kt.Oracle):
     """Proposes one configuration."""
 
     def __init__(self, task: Task, values: Values, retries: int) -> None:
@@ -137,15 +138,15 @@ class _OneTrial(kt.Oracle):
 
 
 class PatchedTuner(kt.Tuner):
-    """keras-tuner's own, with what its version 1.4.8 gets wrong put right."""
+    """keras-tuner's tuner, with a bug of its version 1.4.8 fixed."""
 
     def _override_compile_args(self, model: keras.Model) -> None:
-        # The library reads the optimizer of a model that has none yet.
+        # keras-tuner reads the optimizer of a model that is not compiled and has none.
         if isinstance(model, keras.Model) and not model.compiled:
             overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
             overrides = {name: value for name, value in overrides.items() if value}
             if isinstance(self.optimizer, keras.optimizers.Optimizer):
-                # A copy: an optimizer belongs to the first model that it trains.
+                # A copy, since an optimizer belongs to the first model that it trains.
                 config = keras.optimizers.serialize(self.optimizer)
                 overrides["optimizer"] = keras.optimizers.deserialize(config)
             if overrides:
@@ -155,7 +156,7 @@ class PatchedTuner(kt.Tuner):
 
 
 class _TrialTuner(PatchedTuner):
-    """Runs one configuration as keras-tuner does: seeded, reported, and stopped when told to."""
+    """Runs one configuration as keras-tuner does, but seeded, reported and stoppable."""
 
     def __init__(
         self,
@@ -171,8 +172,8 @@ class _TrialTuner(PatchedTuner):
         scratch: str,
     ) -> None:
         super().__init__(
-            _OneTrial(task, values, retries),
-            process.hypermodel(task.hypermodel),
+            _SingleTrialOracle(task, values, retries),
+            process.load_hypermodel(task.hypermodel),
             max_model_size=task.max_model_size,
             executions_per_trial=task.executions_per_trial,
             directory=scratch,
@@ -195,23 +196,23 @@ class _TrialTuner(PatchedTuner):
     def _begin_attempt(self) -> None:
         self._attempt += 1
         self._weights = BestWeights(self._task.objective, self._folder, self._trial)
-        self._first: Reporter | None = None
+        self._first_reporter: Reporter | None = None
         self._model: keras.Model | None = None
         self._early_stopping: list[keras.callbacks.EarlyStopping] = []
         self._error: Exception | None = None
         self._traceback: str | None = None
 
     def _populate_initial_space(self) -> None:
-        """Build nothing: the space is known, and every build costs time."""
+        """Build no model: the space is known, and every build takes time."""
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
-        # Here: keras-tuner clears the session before each build, and with it the dtype policy.
-        process.set_keras(self._task.keras_settings)
+        # Set here, since keras-tuner clears the session and its dtype policy before each build.
+        process.apply_keras_settings(self._task.keras_settings)
         LAPS.lap(RESET)
         self._model = model = super()._build_hypermodel(hp)
-        former = self._values.get(PARENT_TRIAL)  # Hyperband trains on from that trial's weights
-        if former is not None and self._folder is not None:
-            load_best_weights(model, self._folder, int(former))
+        parent_trial = self._values.get(PARENT_TRIAL)  # Hyperband continues from its weights
+        if parent_trial is not None and self._folder is not None:
+            load_best_weights(model, self._folder, int(parent_trial))
         if isinstance(model, keras.Model):
             self._fit = fast.install(
                 model,
@@ -227,7 +228,7 @@ class _TrialTuner(PatchedTuner):
         return process.trial_seed(self._task.seed, self._trial, *repeat)
 
     def _checkpoints(self) -> Checkpoints | None:
-        """Return where this training is continued from, unless it is one of several."""
+        """Return the checkpoints of this training, unless the trial has several executions."""
         if self._folder is None or self.executions_per_trial > 1:
             return None
         return Checkpoints(
@@ -239,12 +240,12 @@ class _TrialTuner(PatchedTuner):
         )
 
     def run_trial(self, trial: Any) -> list[Any]:
-        """Train the configuration as often as is asked; keras-tuner calls again for a retry."""
+        """Run all executions of the trial; keras-tuner calls this again for a retry."""
         if self._model is not None or self._error is not None:
-            error = one_line(self._error) if self._error else "its score is no finite number"
+            error = one_line(self._error) if self._error else "its score is not finite"
             self._begin_attempt()
             self._report({"retry": error})
-        # Fresh: keras-tuner drops a value whose name also stands in an inactive scope.
+        # New hyperparameters: keras-tuner drops a value whose name is also in an inactive scope.
         trial.hyperparameters = mirror.prepare_hyperparameters(
             self.hypermodel, self._values, self._task.registered
         )
@@ -258,31 +259,31 @@ class _TrialTuner(PatchedTuner):
 
     def _execute(self, trial: Any, execution: int) -> Any:
         self._execution, self._fit = execution, None
-        process.start_trial(self._seed())
+        process.reset_session(self._seed())
         reporter = self._reporter(trial.hyperparameters, execution)
-        # Opened after seeding, so that the order of what is shuffled follows from the seed too.
-        fit_arguments = _arguments(self._task, self._stored)
+        # Opened after seeding, so that the seed also determines the order of shuffled data.
+        fit_arguments = _fit_arguments(self._task, self._stored)
         kwargs = dict(fit_arguments.kwargs)
         if EPOCHS in self._values:
             kwargs |= {
                 "epochs": self._values[EPOCHS],
                 "initial_epoch": self._values[INITIAL_EPOCH],
             }
-        own = self._own_callbacks(kwargs.pop("callbacks", None) or [], execution)
+        callbacks = self._trial_callbacks(kwargs.pop("callbacks", None) or [], execution)
         try:
             result = self._build_and_fit_model(
-                trial, *fit_arguments.args, callbacks=[*own, reporter], **kwargs
+                trial, *fit_arguments.args, callbacks=[*callbacks, reporter], **kwargs
             )
-        except TrialStops:  # a loop of the user's own would have trained on
+        except TrialStops:  # a custom training loop did not stop by itself
             if not reporter.best:
                 raise
             result = reporter.best
-        self._note_result(result, reporter)
+        self._check_result(result, reporter)
         return result
 
     def _reporter(self, hp: kt.HyperParameters, execution: int) -> Reporter:
-        first = self._first
-        # ASHA decides on the first; the others run as far.
+        first = self._first_reporter
+        # The scheduler judges the first execution; the others train as many epochs.
         was_stopped = first is not None and first.was_stopped
         reporter = Reporter(
             self._task.objective,
@@ -295,20 +296,21 @@ class _TrialTuner(PatchedTuner):
             may_lack_objective=mirror.has_own_fit(self.hypermodel),
             path=lambda: self._fit.path if self._fit else fast.OWN_LOOP,
         )
-        self._first = first or reporter
+        self._first_reporter = first or reporter
         return reporter
 
-    def _own_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
-        own = list(self._deepcopy_callbacks(callbacks))
+    def _trial_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
+        """Return copies of the callbacks that write into folders of this trial."""
+        copies = list(self._deepcopy_callbacks(callbacks))
         name = f"{self._trial:0{self._task.trial_digits}d}"
         hp = mirror.to_hyperparameters(self._space or Space(()), self._values)
-        named = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
-        self._configure_tensorboard_dir(own, named, execution)
-        use_trial_paths(own, name, execution)
-        self._early_stopping = [c for c in own if isinstance(c, keras.callbacks.EarlyStopping)]
-        return own
+        kt_trial = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
+        self._configure_tensorboard_dir(copies, kt_trial, execution)
+        use_trial_paths(copies, name, execution)
+        self._early_stopping = [c for c in copies if isinstance(c, keras.callbacks.EarlyStopping)]
+        return copies
 
-    def _note_result(self, result: Any, reporter: Reporter) -> None:
+    def _check_result(self, result: Any, reporter: Reporter) -> None:
         if isinstance(result, keras.callbacks.History):
             missing = missing_objectives(self._task.objective, result.history)
             if missing:
@@ -316,14 +318,14 @@ class _TrialTuner(PatchedTuner):
         if reporter.epochs == 0:
             self._weights.keep(self._model)
 
-    def ending(self) -> TrialEnd:
-        """Return how the trial ended, after ``search``."""
+    def trial_end(self) -> TrialEnd:
+        """Return how the trial ended; call after ``search``."""
         [trial] = self.oracle.trials.values()
         result = self._result(trial)
-        first = self._first
+        first = self._first_reporter
         if self._error is not None:
-            return _failed(self._error, self._traceback, result)
-        # keras-tuner could not use what fit returned.
+            return _failed_end(self._error, self._traceback, result)
+        # keras-tuner could not use the result of fit.
         if trial.status == "FAILED" and trial.message:
             error = trial.message.strip().splitlines()[-1]
             return TrialEnd(State.FAILED, error=error, traceback=trial.message, result=result)
@@ -338,19 +340,20 @@ class _TrialTuner(PatchedTuner):
 
     def _result(self, trial: Any) -> dict[str, Any] | None:
         result = self._tracker.changes(trial.hyperparameters)
-        reported = self._first.best.get(self._task.objective.name) if self._first else None
-        if trial.score is not None and trial.score != reported:
-            metrics = {name: one.get_best_value() for name, one in trial.metrics.metrics.items()}
+        best = self._first_reporter.best if self._first_reporter else {}
+        if trial.score is not None and trial.score != best.get(self._task.objective.name):
+            histories = trial.metrics.metrics
+            metrics = {name: history.get_best_value() for name, history in histories.items()}
             result |= {
-                "score": process.plain({"score": trial.score})["score"],
+                "score": process.json_values({"score": trial.score})["score"],
                 "best_step": trial.best_step,
-                "metrics": process.plain(metrics),
+                "metrics": process.json_values(metrics),
             }
         return result or None
 
 
 def kt_objective(objective: Objective) -> Any:
-    """Return keras-tuner's own form of an objective."""
+    """Return an objective as keras-tuner represents it."""
     if objective.parts:
         return [kt_objective(part) for part in objective.parts]
     if objective.name == DEFAULT_OBJECTIVE:
@@ -358,7 +361,7 @@ def kt_objective(objective: Objective) -> Any:
     return kt.Objective(objective.name, objective.mode)
 
 
-def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
+def _fit_arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
     if isinstance(stored, FitArguments):
         return arguments.unpack(stored)
     callbacks = []
@@ -375,15 +378,15 @@ def _arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
     )
 
 
-def _failed(
+def _failed_end(
     error: Exception, trace: str | None = None, result: dict[str, Any] | None = None
 ) -> TrialEnd:
     is_out_of_memory = isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError))
-    # A package may be missing on one node alone.
-    where = f" (on {socket.gethostname()})" if isinstance(error, ImportError) else ""
+    # A package may be missing on one node only.
+    node = f" (on {socket.gethostname()})" if isinstance(error, ImportError) else ""
     return TrialEnd(
         State.OUT_OF_MEMORY if is_out_of_memory else State.FAILED,
-        error=one_line(error) + where,
+        error=one_line(error) + node,
         traceback=trace or traceback_of(error),
         result=result,
     )

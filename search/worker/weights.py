@@ -1,6 +1,6 @@
-"""The weights of a trial's best epoch: kept in its run folder, and loaded from there.
+"""Saves the weights of a trial's best epoch in the run folder, and loads them.
 
-Imports Keras: for workers, and a script that asks for its models.
+Imports Keras: for workers, and for a script that loads its models.
 """
 
 import warnings
@@ -16,12 +16,12 @@ from search.storage.folder import RunFolder
 
 
 class BestWeights:
-    """Keeps the weights of a trial's best epoch, over all its executions.
+    """Saves the weights of a trial's best epoch, over all its executions.
 
     Args:
-        objective: Says what is better.
-        folder: The run whose checkpoints they are; None keeps none.
-        trial: Its number.
+        objective: Decides which epoch is better.
+        folder: The run folder; None: save nothing.
+        trial: Number of the trial.
     """
 
     def __init__(self, objective: Objective, folder: RunFolder | None, trial: int) -> None:
@@ -31,14 +31,14 @@ class BestWeights:
         self._best: float | None = None
 
     def resume_from(self, best: float | None) -> None:
-        """Take in the best value of a training that is continued here."""
+        """Take over the best objective so far of a continued training."""
         if self._objective.is_better(best, self._best):
             self._best = best
 
     def offer(self, model: keras.Model | None, metrics: Mapping[str, float | None]) -> None:
-        """Keep a model's weights if its epoch is the best so far.
+        """Save a model's weights if its epoch is the best so far.
 
-        Without a value to go by the newest are kept, as keras-tuner 1.4.8 does.
+        If the metrics lack the objective, save always, as keras-tuner 1.4.8 does.
         """
         value = metrics.get(self._objective.name)
         if self._objective.name in metrics:
@@ -48,9 +48,9 @@ class BestWeights:
         self.keep(model)
 
     def keep(self, model: keras.Model | None) -> None:
-        """Write the weights, and once what a model that declares no shape needs to take them.
+        """Save a model's weights, and once its build config, which loading needs without a shape.
 
-        A model that was never built, since ``fit`` trains something else, has none.
+        A model that was never built, because ``fit`` trains something else, has no weights.
         """
         if model is None or self._folder is None or not model.built:
             return
@@ -65,23 +65,23 @@ class BestWeights:
 
 
 def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None:
-    """Load the weights of a trial's best epoch into a model that its builder made."""
+    """Load the weights of a trial's best epoch into a newly built model."""
     if not model.built:
         config = read_json(folder.build_config_file(trial))
         if not config or "input_shape" not in config:
             raise RunFolderError(
-                f"trial {trial}: its model does not say what shape it takes, so its weights cannot "
-                "be loaded: expected a keras.Input in the builder, or a model that Keras can build."
+                f"trial {trial}: its weights cannot be loaded, as the input shape of its model is "
+                "unknown. Add a keras.Input to the builder, or use a model that Keras can build."
             )
         model(_zeros(config["input_shape"]))
     with warnings.catch_warnings():
-        # The optimizer's state stands in the file too; a fresh model has no use for it.
+        # The file contains the optimizer's state too, which a new model does not need.
         warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
         model.load_weights(folder.best_weights_file(trial))
 
 
 def _zeros(shape: Any) -> Any:
-    """Return a sample of zeros for an input shape as JSON keeps it, structures included."""
+    """Return a sample of zeros for an input shape from JSON, which may be nested."""
     if isinstance(shape, dict):
         return {name: _zeros(part) for name, part in shape.items()}
     if any(isinstance(part, (dict, list)) for part in shape):

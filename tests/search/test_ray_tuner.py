@@ -161,12 +161,12 @@ def random_noise(inputs, labels):
 UNSENDABLE = {
     "endless": (lambda data: ((data.repeat(),), {}), r"argument 1: the dataset never ends"),
     "stateful": (lambda data: ((data,), {"validation_data": data.map(random_noise)}),
-                 r"validation_data: the dataset has a state of its own"),
-    "generator": (lambda data: ((endless(),), {}), r"argument 1 is a generator, used up"),
+                 r"validation_data: the dataset has a state"),
+    "generator": (lambda data: ((endless(),), {}), r"argument 1 is a generator, which the first trial would use up"),
     "callback": (lambda data: (TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(
         on_epoch_end=threading.Lock().acquire)]}), r"callbacks\[0\] \(LambdaCallback\) cannot be sent"),
     "backup": (lambda data: (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("b")]}),
-               r"callbacks\[0\]: BackupAndRestore would let a trial go on"),
+               r"callbacks\[0\]: all trials would share the folder"),
 }  # fmt: skip
 
 

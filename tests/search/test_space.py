@@ -116,7 +116,7 @@ def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is
 
 def test_a_space_survives_a_trip_through_json():
     hp = kt.HyperParameters()
-    process.hypermodel(Named("problems:in_scopes")).build(hp)
+    process.load_hypermodel(Named("problems:in_scopes")).build(hp)
     space = mirror.mirror_space(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 

@@ -187,7 +187,7 @@ def test_seeds_of_trials_differ_and_follow_from_the_run():
         ("broken_data", "the disk with the data is not mounted"),
         ("strange_data", "expected .*as NumPy arrays; got dict"),
         ("blobs_without_test", "no test split"),
-        ("CLASSES", "is no function"),
+        ("CLASSES", "is not a function"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused(function, said):

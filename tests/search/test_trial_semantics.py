@@ -47,7 +47,7 @@ class Own(kt.HyperModel):
 def trained(hypermodel, *, objective=ACCURACY, epochs=2, callbacks=(), stop_at=None, folder=None,
             trial=0, values=None, **task):  # fmt: skip
     """Run a trial in what is as good as a fresh process; return its end and its reports."""
-    process.hypermodel.cache_clear()
+    process.load_hypermodel.cache_clear()
     reports = []
 
     def report(one):
@@ -453,5 +453,5 @@ def test_settings_of_all_of_keras_are_those_of_the_script():
             trial=0, values={}, report=lambda r: True, folder=None,
         )  # fmt: skip
     finally:
-        process.set_keras(told)
+        process.apply_keras_settings(told)
     assert seen == ["mixed_bfloat16"]

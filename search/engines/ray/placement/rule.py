@@ -150,7 +150,7 @@ class _PlacerActor:
         from search.worker import process
 
         process.set_up(threads=1, sees_gpus=False)
-        process.set_keras(task.keras_settings)
+        process.apply_keras_settings(task.keras_settings)
         self._rule = rule
         self._task = task
 
@@ -168,7 +168,7 @@ class _PlacerActor:
         from search.worker import process
 
         keras.backend.clear_session()
-        hypermodel = process.hypermodel(self._task.hypermodel)
+        hypermodel = process.load_hypermodel(self._task.hypermodel)
         try:
             hp = mirror.prepare_hyperparameters(hypermodel, values, self._task.registered)
             model = hypermodel.build(hp)

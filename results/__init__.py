@@ -1,6 +1,6 @@
-"""What came out: readers of run folders, the comparison, pictures, published reference rows.
+"""Read, compare and draw the results of searches.
 
-Knows files only: nothing of Ray, Keras or the search.
+This package reads files only. It imports neither Ray nor Keras nor ``search``.
 """
 
 from results.compare.rows import ranked
@@ -8,7 +8,7 @@ from results.reading import read_run
 from results.record.errors import RunFolderError
 from results.run import Row, Run, row_of
 
-# The name by which users catch it.
+# The name that users import.
 RunError = RunFolderError
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]

@@ -146,7 +146,7 @@ class JsonPrinter:
 
 def describe_damage(number: int) -> str:
     """Return what is said of a damaged line."""
-    return f"journal: damaged and left out: line {number}"
+    return f"journal: damaged lines skipped: {number}"
 
 
 class _Watch:

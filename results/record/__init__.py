@@ -1,1 +1,1 @@
-"""The record of a run: what ``search`` writes and ``results`` reads, defined once."""
+"""The record of a run: the files that ``search`` writes and ``results`` reads."""

@@ -1,4 +1,4 @@
-"""What ``audit/audit.json`` says: stopped trials that were trained to their end."""
+"""Content of ``audit/audit.json``: stopped trials that were trained to their last epoch."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,20 @@ from results.record.json_record import JsonRecord
 
 @dataclass(frozen=True)
 class AuditedTrial:
-    """A trial that was stopped, and was then trained to its end.
+    """A stopped trial that was trained to its last epoch after the search.
 
     Attributes:
-        stopped_epoch: After which epoch it was stopped.
-        stopped_value: The best value that it had by then.
-        epochs: How many epochs it has trained now.
-        value: The best value of them all; None where no epoch gave one.
+        trial: Its number.
+        stopped_epoch: The epoch after which it was stopped.
+        stopped_value: Its best value up to that epoch; None if it had none.
+        epochs: Number of epochs of the whole training.
+        value: Best value of the whole training; None if no epoch gave one.
         state: How the whole training ended.
-        is_wrong: Whether it would have beaten the search's best.
-        excess: How much better than the search's best it is, negative where it is worse.
-        seconds_to_stop: What its epochs up to the stop took; those after it, seconds_after_stop.
-        is_same: Whether its epochs up to the stop came out as the journal has them.
+        is_wrong: Whether stopping was wrong: it would have beaten the search's best.
+        excess: How much better than the search's best it is; negative if it is worse.
+        seconds_to_stop: Seconds of the epochs up to the stop.
+        seconds_after_stop: Seconds of the epochs after the stop.
+        is_same: Whether the epochs up to the stop gave the values that the journal recorded.
     """
 
     trial: int
@@ -40,16 +42,18 @@ class Audit(JsonRecord):
     """How often early stopping was wrong, and what it saved.
 
     Attributes:
-        mode: ``max`` or ``min``: which values of the objective are the better ones.
-        stopped: Trials that the scheduler stopped.
-        audited: How many of them, chosen at random, were trained to their end.
-        wrong: How many of these would have beaten the search's best.
-        wrong_share: That as a share, in 0..1.
-        wrong_low: Lower end of its 95 % Wilson interval, no less than what the audit knows of.
-        wrong_high: Upper end of it, no more than is possible by what the audit knows.
-        seconds_saved: What stopping saved, in seconds of a worker: an estimate by the mean of the
-            audited trials.
-        seconds_searched: What the search took, in seconds of a worker.
+        objective: Name of the metric.
+        mode: ``max`` if larger values of the objective are better, ``min`` if smaller ones are.
+        search_best: Best objective of the search.
+        stopped: Number of trials that the scheduler stopped.
+        audited: Number of them that were audited: drawn at random and trained to the last epoch.
+        wrong: Number of audited trials that would have beaten the search's best.
+        wrong_share: Share of them among the audited trials, in 0..1.
+        wrong_low: Lower end of its 95 % Wilson interval; at least ``wrong / stopped``.
+        wrong_high: Upper end of that interval; at most what the audited trials leave possible.
+        trials: The audited trials.
+        seconds_saved: Worker seconds that stopping saved, estimated from the audited trials' mean.
+        seconds_searched: Worker seconds that the search took.
 
     Raises:
         ValueError: The fields contradict each other.
@@ -80,12 +84,12 @@ class Audit(JsonRecord):
 
     @property
     def saved_share(self) -> float:
-        """The share that stopping saved of what all trials to their end would have taken."""
+        """Share saved of the time that training every trial to its last epoch would take."""
         return self.seconds_saved / ((self.seconds_saved + self.seconds_searched) or 1.0)
 
     @property
     def best_first(self) -> list[AuditedTrial]:
-        """The trials by their best values; those without one come last."""
+        """The trials, best value first; those without a value come last."""
         sign = 1.0 if self.mode == "max" else -1.0
 
         def rank(trial: AuditedTrial) -> tuple[bool, float, int]:

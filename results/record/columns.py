@@ -1,4 +1,4 @@
-"""The names of files, columns and states that ``search`` writes and ``results`` reads."""
+"""Names of the files, columns and states that ``search`` writes and ``results`` reads."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,21 +20,21 @@ HISTORY_FILE = "history.parquet"
 EVALUATION_FILE = "evaluation.json"
 CONFUSION_FILE = "confusion_matrix.png"
 MISTAKES_FILE = "mistakes.parquet"
-# What becomes of the best on new seeds, and what early stopping cost: search writes them.
+# Confirmation of the best configurations on new seeds, and the audit of early stopping.
 CONFIRM_DIR = "confirm"
 CONFIRMATION_FILE = "confirmation.json"
-# In evaluation.json where the final model is the winner of a confirmation.
+# Key of evaluation.json if the final model is the winner of a confirmation.
 CONFIRMED_SEEDS = "confirmed_seeds"
 AUDIT_DIR = "audit"
 AUDIT_FILE = "audit.json"
 REPORT_FILE = "report.html"
 PICTURES_DIR = "pictures"
 
-# In the metadata of both tables: of which journal they tell, and which of its lines are damaged.
+# Metadata of both tables: checksum of their journal, and its damaged lines.
 JOURNAL_CRC = "journal_crc"
 DAMAGED_LINES = "damaged_lines"
 
-# Columns of trials.parquet and epochs.parquet. Seconds count from the start of the process.
+# Columns of trials.parquet and epochs.parquet. Seconds count from the start of the search process.
 TRIAL = "trial"
 ATTEMPT = "attempt"
 EXECUTION = "execution"
@@ -57,19 +57,20 @@ ERROR = "error"
 PATH = "path"
 PATH_REASON = "path_reason"
 CONTINUED_FROM = "continued_from"
-# Of a search with --resources alone.
+# Only in searches with --resources.
 DEVICE = "device"
 MULTIPLY_ADDS = "multiply_adds"
-# A hyperparameter's column is its name behind this; a metric's column likewise.
+# Prefixes of the columns of hyperparameters and metrics.
 HP_PREFIX = "hp:"
 METRIC_PREFIX = "metric:"
-# Seconds of a worker since its last report, by what it did.
+# Prefix of the columns with a worker's seconds since its last report, by activity.
 LAP_PREFIX = "lap:"
 
-# Column of history.parquet: how many epochs the retraining of this row was asked for.
+# Column of history.parquet: number of epochs of the retraining that this row belongs to.
 PLANNED_EPOCHS = "planned_epochs"
 
-# Columns of mistakes.parquet. Pixels are bytes, row by row; the last four are None of no picture.
+# Columns of mistakes.parquet. Pixels are bytes, row by row. The last four are None for samples that
+# are no pictures.
 POSITION = "position"
 TRUE_CLASS = "true_class"
 PREDICTED_CLASS = "predicted_class"
@@ -80,15 +81,14 @@ HEIGHT = "height"
 WIDTH = "width"
 CHANNELS = "channels"
 
-# The state that version 0.1.0 recorded of a trial that a scheduler stopped, in the journal and in
-# the tables: ASHA was its only scheduler.
+# The state of a stopped trial in journals and tables of version 0.1.0, whose only scheduler was ASHA.
 STOPPED_BY_ASHA = "stopped by ASHA"
-# Schedulers whose name is written otherwise in a sentence.
-IN_WORDS = {"asha": "ASHA"}
+# Schedulers whose name in a sentence differs from their option value.
+DISPLAY_NAMES = {"asha": "ASHA"}
 
 
 class State(StrEnum):
-    """How a trial ended, or that it has not."""
+    """State of a trial: running, or how it ended."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -104,11 +104,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended, or that it has not.
+    """The state of a trial, with the scheduler that stopped it.
 
     Attributes:
-        state: The named state.
-        scheduler: What stopped it; None of a trial that no scheduler stopped.
+        state: The state.
+        scheduler: The scheduler that stopped the trial; None if no scheduler stopped it.
     """
 
     state: State
@@ -116,31 +116,31 @@ class Ending:
 
     @classmethod
     def read(cls, state: str, scheduler: str | None = None) -> "Ending":
-        """Return the ending that a run of any version recorded.
+        """Return the ending from the values that a run of any version recorded.
 
         Raises:
-            ValueError: There is no such state.
+            ValueError: The state is unknown.
         """
         if state == STOPPED_BY_ASHA:
             return cls(State.STOPPED, "asha")
         return cls(State(state), scheduler)
 
     def __str__(self) -> str:
-        """Return it in words, such as ``stopped by ASHA``."""
+        """Return the ending in words, such as ``stopped by ASHA``."""
         if self.scheduler is None:
             return str(self.state)
-        return f"{self.state} by {IN_WORDS.get(self.scheduler, self.scheduler)}"
+        return f"{self.state} by {DISPLAY_NAMES.get(self.scheduler, self.scheduler)}"
 
 
 class Device(StrEnum):
-    """Where a trial is trained: on CPUs alone, or on a share of a GPU, with CPUs beside it."""
+    """Device of a trial: CPUs only, or CPUs and a share of a GPU."""
 
     CPU = "cpu"
     GPU = "gpu"
 
 
 class Decision(StrEnum):
-    """What the scheduler said of a reported epoch."""
+    """Decision of the scheduler on a reported epoch."""
 
     CONTINUE = "continue"
     STOP = "stop"

@@ -1,4 +1,4 @@
-"""What ``confirm/confirmation.json`` says: the best configurations, trained anew on new seeds."""
+"""Content of ``confirm/confirmation.json``: the best configurations, retrained on new seeds."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,10 +21,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class AccuracyOnTest:
-    """The accuracy on the test set, in 0..1: each seed's model has read it once.
+    """Test accuracy in 0..1. Each seed's model was evaluated once on the test set.
 
     Attributes:
-        low: Lower end of the mean's 95 % bootstrap interval; both ends are part of it.
+        accuracies: Accuracy of each seed's model.
+        mean: Mean of the accuracies.
+        low: Lower end of the mean's 95 % bootstrap interval, included.
+        high: Upper end of that interval, included.
     """
 
     accuracies: tuple[float, ...]
@@ -34,20 +37,20 @@ class AccuracyOnTest:
 
     @property
     def estimate(self) -> Estimate:
-        """The mean with its interval."""
+        """Mean with its interval."""
         return Estimate(self.mean, self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration at a number of epochs.
+    """A configuration, trained for a fixed number of epochs.
 
     Attributes:
-        name: What tables call the configuration.
-        trial: Number of its trial; None of one that the user named to compare.
-        epochs: How long it is trained.
-        values: The configuration.
-        search_value: The best value that its trial had in the search; None where it had none.
+        name: Name of the configuration in tables.
+        trial: Number of its trial; None for a configuration that the user added for comparison.
+        epochs: Number of epochs.
+        values: The hyperparameter values.
+        search_value: Best objective of its trial in the search; None if it had none.
     """
 
     name: str
@@ -59,16 +62,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ConfirmedCandidate(Candidate):
-    """A candidate, trained on the new seeds.
+    """A candidate with its results on the new seeds.
 
     Attributes:
-        scores: The objective at the last epoch, by seed; None of a training that diverged.
-        mean: Mean of the scores; None where any training diverged.
-        low: Lower end of its 95 % bootstrap interval; None as the mean is.
-        difference: Its scores less the winner's, paired by seed; None of the winner, and of one
-            that diverged.
-        is_for_comparison: Whether the user named it beside the search's own; it never wins.
-        test: Its accuracy on the test set; None where that was not read.
+        scores: Objective at the last epoch, by seed; None if that training diverged.
+        mean: Mean of the scores; None if any training diverged.
+        low: Lower end of the mean's 95 % bootstrap interval; None if there is no mean.
+        high: Upper end of that interval; None if there is no mean.
+        difference: Mean of its scores minus the winner's, paired by seed; None for the winner and
+            for a candidate that diverged.
+        verdict: How it compares with the winner.
+        is_for_comparison: Whether the user added it for comparison; such a candidate never wins.
+        test: Its test accuracy; None if it was not evaluated on the test set.
     """
 
     scores: tuple[float | None, ...]
@@ -82,7 +87,7 @@ class ConfirmedCandidate(Candidate):
 
     @property
     def estimate(self) -> Estimate | None:
-        """The mean of its scores with the interval; None where any training diverged."""
+        """Mean of its scores with the interval; None if any training diverged."""
         if self.mean is None or self.low is None or self.high is None:
             return None
         return Estimate(self.mean, self.low, self.high)
@@ -90,12 +95,14 @@ class ConfirmedCandidate(Candidate):
 
 @dataclass(frozen=True)
 class Confirmation(JsonRecord):
-    """The results of the best configurations on new seeds.
+    """Results of the best configurations on new seeds.
 
     Attributes:
-        mode: ``max`` or ``min``: which values of the objective are the better ones.
+        objective: Name of the metric.
+        mode: ``max`` if larger values of the objective are better, ``min`` if smaller ones are.
+        seeds: The new seeds.
         candidates: At least one.
-        winner: Place among them of the one with the best mean, from 0.
+        winner: Index of the candidate with the best mean.
 
     Raises:
         ValueError: The fields contradict each other.
@@ -119,22 +126,23 @@ class Confirmation(JsonRecord):
 
     @property
     def sign(self) -> float:
-        """1 where more is better, else -1."""
+        """1 if larger values are better, else -1."""
         return 1.0 if self.mode == "max" else -1.0
 
     @property
     def winning_candidate(self) -> ConfirmedCandidate:
+        """The candidate with the best mean."""
         return self.candidates[self.winner]
 
     @property
     def confirmed_trials(self) -> set[int]:
-        """The trials whose configurations were confirmed."""
+        """Numbers of the trials whose configurations were confirmed."""
         trials = {candidate.trial for candidate in self.candidates}
         return {trial for trial in trials if trial is not None}
 
     @property
     def best_first(self) -> list[ConfirmedCandidate]:
-        """The candidates by their means; those without one come last."""
+        """The candidates, best mean first; those without a mean come last."""
 
         def rank(candidate: ConfirmedCandidate) -> tuple[bool, float]:
             return candidate.mean is None, -self.sign * (candidate.mean or 0.0)
@@ -143,20 +151,20 @@ class Confirmation(JsonRecord):
 
     @property
     def comparisons(self) -> list[ConfirmedCandidate]:
-        """The configurations to compare, each at its best number of epochs, the best first."""
-        compared: dict[str, ConfirmedCandidate] = {}
+        """The configurations added for comparison, each at its best epoch count, best first."""
+        best_by_name: dict[str, ConfirmedCandidate] = {}
         for candidate in self.best_first:
             if candidate.is_for_comparison and candidate.mean is not None:
-                compared.setdefault(candidate.name, candidate)
-        return list(compared.values())
+                best_by_name.setdefault(candidate.name, candidate)
+        return list(best_by_name.values())
 
     @property
     def tested_candidates(self) -> list[ConfirmedCandidate]:
-        """Those whose models read the test set: the winner, and the configurations to compare."""
+        """Candidates evaluated on the test set: the winner and those added for comparison."""
         return [self.winning_candidate, *self.comparisons]
 
     @property
     def optimism(self) -> float | None:
-        """How much better the winner's best in the search was than its mean; None if unknown."""
+        """How much better the winner's search value is than its mean; None if unknown."""
         best, mean = self.winning_candidate.search_value, self.winning_candidate.mean
         return None if best is None or mean is None else self.sign * (best - mean)

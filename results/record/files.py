@@ -1,4 +1,4 @@
-"""How a file of a run is written and read: whole, or not at all."""
+"""Read and write the files of a run; a write replaces the whole file or leaves it unchanged."""
 
 import json
 import os
@@ -9,63 +9,63 @@ from typing import Any
 
 from results.record.errors import RunFolderError
 
-# What a person can do where a file of a run cannot be written, and where one of --out cannot.
-MAKE_ROOM = "what stood there is kept. Make room on that disk."
-NAME_ANOTHER_PLACE = "name another place with --out."
+# What a user can do if a file of a run, or a file named by --out, cannot be written.
+FREE_DISK_SPACE = "nothing was changed. Free disk space, or check the permissions."
+CHOOSE_ANOTHER_OUT = "choose another place with --out."
 
 
 @contextmanager
-def replacing(path: Path, *, advice: str = MAKE_ROOM) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` when the block ends well.
+def replacing(path: Path, *, advice: str = FREE_DISK_SPACE) -> Iterator[Path]:
+    """Give a temporary path to write to; it replaces ``path`` if the block succeeds.
 
-    A reader, a kill or a full disk never meets a half-written ``path``.
+    ``path`` is never half-written, whether the process is killed or the disk is full.
 
     Args:
         path: The file; its folder exists.
-        advice: What to do where it cannot be written.
+        advice: End of the message if the file cannot be written: what to do.
 
     Raises:
-        RunFolderError: It could not be written.
+        RunFolderError: The file cannot be written.
     """
-    fresh = path.with_name(f".{os.getpid()}-{path.name}")
+    new_file = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        yield fresh
-        with fresh.open("rb") as file:
+        yield new_file
+        with new_file.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(fresh, path)
+        os.replace(new_file, path)
     except OSError as error:
         raise _not_written(path, error, advice) from error
     finally:
-        with suppress(OSError):  # its folder may be none
-            fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not exist
+            new_file.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_output(path: Path) -> Iterator[Path]:
-    """Give a path to write to as ``replacing``, of a file that a user asked for: makes its folder.
+    """Do as ``replacing`` for a file that the user named with --out; create its folder.
 
     Raises:
-        RunFolderError: It could not be written.
+        RunFolderError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_written(path, error, NAME_ANOTHER_PLACE) from error
-    with replacing(path, advice=NAME_ANOTHER_PLACE) as fresh:
-        yield fresh
+        raise _not_written(path, error, CHOOSE_ANOTHER_OUT) from error
+    with replacing(path, advice=CHOOSE_ANOTHER_OUT) as new_file:
+        yield new_file
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file beside its place and move it there."""
-    with replacing(path) as fresh:
-        fresh.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write a JSON file, whole or not at all."""
+    with replacing(path) as new_file:
+        new_file.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
-        RunFolderError: It is missing or damaged.
+        RunFolderError: The file is missing or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

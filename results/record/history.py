@@ -1,6 +1,6 @@
-"""What has happened in a search so far, folded from its events.
+"""The state of a search, rebuilt from its events.
 
-The same fold serves the running search (live view, best, target) and the journal read later.
+A running search (live view, best value, target) and a reader of the journal use the same code.
 """
 
 import heapq
@@ -12,19 +12,19 @@ from typing import Any
 from results.record.columns import Decision, Device, Ending, State, Values
 from results.record.journal import Event
 
-# keras-tuner's name of the objective where none is named: what ``fit`` returns is minimized.
+# keras-tuner's objective if the user names none: it minimizes what ``fit`` returns.
 DEFAULT_OBJECTIVE = "default_objective"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is searched for.
+    """The metric that a search maximizes or minimizes.
 
     Attributes:
-        name: A metric that every epoch reports, such as ``val_accuracy``.
+        name: Name of the metric, such as ``val_accuracy``; every epoch reports it.
         mode: ``max`` or ``min``.
-        parts: The objectives that this one sums up, those to maximize subtracted, as
-            keras-tuner 1.4.8 does with a list of objectives; empty for a plain one.
+        parts: Objectives that this one sums up, for a list of objectives; those to maximize are
+            subtracted, as in keras-tuner 1.4.8. Empty for a single objective.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Objective:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Objective":
-        """Return the objective that run.json names.
+        """Return the objective from its JSON object in run.json.
 
         Raises:
-            KeyError: It names none.
+            KeyError: The name or the mode is missing.
         """
         parts = tuple(cls.from_json(part) for part in row.get("parts", ()))
         return cls(row["name"], row["mode"], parts)
 
     def is_better(self, value: float | None, than: float | None) -> bool:
-        """Tell whether a value improves on another; None and NaN never do."""
+        """Tell whether a value is better than another; None and NaN never are."""
         if value is None or math.isnan(value):
             return False
         if than is None:
@@ -50,7 +50,7 @@ class Objective:
         return value > than if self.mode == "max" else value < than
 
     def rank(self, value: float, at_seconds: float, trial: int) -> tuple[float, float, int]:
-        """Return the key that sorts values: the best first, of equals the first to be reached."""
+        """Return a sort key: the best value first, and of equal values the earliest."""
         return (-value if self.mode == "max" else value), at_seconds, trial
 
     def is_reached(self, value: float | None, target: float | None) -> bool:
@@ -61,20 +61,20 @@ class Objective:
 
 
 def has_diverged(metrics: Mapping[str, float | None], objective: Objective) -> bool:
-    """Tell whether an epoch's loss or objective is no finite number any more (None here)."""
+    """Tell whether the loss or the objective of an epoch is not finite (recorded as None)."""
     return metrics.get(objective.name, 0.0) is None or metrics.get("loss", 0.0) is None
 
 
 def divergence(metrics: Mapping[str, float | None], objective: Objective, epoch: int) -> str:
-    """Say what of a diverged epoch is no finite number."""
+    """Describe which metric of a diverged epoch is not finite."""
     names = dict.fromkeys(("loss", objective.name))
-    which = " and ".join(name for name in names if metrics.get(name, 0.0) is None)
-    return f"{which} no finite number in epoch {epoch}"
+    not_finite = " and ".join(name for name in names if metrics.get(name, 0.0) is None)
+    return f"{not_finite} not finite in epoch {epoch}"
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One trained epoch, as its trial reported it."""
+    """A trained epoch, as its trial reported it."""
 
     trial: int
     attempt: int
@@ -91,17 +91,18 @@ class EpochRecord:
 
 @dataclass
 class TrialRecord:
-    """One trial: its configuration, its epochs, how it ended.
+    """A trial: its configuration, its epochs and how it ended.
 
     Attributes:
-        scheduler: What stopped it; None of a trial that no scheduler stopped.
-        planned_epochs: Most epochs that it may train; a schedule of its own ends with them.
-        retries: How often it failed and was begun again.
-        deaths: How often it ended its process since it last came further than ever before.
-        furthest: Execution and epoch to which it has come.
-        proposed: The configuration as it was proposed; ``values`` tells what build and fit used.
-        device: Where it is trained, in a search that decides it for each; None: all are alike.
-        multiply_adds: Of a sample, by which that was decided; None: not known.
+        scheduler: The scheduler that stopped the trial; None if no scheduler stopped it.
+        planned_epochs: Maximum number of epochs; None if the journal does not record it.
+        retries: How often it failed and was restarted from its first epoch.
+        deaths: How often its process died because of it since it last reached a new epoch.
+        furthest: Furthest execution and epoch that it has reached.
+        proposed: The configuration as proposed; ``values`` are the values that build and fit used.
+        device: Its device in a search that chooses one for each trial; else None.
+        multiply_adds: Multiply-adds of the model per sample, by which the device is chosen; None if
+            unknown.
     """
 
     trial: int
@@ -128,45 +129,45 @@ class TrialRecord:
 
     @property
     def ending(self) -> Ending:
-        """How it ended, or that it has not: for people."""
+        """Its state with the scheduler, for display."""
         return Ending(self.state, self.scheduler)
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether there is more of it to train: it runs, or was interrupted and can go on."""
+        """Whether it has epochs left to train: it runs, or was interrupted without an error."""
         was_interrupted = self.state is State.INTERRUPTED and self.error is None
         return self.state is State.RUNNING or was_interrupted
 
     @property
     def was_told_to_stop(self) -> bool:
-        """Whether the scheduler's decision on its newest epoch was to stop it."""
+        """Whether the scheduler decided to stop it after its newest epoch."""
         return bool(self.epochs) and self.epochs[-1].decision is Decision.STOP
 
     @property
     def best_value(self) -> float | None:
-        """The best objective so far; None before the first finite one."""
+        """Best objective so far; None before the first finite value."""
         return self.best.objective if self.best else None
 
     @property
     def worker(self) -> str:
-        """The process that trained the newest epoch."""
+        """The worker process that trained the newest epoch."""
         return self.epochs[-1].worker if self.epochs else ""
 
     @property
     def train_seconds(self) -> float:
-        """Seconds spent in the epochs that count, validation included."""
+        """Seconds of all its epochs, validation included; repeated epochs count once."""
         return sum(epoch.epoch_seconds for epoch in self.epochs)
 
 
 class History:
-    """The trials of a search in the order in which they started."""
+    """The trials of a search, in the order in which they started."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.trials: dict[int, TrialRecord] = {}
         self.best: EpochRecord | None = None
         self.epochs_trained = 0
-        # Every epoch on which the scheduler decided, in order, those trained again included.
+        # Every epoch that a scheduler judged, in order; repeated epochs are listed again.
         self.judged_epochs: list[EpochRecord] = []
         self.ended_seconds: float | None = None
         self.end_reason: str | None = None
@@ -174,14 +175,14 @@ class History:
 
     @classmethod
     def replay(cls, objective: Objective, events: Iterable[Event]) -> "History":
-        """Fold the events of a journal."""
+        """Return the history that the events of a journal give."""
         history = cls(objective)
         for event in events:
             history.apply(event)
         return history
 
     def apply(self, event: Event) -> None:
-        """Take in one event; one whose trial's start was lost is passed over."""
+        """Apply an event; ignore an event of a trial whose start was lost."""
         kind = event["event"]
         if kind == "search_ended":
             self.ended_seconds, self.end_reason = event["at_seconds"], event["reason"]
@@ -209,7 +210,7 @@ class History:
 
     @property
     def best_value(self) -> float | None:
-        """The best objective of all trials so far; None before the first finite one."""
+        """Best objective of all trials so far; None before the first finite value."""
         return self.best.objective if self.best else None
 
     def count(self, state: State) -> int:
@@ -218,32 +219,32 @@ class History:
 
     @property
     def next_trial(self) -> int:
-        """Number of the trial that is to start next."""
-        # One of which the journal lost the start leaves a gap, and is trained again.
+        """Number of the next trial to start."""
+        # If the journal lost the start of a trial, its number is free: that trial is trained again.
         while self._next in self.trials:
             self._next += 1
         return self._next
 
     def running(self) -> list[TrialRecord]:
-        """Return the trials that have started and not ended."""
+        """Return the trials that run."""
         return [trial for trial in self.trials.values() if trial.state is State.RUNNING]
 
     def unfinished(self) -> list[TrialRecord]:
-        """Return the trials that there is more of to train."""
+        """Return the trials that have epochs left to train."""
         return [trial for trial in self.trials.values() if trial.is_unfinished]
 
     def ranked(
-        self, among: Iterable[int] | None = None, *, limit: int | None = None
+        self, numbers: Iterable[int] | None = None, *, limit: int | None = None
     ) -> list[TrialRecord]:
-        """Return the trials that reported a value, best first; of equals the first to reach it.
+        """Return the trials that reported a value: best first, of equal values the earliest.
 
         Args:
-            among: Numbers of the trials to rank; None: all.
-            limit: The most trials to return; None: all.
+            numbers: Numbers of the trials to rank; None ranks all.
+            limit: Maximum number of trials to return; None returns all.
         """
-        trials = (self.trials[number] for number in (self.trials if among is None else among))
+        trials = (self.trials[number] for number in (self.trials if numbers is None else numbers))
         reported = (trial for trial in trials if trial.best is not None)
-        # Does not sort all of them: the live view asks for a few, twice a second.
+        # nsmallest does not sort all trials: the live view asks for a few, twice a second.
         return heapq.nsmallest(len(self.trials) if limit is None else limit, reported, self._rank)
 
     def _rank(self, trial: TrialRecord) -> tuple[float, float, int]:
@@ -252,8 +253,8 @@ class History:
         return self.objective.rank(trial.best.objective, trial.best.at_seconds, trial.trial)
 
     def _start(self, event: Event) -> None:
-        known = self.trials.get(event["trial"])
-        attempt = known.attempt + 1 if known else 1
+        previous = self.trials.get(event["trial"])
+        attempt = previous.attempt + 1 if previous else 1
         self.trials[event["trial"]] = TrialRecord(
             event["trial"],
             event["values"],
@@ -261,11 +262,11 @@ class History:
             attempt=attempt,
             planned_epochs=event.get("epochs"),
             proposed=event["values"],
-            device=known.device if known else None,
-            multiply_adds=known.multiply_adds if known else None,
+            device=previous.device if previous else None,
+            multiply_adds=previous.multiply_adds if previous else None,
         )
-        if known:
-            # A repeated trial starts over: the best is again what has really been reported.
+        if previous:
+            # The trial starts over: its earlier epochs no longer count for the best value.
             self._find_best()
 
     def _find_best(self) -> None:
@@ -296,7 +297,7 @@ class History:
         trial.values = event.get("values") or trial.values
         self.epochs_trained += 1
         if record.execution > 0:
-            return  # a repeated training counts in the score that the trial ends with
+            return  # it only counts in the score that the trial reports at its end
         if not has_diverged(record.metrics, self.objective):
             self.judged_epochs.append(record)
         if self.objective.is_better(record.objective, trial.best_value):
@@ -305,19 +306,20 @@ class History:
             self.best = record
 
     def _forget_repeated(self, trial: TrialRecord, record: EpochRecord) -> None:
-        """Forget what a lost process had reported where its successor trains it again."""
-        kept = [
-            one
-            for one in trial.epochs
-            if one.attempt == record.attempt
-            or (one.execution, one.epoch) < (record.execution, record.epoch)
+        """Remove the epochs of a lost process that its successor trains again."""
+        remaining = [
+            epoch
+            for epoch in trial.epochs
+            if epoch.attempt == record.attempt
+            or (epoch.execution, epoch.epoch) < (record.execution, record.epoch)
         ]
-        if len(kept) < len(trial.epochs):
-            trial.epochs = kept
+        if len(remaining) < len(trial.epochs):
+            trial.epochs = remaining
             trial.best = None
-            for one in kept:
-                if one.execution == 0 and self.objective.is_better(one.objective, trial.best_value):
-                    trial.best = one
+            for epoch in remaining:
+                is_better = self.objective.is_better(epoch.objective, trial.best_value)
+                if epoch.execution == 0 and is_better:
+                    trial.best = epoch
             self._find_best()
 
     def _end(self, trial: TrialRecord, event: Event) -> None:
@@ -331,7 +333,7 @@ class History:
             self._find_best()
 
     def _scored(self, trial: TrialRecord, event: Event) -> EpochRecord | None:
-        """Return the record of a score that the trial itself computed, such as an average."""
+        """Return a score that the trial computed itself, such as an average, as an epoch."""
         if event["score"] is None:
             return None
         return EpochRecord(

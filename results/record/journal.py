@@ -1,7 +1,7 @@
-"""The journal: every event of a run, one checksummed JSON line each.
+"""The journal: all events of a run, each a JSON line with a checksum.
 
-A line is handed to the operating system at once, so a killed process loses nothing, and synced
-to disk at least every second while events come and at the end of each trial.
+Each line is passed to the operating system immediately, so a killed process loses nothing. The file
+is synced to disk at least every second while events occur, and at the end of each trial.
 """
 
 import json
@@ -17,11 +17,11 @@ from results.record.columns import STOPPED_BY_ASHA, Ending
 from results.record.errors import RunFolderError
 
 VERSION = 2
-# In version 1 the name of the scheduler was part of a stopped trial's state. Version 0.1.0 of the
-# program reads that version alone, and refuses any other by name.
+# In version 1, the state of a stopped trial contained the scheduler. Version 0.1.0 of this program
+# only reads version 1 and reports an error for any other.
 READABLE = (1, VERSION)
 SYNC_SECONDS = 1.0
-# Events after which nothing may be lost, not even to a power cut.
+# Events that are synced at once, so that not even a power failure loses them.
 SYNCED_EVENTS = frozenset({"search_started", "search_resumed", "trial_ended", "search_ended"})
 
 Event = dict[str, Any]
@@ -31,9 +31,9 @@ class Journal:
     """Appends events to a run's journal.
 
     Args:
-        path: The file; it is made where it does not exist, and gone on with where it does.
-        clock: Seconds, for the times at which it is synced.
-        guard: Called before each event; raises where another driver has taken the run over.
+        path: The file; created if it does not exist, else appended to.
+        clock: Returns seconds; decides when the file is synced.
+        guard: Called before each event; raises if another driver has taken over the run.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Journal:
         self._synced_at = clock()
 
     def append(self, event: Event) -> None:
-        """Write one event, whole, in one call to the operating system.
+        """Append an event as one whole line, in one call to the operating system.
 
         Raises:
-            RunFolderError: It could not be written, for example because the disk is full.
+            RunFolderError: The event cannot be written, for example because the disk is full.
         """
         self._guard()
         line = encode(event)
@@ -67,22 +67,22 @@ class Journal:
             if written == len(line):
                 self._sync_when_due(event)
                 return
-            os.ftruncate(self._handle, size)  # a torn line would cost the next one too
-            reason = f"only {written} of {len(line)} bytes were taken"
+            os.ftruncate(self._handle, size)  # a torn line would damage the next one too
+            reason = f"only {written} of {len(line)} bytes were written"
         except OSError as error:
             reason = str(error.strerror)
         raise RunFolderError(
-            f"{self._path} cannot be written ({reason}): what it holds is kept. "
-            "Make room on that disk."
+            f"{self._path} cannot be written ({reason}): its earlier events are kept. "
+            "Free disk space."
         )
 
     def close(self) -> None:
-        """Sync to disk and close."""
+        """Sync the file to disk and close it."""
         os.fsync(self._handle)
         os.close(self._handle)
 
     def _end_torn_line(self) -> None:
-        """Put an end to a line that was cut off, so that it does not take the next one with it."""
+        """End a torn last line, so that it does not damage the next one."""
         size = os.fstat(self._handle).st_size
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
             os.write(self._handle, b"\n")
@@ -96,11 +96,11 @@ class Journal:
 
 @dataclass(frozen=True)
 class JournalContent:
-    """What a journal holds.
+    """The content of a journal.
 
     Attributes:
-        events: The whole events, in order.
-        damaged_lines: Numbers, from 1, of the lines that are torn or altered.
+        events: The events of the intact lines, in order.
+        damaged_lines: Numbers of the torn or altered lines, from 1.
     """
 
     events: tuple[Event, ...]
@@ -108,13 +108,13 @@ class JournalContent:
 
 
 def encode(event: Event) -> bytes:
-    """Return the line of an event: its JSON with a CRC-32 of the rest as ``crc``."""
+    """Return an event as a line: JSON with the CRC-32 of its other members as ``crc``."""
     body = {"version": VERSION, **event}
     return _json({**body, "crc": _checksum(body)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Event:
-    """Return the event of a line; one of version 1 as this version writes it.
+    """Return the event of a line, converted from version 1 if needed.
 
     Raises:
         ValueError: The line is torn or altered.
@@ -123,7 +123,7 @@ def decode(line: bytes) -> Event:
     if not isinstance(body, dict) or body.pop("crc", None) != _checksum(body):
         raise ValueError("checksum does not match")
     if not {"version", "event"} <= set(body):
-        raise ValueError("no event")
+        raise ValueError("it has no version or no event")
     if body["version"] == 1 and body.get("state") == STOPPED_BY_ASHA:
         ending = Ending.read(STOPPED_BY_ASHA)
         return body | {"state": ending.state, "scheduler": ending.scheduler}
@@ -131,10 +131,10 @@ def decode(line: bytes) -> Event:
 
 
 def read(path: Path) -> JournalContent:
-    """Read a journal; a damaged line costs that line only.
+    """Read a journal; skip damaged lines.
 
     Raises:
-        RunFolderError: The file cannot be read, or a newer version wrote it.
+        RunFolderError: The file cannot be read, or a newer version of this program wrote it.
     """
     try:
         return parse(path.read_bytes(), path)
@@ -146,21 +146,22 @@ def parse(content: bytes, path: Path) -> JournalContent:
     """Return the events of a journal's content.
 
     Raises:
-        RunFolderError: A newer version wrote it; ``path`` says which.
+        RunFolderError: A newer version of this program wrote it; the message names ``path``.
     """
     lines = content.splitlines()
-    read_lines = [read_line(line, path, number) for number, line in enumerate(lines, start=1)]
+    events = [read_line(line, path, number) for number, line in enumerate(lines, start=1)]
     return JournalContent(
-        events=tuple(event for event in read_lines if event is not None),
-        damaged_lines=tuple(n for n, event in enumerate(read_lines, start=1) if event is None),
+        events=tuple(event for event in events if event is not None),
+        damaged_lines=tuple(n for n, event in enumerate(events, start=1) if event is None),
     )
 
 
 def read_line(line: bytes, path: Path, number: int) -> Event | None:
-    """Return the event of a journal's line; None where the line is torn or altered.
+    """Return the event of a line of a journal; None if the line is torn or altered.
 
     Raises:
-        RunFolderError: A newer version wrote it; ``path`` and ``number`` say where.
+        RunFolderError: A newer version of this program wrote it; the message names ``path`` and
+            ``number``.
     """
     try:
         event = decode(line)
@@ -168,9 +169,8 @@ def read_line(line: bytes, path: Path, number: int) -> Event | None:
         return None
     if event["version"] not in READABLE:
         raise RunFolderError(
-            f"{path}, line {number}: its format is version {event['version']}, this program reads "
-            f"versions {' and '.join(map(str, READABLE))}. Use the version of this program that "
-            "wrote it, or a newer."
+            f"{path}, line {number}: the format is version {event['version']}, but this program "
+            f"reads versions {' and '.join(map(str, READABLE))}. Use a newer version of this program."
         )
     return event
 

@@ -1,4 +1,4 @@
-"""A JSON file of a run as a frozen dataclass: checked whole before it is used."""
+"""Base class for a JSON file of a run that is read as a frozen dataclass and checked."""
 
 import reprlib
 from dataclasses import asdict, dataclass
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
-# So many problems are named: of a file of another kind, everything is one.
-MOST_PROBLEMS = 5
+# Problems that a message lists at most; in a wrong kind of file, every field is a problem.
+MAX_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
 class JsonRecord:
-    """Base of a frozen dataclass that is the whole content of one file.
+    """Base of a frozen dataclass that is the content of a JSON file.
 
-    The types of its fields say what the file may hold. A boolean is no number, a number is finite;
-    an object's members that the dataclass has no field for are left out.
+    The types of the fields are checked strictly: a boolean is no number, and a number is finite.
+    Members without a field in the dataclass are ignored.
     """
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"strict": True, "allow_inf_nan": False}
@@ -32,7 +32,7 @@ class JsonRecord:
         """Read a file.
 
         Raises:
-            RunFolderError: It cannot be read, or has another form: names up to five problems.
+            RunFolderError: The file cannot be read, or its content is wrong.
         """
         try:
             return cls.from_json(path.read_bytes())
@@ -41,12 +41,12 @@ class JsonRecord:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return a file's content.
+        """Return the record from JSON text.
 
         Raises:
-            ValueError: It has another form: names up to five problems.
+            ValueError: The content is wrong; the message lists up to five problems.
         """
-        from pydantic import ValidationError  # most runs have no such file
+        from pydantic import ValidationError  # slow to import, and most runs have no such file
 
         kind: type = cls
         try:
@@ -54,16 +54,16 @@ class JsonRecord:
             return record
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors()]
-        more = len(problems) - MOST_PROBLEMS
-        shown = problems[:MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
-        raise ValueError("; ".join(shown))
+        more = len(problems) - MAX_PROBLEMS
+        listed = problems[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+        raise ValueError("; ".join(listed))
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the file's content as JSON values."""
+        """Return the record as JSON values."""
         return asdict(self)
 
 
@@ -75,14 +75,15 @@ def _adapter(kind: type) -> "TypeAdapter[Any]":
 
 
 def _problem(details: "ErrorDetails") -> str:
-    """Say what is wrong with a value: where it stands, and what it is."""
-    where = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in details["loc"])
+    """Describe a problem: the path of the value in the file, and what is wrong with it."""
+    keys = details["loc"]
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     where = where.removeprefix(".") or "it"
     match details["type"]:
         case "missing":
             return f"{where} is missing"
         case "dataclass_type":
-            return f"{where} is no object"
-        case "json_invalid" | "value_error":  # the latter is of the dataclass itself
+            return f"{where} is not an object"
+        case "json_invalid" | "value_error":  # value_error comes from the dataclass itself
             return str(details["ctx"]["error"])
     return f"{where} is {reprlib.repr(details['input'])}"

@@ -1,4 +1,4 @@
-"""run.json as it is read: what was searched, or what the journal repeats of it."""
+"""Read run.json, the description of a run; the journal holds a copy of it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,51 +11,51 @@ from results.record.history import Objective
 from results.record.journal import Event
 
 
-def read_description(run: Path, events: Iterable[Event] = ()) -> dict[str, Any]:
-    """Return run.json's content, or what the journal repeats of it where that file is damaged.
+def read_description(folder: Path, events: Iterable[Event] = ()) -> dict[str, Any]:
+    """Return the content of run.json, or the newest copy in the journal if that file is damaged.
 
     Args:
-        run: The run folder.
-        events: Its journal.
+        folder: The run folder.
+        events: The events of its journal.
 
     Raises:
-        RunFolderError: Neither has it.
+        RunFolderError: Neither is readable.
     """
-    repeated = [event["run"] for event in events if "run" in event]
-    if repeated and not has_valid_run_file(run):
-        newest: dict[str, Any] = repeated[-1]
+    copies = [event["run"] for event in events if "run" in event]
+    if copies and not has_valid_run_file(folder):
+        newest: dict[str, Any] = copies[-1]
         return newest
-    file = run / columns.RUN_FILE
+    file = folder / columns.RUN_FILE
     description = read_json(file)
     if not isinstance(description, dict):
-        raise RunFolderError(f"{file} does not say what was searched.")
+        raise RunFolderError(f"{file} does not describe a search: expected a JSON object.")
     return description
 
 
-def has_valid_run_file(run: Path) -> bool:
-    """Tell whether run.json can be read and holds a plan."""
+def has_valid_run_file(folder: Path) -> bool:
+    """Tell whether run.json is readable and holds a plan."""
     try:
-        description = read_json(run / columns.RUN_FILE)
+        description = read_json(folder / columns.RUN_FILE)
     except RunFolderError:
         return False
     return isinstance(description, dict) and "plan" in description
 
 
-def objective_of(run: Path, description: dict[str, Any]) -> Objective:
-    """Return what a run searched for.
+def objective_of(folder: Path, description: dict[str, Any]) -> Objective:
+    """Return the objective of a run.
 
     Raises:
-        RunFolderError: Its run.json is damaged, or of another program.
+        RunFolderError: Its run.json is damaged, or another program wrote it.
     """
     try:
         return Objective.from_json(description["plan"]["problem"]["objective"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise foreign_run_error(run, error) from error
+        raise foreign_run_error(folder, error) from error
 
 
-def foreign_run_error(run: Path, error: Exception) -> RunFolderError:
-    """Return the error of a run.json that another program wrote."""
+def foreign_run_error(folder: Path, error: Exception) -> RunFolderError:
+    """Return the error for a run.json that another program wrote."""
     return RunFolderError(
-        f"{run / columns.RUN_FILE} does not say what was searched ({type(error).__name__}: "
-        f"{error}): expected what `fmnist-search run` writes."
+        f"{folder / columns.RUN_FILE} does not describe a search ({type(error).__name__}: "
+        f"{error}): expected a file that `fmnist-search run` wrote."
     )

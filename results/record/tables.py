@@ -1,4 +1,4 @@
-"""What follows from a journal: both tables and best.json, at the end or anew."""
+"""Write trials.parquet, epochs.parquet and best.json from a journal."""
 
 import json
 import zlib
@@ -18,7 +18,7 @@ from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import parse, read
 from results.record.run_file import has_valid_run_file, objective_of, read_description
 
-# Of each column of a table: its type, and its value in a row.
+# Columns of a table by name: the type, and a function from a record to the value.
 Columns = Mapping[str, tuple[pa.DataType, Callable[[Any], Any]]]
 TRIAL_COLUMNS: Columns = {
     columns.TRIAL: (pa.int64(), lambda trial: trial.trial),
@@ -52,100 +52,101 @@ EPOCH_COLUMNS: Columns = {
 
 
 @dataclass(frozen=True)
-class Rebuilt:
-    """What was damaged in a run that was rebuilt.
+class Damage:
+    """The damage that ``rebuild`` met in a run.
 
     Attributes:
-        damaged_lines: Numbers of the journal's lines that are left out.
-        run_file: What was done for run.json; None where it was whole.
+        damaged_lines: Numbers of the journal's damaged lines; the tables leave them out.
+        run_file_note: A message if run.json was damaged and rewritten; else None.
     """
 
     damaged_lines: tuple[int, ...]
-    run_file: str | None
+    run_file_note: str | None
 
 
-def rebuild(run: Path) -> Rebuilt:
-    """Write the tables and best.json of a run anew, and run.json where that is damaged.
+def rebuild(folder: Path) -> Damage:
+    """Write the tables and best.json of a run again, and run.json if it is damaged.
 
     Raises:
-        RunFolderError: The journal or what it repeats of run.json cannot be read, or a file cannot
-            be written.
+        RunFolderError: The journal or its copy of run.json cannot be read, or a file cannot be
+            written.
     """
-    journal = run / columns.JOURNAL_FILE
+    journal = folder / columns.JOURNAL_FILE
     content = read(journal)
-    description = read_description(run, content.events)
-    objective = objective_of(run, description)
+    description = read_description(folder, content.events)
+    objective = objective_of(folder, description)
     note = None
-    if not has_valid_run_file(run):
-        write_json(run / columns.RUN_FILE, description)
-        note = f"{columns.RUN_FILE} was missing or damaged: made anew from the journal"
+    if not has_valid_run_file(folder):
+        write_json(folder / columns.RUN_FILE, description)
+        note = f"{columns.RUN_FILE} was missing or damaged: rewritten from the journal"
     try:
-        write_tables(run, History.replay(objective, content.events))
+        write_tables(folder, History.replay(objective, content.events))
     except (LookupError, TypeError, ValueError) as error:
         raise RunFolderError(
-            f"{journal} holds what this program does not write ({type(error).__name__}: {error})."
+            f"{journal} holds events that this program does not write ({type(error).__name__}: "
+            f"{error})."
         ) from error
-    return Rebuilt(content.damaged_lines, note)
+    return Damage(content.damaged_lines, note)
 
 
-def refresh(run: Path) -> str | None:
-    """Write the tables of a run anew where they do not tell the whole journal.
+def refresh(folder: Path) -> str | None:
+    """Write the tables of a run again if they do not match its journal.
 
     Returns:
-        Why that could not be done, or what is damaged, for the user; None where all is well.
+        A message for the user: why the tables cannot be written, or what is damaged; else None.
     """
     note = None
-    if not is_current(run):
+    if not is_current(folder):
         try:
-            note = rebuild(run).run_file
+            note = rebuild(folder).run_file_note
         except RunFolderError as error:
-            return f"its tables cannot be made anew ({error}): what they tell may be old"
-    lines = _metadata(run / columns.TRIALS_FILE, columns.DAMAGED_LINES)
-    damage = f"journal: damaged and left out: line {lines}" if lines else None
+            return f"its tables cannot be rewritten and may be out of date ({error})"
+    lines = _metadata(folder / columns.TRIALS_FILE, columns.DAMAGED_LINES)
+    damage = f"journal: damaged lines skipped: {lines}" if lines else None
     return "\n".join(filter(None, [note, damage])) or None
 
 
-def is_current(run: Path) -> bool:
-    """Tell whether run.json is whole and both tables tell all that the journal does.
+def is_current(folder: Path) -> bool:
+    """Tell whether run.json is readable and both tables match the journal.
 
-    So too where there is no journal, and so nothing to make them of.
+    A run without a journal counts as current: there is nothing to rebuild its tables from.
     """
-    journal = run / columns.JOURNAL_FILE
+    journal = folder / columns.JOURNAL_FILE
     if not journal.is_file():
         return True
-    if not has_valid_run_file(run):
+    if not has_valid_run_file(folder):
         return False
     crc = str(zlib.crc32(journal.read_bytes()))
     tables = (columns.TRIALS_FILE, columns.EPOCHS_FILE)
-    return all(_metadata(run / name, columns.JOURNAL_CRC) == crc for name in tables)
+    return all(_metadata(folder / name, columns.JOURNAL_CRC) == crc for name in tables)
 
 
-def write_tables(run: Path, history: History) -> None:
+def write_tables(folder: Path, history: History) -> None:
     """Write both tables and best.json.
 
     Args:
-        run: The run folder, with its journal.
-        history: That journal, folded.
+        folder: The run folder, with its journal.
+        history: The history that this journal gives.
     """
-    journal = run / columns.JOURNAL_FILE
+    journal = folder / columns.JOURNAL_FILE
     content = journal.read_bytes()
     damaged_lines = parse(content, journal).damaged_lines
-    known = {
+    metadata = {
         columns.JOURNAL_CRC: str(zlib.crc32(content)),
         columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
     }
     trials = list(history.trials.values())
     epochs = [epoch for trial in trials for epoch in trial.epochs]
-    with replacing(run / columns.TRIALS_FILE) as fresh:
-        pq.write_table(_table(trials, TRIAL_COLUMNS, _trial_values, known), fresh)
-    with replacing(run / columns.EPOCHS_FILE) as fresh:
-        pq.write_table(_table(epochs, EPOCH_COLUMNS, _epoch_values, known), fresh)
+    with replacing(folder / columns.TRIALS_FILE) as new_file:
+        pq.write_table(_table(trials, TRIAL_COLUMNS, _trial_values, metadata), new_file)
+    with replacing(folder / columns.EPOCHS_FILE) as new_file:
+        pq.write_table(_table(epochs, EPOCH_COLUMNS, _epoch_values, metadata), new_file)
     if history.best is not None:
-        write_json(run / columns.BEST_FILE, best_record(history, history.best))
+        write_json(folder / columns.BEST_FILE, best_record(history, history.best))
 
 
 def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
-    """Return what best.json says of the best epoch, as JSON values."""
+    """Return the content of best.json as JSON values."""
     return {
         "trial": best.trial,
         "epoch": best.epoch,
@@ -157,28 +158,28 @@ def best_record(history: History, best: EpochRecord) -> dict[str, Any]:
 
 
 def with_scheduler(trials: pa.Table) -> pa.Table:
-    """Return trials.parquet of any version with its column of schedulers.
+    """Return trials.parquet of any version with the column ``scheduler``.
 
     Raises:
-        ValueError: A state is none that a trial can have.
+        ValueError: The state of a trial is unknown.
     """
     if columns.SCHEDULER in trials.column_names or columns.STATE not in trials.column_names:
         return trials
-    place = trials.column_names.index(columns.STATE)
+    state_index = trials.column_names.index(columns.STATE)
     endings = [Ending.read(state) for state in trials[columns.STATE].to_pylist()]
     states = pa.array([ending.state for ending in endings], pa.string())
     schedulers = pa.array([ending.scheduler for ending in endings], pa.string())
-    return trials.set_column(place, columns.STATE, states).add_column(
-        place + 1, columns.SCHEDULER, schedulers
+    return trials.set_column(state_index, columns.STATE, states).add_column(
+        state_index + 1, columns.SCHEDULER, schedulers
     )
 
 
 def _trial_values(trial: TrialRecord) -> dict[str, Any]:
-    """Return the columns that only some searches have, and the hyperparameters."""
-    placed = {}
+    """Return the hyperparameters and the columns that only some searches have."""
+    device = {}
     if trial.device is not None:
-        placed = {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
-    return placed | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
+        device = {columns.DEVICE: trial.device, columns.MULTIPLY_ADDS: trial.multiply_adds}
+    return device | {columns.HP_PREFIX + name: value for name, value in trial.values.items()}
 
 
 def _epoch_values(epoch: EpochRecord) -> dict[str, Any]:
@@ -189,30 +190,30 @@ def _epoch_values(epoch: EpochRecord) -> dict[str, Any]:
 def _table(
     records: Sequence[Any],
     fixed: Columns,
-    others_of: Callable[[Any], dict[str, Any]],
-    known: dict[str, str],
+    extra_values: Callable[[Any], dict[str, Any]],
+    metadata: dict[str, str],
 ) -> pa.Table:
-    """Return a table: the columns that every run has, then those of its records, by name."""
+    """Return a table: the fixed columns, then the extra columns of the records, by name."""
     arrays = {
-        name: pa.array([value_of(record) for record in records], kind)
-        for name, (kind, value_of) in fixed.items()
+        name: pa.array([value_of(record) for record in records], type_)
+        for name, (type_, value_of) in fixed.items()
     }
-    rows = [others_of(record) for record in records]
+    rows = [extra_values(record) for record in records]
     for name in sorted({name for row in rows for name in row}):
         arrays[name] = _column([row.get(name) for row in rows])
-    return pa.table(arrays).replace_schema_metadata(known)
+    return pa.table(arrays).replace_schema_metadata(metadata)
 
 
 def _column(values: list[Any]) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 and not kinds <= {int, float}:
-        # The same name with values of several types in several scopes: kept apart as JSON.
+    types = {type(value) for value in values if value is not None}
+    if len(types) > 1 and not types <= {int, float}:
+        # A hyperparameter has values of several types in different scopes: JSON keeps the types.
         return pa.array([None if value is None else json.dumps(value) for value in values])
     return pa.array(values)
 
 
 def _metadata(table: Path, name: str) -> str | None:
-    """Return what a table says of itself by a name; None where it cannot be read."""
+    """Return an entry of a table's metadata; None if it is missing or the table is unreadable."""
     try:
         metadata = pq.read_schema(table, memory_map=False).metadata or {}
     except (OSError, pa.ArrowException):

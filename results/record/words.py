@@ -1,4 +1,4 @@
-"""Values and events of a search as people read them."""
+"""Values and events of a search in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,36 +7,36 @@ from results.record.history import EpochRecord, History, TrialRecord
 
 
 def format_number(value: float | None, none: str = "") -> str:
-    """Return a value of an objective as text: an accuracy with four digits, a tiny loss too.
+    """Return a number with four decimals, or four digits if it is very small or large.
 
     Args:
-        value: The value.
-        none: What stands in its place where there is none.
+        value: The number.
+        none: Text for None.
     """
     if value is None:
         return none
-    return f"{value:.4f}" if _has_four_digits(value) else f"{value:.4g}"
+    return f"{value:.4f}" if _fits_four_decimals(value) else f"{value:.4g}"
 
 
 def format_difference(value: float, like: float | None, sign: str = "+") -> str:
-    """Return how far two values are apart as text, with as many digits as they have.
+    """Return a difference as text, with as many digits as the values that it is between.
 
     Args:
         value: The difference.
-        like: One of the two.
-        sign: ``+`` to show that of more, too; ``-``: that of less alone.
+        like: One of the two values.
+        sign: ``+`` shows the sign of positive differences too; ``-`` only that of negative ones.
     """
-    form = ".4f" if like is None or _has_four_digits(like) else ".4g"
+    form = ".4f" if like is None or _fits_four_decimals(like) else ".4g"
     return f"{value:{sign}{form}}"
 
 
 def format_interval(low: float | None, high: float | None) -> str:
-    """Return an interval as text; nothing where there is none."""
+    """Return an interval as text; an empty text if an end is None."""
     return "" if low is None or high is None else f"{format_number(low)} to {format_number(high)}"
 
 
 def format_values(values: Mapping[str, Any]) -> str:
-    """Return a configuration as ``name=value`` words, floats with three digits."""
+    """Return a configuration as ``name=value`` words; floats have three digits."""
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in values.items()
@@ -44,12 +44,12 @@ def format_values(values: Mapping[str, Any]) -> str:
 
 
 def first_line(text: str | None) -> str:
-    """Return the first line of a text, such as an error; nothing where there is none."""
+    """Return the first line of a text, such as an error; an empty text for None."""
     return next(iter((text or "").splitlines()), "")
 
 
 def describe_trial_end(trial: TrialRecord, objective: str) -> str:
-    """Say how a trial ended and what it reached."""
+    """Describe how a trial ended and its best value."""
     sentence = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
     if trial.best:
         sentence += f", best {objective} {trial.best.objective:.4f}"
@@ -57,22 +57,22 @@ def describe_trial_end(trial: TrialRecord, objective: str) -> str:
 
 
 def describe_new_best(best: EpochRecord, objective: str) -> str:
-    """Say that a value is the best so far."""
+    """Describe a new best value."""
     return f"trial {best.trial}, epoch {best.epoch}: best {objective} so far {best.objective:.4f}"
 
 
 def describe_totals(history: History) -> str:
-    """Say how much was trained."""
+    """Return the number of trials and epochs in words."""
     return f"{len(history.trials)} trials, {history.epochs_trained} epochs"
 
 
 def describe_best(best: EpochRecord, objective: str) -> str:
-    """Say where and when the best value was reached."""
+    """Describe the best value: its trial, its epoch and its time."""
     return (
         f"best {objective} {best.objective:.4f} in trial {best.trial}, epoch {best.epoch}, after "
         f"{best.at_seconds:.0f} s"
     )
 
 
-def _has_four_digits(value: float) -> bool:
+def _fits_four_decimals(value: float) -> bool:
     return value == 0 or 1e-3 <= abs(value) < 1e4

@@ -168,8 +168,8 @@ def tables_command(run_folder: RunArgument) -> None:
     damage = rebuild(folder.path)
     for number in damage.damaged_lines:
         view.note(f"journal: line {number} is damaged and left out")
-    if damage.run_file is not None:
-        view.note(damage.run_file)
+    if damage.run_file_note is not None:
+        view.note(damage.run_file_note)
     view.note(f"written: {os.path.relpath(folder.trials_file)}, {folder.epochs_file.name}")
 
 

@@ -313,7 +313,7 @@ def _say_starting(plan: Plan, view: View) -> None:
     nodes = check_nodes() if len(nodes_up()) > 1 else []
     for warning in (*check(plan, is_new=False), *nodes):
         view.note(str(warning))
-    name = columns.IN_WORDS.get(plan.scheduler, plan.scheduler)
+    name = columns.DISPLAY_NAMES.get(plan.scheduler, plan.scheduler)
     stopping = "without early stopping" if plan.scheduler is Scheduler.NONE else f"under {name}"
     soon = "" if plan.address else " (training begins in 10 to 30 s)"
     view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")

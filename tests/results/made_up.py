@@ -118,7 +118,7 @@ def _trial(recorder, trial, generator, worker):
         decision = Decision.STOP if is_poor else Decision.CONTINUE
         recorder.epoch(trial, report, decision=decision, worker=worker)
         if value is None:
-            recorder.trial_ended(trial, State.DIVERGED, error="loss no finite number in epoch 1")
+            recorder.trial_ended(trial, State.DIVERGED, error="loss not finite in epoch 1")
             return
         if is_poor:
             recorder.trial_ended(trial, State.STOPPED)

@@ -162,7 +162,7 @@ def wrong_kinds(said):
     ("change", "problems"),
     [
         (lambda said: "not JSON", ["expected ident at line 1"]),
-        (lambda said: "17", ["it is no object"]),
+        (lambda said: "17", ["it is not an object"]),
         (lambda said: said.clear(), ["objective is missing", "and 7 more"]),
         (lacks_a_trial, ["it holds 3 trials, with audited 4 of stopped 120"]),
         (counts_another, ["wrong is 2, its trials say 1"]),

@@ -261,7 +261,7 @@ def too_large(said):
     ("change", "problems"),
     [
         (lambda said: "{", ["EOF while parsing an object"]),
-        (lambda said: "[]", ["it is no object"]),
+        (lambda said: "[]", ["it is not an object"]),
         (lambda said: "[" * 100_000, ["recursion"]),
         (lacks_winner, ["winner is missing"]),
         (wrong_kinds, ["mode is 'most'", "seeds[0] is 'one'", "candidates[0].mean is nan",

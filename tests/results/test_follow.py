@@ -233,7 +233,7 @@ def test_a_damaged_line_is_skipped_and_named_once(search, capsys):
     happenings = [tear, search.record, search.release]
     assert search.follow(happenings, capture=capsys) == CUT_OFF
     assert search.complaints.splitlines() == [
-        f"journal: damaged and left out: line {number}" for number in (2, 4, 5, 6, 7)
+        f"journal: damaged lines skipped: {number}" for number in (2, 4, 5, 6, 7)
     ]
     assert search.told[0] == "so far: 1 trials, 0 epochs\n"
     assert search.told[1:-1] == [""] * (len(search.told) - 2)
@@ -407,7 +407,7 @@ def test_a_run_that_goes_away_or_is_another_ends_it(search, capsys):
 
 def test_a_journal_of_a_newer_version_is_refused(search):
     search.journal.write_bytes(encode({"event": "search_started", "version": 3}))
-    with pytest.raises(RunError, match="line 1: its format is version 3"):
+    with pytest.raises(RunError, match="line 1: the format is version 3"):
         follow_run(search.run, JsonPrinter())
 
 
@@ -480,7 +480,7 @@ def test_a_torn_line_that_the_table_has_named_is_not_named_again(commands, drive
         recorder.search_ended("interrupted")
         told, complaints = process.communicate(timeout=60)
     assert "search ended (interrupted): 2 trials, 2 epochs" in told
-    assert complaints == f"{driven}: journal: damaged and left out: line 6\n"
+    assert complaints == f"{driven}: journal: damaged lines skipped: 6\n"
 
 
 def test_a_run_that_was_cut_off_is_said_to_be_and_is_status_1(commands, tmp_path):

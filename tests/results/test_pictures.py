@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(commands, run_folder, tmp_p
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "name another place with --out" in line
+    assert "choose another place with --out" in line
 
 
 def test_a_program_that_is_no_browser_is_one_line(commands, run_folder, tmp_path):

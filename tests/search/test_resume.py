@@ -407,7 +407,7 @@ def test_run_json_is_made_anew_from_the_journal(tmp_path, finished):
     (tmp_path / "run" / "run.json").write_text('{"plan": {')
     assert read_previous_run(tmp_path / "run").plan.problem == plan("x").problem
     assert (
-        refresh(tmp_path / "run") == "run.json was missing or damaged: made anew from the journal"
+        refresh(tmp_path / "run") == "run.json was missing or damaged: rewritten from the journal"
     )
     assert read_run(tmp_path / "run").trials.num_rows == TRIALS
 
@@ -420,7 +420,7 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path, finished, monkeypatch):
     with (tmp_path / "run" / "journal.jsonl").open("ab") as file:
         file.write(line)
     with pytest.raises(
-        SearchError, match=r"format is version 3, this program reads versions 1 and 2\. Use"
+        SearchError, match=r"format is version 3, but this program reads versions 1 and 2\. Use"
     ):
         read_previous_run(tmp_path / "run")
 
@@ -435,7 +435,7 @@ def test_a_run_of_another_engine_or_program_is_refused(tmp_path, finished):
     ):
         read_previous_run(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({"plan": {"engine": "ray"}}))
-    with pytest.raises(SearchError, match="does not say what was searched"):
+    with pytest.raises(SearchError, match="does not describe a search"):
         read_previous_run(tmp_path / "run")
     with pytest.raises(SearchError, match=r"is not a run: expected a folder with run\.json"):
         read_previous_run(tmp_path)
@@ -477,12 +477,12 @@ def test_tables_that_are_older_than_the_journal_are_made_anew(tmp_path, finished
 
 
 def test_a_run_that_may_only_be_read_is_shown_as_it_is(tmp_path, finished, commands):
-    """LockedRun by a file in the way of what is written, as permissions do not hold for root."""
+    """Held up by a file in the way of what is written, as permissions do not hold for root."""
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "trials.parquet").unlink()
     (tmp_path / "run" / "trials.parquet").mkdir()
     note = refresh(tmp_path / "run")
-    assert note.startswith("its tables cannot be made anew (")
+    assert note.startswith("its tables cannot be rewritten")
     done = subprocess.run(
         [commands / "fmnist-search", "resume", "/proc/1"], capture_output=True, text=True, check=False
     )  # fmt: skip
@@ -689,7 +689,7 @@ def test_damage_is_named_at_every_look(tmp_path, finished):
     content[content.index(b"\n") + 20] ^= 1  # as long as before
     (tmp_path / "run" / "journal.jsonl").write_bytes(content)
     for _ in range(2):
-        assert refresh(tmp_path / "run") == "journal: damaged and left out: line 2"
+        assert refresh(tmp_path / "run") == "journal: damaged lines skipped: 2"
 
 
 def test_a_search_that_was_killed_before_its_end_was_recorded_is_ended(tmp_path, finished):

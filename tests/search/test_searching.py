@@ -176,7 +176,7 @@ def test_trials_end_in_named_states_and_none_ends_the_search(commands, tmp_path)
         assert trial["state"] == ends[trial["hp:end"]]
         assert (trial["error"] is not None) == (trial["state"] != "completed")
         if trial["state"] == "diverged":
-            assert trial["error"] == "loss no finite number in epoch 1"
+            assert trial["error"] == "loss not finite in epoch 1"
     evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
     assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
     # The same seed and number draw the same, and train to the same bits.
@@ -309,7 +309,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(commands, tmp_path
         status, output, errors = finish(process)
         assert status == 2, output + errors
         assert re.match(
-            r"error: .* cannot be written \(No space left on device\).*Make room", errors
+            r"error: .* cannot be written \(No space left on device\).*Free disk space", errors
         ), errors
         assert len(errors.splitlines()) == 1
         recorded = len(events(run, "epoch"))

@@ -273,7 +273,7 @@ def test_a_run_json_with_an_unknown_log_is_refused(former_run):
     run = former_run("finished")
     asked = read_json(run / "run.json")
     asked["plan"]["log"] = "of a newer version"
-    with pytest.raises(RunFolderError, match="does not say what was searched"):
+    with pytest.raises(RunFolderError, match="does not describe a search"):
         _ = RecordedRun(RunFolder(run), asked, (), ()).plan
 
 
@@ -347,7 +347,7 @@ def test_a_diverged_epoch_leaves_out_what_is_no_number(search):
     search.epoch(0, 1, 0.5, metrics={"loss": 1.5, "val_accuracy": 0.5})
     search.epoch(0, 2, None, metrics={"loss": None, "val_accuracy": 0.25})
     search.epoch(0, 3, None, metrics={"loss": None, "val_accuracy": None})
-    search.recorder.trial_ended(0, State.DIVERGED, error="loss no finite number in epoch 2")
+    search.recorder.trial_ended(0, State.DIVERGED, error="loss not finite in epoch 2")
     log = search.shown(0)
     assert log.scalars == {
         "loss": [(1, 1.5)],

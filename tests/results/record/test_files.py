@@ -21,12 +21,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_file_that_cannot_be_written_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("mine")
     with (
-        pytest.raises(RunFolderError, match=r"Not a directory\): what stood there is kept"),
+        pytest.raises(RunFolderError, match=r"Not a directory\): nothing was changed"),
         replacing(tmp_path / "file" / "best.json") as fresh,
     ):
         fresh.write_text("{}")
     with (
-        pytest.raises(RunFolderError, match=r"\): name another place with --out\.$"),
+        pytest.raises(RunFolderError, match=r"\): choose another place with --out\.$"),
         replacing_output(tmp_path / "file" / "report.html") as fresh,
     ):
         fresh.write_text("<html>")

@@ -59,7 +59,7 @@ def test_of_equals_the_first_to_reach_it_is_the_best(objective):
         events.epoch(trial, 2, 0.5)
     assert events.best == (2, 1, 0.5)
     assert [trial.trial for trial in events.history.ranked()] == [2, 0, 1]
-    assert [trial.trial for trial in events.history.ranked(among=[1, 0])] == [0, 1]
+    assert [trial.trial for trial in events.history.ranked(numbers=[1, 0])] == [0, 1]
     assert [trial.trial for trial in events.history.ranked(limit=2)] == [2, 0]
 
 

@@ -126,7 +126,7 @@ def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, kept._handle)
     os.close(full)
-    with pytest.raises(RunFolderError, match=r"No space left on device.*Make room"):
+    with pytest.raises(RunFolderError, match=r"No space left on device.*Free disk space"):
         kept.append({"event": "trial_started", "trial": 1})
     assert len(journal.read(tmp_path / "journal.jsonl").events) == 1
     os.close(kept._handle)

@@ -54,7 +54,7 @@ def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
         ('"share": 1,', "", r"parts\[0\]\.share is missing"),
         ('"share": 1', '"share": true', r"parts\[0\]\.share is True"),
         ('"tie"', '"unsure"', r"parts\[0\]\.verdict is 'unsure'"),
-        ('[{"share": 1, "verdict": "tie", "newer": 1}]', "[17]", r"parts\[0\] is no object"),
+        ('[{"share": 1, "verdict": "tie", "newer": 1}]', "[17]", r"parts\[0\] is not an object"),
         ('[{"share": 1, "verdict": "tie", "newer": 1}]', "{}", r"parts is \{\}"),
     ],
 )

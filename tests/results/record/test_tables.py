@@ -37,7 +37,7 @@ def run(tmp_path):
 
 def test_tables_and_the_best_are_made_of_the_journal(run):
     rebuilt = rebuild(run)
-    assert (rebuilt.damaged_lines, rebuilt.run_file) == ((), None)
+    assert (rebuilt.damaged_lines, rebuilt.run_file_note) == ((), None)
     assert pq.read_table(run / "trials.parquet")["best_objective"].to_pylist() == [0.4, 0.2, 0.3]
     assert pq.read_table(run / "epochs.parquet").num_rows == 3
     best = json.loads((run / "best.json").read_text())
@@ -50,7 +50,7 @@ def test_run_json_is_mended_from_what_the_journal_repeats(run, content):
     (run / "run.json").unlink()
     if content is not None:
         (run / "run.json").write_text(content)
-    assert refresh(run) == "run.json was missing or damaged: made anew from the journal"
+    assert refresh(run) == "run.json was missing or damaged: rewritten from the journal"
     assert json.loads((run / "run.json").read_text()) == DESCRIPTION
     assert refresh(run) is None
 
@@ -61,7 +61,7 @@ def test_a_damaged_line_is_named_each_time(run):
     (run / "journal.jsonl").write_bytes(b"".join(lines))
     assert rebuild(run).damaged_lines == (4,)
     for _ in range(2):
-        assert refresh(run) == "journal: damaged and left out: line 4"
+        assert refresh(run) == "journal: damaged lines skipped: 4"
 
 
 def test_what_cannot_be_rebuilt_is_said_and_left_as_it_was(run):
@@ -72,7 +72,7 @@ def test_what_cannot_be_rebuilt_is_said_and_left_as_it_was(run):
     (run / "run.json").unlink()
     with pytest.raises(RunFolderError, match=r"run\.json cannot be read"):
         rebuild(run)
-    assert refresh(run).startswith("its tables cannot be made anew (")
+    assert refresh(run).startswith("its tables cannot be rewritten")
     assert {name: (run / name).read_bytes() for name in DERIVED} == before
 
 
@@ -80,7 +80,7 @@ def test_a_run_of_another_program_is_refused(run):
     (run / "run.json").write_text('{"plan": {"problem": {}}}')
     with pytest.raises(
         RunFolderError,
-        match=r"run\.json does not say what was searched \(KeyError: 'objective'\): expected what",
+        match=r"run\.json does not describe a search \(KeyError: 'objective'\): expected a file",
     ):
         rebuild(run)
 
@@ -91,14 +91,14 @@ def test_events_that_no_program_of_this_version_wrote_are_refused(run):
     kept.close()
     with pytest.raises(
         RunFolderError,
-        match=r"journal\.jsonl holds what this program does not write \(ValueError: 'gone'",
+        match=r"journal\.jsonl holds events that this program does not write \(ValueError: 'gone'",
     ):
         rebuild(run)
 
 
 def test_a_table_in_whose_place_a_folder_stands_is_said(run):
     (run / "trials.parquet").mkdir()
-    assert "cannot be written (Is a directory): what stood there is kept" in refresh(run)
+    assert "cannot be written (Is a directory): nothing was changed" in refresh(run)
 
 
 def test_tables_of_0_1_0_get_their_column_of_schedulers():

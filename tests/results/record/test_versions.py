@@ -63,6 +63,6 @@ def test_a_newer_version_is_refused(tmp_path):
     path.write_bytes(line_of(2, **STARTED) + line_of(3, **STARTED))
     with pytest.raises(
         RunFolderError,
-        match=r"line 2: its format is version 3, this program reads versions 1 and 2\.",
+        match=r"line 2: the format is version 3, but this program reads versions 1 and 2\.",
     ):
         journal.read(path)

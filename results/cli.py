@@ -1,4 +1,4 @@
-"""``fmnist-results``: thin over the readers and the tables."""
+"""The commands of ``fmnist-results``."""
 
 import json
 import os
@@ -30,31 +30,32 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 Folders = Annotated[
-    # What cannot be read is named and left out, where typer would refuse all.
-    list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", readable=False)
+    # readable=False: the command reports and skips unreadable folders; typer would reject them all.
+    list[Path], typer.Argument(metavar="RUN", help="Run folders.", readable=False)
 ]
 TableOrJson = Annotated[str, typer.Option("--format", help="table or json.")]
 OutputFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help=f"One of {', '.join(formats.Format)}. Default: by the ending of --out, or table.",
+        help=f"{', '.join(formats.Format)}. Default: by the extension of --out, else table.",
     ),
 ]
 OutputFile = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write the table as a new file.")
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write to a new file instead of the screen."),
 ]
-TEXT_ENDINGS = (*formats.ENDINGS, ".txt")
+OUT_SUFFIXES = (*formats.SUFFIXES, ".txt")
 T = TypeVar("T")
 
-# Of a search that was followed, and whose driver is gone.
+# Exit status of ``show --follow`` if the search was cut off.
 CUT_OFF_STATUS = 1
 
 
 class _UsageError(SearchError):
-    """What was asked cannot be done as it was asked."""
+    """An option has an invalid value."""
 
 
 @app.callback()
@@ -66,288 +67,296 @@ def _options(
 
 @app.command("compare")
 def compare_command(
-    runs: Annotated[
+    folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Folders of runs.", readable=False),
+        typer.Argument(metavar="[RUN]...", help="Run folders.", readable=False),
     ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
-            metavar="[-]FIELD", help="Sort by a field, -FIELD: the largest first. Default: ranked."
+            metavar="[-]FIELD",
+            help="Sort by a field; -FIELD sorts in descending order. Default: best first.",
         ),
     ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="Keep the rows of that value; FIELD!=VALUE: the others. Repeatable: all hold.",
+            help="Show only matching rows; FIELD!=VALUE excludes them. Repeatable.",
         ),
     ] = None,
     output: OutputFormat = None,
     out: OutputFile = None,
-    published: Annotated[bool, typer.Option(help="Show the published reference rows too.")] = True,
+    published: Annotated[bool, typer.Option(help="Add published reference results.")] = True,
 ) -> None:
-    """Print a table of runs, the best first, with the published reference rows."""
-    orders, problems = _parsed("--sort", Order.parse, [] if sort is None else [sort])
-    conditions, others = _parsed("--where", Condition.parse, where or [])
-    chosen = _format(output, out, [*problems, *others])
-    found = _all_that_can_be_read(runs, _read_results) if runs else []
-    rows = [row_of(run) for run in found]
-    has_peers = not rows or any(row.data == DATA for row in rows)
-    rows += published_rows() if published and has_peers else []
-    kept = [row for row in rows if all(condition.holds(row) for condition in conditions)]
-    if rows and not kept:
-        print(f"--where leaves none of {len(rows)} rows", file=sys.stderr)
-    shown = orders[0].sort(kept) if orders else ranked(kept)
-    _put(shown, chosen, out, formats.shown_columns(shown))
+    """Compare runs in a table, best first."""
+    orders, sort_problems = _parse_all("--sort", Order.parse, [] if sort is None else [sort])
+    conditions, where_problems = _parse_all("--where", Condition.parse, where or [])
+    table_format = _choose_format(output, out, [*sort_problems, *where_problems])
+    rows = [row_of(run) for run in _read_runs(folders, _read_results)] if folders else []
+    is_comparable = not rows or any(row.data == DATA for row in rows)
+    rows += published_rows() if published and is_comparable else []
+    matching = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    if rows and not matching:
+        print(f"--where excludes all {len(rows)} rows", file=sys.stderr)
+    ordered = orders[0].sort(matching) if orders else ranked(matching)
+    _output(ordered, table_format, out, formats.shown_columns(ordered))
 
 
 @app.command("seeds")
 def seeds_command(
-    runs: Folders,
+    folders: Folders,
     against: Annotated[
-        str, typer.Option(help="What the others are held against: the best group, or the first.")
+        str, typer.Option(help="Reference group: best, or first on the command line.")
     ] = "best",
     output: OutputFormat = None,
     out: OutputFile = None,
 ) -> None:
-    """Compare groups of runs that differ in the seed alone, paired by seed.
+    """Compare groups of runs that differ only in the seed.
 
-    Of each group the mean of its best values, and how far it is from the best group's on the
-    seeds that both have, each with a 95 % bootstrap interval; a tie where that contains zero.
+    Print the mean of each group's best values, and its difference to the reference group over the
+    seeds that both have, each with a 95 % bootstrap interval. Two groups tie when the interval of
+    their difference includes zero.
     """
-    known = list(seeds.Against)
-    problems = [] if against in known else [_unknown("--against", against, known)]
-    chosen = _format(output, out, problems)
-    found = _all_that_can_be_read(runs, _read_usable)
-    standings, notes = seeds.compare_groups(found, seeds.Against(against))
+    choices = list(seeds.Against)
+    problems = [] if against in choices else [_unknown_value("--against", against, choices)]
+    table_format = _choose_format(output, out, problems)
+    runs = _read_runs(folders, _read_complete)
+    rows, notes = seeds.compare_groups(runs, seeds.Against(against))
     for note in notes:
         print(note, file=sys.stderr)
-    _put(standings, chosen, out, seeds.shown_columns(standings), seeds.SeedsRow)
+    _output(rows, table_format, out, seeds.shown_columns(rows), seeds.SeedsRow)
 
 
 @app.command("show")
 def show_command(
-    run: Folder,
+    folder: Folder,
     output: TableOrJson = "table",
     follow: Annotated[
         bool,
         typer.Option(
             "--follow",
-            help="Then tell what happens until the search ends (status 0) or is cut off (1); as "
-            "json: each event of the journal, one a line. Ctrl-C ends it (130).",
+            help="Then print each event until the search ends (exit status 0) or is cut off (1). "
+            "With --format json, print the events of the journal, one a line. Ctrl-C stops (130).",
         ),
     ] = False,
 ) -> None:
-    """List the trials of a run and how each ended; then what was confirmed, and the audit."""
+    """List the trials of a run, then its confirmation and its audit."""
     _check_table_or_json(output)
     if follow:
-        raise typer.Exit(_followed(run, output))
-    found = _read(run)
+        raise typer.Exit(_follow(folder, output))
+    run = _read(folder)
     if output == "json":
-        print(json.dumps(trials.trial_rows(found), indent=2))
+        print(json.dumps(trials.trial_rows(run), indent=2))
         return
-    _console().print(trials.trials_table(found))
-    _show_confirmation(found)
-    _show_audit(found)
-    if found.ended == CUT_OFF:
-        print(
-            f"its search was cut off: fmnist-search resume {shlex.quote(str(run))} goes on with it"
-        )
+    _console().print(trials.trials_table(run))
+    _show_confirmation(run)
+    _show_audit(run)
+    if run.ended == CUT_OFF:
+        command = f"fmnist-search resume {shlex.quote(str(folder))}"
+        print(f"the search was cut off; to continue it, run {command}")
 
 
 @app.command("timing")
 def timing_command(
-    run: Folder,
+    folder: Folder,
     output: TableOrJson = "table",
 ) -> None:
-    """Show where the seconds of a search went."""
+    """Show how the workers of a search spent their time."""
     _check_table_or_json(output)
-    found = _read(run)
+    run = _read(folder)
     if output == "json":
-        print(timing.timing_json(found))
+        print(timing.timing_json(run))
         return
-    _console().print(timing.timing_table(found))
+    _console().print(timing.timing_table(run))
 
 
 @app.command("report")
 def report_command(
-    runs: Folders,
+    folders: Folders,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write. Default: report.html in the run; of several, in this folder."
+            help="File to write. Default: report.html in the run folder; for several runs, in the "
+            "current folder."
         ),
     ] = None,
 ) -> None:
-    """Write a report of runs as one HTML file that opens without a network."""
+    """Write an HTML report of one or more runs; it opens without a network."""
     from results.report.report import is_report, write_report  # Plotly takes long to import
 
-    found = _all_that_can_be_read(runs)
-    default = found[0].path if len(found) == 1 else Path()
+    runs = _read_runs(folders)
+    default = runs[0].path if len(runs) == 1 else Path()
     target = out or default / columns.REPORT_FILE
     if target.is_dir():
-        raise _UsageError(f"--out {str(target)!r} is a folder: name the file to write.")
+        raise _UsageError(f"--out {str(target)!r} is a folder: expected the name of a file.")
     if target.exists() and not (target.is_file() and is_report(target)):
-        raise _UsageError(f"--out {str(target)!r} exists and is no report: name another file.")
-    print(os.path.relpath(write_report(found, target)))
+        raise _UsageError(
+            f"--out {str(target)!r} exists and is not a report: choose another file name."
+        )
+    print(os.path.relpath(write_report(runs, target)))
 
 
 @app.command("plot")
 def plot_command(
-    run: Folder,
+    folder: Folder,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the pictures. Default: pictures/ and final/ of the run."),
+        typer.Option(
+            help="Folder for the pictures. Default: pictures/ and final/ in the run folder."
+        ),
     ] = None,
 ) -> None:
-    """Draw the charts of the report as PNG files; most of them by Chrome or Chromium."""
+    """Save the charts of the report as PNG files; most need Chrome or Chromium."""
     from results.report import pictures
 
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise _UsageError(
-            f"--out {str(out)!r} exists already: expected a new or an empty folder, so that no "
-            "picture is lost."
+            f"--out {str(out)!r} exists already: expected a new or empty folder, so that no file "
+            "is overwritten."
         )
-    found = _read(run)
-    for path in pictures.draw_final(found, out):
+    run = _read(folder)
+    for path in pictures.draw_final(run, out):
         print(os.path.relpath(path))
     try:
-        pictures.draw_charts(found, out, tell=lambda path: print(os.path.relpath(path), flush=True))
+        pictures.draw_charts(
+            run, out, on_file=lambda path: print(os.path.relpath(path), flush=True)
+        )
     except pictures.NoBrowserError:
         print(
-            "the other charts need Chrome or Chromium: install one, or name it in BROWSER_PATH. "
-            "`fmnist-results report` needs none.",
+            "the other charts need Chrome or Chromium: install one, or set BROWSER_PATH to its "
+            "path. `fmnist-results report` needs no browser.",
             file=sys.stderr,
         )
         raise typer.Exit(1) from None
 
 
 def main() -> NoReturn:
-    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    """Run the command line; print an error as one line and exit with its status."""
     console.main(app, "fmnist-results")
 
 
-def _read(path: Path) -> Run:
+def _read(folder: Path) -> Run:
     try:
-        note = refresh(path)
+        note = refresh(folder)
         if note is not None:
-            print(f"{path}: {note}", file=sys.stderr)
-        return read_run(path)
+            print(f"{folder}: {note}", file=sys.stderr)
+        return read_run(folder)
     except OSError as error:
-        raise RunFolderError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        raise RunFolderError(f"{str(folder)!r} cannot be read: {error.strerror}.") from error
 
 
-def _read_results(path: Path) -> Run:
-    """Read a run that has something to compare."""
-    run = _read(path)
+def _read_results(folder: Path) -> Run:
+    """Read a run with at least one value to compare."""
+    run = _read(folder)
     if row_of(run).best is None:
         raise RunFolderError(
-            f"{str(path)!r} holds no results: none of its {run.trials.num_rows} trials has a "
-            f"{run.objective} (its search: {run.ended})."
+            f"{str(folder)!r} has no results: none of its {run.trials.num_rows} trials has a value "
+            f"of {run.objective} (search: {run.ended})."
         )
     return run
 
 
-def _read_usable(path: Path) -> Run:
-    """Read a run that can stand for its seed."""
-    run = _read_results(path)
-    seeds.check_usable(run)
+def _read_complete(folder: Path) -> Run:
+    """Read a run whose search is complete, for a comparison over seeds."""
+    run = _read_results(folder)
+    seeds.check_complete(run)
     return run
 
 
-def _all_that_can_be_read(paths: Sequence[Path], read: Callable[[Path], Run] = _read) -> list[Run]:
-    """Read the runs, each once; name and leave out what is none."""
-    found = []
-    for path in {os.path.realpath(path): path for path in paths}.values():
+def _read_runs(folders: Sequence[Path], read: Callable[[Path], Run] = _read) -> list[Run]:
+    """Read runs, each folder once; report and skip those that cannot be read."""
+    runs = []
+    for folder in {os.path.realpath(folder): folder for folder in folders}.values():
         try:
-            found.append(read(path))
+            runs.append(read(folder))
         except RunFolderError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    if not found:
-        raise RunFolderError("None of the folders is a run with results that can be used.")
-    return found
+            print(f"skipped: {error}", file=sys.stderr)
+    if not runs:
+        raise RunFolderError("None of these folders is a run with usable results.")
+    return runs
 
 
-def _parsed(
+def _parse_all(
     option: str, parse: Callable[[str], T], texts: Sequence[str]
 ) -> tuple[list[T], list[str]]:
-    """Return what texts of an option mean, and what is wrong with those that mean nothing."""
-    meant, problems = [], []
+    """Parse the values of an option; return the results, and messages about invalid values."""
+    values, problems = [], []
     for text in texts:
         try:
-            meant.append(parse(text))
+            values.append(parse(text))
         except ValueError as error:
             problems.append(f"{option} {text!r}: {error}")
-    return meant, problems
+    return values, problems
 
 
-def _format(output: str | None, out: Path | None, problems: Sequence[str]) -> formats.Format:
+def _choose_format(output: str | None, out: Path | None, problems: Sequence[str]) -> formats.Format:
     """Return the format of a table.
 
     Args:
-        output: As it was asked for; None: what the ending of the file says.
+        output: Value of --format; None: by the extension of the file.
         out: The file, or None for the screen.
-        problems: With what else was asked.
+        problems: Messages about other options.
 
     Raises:
-        _UsageError: What was asked cannot be done; all problems are told.
+        _UsageError: An option is invalid; the message lists all problems.
     """
-    by_ending = formats.ENDINGS.get(out.suffix.lower()) if out else None
-    chosen = output or by_ending or formats.Format.TABLE
-    found = [*problems, *_problems(chosen, out, output)]
-    if found:
-        raise _UsageError("\n".join(found))
-    return formats.Format(chosen)
+    by_suffix = formats.SUFFIXES.get(out.suffix.lower()) if out else None
+    name = output or by_suffix or formats.Format.TABLE
+    problems = [*problems, *_format_problems(name, out, output)]
+    if problems:
+        raise _UsageError("\n".join(problems))
+    return formats.Format(name)
 
 
-def _problems(output: str, out: Path | None, named: str | None) -> Iterator[str]:
-    known = list(formats.Format)
-    if output not in known:
-        yield _unknown("--format", output, known)
-    if output == formats.Format.PARQUET and out is None:
-        yield "--format parquet is no text for a screen: name its file with --out FILE."
+def _format_problems(name: str, out: Path | None, output: str | None) -> Iterator[str]:
+    choices = list(formats.Format)
+    if name not in choices:
+        yield _unknown_value("--format", name, choices)
+    if name == formats.Format.PARQUET and out is None:
+        yield "--format parquet needs a file: add --out FILE."
     if out is not None and out.exists():
-        yield f"--out {str(out)!r} exists already: name another file, or remove it first."
+        yield f"--out {str(out)!r} exists already: choose another file, or remove it first."
     elif out is not None and not out.parent.is_dir():
-        yield f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first."
-    elif out is not None and named is None and out.suffix.lower() not in TEXT_ENDINGS:
+        yield f"--out {str(out)!r}: the folder {str(out.parent)!r} does not exist; create it first."
+    elif out is not None and output is None and out.suffix.lower() not in OUT_SUFFIXES:
         yield (
-            f"--out {str(out)!r}: its ending says no format. Expected one of "
-            f"{', '.join(TEXT_ENDINGS)}, or --format."
+            f"--out {str(out)!r} has an unknown extension: expected one of "
+            f"{', '.join(OUT_SUFFIXES)}, or add --format."
         )
 
 
-def _unknown(option: str, value: str, known: Sequence[str]) -> str:
-    return f"{option} {value!r}: expected one of {', '.join(known)}.{nearest(value, known)}"
+def _unknown_value(option: str, value: str, choices: Sequence[str]) -> str:
+    return f"{option} {value!r}: expected one of {', '.join(choices)}.{nearest(value, choices)}"
 
 
-def _put(
+def _output(
     rows: Sequence[Any],
-    output: formats.Format,
+    table_format: formats.Format,
     out: Path | None,
     columns: Sequence[formats.Column],
-    kind: type = Row,
+    row_class: type = Row,
 ) -> None:
-    """Print a table, or write its file and print where that is."""
+    """Print a table, or write it to a file and print the path of the file."""
     if out is not None:
-        with replacing_output(out) as fresh:
-            fresh.write_bytes(formats.file_content(rows, output, columns, kind))
+        with replacing_output(out) as new_file:
+            new_file.write_bytes(formats.file_content(rows, table_format, columns, row_class))
         print(os.path.relpath(out))
-    elif output is formats.Format.TABLE:
+    elif table_format is formats.Format.TABLE:
         _print_table(rows, columns)
     else:
-        print(formats.file_content(rows, output, columns, kind).decode(), end="")
+        print(formats.file_content(rows, table_format, columns, row_class).decode(), end="")
 
 
 def _show_confirmation(run: Run) -> None:
-    found = run.confirmation
-    if found is None:
+    confirmation = run.confirmation
+    if confirmation is None:
         return
-    print(f"\nconfirmed on {len(found.seeds)} new seeds")
-    _print_table(found.best_first, confirmed.shown_columns(found), "`fmnist-results report`")
-    print(confirmed.optimism(found))
-    for note in (*confirmed.outdated(run), *confirmed.caution(found)):
+    print(f"\nconfirmed on {len(confirmation.seeds)} new seeds")
+    columns = confirmed.shown_columns(confirmation)
+    _print_table(confirmation.best_first, columns, "`fmnist-results report`")
+    print(confirmed.optimism(confirmation))
+    for note in (*confirmed.outdated(run), *confirmed.few_seeds_warning(confirmation)):
         print(note, file=sys.stderr)
 
 
@@ -359,38 +368,40 @@ def _show_audit(run: Run) -> None:
 
 
 def _print_table(
-    rows: Sequence[Any], columns: Sequence[formats.Column], whole: str = "--format csv"
+    rows: Sequence[Any], columns: Sequence[formats.Column], alternative: str = "--format csv"
 ) -> None:
-    """Print the columns that the screen has room for; say which are not, and what shows all."""
+    """Print the columns that fit on the screen; name the others, and how to see them."""
     console = _console()
-    shown = formats.fitting_columns(columns, rows, console.width)
-    console.print(formats.as_table(rows, shown))
-    left_out = [heading for heading, _ in columns[len(shown) :]]
-    if left_out:
+    fitting = formats.fitting_columns(columns, rows, console.width)
+    console.print(formats.as_table(rows, fitting))
+    hidden = [heading for heading, _ in columns[len(fitting) :]]
+    if hidden:
         print(
-            f"no room for: {', '.join(left_out)} (a wider screen, or {whole}, has all)",
+            f"hidden columns: {', '.join(hidden)} (use a wider screen or {alternative})",
             file=sys.stderr,
         )
 
 
-def _followed(run: Path, output: str) -> int:
-    """Follow a run to its end and return the status of that."""
-    printer = JsonPrinter() if output == "json" else TextPrinter(run, lambda: _table_shown(run))
+def _follow(folder: Path, output: str) -> int:
+    """Follow a run to its end; return the exit status."""
+    printer = (
+        JsonPrinter() if output == "json" else TextPrinter(folder, lambda: _show_table(folder))
+    )
     try:
-        return CUT_OFF_STATUS if follow_run(run, printer) == CUT_OFF else 0
-    except KeyboardInterrupt:  # how a person ends it: not worth a word
+        return CUT_OFF_STATUS if follow_run(folder, printer) == CUT_OFF else 0
+    except KeyboardInterrupt:  # the usual way to stop: print no message
         return INTERRUPTED_STATUS
 
 
-def _table_shown(run: Path) -> Run | None:
+def _show_table(folder: Path) -> Run | None:
     try:
-        found = _read(run)
+        run = _read(folder)
     except RunFolderError as error:
         print(f"no table yet: {error}", file=sys.stderr)
         return None
-    _console().print(trials.trials_table(found))
-    sys.stdout.flush()  # into a pipe too, before what follows is waited for
-    return found
+    _console().print(trials.trials_table(run))
+    sys.stdout.flush()  # a pipe gets the table before the wait for new events
+    return run
 
 
 def _check_table_or_json(output: str) -> None:

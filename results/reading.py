@@ -1,4 +1,4 @@
-"""Reading run folders: run.json, the parquet tables and the evaluation. Nothing is unpickled."""
+"""Read run folders: run.json, the tables and the evaluation. Nothing is unpickled."""
 
 import json
 import time
@@ -20,12 +20,12 @@ from results.run import FIELDS, Row, Run, row_of
 
 T = TypeVar("T", bound=JsonRecord)
 
-# Why a search ended: it has not; or its driver was killed.
+# Values of ``Run.ended`` for a search whose journal gives no reason: it runs, or its driver died.
 RUNNING, CUT_OFF = "running", "cut off"
-# A driver touches its lock every two seconds; where the lock is older than this, a reader takes the
-# driver for dead.
+# A driver touches its lock file every two seconds. If the file is older than this, the driver is
+# considered dead.
 DEAD_AFTER_SECONDS = 30.0
-# What a run may have besides, and the command that makes it.
+# Optional files of a run, with the command that writes each.
 CONFIRMATION = f"{columns.CONFIRM_DIR}/{columns.CONFIRMATION_FILE}", "confirm"
 AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
 
@@ -34,15 +34,15 @@ def read_run(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        RunFolderError: It is no run, it is another program's, or a file is missing or damaged.
+        RunFolderError: The folder is no run of this program, or a file is missing or damaged.
     """
     if not path.is_dir():
         raise RunFolderError(
-            f"{str(path)!r} is no folder: expected a run, as `fmnist-search run` makes it."
+            f"{str(path)!r} is not a folder: expected a run folder that `fmnist-search run` made."
         )
     run_file = path / columns.RUN_FILE
     if not run_file.is_file():
-        raise RunFolderError(f"{str(path)!r} is no run: it has no {columns.RUN_FILE}.")
+        raise RunFolderError(f"{str(path)!r} is not a run folder: it has no {columns.RUN_FILE}.")
     description = _json(run_file)
     _check_description(path, description)
     evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
@@ -52,11 +52,11 @@ def read_run(path: Path) -> Run:
         trials=_trials(path / columns.TRIALS_FILE),
         epochs=read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
-        ended=_ended(path / columns.JOURNAL_FILE),
-        confirmation=_extra(path, Confirmation, CONFIRMATION),
-        audit=_extra(path, Audit, AUDIT),
+        ended=_end_reason(path / columns.JOURNAL_FILE),
+        confirmation=_optional(path, Confirmation, *CONFIRMATION),
+        audit=_optional(path, Audit, *AUDIT),
     )
-    _check(run)
+    _check_row(run)
     return run
 
 
@@ -72,18 +72,17 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _extra(run: Path, kind: type[T], of: tuple[str, str]) -> T | None:
-    """Read a file that a run need not have."""
-    name, command = of
-    path = run / name
+def _optional(folder: Path, record_class: type[T], name: str, command: str) -> T | None:
+    """Read an optional file of a run, which ``command`` writes; None if it does not exist."""
+    path = folder / name
     if not path.is_file():
         return None
     try:
-        return kind.read(path)
+        return record_class.read(path)
     except RunFolderError as error:
         raise RunFolderError(
-            f"{error} `fmnist-search {command} {run}` makes it anew; once it is removed, the run "
-            "is shown without it."
+            f"{error} Write it again with `fmnist-search {command} {folder}`, or remove it to show "
+            "the run without it."
         ) from error
 
 
@@ -91,20 +90,20 @@ def read_table(path: Path) -> pa.Table:
     """Read a parquet file of a run.
 
     Raises:
-        RunFolderError: It is missing or damaged.
+        RunFolderError: The file is missing or damaged.
     """
     try:
-        # memory_map=False and one file: no dataset discovery in a folder that a user hands over.
+        # ParquetFile reads one file without looking for a dataset in the user's folder.
         return pq.ParquetFile(path).read()
     except FileNotFoundError:
         raise RunFolderError(
-            f"{path} is missing, and cannot be made anew: `fmnist-search tables {path.parent}` "
-            "says why."
+            f"{path} is missing and cannot be rebuilt: run `fmnist-search tables {path.parent}` to "
+            "see why."
         ) from None
     except (OSError, pa.ArrowException) as error:
         raise RunFolderError(
-            f"{path} is damaged ({error}). `fmnist-search tables {path.parent}` makes it anew from "
-            "the journal."
+            f"{path} is damaged ({error}). Rebuild it from the journal with `fmnist-search tables "
+            f"{path.parent}`."
         ) from error
 
 
@@ -113,21 +112,21 @@ def _trials(path: Path) -> pa.Table:
     try:
         return with_scheduler(trials)
     except ValueError as error:
-        raise RunFolderError(f"{path} is not of a run of this program ({error}).") from error
+        raise RunFolderError(f"{path} was not written by this program ({error}).") from error
 
 
-def _ended(journal: Path) -> str:
-    if _is_driven(journal.with_name(columns.LOCK_FILE)):
+def _end_reason(journal: Path) -> str:
+    if _has_live_driver(journal.with_name(columns.LOCK_FILE)):
         return RUNNING
     try:
-        last = decode(journal.read_bytes().splitlines()[-1])
-        return str(last["reason"]) if last["event"] == "search_ended" else CUT_OFF
+        last_event = decode(journal.read_bytes().splitlines()[-1])
+        return str(last_event["reason"]) if last_event["event"] == "search_ended" else CUT_OFF
     except (OSError, ValueError, LookupError, RecursionError):
         return CUT_OFF
 
 
-def _is_driven(lock: Path) -> bool:
-    """Tell whether a driver has shown lately that it lives."""
+def _has_live_driver(lock: Path) -> bool:
+    """Tell whether a driver has touched the lock file recently."""
     try:
         return abs(time.time() - lock.stat().st_mtime) < DEAD_AFTER_SECONDS
     except OSError:
@@ -136,27 +135,25 @@ def _is_driven(lock: Path) -> bool:
 
 def _check_description(path: Path, description: dict[str, Any]) -> None:
     try:
-        names = [
-            str(description["plan"]["problem"]["objective"][name]) for name in ("name", "mode")
-        ]
+        objective = description["plan"]["problem"]["objective"]
+        _ = objective["name"], objective["mode"]
     except (LookupError, TypeError):
-        names = []
-    if not names:
         raise RunFolderError(
-            f"{str(path)!r} is not a run of this program: its {columns.RUN_FILE} says nothing of a "
-            "search and its objective."
-        )
+            f"{str(path)!r} is not a run of this program: its {columns.RUN_FILE} does not name the "
+            "objective of a search."
+        ) from None
 
 
-def _check(run: Run) -> None:
+def _check_row(run: Run) -> None:
     try:
         values = asdict(row_of(run))
     except (KeyError, TypeError) as error:
-        lack = f"lacks {error}" if isinstance(error, KeyError) else f"has another form ({error})"
+        problem = f"lacks {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
         raise RunFolderError(
-            f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table {lack}."
+            f"{str(run.path)!r} is not a run of this program: {columns.RUN_FILE} or a table "
+            f"{problem}."
         ) from error
-    wrong = [f"{name} {values[name]!r}" for name in FIELDS if not _fits(name, values[name])]
+    wrong = [f"{name} {values[name]!r}" for name in FIELDS if not _has_type(name, values[name])]
     if wrong:
         raise RunFolderError(
             f"{str(run.path)!r} is damaged, or not a run of this program: {columns.RUN_FILE}, "
@@ -164,9 +161,9 @@ def _check(run: Run) -> None:
         )
 
 
-def _fits(name: str, value: Any) -> bool:
-    """Tell whether a field of a row holds what it should."""
+def _has_type(name: str, value: Any) -> bool:
+    """Tell whether the value of a field of a row has the type of the field."""
     hint = get_type_hints(Row)[name]
-    # JSON writes a whole number without a point.
-    kinds = hint | int if float in get_args(hint) else hint
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    # JSON has no point in a whole float, which is then read as an int.
+    types = hint | int if float in get_args(hint) else hint
+    return isinstance(value, types) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""A run as it was read, and its row of the comparison."""
+"""A run that was read from its folder, and its row of the comparison."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,17 +15,17 @@ from results.record.history import Objective
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds.
+    """The content of a run folder.
 
     Attributes:
         path: The folder.
-        description: Content of run.json.
-        trials: trials.parquet.
-        epochs: epochs.parquet.
-        evaluation: final/evaluation.json, or None where nothing was retrained.
-        ended: Why the search ended, by the last event of its journal.
-        confirmation: confirm/confirmation.json, or None where nothing was confirmed.
-        audit: audit/audit.json, or None where no stopped trial was audited.
+        description: Content of run.json: the plan of the search, its space, machine and versions.
+        trials: Content of trials.parquet.
+        epochs: Content of epochs.parquet.
+        evaluation: Content of final/evaluation.json; None if nothing was retrained.
+        ended: Why the search ended, or that it is running or was cut off.
+        confirmation: Content of confirm/confirmation.json; None if nothing was confirmed.
+        audit: Content of audit/audit.json; None if no stopped trial was audited.
     """
 
     path: Path
@@ -39,12 +39,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the folder."""
         return self.path.resolve().name
 
     @property
     def objective(self) -> str:
-        """The metric that was searched by."""
+        """Name of the metric that the search optimized."""
         return str(self.description["plan"]["problem"]["objective"]["name"])
 
     @property
@@ -55,38 +55,38 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """What is compared of a run, or of a published figure. None is what is not known.
+    """A row of the comparison: a run or a published result. Unknown values are None.
 
     Attributes:
-        name: The run's folder, or what the published figure is of.
+        name: Name of the run's folder, or a description of the published result.
         engine: ``ray``, ``keras-tuner``, ``published``, or the program of an imported search.
-        data: Reference of the data that was learnt: rows of other data are no peers.
+        data: Reference to the training data; rows of different data are not comparable.
         ended: Why the search ended.
-        objective: The metric that was searched by.
-        mode: ``max`` or ``min``: which values of it are the better ones.
+        objective: Name of the metric that the search optimized.
+        mode: ``max`` if larger values of the objective are better, ``min`` if smaller ones are.
         best: Best value of the objective over all epochs of all trials.
-        reached_seconds: When it was reached, from the start of the process.
+        reached_seconds: Seconds from the start of the process to the best value.
         test_accuracy: Accuracy of the final model on the test set, in 0..1.
         precision_macro: Its mean precision over the classes, in 0..1.
-        recall_macro: Its mean recall, in 0..1.
+        recall_macro: Its mean recall over the classes, in 0..1.
         test_loss: Its loss on the test set.
-        final_epochs: Epochs that it was retrained for.
-        trials: Trials started.
-        epochs: Epochs trained by all of them.
+        final_epochs: Number of epochs that it was retrained for.
+        trials: Number of trials started.
+        epochs: Number of epochs trained by all trials.
         wall_seconds: Seconds from the start of the process to the end of the last trial.
         space: Name of the space.
-        algorithm: How configurations were chosen.
-        workers: Trials at once.
-        confirmed_mean: Mean of the objective over new seeds, of the winner among the confirmed.
+        algorithm: Name of the search algorithm.
+        workers: Number of trials that run at once.
+        confirmed_mean: Mean objective of the confirmation's winner over the new seeds.
         confirmed_low: Lower end of its 95 % bootstrap interval.
-        confirmed_high: Upper end of it.
-        confirmed_seeds: How many new seeds.
-        confirmed_test_mean: Mean accuracy of the winner's models on the test set, in 0..1.
+        confirmed_high: Upper end of that interval.
+        confirmed_seeds: Number of new seeds.
+        confirmed_test_mean: Mean test accuracy of the winner's models, in 0..1.
         confirmed_test_low: Lower end of its 95 % bootstrap interval.
-        confirmed_test_high: Upper end of it.
-        audit_wrong: How many of the audited trials were wrongly stopped.
-        audit_audited: How many of the stopped trials were trained to their end.
-        audit_seconds_saved: What stopping saved, in seconds of a worker; an estimate.
+        confirmed_test_high: Upper end of that interval.
+        audit_wrong: Number of audited trials that were wrongly stopped.
+        audit_audited: Number of stopped trials that were audited.
+        audit_seconds_saved: Worker seconds that stopping saved; an estimate.
     """
 
     name: str
@@ -124,13 +124,13 @@ FIELDS = tuple(field.name for field in fields(Row))
 
 
 def row_of(run: Run) -> Row:
-    """Return the comparison's row of a run."""
+    """Return the row of the comparison for a run."""
     plan = run.description["plan"]
     evaluation = run.evaluation or {}
     best = best_trial(run)
-    chosen = run.confirmation.winning_candidate if run.confirmation else None
-    test, audit = chosen.test if chosen else None, run.audit
-    ended = [seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds]
+    winner = run.confirmation.winning_candidate if run.confirmation else None
+    test, audit = winner.test if winner else None, run.audit
+    end_seconds = [seconds for seconds in run.trials[columns.ENDED_SECONDS].to_pylist() if seconds]
     return Row(
         name=run.name,
         engine=plan["engine"],
@@ -147,13 +147,13 @@ def row_of(run: Run) -> Row:
         final_epochs=evaluation.get("epochs"),
         trials=run.trials.num_rows,
         epochs=run.epochs.num_rows,
-        wall_seconds=max(ended, default=None),
+        wall_seconds=max(end_seconds, default=None),
         space=plan["problem"]["space"],
         algorithm=plan["algorithm"],
         workers=plan["workers"],
-        confirmed_mean=chosen.mean if chosen else None,
-        confirmed_low=chosen.low if chosen else None,
-        confirmed_high=chosen.high if chosen else None,
+        confirmed_mean=winner.mean if winner else None,
+        confirmed_low=winner.low if winner else None,
+        confirmed_high=winner.high if winner else None,
         confirmed_seeds=len(run.confirmation.seeds) if run.confirmation else None,
         confirmed_test_mean=test.mean if test else None,
         confirmed_test_low=test.low if test else None,
@@ -165,7 +165,7 @@ def row_of(run: Run) -> Row:
 
 
 def best_trial(run: Run) -> dict[str, Any] | None:
-    """Return the row of the trial with the best value, or None; of equals the first to reach it."""
+    """Return the row of the trial with the best value, of equal values the earliest; else None."""
     rows = [row for row in run.trials.to_pylist() if row[columns.BEST_OBJECTIVE] is not None]
     rank = Objective(run.objective, run.mode).rank
     return min(
@@ -178,5 +178,5 @@ def best_trial(run: Run) -> dict[str, Any] | None:
 
 
 def ending_of(row: dict[str, Any]) -> Ending:
-    """Return how the trial of a row of trials.parquet ended."""
+    """Return the ending of a trial from its row of trials.parquet."""
     return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])

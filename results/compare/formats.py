@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 
 # What the ending of a file says of its format.
-ENDINGS = {
+SUFFIXES = {
     ".json": Format.JSON,
     ".csv": Format.CSV,
     ".md": Format.MARKDOWN,

@@ -131,7 +131,7 @@ def paired_difference(ours: Scores, theirs: Scores) -> Difference:
     return Difference(len(values), mean, mean_interval(values))
 
 
-def check_usable(run: Run) -> None:
+def check_complete(run: Run) -> None:
     """Check that a run can stand for its seed.
 
     Raises:
@@ -153,7 +153,7 @@ def compare_groups(runs: Iterable[Run], against: Against) -> tuple[list[SeedsRow
     """Compare groups of runs, those of the same data and objective with each other.
 
     Args:
-        runs: Such as ``check_usable`` lets pass.
+        runs: Such as ``check_complete`` lets pass.
         against: Which group the others are held against.
 
     Returns:

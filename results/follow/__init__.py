@@ -1,1 +1,1 @@
-"""A run told line by line while it happens."""
+"""Follow a run: print its events as they happen."""

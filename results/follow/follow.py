@@ -1,4 +1,4 @@
-"""Telling of a run while it happens: what is new in its journal, as it comes."""
+"""Follow the journal of a run and print each new event."""
 
 import os
 import sys
@@ -14,18 +14,19 @@ from results.record.errors import RunFolderError
 from results.record.journal import Event, read_line
 
 POLL_SECONDS = 0.5
-# A lock without a beat is watched for so long before its driver is taken for dead: a machine that
-# has slept wakes with an old one, and that of another machine goes by another clock.
+# Polls without a change of an old lock file before its driver is considered dead. One poll is not
+# enough: the file is old after a machine has slept, and another machine's clock may differ.
 QUIET_POLLS = 10
 
 
 @dataclass(frozen=True)
 class JournalLine:
-    """A whole line of a journal.
+    """A complete line of a journal.
 
     Attributes:
-        number: Its number, from 1.
-        event: What it tells; None: it is torn or altered.
+        number: Number of the line, from 1.
+        text: The line.
+        event: Its event; None if the line is torn or altered.
     """
 
     number: int
@@ -34,7 +35,7 @@ class JournalLine:
 
 
 class JournalTail:
-    """Gives the lines of a growing journal, each once and not before it is whole."""
+    """Reads a growing journal; returns each line once, when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,17 +43,17 @@ class JournalTail:
         self._number = 0
 
     def read(self) -> list[JournalLine]:
-        """Return the lines that have become whole since the last call.
+        """Return the lines that were completed since the last call.
 
         Raises:
-            RunFolderError: The journal is gone, is another now, or is of a newer version.
+            RunFolderError: The journal was removed or replaced, or its format is newer.
         """
-        # What follows the last line's end is read again next time: a writer may take it back.
-        whole, end, _ = self._rest().rpartition(b"\n")
-        self._offset += len(whole) + len(end)
-        return [self._line(content) for content in whole.split(b"\n")] if end else []
+        # An incomplete last line is read again next time, because its writer may remove it.
+        lines, newline, _ = self._read_rest().rpartition(b"\n")
+        self._offset += len(lines) + len(newline)
+        return [self._line(content) for content in lines.split(b"\n")] if newline else []
 
-    def _rest(self) -> bytes:
+    def _read_rest(self) -> bytes:
         try:
             with self._path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size >= self._offset:
@@ -62,12 +63,13 @@ class JournalTail:
             if self._offset == 0 and self._path.parent.is_dir():
                 return b""
             raise RunFolderError(
-                f"{self._path.parent} is gone: its run was removed or moved."
+                f"{self._path.parent} was removed or moved: there is nothing left to follow."
             ) from None
         except OSError as error:
             raise RunFolderError(f"{self._path} cannot be read: {error.strerror}.") from error
         raise RunFolderError(
-            f"{self._path} is shorter than it was: another run has taken its place."
+            f"{self._path} became shorter: another run has replaced it. Run the command "
+            "again to follow that."
         )
 
     def _line(self, content: bytes) -> JournalLine:
@@ -77,41 +79,41 @@ class JournalTail:
 
 
 class Printer(Protocol):
-    """Says what happens in a run."""
+    """Prints the events of a run."""
 
     def begin(self, lines: Sequence[JournalLine]) -> None:
-        """Tell of what had happened before."""
+        """Print what happened before the command started."""
 
     def print_line(self, line: JournalLine) -> None:
-        """Tell of what is new."""
+        """Print a new line of the journal."""
 
     def end(self, reason: str) -> None:
-        """Tell why the search ended, or that it was cut off."""
+        """Print why the search ended, or that it was cut off."""
 
 
 def follow_run(
-    run: Path,
+    folder: Path,
     printer: Printer,
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Tell of a run until its search ends; wait for it where nothing is recorded yet.
+    """Print the events of a run until its search ends; wait if nothing is recorded yet.
 
     Args:
-        run: Its folder.
-        printer: Is told.
-        clock: Seconds, as the file system counts them.
-        sleep: Waits for so many seconds.
+        folder: The run folder.
+        printer: Prints the events.
+        clock: Returns the time in seconds, comparable with the file system's times.
+        sleep: Waits for a number of seconds.
 
     Returns:
-        Why the search ended; ``CUT_OFF`` where its driver is gone without a word.
+        Why the search ended; ``CUT_OFF`` if its driver died.
 
     Raises:
-        RunFolderError: It is no run, or is none any more.
+        RunFolderError: The folder is no run, or it was removed or replaced.
     """
-    _check(run)
-    watch = _Watch(run, printer, clock)
+    _check_folder(folder)
+    watch = _Watch(folder, printer, clock)
     watch.begin()
     reason = watch.poll()
     while reason is None:
@@ -122,12 +124,12 @@ def follow_run(
 
 
 def note(text: str) -> None:
-    """Say something about the following, not of the run."""
+    """Print a message about the following itself, not about the run."""
     print(text, file=sys.stderr, flush=True)
 
 
 class JsonPrinter:
-    """Prints each event as it stands in the journal: a JSON object a line, the former ones too."""
+    """Prints every line of the journal, a JSON object each, earlier events included."""
 
     def begin(self, lines: Sequence[JournalLine]) -> None:
         for line in lines:
@@ -141,54 +143,54 @@ class JsonPrinter:
 
     def end(self, reason: str) -> None:
         if reason == CUT_OFF:
-            note("its search was cut off")
+            note("the search was cut off")
 
 
 def describe_damage(number: int) -> str:
-    """Return what is said of a damaged line."""
+    """Return the message about a damaged line."""
     return f"journal: damaged lines skipped: {number}"
 
 
 class _Watch:
-    """Looks at a run again and again, and remembers what it has seen."""
+    """Polls the journal and the driver of a run."""
 
-    def __init__(self, run: Path, printer: Printer, clock: Callable[[], float]) -> None:
-        self._run = run
+    def __init__(self, folder: Path, printer: Printer, clock: Callable[[], float]) -> None:
+        self._folder = folder
         self._printer = printer
-        self._tail = JournalTail(run / columns.JOURNAL_FILE)
-        self._driver = _Driver(run / columns.LOCK_FILE, clock)
+        self._tail = JournalTail(folder / columns.JOURNAL_FILE)
+        self._driver = _Driver(folder / columns.LOCK_FILE, clock)
         self._reason: str | None = None
         self._has_recorded = False
         self._was_quiet = False
 
     def begin(self) -> None:
-        """Tell of what has happened before."""
+        """Print what happened before the command started."""
         lines = self._tail.read()
         if not lines:
-            note(f"waiting: nothing is recorded in {self._run} yet")
+            note(f"waiting: nothing is recorded in {self._folder} yet")
             return
-        self._take_in(lines)
+        self._apply(lines)
         self._printer.begin(lines)
         if self._reason is not None and self._driver.is_alive():
-            note(f"its search has ended ({self._reason}), its driver is at work still: waiting")
+            note(f"waiting: the search has ended ({self._reason}), but its driver still works")
 
     def poll(self) -> str | None:
-        """Tell of what is new; return why the search is over, None while it goes on."""
-        # Looked at before the journal: what a driver writes last is read before it is missed.
+        """Print what is new; return why the search ended, or None while it continues."""
+        # The driver is checked first, so that its last events are read before it counts as dead.
         is_alive = self._driver.is_alive()
         lines = self._tail.read()
-        self._take_in(lines)
+        self._apply(lines)
         for line in lines:
             self._printer.print_line(line)
         is_quiet = self._has_recorded and not (lines or is_alive)
-        # Twice: while another driver takes a lock over it is not there for a moment.
+        # Two quiet polls: the lock file is missing for a moment while another driver takes it over.
         is_cut_off = is_quiet and self._was_quiet
         self._was_quiet = is_quiet
         if self._reason is not None and (lines or is_quiet):
             return self._reason
         return CUT_OFF if is_cut_off else None
 
-    def _take_in(self, lines: Sequence[JournalLine]) -> None:
+    def _apply(self, lines: Sequence[JournalLine]) -> None:
         self._has_recorded |= bool(lines)
         for event in (line.event for line in lines if line.event is not None):
             if event["event"] == "search_ended":
@@ -198,39 +200,42 @@ class _Watch:
 
 
 class _Driver:
-    """The driver of a run, by the beat of its lock."""
+    """The driver of a run, known by its lock file, which it touches regularly."""
 
     def __init__(self, lock: Path, clock: Callable[[], float]) -> None:
         self._lock = lock
         self._clock = clock
-        self._beat: float | None = None
+        self._touched_at: float | None = None
         self._quiet_polls = 0
 
     def is_alive(self) -> bool:
-        """Tell whether it has shown lately that it lives."""
+        """Tell whether the driver has touched its lock file recently."""
         try:
-            beat = self._lock.stat().st_mtime
+            touched_at = self._lock.stat().st_mtime
         except OSError:
             return False
-        is_new = beat != self._beat or abs(self._clock() - beat) < DEAD_AFTER_SECONDS
-        self._beat, self._quiet_polls = beat, 0 if is_new else self._quiet_polls + 1
+        is_recent = abs(self._clock() - touched_at) < DEAD_AFTER_SECONDS
+        is_new = is_recent or touched_at != self._touched_at
+        self._touched_at, self._quiet_polls = touched_at, 0 if is_new else self._quiet_polls + 1
         return self._quiet_polls < QUIET_POLLS
 
 
-def _check(run: Path) -> None:
-    """Make sure that a folder is a run, or can become one."""
-    if not run.is_dir():
+def _check_folder(folder: Path) -> None:
+    """Check that a folder is a run, or that a search is about to start in it."""
+    if not folder.is_dir():
         raise RunFolderError(
-            f"{str(run)!r} is no folder: expected a run, as `fmnist-search run` makes it."
+            f"{str(folder)!r} is not a folder: expected a run folder that `fmnist-search run` made."
         )
-    names = {entry.name for entry in run.iterdir()}
+    names = {entry.name for entry in folder.iterdir()}
     if columns.JOURNAL_FILE in names:
         return
     if columns.TRIALS_FILE in names:
         raise RunFolderError(
-            f"{str(run)!r} has no {columns.JOURNAL_FILE}: there is nothing to follow."
+            f"{str(folder)!r} has no {columns.JOURNAL_FILE}: there is nothing to follow."
         )
-    # What a search makes before it records anything.
-    begun = {columns.RUN_FILE, columns.LOCK_FILE, columns.CHECKPOINTS_DIR}
-    if names and not names & begun:
-        raise RunFolderError(f"{str(run)!r} is no run: it has no {columns.JOURNAL_FILE}.")
+    # Files that a search creates before its journal.
+    first_files = {columns.RUN_FILE, columns.LOCK_FILE, columns.CHECKPOINTS_DIR}
+    if names and not names & first_files:
+        raise RunFolderError(
+            f"{str(folder)!r} is not a run folder: it has no {columns.JOURNAL_FILE}."
+        )

@@ -1,4 +1,4 @@
-"""What happens in a search, a line for each thing: for a person who follows it."""
+"""Print the events of a search as lines of text."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -23,70 +23,70 @@ INTERRUPTED = "interrupted"
 
 
 class TextPrinter:
-    """Prints a table of what was there, then a line for each thing that happens.
+    """Prints a table of the trials so far, then a line for each new event.
 
     Args:
-        run: The folder.
-        show_table: Prints the table of the trials so far and returns the run, or None where no
-            table is to be had.
+        folder: The run folder.
+        show_table: Prints the table and returns the run, or None if the run has no tables yet.
     """
 
-    def __init__(self, run: Path, show_table: Callable[[], Run | None]) -> None:
-        self._run = run
+    def __init__(self, folder: Path, show_table: Callable[[], Run | None]) -> None:
+        self._folder = folder
         self._show_table = show_table
-        # Of an objective without a name, which no epoch reports, until the journal names it.
+        # The objective has no name until the journal gives it.
         self._history = History(Objective("", "max"))
-        self._named: set[int] = set()
+        # Numbers of the damaged lines that were reported already.
+        self._reported: set[int] = set()
 
     def begin(self, lines: Sequence[JournalLine]) -> None:
-        """Print the table; where there is none, a line on what is known."""
+        """Print the table; without tables, print a line of totals."""
         run = self._show_table()
         if run is not None:
             self._history.objective = Objective(run.objective, run.mode)
             numbers = (run.trials.schema.metadata or {}).get(columns.DAMAGED_LINES.encode(), b"")
-            self._named = {int(number) for number in numbers.decode().split(",") if number.strip()}
+            self._reported = {int(part) for part in numbers.decode().split(",") if part.strip()}
         for line in lines:
             if line.event is not None:
                 list(self._sentences(line.event))
             elif run is None:
-                self._name(line.number)
+                self._report_damage(line.number)
         if run is None:
-            _say(f"so far: {self._so_far()}")
+            _say(f"so far: {self._totals()}")
 
     def print_line(self, line: JournalLine) -> None:
-        """Print what is new."""
+        """Print the new event."""
         if line.event is None:
-            self._name(line.number)
+            self._report_damage(line.number)
             return
         for sentence in self._sentences(line.event):
             _say(f"{line.event['at_seconds']:7.1f} s  {sentence}")
 
     def end(self, reason: str) -> None:
-        """Print why the search ended and what it found, and how to go on."""
-        go_on = f"fmnist-search resume {shlex.quote(str(self._run))} goes on with it"
+        """Print why the search ended, its best value, and how to continue it."""
+        advice = f"to continue it, run fmnist-search resume {shlex.quote(str(self._folder))}"
         if reason == CUT_OFF:
-            _say(f"its search was cut off: {go_on}")
+            _say(f"the search was cut off; {advice}")
             return
-        _say(f"search ended ({reason}): {self._so_far()}")
+        _say(f"search ended ({reason}): {self._totals()}")
         if reason == INTERRUPTED:
-            _say(go_on)
+            _say(advice)
 
-    def _name(self, number: int) -> None:
-        if number not in self._named:
+    def _report_damage(self, number: int) -> None:
+        if number not in self._reported:
             note(describe_damage(number))
-        self._named.add(number)
+        self._reported.add(number)
 
-    def _so_far(self) -> str:
+    def _totals(self) -> str:
         best = self._history.best
-        trained = describe_totals(self._history)
-        return f"{trained}, {describe_best(best, self._objective)}" if best else trained
+        totals = describe_totals(self._history)
+        return f"{totals}, {describe_best(best, self._objective)}" if best else totals
 
     @property
     def _objective(self) -> str:
         return self._history.objective.name
 
     def _sentences(self, event: Event) -> Iterator[str]:
-        """Take in an event; yield what there is to say of it."""
+        """Apply an event to the history; yield the lines that describe it."""
         if event["event"] in ("search_started", "search_resumed"):
             objective = event["run"]["plan"]["problem"]["objective"]
             self._history.objective = Objective.from_json(objective)
@@ -94,38 +94,39 @@ class TextPrinter:
         self._history.apply(event)
         kind, number = event["event"], event.get("trial")
         if kind in ("search_started", "search_resumed"):
-            yield _search(event)
+            yield _search_line(event)
         elif kind == "trial_started":
             yield f"trial {number} started: {format_values(event['values'])}"
         elif number in self._history.trials:
-            yield from self._of_a_trial(event, number, best_before)
+            yield from self._trial_lines(event, number, best_before)
 
-    def _of_a_trial(
+    def _trial_lines(
         self, event: Event, number: int, best_before: EpochRecord | None
     ) -> Iterator[str]:
         best = self._history.best
-        than = best_before.objective if best_before else None
-        if best and self._history.objective.is_better(best.objective, than):
+        value_before = best_before.objective if best_before else None
+        if best and self._history.objective.is_better(best.objective, value_before):
             yield describe_new_best(best, self._objective)
         match event["event"]:
             case "trial_restarted":
-                yield f"trial {number} goes on in another process"
+                yield f"trial {number} continues in another process"
             case "trial_retried":
-                yield f"trial {number} failed and begins again: {first_line(event['error'])}"
+                yield f"trial {number} failed and restarts: {first_line(event['error'])}"
             case "worker_lost":
-                whose = "its process" if event["by_trial"] else "its node, or Ray,"
-                yield f"trial {number}: {whose} is lost ({first_line(event['error'])}), it goes on"
+                lost = "its process" if event["by_trial"] else "its node or Ray"
+                error = first_line(event["error"])
+                yield f"trial {number} continues after the loss of {lost}: {error}"
             case "trial_ended":
                 yield describe_trial_end(self._history.trials[number], self._objective)
 
 
-def _search(event: Event) -> str:
+def _search_line(event: Event) -> str:
     plan = event["run"]["plan"]
-    of = f", {plan['trials']} trials" if plan["trials"] else ""
+    trials = f", {plan['trials']} trials" if plan["trials"] else ""
     kind = event["event"].replace("_", " ")
-    return f"{kind}: space {plan['problem']['space']}, {plan['algorithm']}{of}"
+    return f"{kind}: space {plan['problem']['space']}, {plan['algorithm']}{trials}"
 
 
 def _say(text: str) -> None:
-    # At once: what is piped into another program is wanted as it happens.
+    # Flushed, so that a program at the other end of a pipe receives each line at once.
     print(text, flush=True)

@@ -81,7 +81,7 @@ HEIGHT = "height"
 WIDTH = "width"
 CHANNELS = "channels"
 
-# The state of a stopped trial in journals and tables of version 0.1.0, whose only scheduler was ASHA.
+# State of a stopped trial in journals and tables of version 0.1.0, whose only scheduler was ASHA.
 STOPPED_BY_ASHA = "stopped by ASHA"
 # Schedulers whose name in a sentence differs from their option value.
 DISPLAY_NAMES = {"asha": "ASHA"}

@@ -170,7 +170,7 @@ def read_line(line: bytes, path: Path, number: int) -> Event | None:
     if event["version"] not in READABLE:
         raise RunFolderError(
             f"{path}, line {number}: the format is version {event['version']}, but this program "
-            f"reads versions {' and '.join(map(str, READABLE))}. Use a newer version of this program."
+            f"reads versions {' and '.join(map(str, READABLE))}. Use a newer version."
         )
     return event
 

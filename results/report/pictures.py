@@ -37,26 +37,26 @@ class NoBrowserError(Exception):
     """The charts are drawn by Chrome or Chromium, and neither was found."""
 
 
-def draw_charts(run: Run, folder: Path | None = None, *, tell: Callable[[Path], None]) -> None:
+def draw_charts(run: Run, folder: Path | None = None, *, on_file: Callable[[Path], None]) -> None:
     """Draw the report's charts, all but the confusion matrix.
 
     Args:
         run: A run.
         folder: Where the files are made, each named as its chart. Default: ``pictures/`` of it.
-        tell: Told of each file, when it is whole.
+        on_file: Told of each file, when it is whole.
 
     Raises:
         NoBrowserError: There is no browser to draw them.
         RunFolderError: They could not be written.
     """
     shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
-    draw(shown, folder or run.path / columns.PICTURES_DIR, tell=tell)
+    draw(shown, folder or run.path / columns.PICTURES_DIR, on_file=on_file)
 
 
-def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) -> None:
+def draw(shown: Sequence[Chart], folder: Path, *, on_file: Callable[[Path], None]) -> None:
     """Draw charts as files of a folder; as ``draw_charts``."""
     try:
-        asyncio.run(_draw(shown, folder, tell))
+        asyncio.run(_draw(shown, folder, on_file))
     except errors.ChromeNotFoundError as error:
         raise NoBrowserError(str(error)) from error
     except (
@@ -74,7 +74,7 @@ def draw(shown: Sequence[Chart], folder: Path, *, tell: Callable[[Path], None]) 
         ) from error
 
 
-async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], None]) -> None:
+async def _draw(shown: Sequence[Chart], folder: Path, on_file: Callable[[Path], None]) -> None:
     async with kaleido.Kaleido(
         path=os.environ.get(BROWSER_VARIABLE) or None,
         mathjax=False,  # it would be fetched from the internet
@@ -87,7 +87,7 @@ async def _draw(shown: Sequence[Chart], folder: Path, tell: Callable[[Path], Non
             path = folder / f"{chart.name}.png"
             with replacing_output(path) as fresh:
                 fresh.write_bytes(png)
-            tell(path)
+            on_file(path)
 
 
 def draw_final(run: Run, folder: Path | None = None) -> Iterator[Path]:

@@ -272,7 +272,7 @@ def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
     usable, notes = [], []
     for run in runs:
         try:
-            seeds.check_usable(run)
+            seeds.check_complete(run)
             usable.append(run)
         except RunFolderError as error:
             notes.append(f"left out: {error}")

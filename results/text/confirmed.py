@@ -65,7 +65,7 @@ def sentences(confirmation: Confirmation) -> list[str]:
         *_others(confirmation),
         *_tested(confirmation),
     ]
-    return lines + [line[0].upper() + line[1:] for line in caution(confirmation)]
+    return lines + [line[0].upper() + line[1:] for line in few_seeds_warning(confirmation)]
 
 
 def optimism(confirmation: Confirmation) -> str:
@@ -95,7 +95,7 @@ def outdated(run: Run) -> Iterator[str]:
         )
 
 
-def caution(confirmation: Confirmation) -> Iterator[str]:
+def few_seeds_warning(confirmation: Confirmation) -> Iterator[str]:
     """Warn of the intervals of few seeds."""
     if any(candidate.difference for candidate in confirmation.candidates):
         yield from seeds.few_pairs_warning([len(confirmation.seeds)])

@@ -49,7 +49,7 @@ def main() -> None:
     print(formats.file_content(rows, formats.Format.MARKDOWN, columns).decode())
     program = find()
     os.environ["BROWSER_PATH"] = str(program)
-    draw([learning_curves(run)], asked.folder, tell=print)
+    draw([learning_curves(run)], asked.folder, on_file=print)
     with tempfile.TemporaryDirectory() as home, started(program, Path(home)) as browser:
         for name, device, scheme, heading in SHOTS:
             target = asked.folder / f"{name}.png"

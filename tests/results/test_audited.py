@@ -178,10 +178,10 @@ def test_a_damaged_file_is_named_with_all_that_is_wrong(results, run, plain, cha
         read_run(run)
     for problem in problems:
         assert problem in str(caught.value)
-    assert f"`fmnist-search audit {run}` makes it anew" in str(caught.value)
+    assert f"Write it again with `fmnist-search audit {run}`" in str(caught.value)
     status, out, [line] = results("compare", run, plain, "--format", "json")
     assert (status, [row["name"] for row in json.loads(out)]) == (0, ["plain"])
-    assert line.startswith("left out: ")
+    assert line.startswith("skipped: ")
 
 
 def test_each_trial_is_drawn_from_its_stop_to_its_end(run):

@@ -117,7 +117,7 @@ def test_published_rows_are_sorted_and_chosen_with_the_others(results, finished,
 
 def test_where_nothing_is_left_that_is_said_beside_an_empty_table(results, finished):
     status, out, errors = results("compare", finished, "--where", "engine=rya", "--format", "json")
-    assert (status, json.loads(out), errors) == (0, [], ["--where leaves none of 1 rows"])
+    assert (status, json.loads(out), errors) == (0, [], ["--where excludes all 1 rows"])
 
 
 def test_all_that_is_wrong_with_the_options_is_said_at_once_with_the_nearest(results, tmp_path):
@@ -180,7 +180,7 @@ def test_a_file_that_is_there_stays_as_it_is(results, finished, tmp_path):
     file = tmp_path / "notes.csv"
     file.write_text("mine")
     for where, said in [(file, "exists already"), (tmp_path, "exists already"),
-                        (tmp_path / "no" / "a.csv", "there is no folder")]:  # fmt: skip
+                        (tmp_path / "no" / "a.csv", "does not exist")]:  # fmt: skip
         status, _, [line] = results("compare", finished, "--out", where)
         assert status == 2
         assert said in line
@@ -191,7 +191,7 @@ def test_a_file_that_is_there_stays_as_it_is(results, finished, tmp_path):
 def test_an_ending_that_says_no_format_is_refused(results, finished, tmp_path):
     status, _, [line] = results("compare", finished, "--out", tmp_path / "a.xlsx")
     assert status == 2
-    assert "its ending says no format. Expected one of .json, .csv, .md, .parquet, .txt" in line
+    assert "has an unknown extension: expected one of .json, .csv, .md, .parquet, .txt" in line
     status, _, _ = results("compare", finished, "--out", tmp_path / "a.xlsx", "--format", "csv")
     assert status == 0
     assert (tmp_path / "a.xlsx").read_text().startswith("name,")
@@ -237,15 +237,18 @@ def before_its_first_trial(run, path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda run, path: None, "is no folder"),
-        (a_file, "is no folder"),
+        (lambda run, path: None, "is not a folder"),
+        (a_file, "is not a folder"),
         (lambda run, path: path.mkdir(), "has no run.json"),
-        (foreign, "is not a run of this program: its run.json says nothing of a search"),
+        (foreign, "is not a run of this program: its run.json does not name the objective"),
         (of_the_wrong_type, "gives workers 'two'"),
         (a_wrong_score, "gives test_accuracy 'high'"),
-        (without_its_tables, "epochs.parquet is missing, and cannot be made anew"),
-        (before_its_first_trial, "holds no results: none of its 0 trials has a val_accuracy"),
-        (lambda run, path: path.symlink_to(path), "is no folder"),
+        (without_its_tables, "epochs.parquet is missing and cannot be rebuilt"),
+        (
+            before_its_first_trial,
+            "has no results: none of its 0 trials has a value of val_accuracy",
+        ),
+        (lambda run, path: path.symlink_to(path), "is not a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_left_out_by_name_and_the_rest_is_shown(
@@ -255,7 +258,7 @@ def test_what_cannot_be_compared_is_left_out_by_name_and_the_rest_is_shown(
     status, out, errors = results("compare", tmp_path / "other", finished, "--format", "json")
     assert (status, names(out)) == (0, ["finished"])
     [line] = errors
-    assert line.startswith("left out: ")
+    assert line.startswith("skipped: ")
     assert "other" in line
     assert said in line
 
@@ -263,7 +266,7 @@ def test_what_cannot_be_compared_is_left_out_by_name_and_the_rest_is_shown(
 def test_a_name_that_no_folder_can_have_is_left_out(results, finished):
     status, out, [line] = results("compare", "x" * 300, finished, "--format", "json")
     assert (status, names(out)) == (0, ["finished"])
-    assert line == f"left out: {'x' * 300!r} cannot be read: File name too long."
+    assert line == f"skipped: {'x' * 300!r} cannot be read: File name too long."
 
 
 def test_a_folder_that_may_not_be_read_is_left_out(commands, finished, tmp_path):
@@ -279,7 +282,7 @@ def test_a_folder_that_may_not_be_read_is_left_out(commands, finished, tmp_path)
     finally:
         locked.chmod(0o755)
     assert (done.returncode, names(done.stdout)) == (0, ["finished"])
-    assert done.stderr == f"left out: {str(locked)!r} cannot be read: Permission denied.\n"
+    assert done.stderr == f"skipped: {str(locked)!r} cannot be read: Permission denied.\n"
 
 
 def test_a_run_that_is_named_twice_is_shown_once(results, finished, tmp_path, monkeypatch):

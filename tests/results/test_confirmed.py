@@ -215,7 +215,7 @@ def test_one_candidate_alone_is_the_winner_of_no_comparison(run):
     afterwards.confirm(run, [("trial 1", 20, 0.9, (0.8, 0.9))], seeds=(1, 2))
     found = read_run(run).confirmation
     assert "difference" not in confirmed.cells(found)[0]
-    assert list(confirmed.caution(found)) == []
+    assert list(confirmed.few_seeds_warning(found)) == []
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -281,10 +281,10 @@ def test_a_damaged_file_is_named_with_all_that_is_wrong(results, run, plain, cha
         read_run(run)
     for problem in problems:
         assert problem in str(caught.value)
-    assert f"`fmnist-search confirm {run}` makes it anew" in str(caught.value)
+    assert f"Write it again with `fmnist-search confirm {run}`" in str(caught.value)
     status, out, [line] = results("compare", run, plain, "--format", "json")
     assert (status, [row["name"] for row in json.loads(out)]) == (0, ["plain"])
-    assert line.startswith("left out: ")
+    assert line.startswith("skipped: ")
     status, out, [line] = results("show", run)
     assert (status, out) == (2, "")
     assert line.startswith("error: ")

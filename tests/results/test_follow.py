@@ -132,9 +132,9 @@ def test_each_new_thing_is_a_line_as_it_happens(search, capsys):
         "    1.5 s  trial 0, epoch 1: best val_accuracy so far 0.5000\n",
         "",
         "    2.5 s  trial 1, epoch 1: best val_accuracy so far 0.7500\n",
-        "    3.0 s  trial 1: its process is lost (it was killed), it goes on\n",
-        "    3.5 s  trial 1 goes on in another process\n",
-        "    4.0 s  trial 0 failed and begins again: ValueError: no\n",
+        "    3.0 s  trial 1 continues after the loss of its process: it was killed\n",
+        "    3.5 s  trial 1 continues in another process\n",
+        "    4.0 s  trial 0 failed and restarts: ValueError: no\n",
         "    4.5 s  trial 0 failed after 0 epochs: ValueError: no\n",
         "    5.0 s  trial 1 stopped by ASHA after 1 epochs, best val_accuracy 0.7500\n",
         "search ended (trials done): 2 trials, 3 epochs, best val_accuracy 0.7500 in trial 1, "
@@ -246,7 +246,7 @@ def test_a_search_whose_driver_is_gone_was_cut_off(search, capsys):
     )
     assert reason == CUT_OFF
     assert search.told[-1] == (
-        f"its search was cut off: fmnist-search resume {search.run} goes on with it\n"
+        f"the search was cut off; to continue it, run fmnist-search resume {search.run}\n"
     )
 
 
@@ -329,7 +329,7 @@ def test_an_ended_run_is_told_at_once_without_a_driver(search, capsys):
     assert search.follow([], capture=capsys, limit=1) == "interrupted"
     [told] = search.told
     assert "search ended (interrupted): 0 trials, 0 epochs" in told
-    assert f"fmnist-search resume {search.run} goes on with it" in told
+    assert f"to continue it, run fmnist-search resume {search.run}" in told
 
 
 def test_what_a_driver_does_after_its_search_is_waited_for(search, capsys):
@@ -344,7 +344,7 @@ def test_what_a_driver_does_after_its_search_is_waited_for(search, capsys):
     search.follow([retrain] * 5 + [search.release], capture=capsys)
     assert len(waited) == 5
     assert search.complaints == (
-        "its search has ended (trials done), its driver is at work still: waiting\n"
+        "waiting: the search has ended (trials done), but its driver still works\n"
     )
 
 
@@ -379,9 +379,11 @@ def test_as_json_each_event_is_a_line_as_it_stands(search, capsys):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        pytest.param(["notes.txt"], "is no run: it has no journal.jsonl", id="another-folder"),
+        pytest.param(
+            ["notes.txt"], "is not a run folder: it has no journal.jsonl", id="another-folder"
+        ),
         pytest.param(["run.json", "trials.parquet"], "there is nothing to follow", id="no-journal"),
-        pytest.param(None, "is no folder", id="no-folder"),
+        pytest.param(None, "is not a folder", id="no-folder"),
     ],
 )
 def test_what_is_no_run_is_refused(search, files, said):
@@ -394,14 +396,14 @@ def test_what_is_no_run_is_refused(search, files, said):
 
 def test_a_run_that_goes_away_or_is_another_ends_it(search, capsys):
     search.started()
-    with pytest.raises(RunError, match="is gone: its run was removed"):
+    with pytest.raises(RunError, match="was removed or moved"):
         search.follow([lambda: shutil.rmtree(search.run)], capture=capsys)
     search.run.mkdir()
-    with pytest.raises(RunError, match="is gone: its run was removed"):
+    with pytest.raises(RunError, match="was removed or moved"):
         search.follow([lambda: shutil.rmtree(search.run)], capture=capsys)
     search.run.mkdir()
     search.started()
-    with pytest.raises(RunError, match="is shorter than it was"):
+    with pytest.raises(RunError, match="became shorter"):
         search.follow([lambda: search.journal.write_bytes(b"")], capture=capsys)
 
 
@@ -490,11 +492,11 @@ def test_a_run_that_was_cut_off_is_said_to_be_and_is_status_1(commands, tmp_path
     as_table = follower(commands, run)
     told, complaints = as_table.communicate(timeout=60)
     assert as_table.returncode == 1
-    assert told.splitlines()[-1].startswith("its search was cut off: fmnist-search resume '")
+    assert told.splitlines()[-1].startswith("the search was cut off; to continue it, run fmnist")
     assert complaints == ""
     as_json = follower(commands, run, "--format", "json")
     assert as_json.communicate(timeout=60) == (
-        (ASSETS / "cut-off" / columns.JOURNAL_FILE).read_text(), "its search was cut off\n",
+        (ASSETS / "cut-off" / columns.JOURNAL_FILE).read_text(), "the search was cut off\n",
     )  # fmt: skip
     assert as_json.returncode == 1
 

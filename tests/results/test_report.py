@@ -189,7 +189,7 @@ def test_the_command_writes_it_into_the_run_and_names_what_is_no_run(
 ):
     done = command(commands, run_folder, tmp_path / "nothing", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search("left out: .*nothing", done.stderr)
+    assert re.search("skipped: .*nothing", done.stderr)
     assert (run_folder / "report.html").stat().st_size > 1e6
 
 

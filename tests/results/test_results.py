@@ -121,9 +121,9 @@ def damaged(run, tmp_path, name, content=b"{"):
     [
         ("run.json", b"{", "damaged"),
         ("run.json", b"{}", "not a run of this program"),
-        ("run.json", None, "is no run: it has no run.json"),
+        ("run.json", None, "is not a run folder: it has no run.json"),
         ("trials.parquet", b"PAR1 cut", "damaged"),
-        ("epochs.parquet", None, "is missing, and cannot be made anew"),
+        ("epochs.parquet", None, "is missing and cannot be rebuilt"),
         ("final/evaluation.json", b"[]", "expected a JSON object, got list"),
     ],
 )
@@ -164,7 +164,7 @@ def test_published_figures_stand_beside_runs_on_the_same_data_alone(commands, re
     [
         (["compare", "--format", "jsn"], "Did you mean 'json'?"),
         (["shwo", "x"], "Did you mean 'show'?"),
-        (["show", "nowhere"], "'nowhere' is no folder"),
+        (["show", "nowhere"], "'nowhere' is not a folder"),
     ],
 )
 def test_a_typo_gets_one_line(commands, tmp_path, arguments, said):

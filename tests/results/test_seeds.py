@@ -294,7 +294,7 @@ def test_a_run_that_cannot_stand_for_its_seed_is_left_out_by_name(make, results,
     )
     assert status == 0
     assert [row["seeds"] for row in json.loads(out)] == [1]
-    assert [line.startswith("left out: ") for line in errors] == [True] * 3
+    assert [line.startswith("skipped: ") for line in errors] == [True] * 3
     assert "cut-off' has not done what was asked (its search: cut off)" in errors[0]
     assert "its plan has the seed None" in errors[1]
     status, out, errors = results("seeds", cut_off)

@@ -677,7 +677,7 @@ def test_show_tells_a_search_that_runs_from_one_that_was_cut_off(tmp_path, finis
             cwd=tmp_path, capture_output=True, text=True, check=True,
         ).stdout.splitlines()[-1]  # fmt: skip
 
-    assert shown() == ("its search was cut off: fmnist-search resume run goes on with it")
+    assert shown() == "the search was cut off; to continue it, run fmnist-search resume run"
     (tmp_path / "run" / "driver.lock").touch()  # as a living driver does every two seconds
     assert read_run(tmp_path / "run").ended == "running"
     assert "cut off" not in shown()

@@ -37,7 +37,7 @@ from search.session.warm_start import read_warm_start
 from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
-from search.view.view import View, ending
+from search.view.view import View, describe_end
 
 # Fields of a plan that take effect even where nothing is left to search.
 AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")
@@ -166,7 +166,7 @@ def _run_search(engine: SearchEngine, run: LockedRun, origin: Origin, view: View
     reason = run_trials(engine, deferred, stopping)
     outcome = Outcome(run.folder, reason, origin.history)
     _raise_failure(outcome, stopping, is_new=isinstance(origin, NewRun))
-    view.note(ending(reason, origin.history))
+    view.note(describe_end(reason, origin.history))
     return outcome
 
 
@@ -225,7 +225,7 @@ def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Ou
         log.write_all()
     _record_what_follows(plan, previous)
     reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
-    view.note(ending(reason, history))
+    view.note(describe_end(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     outcome = Outcome(folder, reason, history)
     return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)

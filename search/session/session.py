@@ -120,7 +120,7 @@ class DeferredSession:
             recorder.listen(log)
         origin.record(recorder, description, searcher.space, view.note)
         view.begin(plan, origin.history, self.clock)
-        recorder.listen(view.tell)
+        recorder.listen(view.observe)
         return Session(folder, journal, searcher, recorder, view)
 
 

@@ -42,7 +42,7 @@ from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings
 from search.view.live import make_view
-from search.view.view import SilentView, View, ending
+from search.view.view import SilentView, View, describe_end
 from search.worker.arguments import describe_data, pack
 
 
@@ -279,7 +279,7 @@ class RayTuner(RecordedTuner):
         reason = run_trials(engine, deferred, stopping)
         if stopping.error is not None:
             raise _raised(stopping.error, history)
-        view.note(ending(reason, history))
+        view.note(describe_end(reason, history))
         if reason == INTERRUPTED:
             view.note(
                 f"kept in {self.project_dir}: `fmnist-results show {self.project_dir}` lists it, "

@@ -1,1 +1,1 @@
-"""What a person sees while a search runs."""
+"""Shows a running search to the user."""

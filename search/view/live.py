@@ -1,4 +1,4 @@
-"""The live view: who trains what, the best so far and a line on the whole, redrawn in place."""
+"""The live view: workers with their trials, the best trials and a summary, redrawn in place."""
 
 import math
 import time
@@ -16,23 +16,23 @@ from results.record.words import format_number, format_values
 from search.plan.plan import Plan
 from search.storage.clock import Clock
 from search.view.slots import Slot, Slots
-from search.view.view import SEPARATOR, View, all_done, retraining, summary
+from search.view.view import SEPARATOR, View, all_done, describe_retraining, summary
 
 REFRESH_SECONDS = 0.5
 TOP_TRIALS = 5
-# Host and process id; of a longer name the end is shown.
-WORKER_WIDTH = 18
-# Of a configuration less than so many columns says nothing.
-LEAST_VALUES = 6
-# A heading, a row, and how many more there are.
-LEAST_LINES = 3
+# Columns for host and process id; a longer name loses its start.
+MAX_WORKER_WIDTH = 18
+# In fewer columns, the values of a configuration tell nothing.
+MIN_VALUES_WIDTH = 6
+# Lines of the shortest table: headings, a row, and the number of rows left out.
+MIN_TABLE_LINES = 3
 
 
 class Column(NamedTuple):
-    """A column: numbers stand to the right."""
+    """A column of a table; text is aligned left, numbers right."""
 
     heading: str
-    least_width: int = 0
+    min_width: int = 0
     is_text: bool = False
 
 
@@ -58,11 +58,11 @@ BEST_COLUMNS = (
 
 
 class LiveView(View):
-    """Tables of the workers and of the best trials, and a line on the whole.
+    """A view with tables of the workers and of the best trials, and a summary line.
 
     Args:
         console: A terminal.
-        now: Seconds, by which it is redrawn twice a second at most.
+        now: The clock in seconds that limits it to two drawings a second.
     """
 
     def __init__(self, console: Console, *, now: Clock = time.monotonic) -> None:
@@ -77,31 +77,32 @@ class LiveView(View):
         self._live.start()
         self.tick()
 
-    def tell(self, event: Event) -> None:
-        self._slots.tell(event)
-        self._tell_of_a_trial(event)
+    def observe(self, event: Event) -> None:
+        self._slots.observe(event)
+        self._show_trial_event(event)
 
     def tick(self) -> None:
         now = self._now()
         if now - self._drawn_at >= REFRESH_SECONDS:
             self._drawn_at = now
-            self._live.update(self._drawing(), refresh=True)
+            self._live.update(self._draw(), refresh=True)
 
     def end(self) -> None:
         self._live.stop()
 
     def progress(self, done: Mapping[int, int]) -> None:
-        self._console.print(retraining(done), end="\n" if all_done(done) else "\r")
+        self._console.print(describe_retraining(done), end="\n" if all_done(done) else "\r")
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
-        room = self._console.width - cell_len(line)
+        free_columns = self._console.width - cell_len(line)
         values = Text(f"  {format_values(trial.values)}")
-        values.truncate(max(room, 0), overflow="ellipsis")
-        return f"{line}{values}" if room > LEAST_VALUES else line  # an error is said whole
+        values.truncate(max(free_columns, 0), overflow="ellipsis")
+        # The line itself, which may hold an error, is never cut.
+        return f"{line}{values}" if free_columns > MIN_VALUES_WIDTH else line
 
-    def _drawing(self) -> Text:
+    def _draw(self) -> Text:
         width, height = self._console.size
-        return drawing(
+        return draw_search(
             self._plan, self._history, self._slots, self._clock(), width=width, height=height
         )
 
@@ -111,26 +112,27 @@ def make_view(console: Console) -> View:
     return LiveView(console) if console.is_terminal else View(console)
 
 
-def drawing(
+def draw_search(
     plan: Plan, history: History, slots: Slots, seconds: float, *, width: int, height: int
 ) -> Text:
-    """Draw a search: no line is longer than the screen is wide, nor are there more than fit.
+    """Return the drawing of a search, which fits the screen.
 
     Args:
-        plan: What was asked.
-        history: What has happened.
+        plan: The plan of the search.
+        history: Its history so far.
         slots: Which process trains which trial.
-        seconds: Now, on the clock of the events.
+        seconds: The time now, on the clock of the events.
         width: Columns of the screen.
         height: Lines of the screen.
     """
-    foot = folded(summary(plan, history, seconds), width)[:height]
+    footer = wrap(summary(plan, history, seconds), width)[:height]
     best = _best_lines(history)
-    room = height - len(foot) - 3  # blank lines before all and before the foot, and a free one
-    if room < len(best) + 1 + LEAST_LINES:
+    # Without the footer, the blank lines at the top and before the footer, and one to spare.
+    free_lines = height - len(footer) - 3
+    if free_lines < len(best) + 1 + MIN_TABLE_LINES:
         best = []
-    workers = _worker_lines(plan, history, slots, seconds, room - len(best) - bool(best))
-    parts = [part for part in (workers, best, [Text(line, "bold") for line in foot]) if part]
+    workers = _worker_lines(plan, history, slots, seconds, free_lines - len(best) - bool(best))
+    parts = [part for part in (workers, best, [Text(line, "bold") for line in footer]) if part]
     lines = [line for part in parts for line in (Text(), *part)]
     lines = lines if len(parts) > 1 else lines[1:]
     for line in lines:
@@ -139,16 +141,16 @@ def drawing(
 
 
 def _worker_lines(
-    plan: Plan, history: History, slots: Slots, seconds: float, room: int
+    plan: Plan, history: History, slots: Slots, seconds: float, free_lines: int
 ) -> list[Text]:
-    """Return a line for each worker and each trial that waits for one, as far as there is room."""
-    if room < LEAST_LINES:
+    """Return the table of workers, and of trials that wait for one, in at most ``free_lines``."""
+    if free_lines < MIN_TABLE_LINES:
         return []
     rows = [*slots, *_waiting(history, slots)]
     if not rows:
         return [] if history.trials else [Text("no trial has started yet")]
-    shown = rows if len(rows) < room else rows[: room - 2]
-    lines = table(
+    shown = rows if len(rows) < free_lines else rows[: free_lines - 2]
+    lines = table_lines(
         WORKER_COLUMNS,
         [_cells(plan, history, slot, seconds) for slot in shown],
         [_style(slot) for slot in shown],
@@ -158,16 +160,16 @@ def _worker_lines(
 
 
 def _waiting(history: History, slots: Slots) -> Iterator[Slot]:
-    """Yield unfinished trials without a process: of a search that goes on after a break."""
-    placed = {slot.trial for slot in slots}
+    """Yield slots for the unfinished trials without a process, as after a resume."""
+    in_slots = {slot.trial for slot in slots}
     for trial in history.unfinished():
-        if trial.trial not in placed:
+        if trial.trial not in in_slots:
             yield Slot(trial=trial.trial, is_lost=True)
 
 
 def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[str, ...]:
-    cut = max(0, len(slot.worker) - WORKER_WIDTH)
-    worker = f"…{slot.worker[cut + 1 :]}" if cut else slot.worker or "-"
+    excess = max(0, len(slot.worker) - MAX_WORKER_WIDTH)
+    worker = f"…{slot.worker[excess + 1 :]}" if excess else slot.worker or "-"
     if slot.trial is None:
         return worker, str(slot.done), "-", "-", "idle", "-", "-", ""
     trial = history.trials[slot.trial]
@@ -177,24 +179,24 @@ def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[st
         str(slot.done),
         str(slot.trial),
         f"{newest.epoch if newest else 0}/{trial.planned_epochs or plan.problem.epochs}",
-        _standing(slot, seconds),
+        _last_report(slot, seconds),
         format_number(newest.objective if newest else None, "-"),
         format_number(trial.best_value, "-"),
         format_values(trial.values),
     )
 
 
-def _standing(slot: Slot, seconds: float) -> str:
-    """Say since when nothing was heard of a trial, or why."""
+def _last_report(slot: Slot, seconds: float) -> str:
+    """Return how long ago a trial reported, or why it does not."""
     if slot.is_lost:
         return "lost" if slot.worker else "waiting"
     if slot.heard_seconds is None:
         return "starting"
-    since = max(seconds - slot.heard_seconds, 0.0)
-    for unit, size in (("h", 3600), ("min", 60)):
-        if since >= 2 * size:
-            return f"{since // size:.0f} {unit} ago"
-    return f"{since // 1:.0f} s ago"
+    silent_seconds = max(seconds - slot.heard_seconds, 0.0)
+    for unit, unit_seconds in (("h", 3600), ("min", 60)):
+        if silent_seconds >= 2 * unit_seconds:
+            return f"{silent_seconds // unit_seconds:.0f} {unit} ago"
+    return f"{silent_seconds // 1:.0f} s ago"
 
 
 def _style(slot: Slot) -> str:
@@ -215,36 +217,38 @@ def _best_lines(history: History) -> list[Text]:
         )
         for rank, trial in enumerate(history.ranked(limit=TOP_TRIALS), start=1)
     ]
-    return table(BEST_COLUMNS, rows, [""] * len(rows)) if rows else []
+    return table_lines(BEST_COLUMNS, rows, [""] * len(rows)) if rows else []
 
 
-def table(
+def table_lines(
     columns: Sequence[Column], rows: Sequence[tuple[str, ...]], styles: Sequence[str]
 ) -> list[Text]:
-    """Return a line of headings and a styled one for each row; the screen cuts what is too long.
+    """Return a line of headings and a styled line for each row; lines may be too long.
 
-    By hand: a table of Rich's takes several times as long, and it is the driver's time.
+    A table of Rich would take several times as long, at the cost of the driver.
     """
-    rows_of_text = [tuple(column.heading for column in columns), *rows]
+    headings_and_rows = [tuple(column.heading for column in columns), *rows]
     widths = [
-        max(column.least_width, *map(len, cells))
-        for column, cells in zip(columns, zip(*rows_of_text, strict=True), strict=True)
+        max(column.min_width, *map(len, cells))
+        for column, cells in zip(columns, zip(*headings_and_rows, strict=True), strict=True)
     ]
     return [
-        Text("  ".join(_set(cells, columns, widths)).rstrip(), style=style)
-        for cells, style in zip(rows_of_text, ["bold", *styles], strict=True)
+        Text("  ".join(_padded(cells, columns, widths)).rstrip(), style=style)
+        for cells, style in zip(headings_and_rows, ["bold", *styles], strict=True)
     ]
 
 
-def _set(cells: Iterable[str], columns: Iterable[Column], widths: Iterable[int]) -> Iterator[str]:
+def _padded(
+    cells: Iterable[str], columns: Iterable[Column], widths: Iterable[int]
+) -> Iterator[str]:
     for cell, column, width in zip(cells, columns, widths, strict=True):
         # A value may be a text of several lines.
         text = " ".join(cell.split())
         yield text.ljust(width) if column.is_text else text.rjust(width)
 
 
-def folded(text: str, width: int) -> list[str]:
-    """Break a line between its parts, so that each fits the width if it can."""
+def wrap(text: str, width: int) -> list[str]:
+    """Break a line between its parts, so that each line fits the width if it can."""
     lines: list[str] = []
     for part in text.split(SEPARATOR):
         longer = f"{lines[-1]}{SEPARATOR}{part}" if lines else ""

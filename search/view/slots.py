@@ -1,4 +1,4 @@
-"""Which process trains which trial, for the live view."""
+"""Tells which process trains which trial, for the live view."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from results.record.columns import State
 from results.record.journal import Event
 
-# Ends of a trial that its process does not survive.
+# Ends of a trial that also end its process.
 PROCESS_ENDS = (State.LOST, State.OUT_OF_MEMORY, State.HUNG)
 
 
 @dataclass
 class Slot:
-    """Room for one trial at a time, and the process in it.
+    """A place for one process, which trains one trial at a time.
 
     Attributes:
-        worker: Name of the process, as the epochs give it; empty where it is not known yet.
-        trial: The trial in it; None: idle.
-        heard_seconds: When this process last reported of the trial; None: it is starting.
-        is_lost: Whether the process has ended under the trial.
-        done: Trials that have ended in this process.
+        worker: Name of the process, as epochs report it; empty until it is known.
+        trial: Number of the trial in training; None: idle.
+        heard_seconds: When the process last reported on the trial; None: it is starting.
+        is_lost: Whether the process ended before its trial.
+        done: Number of trials that have ended in this process.
     """
 
     worker: str = ""
@@ -31,13 +31,13 @@ class Slot:
 
 
 class Slots:
-    """The rooms of a search, as far as the events tell of them.
+    """The slots of a search, derived from its events.
 
-    A trial that starts takes the slot that is free for longest, and is taken to be in the process
-    that was there until its first report names the right one.
+    A trial that starts gets the slot that has been free longest, with its process. If the trial's
+    first report names another process, the two slots swap processes.
 
     Args:
-        reuse_workers: Whether a process trains one trial after the other.
+        reuse_workers: Whether a process trains several trials, one after another.
     """
 
     def __init__(self, *, reuse_workers: bool) -> None:
@@ -47,11 +47,11 @@ class Slots:
         self._taken: dict[int, Slot] = {}
 
     def __iter__(self) -> Iterator[Slot]:
-        """Yield those of which there is something to say, in an order that stays."""
+        """Yield the slots with a process or a trial, in an order that does not change."""
         return (slot for slot in self._slots if slot.worker or slot.trial is not None)
 
-    def tell(self, event: Event) -> None:
-        """Take notice of an event."""
+    def observe(self, event: Event) -> None:
+        """Update the slots by an event."""
         kind, trial = event["event"], event.get("trial")
         if kind in ("trial_started", "trial_restarted"):
             self._start(event["trial"])
@@ -59,7 +59,7 @@ class Slots:
             slot = self._taken[trial]
             if kind in ("epoch", "trial_retried"):
                 slot.heard_seconds = event["at_seconds"]
-                self._name(slot, event.get("worker", slot.worker))
+                self._set_worker(slot, event.get("worker", slot.worker))
             elif kind == "worker_lost":
                 slot.is_lost = True
             elif kind == "trial_ended":
@@ -78,7 +78,8 @@ class Slots:
         self._slots.append(Slot())
         return self._slots[-1]
 
-    def _name(self, slot: Slot, worker: str) -> None:
+    def _set_worker(self, slot: Slot, worker: str) -> None:
+        """Put a process into a slot, and the slot's former process where this one was."""
         if slot.worker == worker:
             return
         holder = next((other for other in self._slots if other.worker == worker), Slot(worker))

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: lines, where there is no screen; and the words of it."""
+"""Shows a running search as plain lines, for logs and pipes, and words its lines for all views."""
 
 from collections.abc import Mapping
 
@@ -21,77 +21,77 @@ from search.storage.clock import Clock
 
 # Between the parts of a line.
 SEPARATOR = " · "
-# Without a screen, a line for so many epochs of retraining.
+# Without a screen, retraining prints a line each time that so many epochs are done.
 LINE_EVERY_EPOCHS = 10
 
 
 class View:
-    """Shows a run, a line for each thing that happened: for logs and pipes."""
+    """A view that prints a line for each event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def note(self, text: str) -> None:
-        """Say something that stays on the screen."""
+        """Print a line that stays on the screen."""
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def begin(self, plan: Plan, history: History, clock: Clock) -> None:
-        """Show a search from now on."""
+        """Start to show a search, whose ``history`` has each event before ``observe`` gets it."""
         self._plan, self._history, self._clock = plan, history, clock
-        self._best_seen = history.best_value
+        self._shown_best = history.best_value
 
-    def tell(self, event: Event) -> None:
-        """Take notice of an event."""
+    def observe(self, event: Event) -> None:
+        """Show an event."""
         best = self._history.best
         name = self._plan.problem.objective.name
-        if best and best.objective != self._best_seen:
-            self._best_seen = best.objective
+        if best and best.objective != self._shown_best:
+            self._shown_best = best.objective
             self.note(f"{event['at_seconds']:7.1f} s  {describe_new_best(best, name)}")
-        self._tell_of_a_trial(event)
+        self._show_trial_event(event)
 
-    def _tell_of_a_trial(self, event: Event) -> None:
-        """Say how a trial ended, or that it lost its process."""
-        when = f"{event['at_seconds']:7.1f} s  "
+    def _show_trial_event(self, event: Event) -> None:
+        """Print how a trial ended, or that it lost its process."""
+        time_column = f"{event['at_seconds']:7.1f} s  "
         if event["event"] == "trial_ended":
             trial = self._history.trials[event["trial"]]
-            line = when + describe_trial_end(trial, self._plan.problem.objective.name)
+            line = time_column + describe_trial_end(trial, self._plan.problem.objective.name)
             self.note(self._with_values(line, trial) if trial.best else line)
         elif event["event"] == "worker_lost" and event["by_trial"]:
-            lost = f"its process is lost ({event['error']}), it goes on"
-            self.note(f"{when}trial {event['trial']}: {lost}")
+            loss = f"continues after the loss of its process: {event['error']}"
+            self.note(f"{time_column}trial {event['trial']} {loss}")
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         return f"{line}  {format_values(trial.values)}"
 
     def tick(self) -> None:
-        """Bring what moves up to date."""
+        """Redraw what changes with time."""
 
     def end(self) -> None:
         """Stop showing the search."""
 
     def progress(self, done: Mapping[int, int]) -> None:
-        """Show how far the retrainings are: epochs done, by epochs planned."""
+        """Show the progress of the retrainings: epochs done, by planned epochs."""
         if sum(done.values()) % LINE_EVERY_EPOCHS == 0 or all_done(done):
-            self.note(retraining(done))
+            self.note(describe_retraining(done))
 
 
 class SilentView(View):
-    """Shows nothing: for ``verbose=0``."""
+    """A view that shows nothing, for ``verbose=0``."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def summary(plan: Plan, history: History, seconds: float) -> str:
-    """Return one line: trials running, finished and stopped, best, speed, time left."""
+    """Return one line: time, trials running, finished and stopped, best, speed, time left."""
     trials = history.trials
     running, stopped = len(history.unfinished()), history.count(State.STOPPED)
     finished = len(trials) - running - stopped
-    stops = Ending(State.STOPPED, None if plan.scheduler is Scheduler.NONE else plan.scheduler)
-    of = f" of {plan.trials}" if plan.trials else ""
+    stopped_by = Ending(State.STOPPED, None if plan.scheduler is Scheduler.NONE else plan.scheduler)
+    total = f" of {plan.trials}" if plan.trials else ""
     parts = [
         f"{seconds:.0f} s",
-        f"trials{of}: {running} running, {finished} finished, {stopped} {stops}",
+        f"trials{total}: {running} running, {finished} finished, {stopped} {stopped_by}",
         f"best {history.objective.name} {format_number(history.best_value, '-')}",
         f"{_epochs_per_second(history, seconds):.2f} epochs/s",
     ]
@@ -100,7 +100,7 @@ def summary(plan: Plan, history: History, seconds: float) -> str:
 
 
 def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
-    """Estimate the seconds to the end of the search, from the trials done so far, or None."""
+    """Estimate the seconds to the end of the search from the ended trials; None if unknown."""
     estimates = []
     done = len(history.trials) - len(history.unfinished())
     if plan.trials and done:
@@ -111,8 +111,8 @@ def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
     return max(min(estimates), 0.0) if estimates else None
 
 
-def ending(reason: str, history: History) -> str:
-    """Return how a search ended and what it found, a line each."""
+def describe_end(reason: str, history: History) -> str:
+    """Return a line on how a search ended, and a line on its best trial if there is one."""
     text = f"search ended ({reason}): {describe_totals(history)}"
     best = history.best
     if best is None:
@@ -121,13 +121,13 @@ def ending(reason: str, history: History) -> str:
     return f"{text}\n{describe_best(best, history.objective.name)}: {values}"
 
 
-def retraining(done: Mapping[int, int]) -> str:
-    """Say how far the retrainings are: epochs done, by epochs planned."""
+def describe_retraining(done: Mapping[int, int]) -> str:
+    """Return the progress of the retrainings as text; ``done`` has epochs done, by planned ones."""
     return "retraining: epoch " + ", ".join(f"{epoch} of {plan}" for plan, epoch in done.items())
 
 
 def all_done(done: Mapping[int, int]) -> bool:
-    """Tell whether the retrainings are done."""
+    """Tell whether all retrainings are done; ``done`` has epochs done, by planned ones."""
     return all(epoch == plan for plan, epoch in done.items())
 
 

@@ -55,7 +55,7 @@ class Screen:
         self.tell = Recorder(
             Journal(journal),
             self.history,
-            [self.view.tell],
+            [self.view.observe],
             clock=lambda: self.now,
             scheduler="asha",
         )
@@ -228,7 +228,8 @@ def test_a_lost_process_is_said_until_another_has_its_trial(screen):
     it.tell.trial_started(0, VALUES)
     it.epoch(0, 1, 0.8, "vm:11")
     it.tell.worker_lost(0, "it was killed", by_trial=True)
-    assert "trial 0: its process is lost (it was killed), it goes on" in it.file.getvalue()
+    expected = "trial 0 continues after the loss of its process: it was killed"
+    assert expected in it.file.getvalue()
     [lost] = below(it.lines(), "worker")
     assert lost[:5] == ["vm:11", "0", "0", "1/30", "lost"]
     it.tell.trial_restarted(0)
@@ -338,7 +339,7 @@ def test_a_terminal_gets_the_live_view_and_a_pipe_plain_lines(tmp_path):
     assert type(view) is View
     objective = Objective("val_accuracy", "max")
     history = History(objective)
-    tell = Recorder(Journal(tmp_path / "j"), history, [view.tell], clock=lambda: 1.0)
+    tell = Recorder(Journal(tmp_path / "j"), history, [view.observe], clock=lambda: 1.0)
     view.begin(plan_of(objective), history, lambda: 1.0)
     tell.trial_started(0, VALUES)
     report = {"epoch": 1, "epoch_seconds": 0.5, "metrics": {"val_accuracy": 0.5}}

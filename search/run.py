@@ -220,7 +220,7 @@ def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Ou
         Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
         journal.close()
     write_tables(folder.path, history)
-    log = make_logger(plan, folder, history, view.note, before=previous.events)
+    log = make_logger(plan, folder, history, view.note, previous_events=previous.events)
     if log is not None:
         log.write_all()
     _record_what_follows(plan, previous)

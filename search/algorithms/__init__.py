@@ -1,1 +1,1 @@
-"""What chooses the next configuration."""
+"""Algorithms that choose the configurations of trials."""

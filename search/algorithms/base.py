@@ -1,8 +1,8 @@
-"""What an algorithm answers: which configuration a trial gets; and the searcher of a plan.
+"""The base class of the algorithms that choose configurations.
 
-A searcher reads the events of the search and nothing else, so a journal played back to it teaches
-it what the search taught it. A new algorithm is a subclass of ``Searcher`` and one line of
-``search.plan.registry.Algorithm``; ``DrawingSearcher`` is the shorter way where it draws positions.
+A searcher learns only from the events of the search, so replaying a journal restores it. A new
+algorithm is a subclass of ``Searcher`` and one line of ``search.plan.registry.Algorithm``. If it
+draws positions on the axes of the space, derive it from ``DrawingSearcher``.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from search.space.parameters import Space
 
 
 class Pause(Enum):
-    """What a searcher answers when it has no configuration to give."""
+    """Why a searcher has no configuration for now."""
 
     WAIT = "ask again when a trial has ended"
 
@@ -26,7 +26,7 @@ class Searcher(ABC):
     """Chooses configurations.
 
     Args:
-        space: The space as discovered; it may grow while trials report new parameters.
+        space: The space as discovered; it grows when a trial registers a new parameter.
     """
 
     def __init__(self, space: Space) -> None:
@@ -34,42 +34,42 @@ class Searcher(ABC):
 
     @classmethod
     def from_plan(cls, plan: Plan, space: Space) -> Self:
-        """Make the searcher of a plan. Every algorithm of the registry answers this."""
-        raise NotImplementedError(f"{cls.__name__} is not made from a plan")
+        """Return the searcher of a plan; every algorithm of the registry defines this."""
+        raise NotImplementedError(f"{cls.__name__} defines no from_plan")
 
     @abstractmethod
     def propose(self, trial: int) -> Values | Pause | None:
         """Return the configuration of a trial.
 
         Returns:
-            A value for each parameter that is active; ``Pause.WAIT`` where trials must end first;
-            None when there is no other to try.
+            A value for each active parameter; ``Pause.WAIT`` if a trial must end first; None if
+            there are no more configurations to try.
         """
 
     @abstractmethod
     def adopt(self, trial: int, values: Values) -> None:
-        """Take in a configuration that was proposed before the search was cut off.
+        """Record a configuration that this searcher proposed before the search was resumed.
 
-        The events of its trial follow, as they did then.
+        ``observe`` is then called with the events of its trial.
         """
 
     def observe(self, event: Event) -> None:
-        """Learn from an event of the search; of other trials than its own, nothing."""
+        """Learn from an event; ignore trials that this searcher neither proposed nor adopted."""
         if event["event"] == "earlier_trial":
             self.learn(event["values"], event["score"])
 
-    def grow(self, news: Space) -> None:
-        """Take in parameters that a trial was the first to register."""
-        self.space = self.space.extended(news)
+    def grow(self, new_parameters: Space) -> None:
+        """Add parameters that a trial was the first to register."""
+        self.space = self.space.extended(new_parameters)
 
     @abstractmethod
     def learn(self, values: Values, score: float) -> None:
-        """Learn from a finished trial of an earlier search, whose values the space allows."""
+        """Learn from a finished trial of an earlier search; its values must fit the space."""
 
 
 def make_searcher(plan: Plan, space: Space) -> Searcher:
-    """Make the searcher of the algorithm that a plan names."""
-    # The keras-tuner engine chooses by itself and asks no searcher.
+    """Return the searcher of the algorithm that a plan names."""
+    # The keras-tuner engine chooses configurations itself and never asks its searcher.
     name = plan.algorithm if plan.engine is Engine.RAY else Algorithm.RANDOM
     algorithm: type[Searcher] = Algorithm(name).load()
     return algorithm.from_plan(plan, space)

@@ -1,4 +1,4 @@
-"""Algorithms that draw positions on the axes of the mirrored space; random search is one."""
+"""Algorithms that draw positions on the axes of the space, such as random search."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from search.algorithms.base import Searcher
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space, fingerprint
 
-# As keras-tuner 1.4.8: after so many draws of known configurations the space counts as exhausted.
+# After this many draws of known configurations the space counts as exhausted, as in keras-tuner
+# 1.4.8.
 MAX_COLLISIONS = 20
 Position = float
 
@@ -21,8 +22,8 @@ class DrawingSearcher(Searcher):
 
     Args:
         space: The space to draw from.
-        seed: Seed of the run. What trial n draws follows from (seed, n) and from the
-            configurations and events before it.
+        seed: Seed of the run. The seed, the number of the trial, and the configurations and
+            events before it determine what a trial draws.
         defaults_first: Whether trial 0 gets the defaults of the space.
     """
 
@@ -34,30 +35,30 @@ class DrawingSearcher(Searcher):
 
     @classmethod
     def from_plan(cls, plan: Plan, space: Space) -> Self:
-        """Make the searcher with the seed of a plan."""
+        """Return the searcher with the seed of a plan."""
         return cls(space, seed=plan.problem.seed, defaults_first=plan.defaults_first)
 
     def propose(self, trial: int) -> Values | None:
-        """Return the configuration of a trial, or None when every one has been tried.
+        """Return the configuration of a trial; None if no untried one is found.
 
-        The defaults are what the builder itself says is a good start: trial 0 gets them, tried
-        before or not.
+        Trial 0 gets the defaults even if they were tried before: they are the builder's own choice
+        of a good start.
         """
         for collision in range(MAX_COLLISIONS + 1):
-            is_first = self._defaults_first and trial == 0 and collision == 0
-            values = self._defaults(trial) if is_first else self._draw(trial, collision)
-            if is_first or fingerprint(values) not in self._tried:
+            is_default = self._defaults_first and trial == 0 and collision == 0
+            values = self._defaults(trial) if is_default else self._draw(trial, collision)
+            if is_default or fingerprint(values) not in self._tried:
                 self._tried.add(fingerprint(values))
                 return values
             self._discard(trial)
         return None
 
     def adopt(self, trial: int, values: Values) -> None:
-        """Do not propose it again."""
+        """Mark a configuration as tried."""
         self._tried.add(fingerprint(values))
 
     def learn(self, values: Values, score: float) -> None:
-        """Do not propose what an earlier search has tried."""
+        """Mark a configuration of an earlier search as tried."""
         self._tried.add(fingerprint(values))
 
     def _defaults(self, trial: int) -> Values:
@@ -68,12 +69,12 @@ class DrawingSearcher(Searcher):
         """Draw a configuration for a trial."""
 
     def _discard(self, trial: int) -> None:
-        """Forget a draw that turned out to be known already."""
+        """Forget the last draw, because its configuration is known."""
         return
 
 
 class RandomSearcher(DrawingSearcher):
-    """Draws with Ray Tune's own domains, each configuration from the space, seed and trial."""
+    """Draws each configuration with Ray Tune's domains."""
 
     def _draw(self, trial: int, collision: int) -> Values:
         generator = np.random.default_rng([self.seed, trial, collision])

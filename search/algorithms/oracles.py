@@ -1,4 +1,4 @@
-"""keras-tuner's oracles as algorithms. Imports Keras."""
+"""Oracles of keras-tuner as algorithms. Imports Keras."""
 
 import copy
 import sys
@@ -14,22 +14,22 @@ from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 
 
 class OracleSearcher(Searcher):
-    """Lets an oracle of keras-tuner propose while Ray runs the trials.
+    """Proposes configurations by an oracle of keras-tuner, while Ray runs the trials.
 
-    To the oracle, each running trial is a tuner of its own. A trial reaches it as
+    The oracle sees each running trial as a separate tuner, and each ended trial as
 
-    - completed with its score, where it ended by itself;
-    - failed, where it failed or its score is no number (the search itself retries trials, and
-      counts failures in a row);
-    - completed with the *worst* score of the trials that have ended by themselves, where it was
-      stopped; failed, while there is no such score. Its own value is of an early epoch and is left
-      out: the scheduler stopped it because it was not among the better.
+    - completed with its score, if it ended by itself;
+    - failed, if it failed or its score is no number (the search itself retries trials and counts
+      failures in a row);
+    - completed with the *worst* score of the trials that ended by themselves, if the scheduler
+      stopped it; failed if there is no such score yet. The trial's own value comes from an early
+      epoch and would mislead the oracle.
 
     Args:
-        oracle: Any oracle; a copy of it is used.
+        oracle: Any oracle; this class uses a copy.
         space: The space as discovered.
-        objective: What is searched for.
-        scratch: Folder for the state that an oracle writes; the journal is the record.
+        objective: The objective of the search.
+        scratch: Temporary folder for the files that the oracle writes.
     """
 
     def __init__(
@@ -44,75 +44,76 @@ class OracleSearcher(Searcher):
         self._oracle.update_space(mirror.to_hyperparameters(space))
         self._objective = objective
         self._history = History(objective)
-        self._ids: dict[int, str] = {}
+        # By trial, the oracle's own id of it.
+        self._oracle_ids: dict[int, str] = {}
         self._worst: float | None = None
 
     def propose(self, trial: int) -> Values | Pause | None:
-        """Ask the oracle, as the tuner of that number."""
+        """Ask the oracle for a configuration, as the tuner ``str(trial)``."""
         created = self._oracle.create_trial(str(trial))
         if created.status == "STOPPED":
             return None
         if created.status == "IDLE":
             return Pause.WAIT
-        self._ids[trial] = created.trial_id
+        self._oracle_ids[trial] = created.trial_id
         values: Values = dict(created.hyperparameters.values)
-        if PARENT_TRIAL in values:  # the oracle's own name of a trial
-            numbers = {own: number for number, own in self._ids.items()}
+        if PARENT_TRIAL in values:  # replace the oracle's id by the trial's number
+            numbers = {oracle_id: number for number, oracle_id in self._oracle_ids.items()}
             values[PARENT_TRIAL] = str(numbers[str(values[PARENT_TRIAL])])
         return values
 
     def adopt(self, trial: int, values: Values) -> None:
-        """Ask the oracle again, which then proposes what it did, and hold it to the record.
+        """Let the oracle propose once more, and replace its proposal by the recorded one.
 
-        Its own bookkeeping, such as Hyperband's rounds, is brought up to date by that.
+        This restores the oracle's own bookkeeping, such as the rounds of Hyperband.
         """
-        if not isinstance(self.propose(trial), dict):  # it knows other trials as ended than it did
-            self._give_out(trial)
-        proposed = self._oracle.get_trial(self._ids[trial]).hyperparameters
-        former = values.get(PARENT_TRIAL)
-        own = {} if former is None else {PARENT_TRIAL: self._ids[int(former)]}
-        proposed.values = dict(values) | own
+        if not isinstance(self.propose(trial), dict):  # other trials had ended at that time
+            self._add_running_trial(trial)
+        hp = self._oracle.get_trial(self._oracle_ids[trial]).hyperparameters
+        hp.values = dict(values)
+        if PARENT_TRIAL in values:
+            hp.values[PARENT_TRIAL] = self._oracle_ids[int(values[PARENT_TRIAL])]
 
-    def _give_out(self, trial: int) -> None:
-        name = f"adopted-{trial}"
-        made = kt.engine.trial.Trial(self._oracle.get_space(), name, status="RUNNING")
-        self._oracle.trials[name] = self._oracle.ongoing_trials[str(trial)] = made
-        self._oracle.start_order.append(name)
-        self._ids[trial] = name
+    def _add_running_trial(self, trial: int) -> None:
+        oracle_id = f"adopted-{trial}"
+        running = kt.engine.trial.Trial(self._oracle.get_space(), oracle_id, status="RUNNING")
+        self._oracle.trials[oracle_id] = self._oracle.ongoing_trials[str(trial)] = running
+        self._oracle.start_order.append(oracle_id)
+        self._oracle_ids[trial] = oracle_id
 
-    def grow(self, news: Space) -> None:
-        """Take in parameters that a trial was the first to register.
+    def grow(self, new_parameters: Space) -> None:
+        """Add parameters that a trial was the first to register.
 
         Raises:
-            RuntimeError: The oracle allows no new ones.
+            RuntimeError: The oracle allows no new entries.
         """
-        super().grow(news)
-        self._oracle.update_space(mirror.to_hyperparameters(news))
+        super().grow(new_parameters)
+        self._oracle.update_space(mirror.to_hyperparameters(new_parameters))
 
     def observe(self, event: Event) -> None:
         """Tell the oracle how a trial ended."""
         super().observe(event)
         self._history.apply(event)
-        if event["event"] == "trial_ended" and event["trial"] in self._ids:
+        if event["event"] == "trial_ended" and event["trial"] in self._oracle_ids:
             self._end(self._history.trials[event["trial"]])
 
     def learn(self, values: Values, score: float) -> None:
-        """Give the oracle a completed trial that it did not propose."""
+        """Add a completed trial that the oracle did not propose."""
         oracle = self._oracle
         number = len(oracle.trials)
         trial = kt.engine.trial.Trial(
             mirror.to_hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
         )
         trial.score = score
-        self._give(trial, score)
+        self._set_score(trial, score)
         oracle.trials[trial.trial_id] = trial
         oracle._record_values(trial)
         if oracle.max_trials is not None:
             oracle.max_trials += 1
 
     def _end(self, record: TrialRecord) -> None:
-        trial = self._oracle.get_trial(self._ids[record.trial])
-        self._complete(trial.hyperparameters, record.values)
+        trial = self._oracle.get_trial(self._oracle_ids[record.trial])
+        self._add_registered(trial.hyperparameters, record.values)
         score = record.best_value
         if record.state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
             if self._worst is None or self._objective.is_better(self._worst, score):
@@ -124,16 +125,16 @@ class OracleSearcher(Searcher):
         trial.status = "FAILED" if score is None else "COMPLETED"
         trial.message = record.error
         if score is not None:
-            self._give(trial, score)
+            self._set_score(trial, score)
         self._oracle.end_trial(trial)
 
-    def _complete(self, hp: kt.HyperParameters, used: Values) -> None:
-        """Add what the trial was the first to register, with the values that it took."""
-        known = self._oracle.hyperparameters.space
-        hp.merge([parameter for parameter in known if parameter.name in used], overwrite=False)
-        hp.values |= {n: value for n, value in used.items() if not n.startswith(ORACLE_PREFIX)}
+    def _add_registered(self, hp: kt.HyperParameters, values: Values) -> None:
+        """Add the parameters that the trial itself registered, with the values that it used."""
+        space = self._oracle.hyperparameters.space
+        hp.merge([parameter for parameter in space if parameter.name in values], overwrite=False)
+        hp.values |= {n: value for n, value in values.items() if not n.startswith(ORACLE_PREFIX)}
 
-    def _give(self, trial: kt.engine.trial.Trial, score: float) -> None:
+    def _set_score(self, trial: kt.engine.trial.Trial, score: float) -> None:
         objective = self._oracle.objective
         trial.metrics.register(objective.name, direction=objective.direction)
         trial.metrics.update(objective.name, score)

@@ -1,7 +1,7 @@
-"""The tree-structured Parzen estimator, by Optuna, and what it looks at of a long search.
+"""The tree-structured Parzen estimator (TPE) of Optuna, limited to the best and newest trials.
 
-TPE's cost grows with every trial that it looks at, some 0.05 ms each; a search on hundreds of
-workers would wait for it from a few thousand trials on. So it looks at the best and the newest.
+The time of a proposal grows by about 0.05 ms with each trial that TPE considers. Without a limit,
+a search on hundreds of workers would wait for TPE after a few thousand trials.
 """
 
 import math
@@ -21,26 +21,26 @@ from search.algorithms.drawing import DrawingSearcher, Position, fill
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space
 
-# TPE's good group holds 25 trials at most (``default_gamma``, Optuna 5.0): they are among these.
-BEST = 50
-NEWEST = 200
-# What has been learnt may grow to twice of what is kept before it is thinned again.
-MOST = 2 * (BEST + NEWEST)
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+# TPE's good group holds at most 25 trials (``default_gamma``, Optuna 5.0), all among these.
+KEPT_BEST = 50
+KEPT_NEWEST = 200
+# The shown trials may grow to twice the kept number before they are thinned again.
+MAX_SHOWN = 2 * (KEPT_BEST + KEPT_NEWEST)
+ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class TPESearcher(DrawingSearcher):
-    """Tree-structured Parzen estimator, by Optuna's ask and tell.
+    """Tree-structured Parzen estimator, by Optuna's ask-and-tell interface.
 
-    The study gets every epoch and every ending: a trial that was stopped is pruned, one that ended
-    by itself is complete, and trials that run count as poor (constant liar), so that workers do not
-    all try the same.
+    The study learns every epoch and every ending. A trial that the scheduler stopped is pruned, one
+    that ended by itself is complete. Running trials count as poor (constant liar), so that workers
+    do not all try the same configuration.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011;
     ``optuna.samplers.TPESampler``, Optuna 5.0.
     """
 
-    # Optuna's default, said because much hangs on it. What else was tried: docs/settings.md.
+    # Optuna's default, fixed here because results depend on it; docs/settings.md compares others.
     sampler_settings: ClassVar[dict[str, Any]] = {"constant_liar": True}
 
     def __init__(
@@ -53,28 +53,33 @@ class TPESearcher(DrawingSearcher):
         self._study = optuna.create_study(
             direction=direction, storage=ThinnedStorage(objective.mode)
         )
-        self._running: dict[int, Trial] = {}
+        # By trial: Optuna's own trial, and the objective of each reported epoch.
+        self._optuna_trials: dict[int, Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 
     @classmethod
     def from_plan(cls, plan: Plan, space: Space) -> Self:
-        """Make the searcher with the seed and the objective of a plan."""
-        problem, first = plan.problem, plan.defaults_first
-        return cls(space, seed=problem.seed, objective=problem.objective, defaults_first=first)
+        """Return the searcher with the seed and the objective of a plan."""
+        return cls(
+            space,
+            seed=plan.problem.seed,
+            objective=plan.problem.objective,
+            defaults_first=plan.defaults_first,
+        )
 
     def adopt(self, trial: int, values: Values) -> None:
-        """Enter it into the study, as if it had been drawn just now."""
+        """Add a configuration to the study, as if TPE had drawn it now."""
         super().adopt(trial, values)
         self._study.enqueue_trial(_positions(self.space, values))
-        adopted = self._running[trial] = self._study.ask()
+        optuna_trial = self._optuna_trials[trial] = self._study.ask()
         for parameter in self.space:
             if parameter.is_active(values) and parameter.name in values:
-                _suggest(adopted, parameter)
+                _suggest(optuna_trial, parameter)
 
     def observe(self, event: Event) -> None:
-        """Report an epoch, or tell how a trial ended."""
+        """Report an epoch or the end of a trial to the study."""
         super().observe(event)
-        if event.get("trial") not in self._running:
+        if event.get("trial") not in self._optuna_trials:
             return
         value = event.get("metrics", {}).get(self._objective.name)
         if event["event"] == "epoch" and value is not None and not event.get("execution"):
@@ -85,7 +90,7 @@ class TPESearcher(DrawingSearcher):
             self._end(event["trial"], State(event["state"]), event.get("score"))
 
     def learn(self, values: Values, score: float) -> None:
-        """Tell the study of a finished trial."""
+        """Add a finished trial of an earlier search to the study."""
         super().learn(values, score)
         active = [parameter for parameter in self.space if parameter.is_active(values)]
         self._study.add_trial(
@@ -97,70 +102,69 @@ class TPESearcher(DrawingSearcher):
         )
 
     def _defaults(self, trial: int) -> Values:
-        # Known to the study from its first ask on, so that it learns from this trial too.
+        # Draw them through the study, so that it learns from this trial too.
         self._study.enqueue_trial(_positions(self.space, self.space.defaults()))
         self._draw(trial, 0)
         return self.space.defaults()
 
     def _draw(self, trial: int, collision: int) -> Values:
-        # Sampler state follows from (seed, trial), not from how many asks came before.
+        # The seed depends on the run and the trial, not on the number of earlier draws.
         seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
-        drawn = self._running[trial] = self._study.ask()
-        return fill(self.space, lambda parameter: _suggest(drawn, parameter))
+        optuna_trial = self._optuna_trials[trial] = self._study.ask()
+        return fill(self.space, lambda parameter: _suggest(optuna_trial, parameter))
 
     def _discard(self, trial: int) -> None:
-        self._study.tell(self._running.pop(trial), state=TrialState.FAIL)
+        self._study.tell(self._optuna_trials.pop(trial), state=TrialState.FAIL)
 
     def _report(self, trial: int, epoch: int, value: float) -> None:
         reported = self._reported.setdefault(trial, {})
-        if epoch not in reported:  # a trial repeated after its process died reports anew
-            self._running[trial].report(value, step=epoch)
+        if epoch not in reported:  # a trial that lost its process may report an epoch again
+            self._optuna_trials[trial].report(value, step=epoch)
         reported[epoch] = value
 
     def _end(self, trial: int, state: State, score: float | None) -> None:
-        ended = self._running.pop(trial)
-        reported = list(self._reported.pop(trial, {}).values())
-        if score is None and reported:
-            score = max(reported) if self._objective.mode == "max" else min(reported)
+        optuna_trial = self._optuna_trials.pop(trial)
+        values = self._reported.pop(trial, {}).values()
+        if score is None and values:
+            score = max(values) if self._objective.mode == "max" else min(values)
         if state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
-            self._study.tell(ended, score)
-        elif state in (State.STOPPED, State.INTERRUPTED) and reported:
-            self._study.tell(ended, state=TrialState.PRUNED)
+            self._study.tell(optuna_trial, score)
+        elif state in (State.STOPPED, State.INTERRUPTED) and values:
+            self._study.tell(optuna_trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(ended, state=TrialState.FAIL)
+            self._study.tell(optuna_trial, state=TrialState.FAIL)
 
 
 class ThinnedStorage(InMemoryStorage):
-    """Keeps the trials of one study, and shows no more than ``MOST`` that have ended.
+    """A storage of one study that shows at most ``MAX_SHOWN`` complete or pruned trials.
 
-    Trials that run, wait or failed are shown as they are: their number is the search's own. What
-    is shown follows from the order in which trials ended alone, so that a journal played back
-    leaves what the search left.
+    It shows all running, waiting and failed trials. The order in which trials end alone determines
+    what is shown, so replaying a journal restores it.
 
     Args:
-        mode: ``max`` or ``min``: which objective is best.
+        mode: ``max`` or ``min``: the direction of the objective.
     """
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self._sign = -1.0 if mode == "max" else 1.0
         self._ended: list[int] = []
-        self._forgotten: set[int] = set()
+        self._hidden: set[int] = set()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Take in a trial, which may have ended in an earlier search."""
+        """Store a trial, which may have ended in an earlier search."""
         trial_id: int = super().create_new_trial(study_id, template_trial)
         if template_trial is not None:
-            self._note(trial_id, template_trial.state)
+            self._note_end(trial_id, template_trial.state)
         return trial_id
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Take in how a trial ended."""
+        """Store how a trial ended."""
         is_set: bool = super().set_trial_state_values(trial_id, state, values)
-        self._note(trial_id, state)
+        self._note_end(trial_id, state)
         return is_set
 
     def get_all_trials(
@@ -169,21 +173,21 @@ class ThinnedStorage(InMemoryStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Return the trials that TPE shall look at, in the order of their numbers."""
+        """Return the trials that TPE considers, in the order of their numbers."""
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [trial for trial in trials if trial._trial_id not in self._forgotten]
+        return [trial for trial in trials if trial._trial_id not in self._hidden]
 
-    def _note(self, trial_id: int, state: TrialState) -> None:
-        if state not in ENDED:
+    def _note_end(self, trial_id: int, state: TrialState) -> None:
+        if state not in ENDED_STATES:
             return
         self._ended.append(trial_id)
-        if len(self._ended) > MOST:
-            kept = {*self._ended[-NEWEST:], *sorted(self._ended, key=self._rank)[:BEST]}
-            self._forgotten |= set(self._ended) - kept
-            self._ended = [one for one in self._ended if one in kept]
+        if len(self._ended) > MAX_SHOWN:
+            kept = {*self._ended[-KEPT_NEWEST:], *sorted(self._ended, key=self._rank)[:KEPT_BEST]}
+            self._hidden |= set(self._ended) - kept
+            self._ended = [ended_id for ended_id in self._ended if ended_id in kept]
 
     def _rank(self, trial_id: int) -> tuple[Any, ...]:
-        """Order as TPE does: what ended by itself, by value; then stopped ones, the later first.
+        """Return TPE's sort key: complete trials by value, then pruned ones, latest epoch first.
 
         Source: ``_split_trials`` of ``optuna.samplers._tpe.sampler``, Optuna 5.0.
         """

@@ -81,10 +81,10 @@ def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
     """Return the clock time of each second of a run, by run.json and the journal."""
     times = WallClock()
     # A journal may have lost its beginning, which run.json has too.
-    times.know({"at_seconds": 0.0, "run": {"started_at": description["started_at"]}})
+    times.observe({"at_seconds": 0.0, "run": {"started_at": description["started_at"]}})
     for event in events:
-        times.know(event)
-    return lambda seconds: datetime.datetime.fromtimestamp(times.at(seconds))
+        times.observe(event)
+    return lambda seconds: datetime.datetime.fromtimestamp(times.seconds_since_1970(seconds))
 
 
 def frozen_trials(history: History, space: Space, moment: Moment) -> list[FrozenTrial]:

@@ -1,1 +1,1 @@
-"""A search as other programs show it while it runs."""
+"""Loggers, which show a running search in other programs."""

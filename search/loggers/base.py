@@ -1,4 +1,4 @@
-"""What a logger answers: it shows a search in another program while it runs.
+"""The base class of loggers, which show a running search in another program.
 
 A new logger is a subclass of ``Logger`` and one line of ``search.plan.registry.Log``.
 """
@@ -20,16 +20,16 @@ from search.storage.folder import RunFolder
 
 
 class Logger(ABC):
-    """Called with every event of a search.
+    """A listener that writes the events of a search to a log in the run folder.
 
-    What it writes follows from the journal, so it never ends the search: where it cannot be
-    written, that is said once, and the search goes on without it.
+    A log that cannot be written does not end the search: the user gets one message, and the log
+    can be restored from the journal.
 
     Args:
-        folder: The run.
-        history: Brought up to date before an event comes here.
-        say: Called with a line for the user.
-        before: The events of a run that is resumed, as it was left.
+        folder: The run folder.
+        history: The history, which already includes each event that is logged.
+        say: Shows a line to the user.
+        previous_events: The events of a resumed run before this session.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class Logger(ABC):
         history: History,
         say: Callable[[str], None],
         *,
-        before: Iterable[Event] = (),
+        previous_events: Iterable[Event] = (),
     ) -> None:
         self.folder = folder
         self.history = history
         self._say = say
         self._has_failed = False
-        self.times = WallClock()
-        for event in before:
-            self.times.know(event)
+        self.wall_clock = WallClock()
+        for event in previous_events:
+            self.wall_clock.observe(event)
 
     @property
     @abstractmethod
@@ -56,63 +56,66 @@ class Logger(ABC):
     @property
     @abstractmethod
     def command(self) -> str:
-        """What a user types to look at it."""
+        """The command that shows the log."""
 
     @abstractmethod
     def _write(self, event: Event) -> None:
-        """Write what an event adds; it may be of a kind that only newer versions know."""
+        """Write what an event adds; ignore kinds of events that this version does not know."""
 
     @abstractmethod
     def _write_all(self) -> None:
-        """Write what the history holds, in the place of what stands there."""
+        """Replace the log by what the history holds."""
 
     def __call__(self, event: Event) -> None:
-        """Write an event; of a run that is resumed, everything anew."""
-        self.times.know(event)
-        with self._search_goes_on():
+        """Write an event; at the start of a resumed search, write the whole log anew."""
+        self.wall_clock.observe(event)
+        with self._reporting_errors():
             if event["event"] == "search_resumed":
                 self._write_all()
             else:
                 self._write(event)
 
     def write_all(self) -> None:
-        """Write a run whose search has ended."""
-        with self._search_goes_on():
+        """Write the whole log of a run whose search has ended."""
+        with self._reporting_errors():
             self._write_all()
 
     @contextlib.contextmanager
-    def _search_goes_on(self) -> Iterator[None]:
-        """Say the first error, and go on after it."""
+    def _reporting_errors(self) -> Iterator[None]:
+        """Suppress errors, and report the first one to the user."""
         try:
             yield
-        except Exception as error:  # of a foreign library, any
+        except Exception as error:  # a foreign library may raise any
             if not self._has_failed:
                 self._has_failed = True
                 reason = getattr(error, "strerror", None) or one_line(error)
                 self._say(
-                    f"{os.path.relpath(self.path)} cannot be written ({reason}): the search goes "
-                    "on, and nothing else is lost. To have the log whole, make that possible, and "
-                    "resume the run once it has ended."
+                    f"{os.path.relpath(self.path)} cannot be written ({reason}): expected a "
+                    "writable folder with free space. The search continues without this log. To "
+                    "complete the log, correct this, and resume the run after it has ended."
                 )
 
 
 class WallClock:
-    """Tells the time of day of a journal's seconds, which run on over the sessions of a run."""
+    """Converts the seconds of a journal, which continue over all sessions, to time of day."""
 
     def __init__(self) -> None:
-        self._zeros: list[tuple[float, float]] = []
+        # By session: its first second in the journal, and the offset to seconds since 1970.
+        self._sessions: list[tuple[float, float]] = []
 
-    def know(self, event: Event) -> None:
-        """Learn from an event with which the run was begun or gone on with."""
+    def observe(self, event: Event) -> None:
+        """Learn the start of a session from its first event; ignore all other events."""
         if "run" in event:
-            newest = [event["run"], *event["run"].get("resumed", [])][-1]
-            now = datetime.fromisoformat(newest["started_at"]).timestamp()
-            self._zeros.append((event["at_seconds"], now - event["at_seconds"]))
+            session = [event["run"], *event["run"].get("resumed", [])][-1]
+            started_at = datetime.fromisoformat(session["started_at"]).timestamp()
+            self._sessions.append((event["at_seconds"], started_at - event["at_seconds"]))
 
-    def at(self, seconds: float) -> float:
-        """Return seconds since 1970; of a journal that lost its beginning, those of the search."""
-        session = bisect_right(self._zeros, seconds, key=itemgetter(0)) - 1
-        return seconds + (self._zeros[max(session, 0)][1] if self._zeros else 0.0)
+    def seconds_since_1970(self, journal_seconds: float) -> float:
+        """Return the time of day; the journal's seconds if the journal lost its start."""
+        if not self._sessions:
+            return journal_seconds
+        session = bisect_right(self._sessions, journal_seconds, key=itemgetter(0)) - 1
+        return journal_seconds + self._sessions[max(session, 0)][1]
 
 
 def make_logger(
@@ -121,11 +124,11 @@ def make_logger(
     history: History,
     say: Callable[[str], None],
     *,
-    before: Iterable[Event],
+    previous_events: Iterable[Event],
 ) -> Logger | None:
-    """Make the logger of a plan and say how to look at the log; None where it names none."""
+    """Return the logger of a plan, and show its command; return None if the plan names none."""
     if plan.log is None:
         return None
-    log: Logger = plan.log.load()(folder, history, say, before=before)
-    say(f"log: {log.command}")
-    return log
+    logger: Logger = plan.log.load()(folder, history, say, previous_events=previous_events)
+    say(f"log: {logger.command}")
+    return logger

@@ -1,9 +1,9 @@
-"""A search as TensorBoard shows it: the scalars of each trial's epochs, and a row for its values.
+"""The TensorBoard log: the scalars of each epoch, and a row with the values of each trial.
 
-Each trial has one event file, written from the history. Where the past of a trial changes, because
-its process died or its run was resumed, the file is written anew: no epoch stands in it twice. A
-TensorBoard that is open follows, with one exception: of an interrupted trial that continues, it
-keeps the row that it read first until it is started again.
+Each trial has one event file, written from the history. If the past of a trial changes, because its
+process died or its run was resumed, the file is rewritten, so that no epoch is in it twice. An open
+TensorBoard follows, with one exception: for an interrupted trial that continues, it shows the first
+row that it read until it is restarted.
 """
 
 import os
@@ -16,31 +16,37 @@ from results.record.columns import State
 from results.record.history import EpochRecord, TrialRecord
 from results.record.journal import Event
 from search.loggers.base import Logger
-from search.loggers.tensorboard_file import Message, framed, heading, scalars, session
+from search.loggers.tensorboard_file import (
+    Message,
+    encode_messages,
+    header_messages,
+    hparams_messages,
+    scalars_message,
+)
 
-# Readers take the files with "tfevents" in their names, in the order of these.
+# TensorBoard reads the files with "tfevents" in their names, in alphabetical order.
 PREFIX, SUFFIX = "events.out.tfevents.", ".fmnist-search"
-FRESH = ".fresh"
-# Among a trial's values: how it ended. With a space, as no parameter is called.
-STATE = "trial state"
-BEST = "hparam/best_"
-SUCCEEDED = (State.COMPLETED, State.STOPPED, State.EARLY_STOPPED)
+TEMPORARY_NAME = ".fresh"
+# Names of columns. The space avoids a collision with the name of a parameter.
+STATE_COLUMN = "trial state"
+BEST_PREFIX = "hparam/best_"
+SUCCESS_STATES = (State.COMPLETED, State.STOPPED, State.EARLY_STOPPED)
 
 
 @dataclass(frozen=True)
-class _Written:
-    """What the event file of a running trial holds."""
+class _EventFile:
+    """The event file of a running trial, with the epochs that are written in it."""
 
-    file: Path
+    path: Path
     epochs: list[EpochRecord]
 
 
 class TensorBoardLog(Logger):
-    """Keeps a folder for each trial, for ``tensorboard --logdir``."""
+    """A logger that writes a folder for each trial, for ``tensorboard --logdir``."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._running: dict[int, _Written] = {}
+        self._event_files: dict[int, _EventFile] = {}
 
     @property
     def path(self) -> Path:
@@ -52,75 +58,77 @@ class TensorBoardLog(Logger):
 
     def _write(self, event: Event) -> None:
         if event["event"] in ("epoch", "trial_ended"):
-            self._keep(self.history.trials[event["trial"]])
+            self._log_trial(self.history.trials[event["trial"]])
 
     def _write_all(self) -> None:
-        self._running.clear()
+        self._event_files.clear()
         for trial in self.history.trials.values():
             if trial.epochs or trial.state is not State.RUNNING:
-                self._keep(trial)
+                self._log_trial(trial)
 
-    def _keep(self, trial: TrialRecord) -> None:
-        written = self._running.pop(trial.trial, None)
+    def _log_trial(self, trial: TrialRecord) -> None:
+        event_file = self._event_files.pop(trial.trial, None)
         epochs = [epoch for epoch in trial.epochs if epoch.execution == 0]
-        with self._search_goes_on():
-            # Where this fails, what is torn is written anew with the trial's next event.
-            file = self._written(trial, epochs, written)
+        with self._reporting_errors():
+            # If this fails, the next event of the trial rewrites its file.
+            path = self._update_file(trial, epochs, event_file)
             if trial.state is State.RUNNING:
-                self._running[trial.trial] = _Written(file, epochs)
+                self._event_files[trial.trial] = _EventFile(path, epochs)
 
-    def _written(
-        self, trial: TrialRecord, epochs: list[EpochRecord], written: _Written | None
+    def _update_file(
+        self, trial: TrialRecord, epochs: list[EpochRecord], event_file: _EventFile | None
     ) -> Path:
-        """Add what is new to a trial's file, or write it anew where its past is another now."""
-        if written is None or written.epochs != epochs[: len(written.epochs)]:
-            return self._begun(trial, self._messages(trial, epochs))
-        with written.file.open("ab") as file:
-            file.write(framed(self._messages(trial, epochs[len(written.epochs) :])))
-        return written.file
+        """Append the new epochs to a trial's file, or rewrite it if earlier epochs have changed."""
+        if event_file is None or event_file.epochs != epochs[: len(event_file.epochs)]:
+            return self._rewrite_file(trial, self._messages(trial, epochs))
+        new_epochs = epochs[len(event_file.epochs) :]
+        with event_file.path.open("ab") as file:
+            file.write(encode_messages(self._messages(trial, new_epochs)))
+        return event_file.path
 
     def _messages(self, trial: TrialRecord, epochs: list[EpochRecord]) -> list[Message]:
-        """Return what tells of some epochs, and of the trial's end where it has ended."""
-        at = self.times.at
+        """Return the messages for these epochs, and for the end of the trial if it has ended."""
+        wall_time = self.wall_clock.seconds_since_1970
         messages = [
-            scalars(epoch.metrics, step=epoch.epoch, wall_time=at(epoch.at_seconds))
+            scalars_message(epoch.metrics, step=epoch.epoch, wall_time=wall_time(epoch.at_seconds))
             for epoch in epochs
         ]
         if trial.state is State.RUNNING or trial.ended_seconds is None:
             return messages
-        messages += session(
-            {**trial.values, STATE: str(trial.ending)},
+        messages += hparams_messages(
+            {**trial.values, STATE_COLUMN: str(trial.ending)},
             status=_status(trial.state),
-            started=at(trial.started_seconds),
-            ended=at(trial.ended_seconds),
+            started=wall_time(trial.started_seconds),
+            ended=wall_time(trial.ended_seconds),
         )
         if trial.best is not None:
-            best = {BEST + self.history.objective.name: trial.best.objective}
-            wall_time = at(trial.best.at_seconds)
-            messages.append(scalars(best, step=trial.best.epoch, wall_time=wall_time))
+            best = {BEST_PREFIX + self.history.objective.name: trial.best.objective}
+            reached_at = wall_time(trial.best.at_seconds)
+            messages.append(scalars_message(best, step=trial.best.epoch, wall_time=reached_at))
         return messages
 
-    def _begun(self, trial: TrialRecord, messages: list[Message]) -> Path:
-        """Write a trial's file anew; what stood there goes once it is in its place."""
-        place = self.path / self.folder.prefix(trial.trial).rstrip("-")
-        place.mkdir(parents=True, exist_ok=True)
-        former = sorted(place.glob(f"{PREFIX}*{SUFFIX}"))
-        # A TensorBoard that looks on goes from file to file in the order of their names.
-        number = int(former[-1].name.split(".")[3]) + 1 if former else 1
-        file = place / f"{PREFIX}{number:06d}{SUFFIX}"
-        fresh = place / FRESH
+    def _rewrite_file(self, trial: TrialRecord, messages: list[Message]) -> Path:
+        """Write a new file of a trial, then remove its old files; return the path."""
+        trial_folder = self.path / self.folder.prefix(trial.trial).rstrip("-")
+        trial_folder.mkdir(parents=True, exist_ok=True)
+        old_files = sorted(trial_folder.glob(f"{PREFIX}*{SUFFIX}"))
+        # An open TensorBoard continues with the next file in alphabetical order.
+        number = int(old_files[-1].name.split(".")[3]) + 1 if old_files else 1
+        new_file = trial_folder / f"{PREFIX}{number:06d}{SUFFIX}"
+        header = header_messages(self.wall_clock.seconds_since_1970(trial.started_seconds))
+        temporary_file = trial_folder / TEMPORARY_NAME
         try:
-            fresh.write_bytes(framed([*heading(self.times.at(trial.started_seconds)), *messages]))
-            fresh.replace(file)
+            temporary_file.write_bytes(encode_messages([*header, *messages]))
+            temporary_file.replace(new_file)
         finally:
-            fresh.unlink(missing_ok=True)
-        for left in former:
-            left.unlink(missing_ok=True)
-        return file
+            temporary_file.unlink(missing_ok=True)
+        for old_file in old_files:
+            old_file.unlink(missing_ok=True)
+        return new_file
 
 
 def _status(state: State) -> str:
-    """Return TensorBoard's name of a state; one that is interrupted may go on."""
+    """Return TensorBoard's name of a state; an interrupted trial may continue."""
     if state is State.INTERRUPTED:
         return "STATUS_UNKNOWN"
-    return "STATUS_SUCCESS" if state in SUCCEEDED else "STATUS_FAILURE"
+    return "STATUS_SUCCESS" if state in SUCCESS_STATES else "STATUS_FAILURE"

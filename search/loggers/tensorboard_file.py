@@ -1,8 +1,9 @@
-"""What stands in an event file of TensorBoard: the messages, and how they are framed.
+"""The content of TensorBoard's event files: their messages, and the encoding of a file.
 
-tensorboardX's own ``SummaryWriter`` hands messages over a queue to a thread. On a full disk that
-thread dies, the queue fills, and the search would wait for ever: so they are framed here, for the
-caller to write. Imports tensorboardX: only where a log is wanted.
+The caller writes the file. The ``SummaryWriter`` of tensorboardX would pass messages to a thread
+over a queue; on a full disk the thread dies, the queue fills and the search waits for ever.
+
+Imports tensorboardX: import this module only for a log of TensorBoard.
 """
 
 import struct
@@ -15,15 +16,15 @@ from tensorboardX.record_writer import masked_crc32c
 
 from results.record.columns import Scalar
 
-# A message of protobuf: its classes are made when they are imported, so no type checker knows them.
+# A protobuf message; its class is created at import, so type checkers do not know it.
 Message = Any
 
 
-def heading(wall_time: float) -> list[Message]:
-    """Return what a file begins with: its version, and that all before it is to be forgotten.
+def header_messages(wall_time: float) -> list[Message]:
+    """Return the first messages of a file: its version, and that it replaces earlier files.
 
     Args:
-        wall_time: Seconds since 1970, as in all that follow.
+        wall_time: Seconds since 1970.
     """
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     return [
@@ -32,61 +33,61 @@ def heading(wall_time: float) -> list[Message]:
     ]
 
 
-def scalars(values: Mapping[str, float | None], *, step: int, wall_time: float) -> Message:
-    """Return a message with a scalar for each value that is a number; they are kept as float32."""
-    rows = [
+def scalars_message(values: Mapping[str, float | None], *, step: int, wall_time: float) -> Message:
+    """Return a message with a float32 scalar for each value that is not None."""
+    scalars = [
         summary_pb2.Summary.Value(tag=tag, simple_value=value)
         for tag, value in values.items()
         if value is not None
     ]
-    summary = summary_pb2.Summary(value=rows)
+    summary = summary_pb2.Summary(value=scalars)
     return event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
 
 
-def session(
+def hparams_messages(
     values: Mapping[str, Scalar | None], *, status: str, started: float, ended: float
 ) -> list[Message]:
-    """Return the messages that make a row of the HParams page.
+    """Return the messages for a row of the HParams page.
 
-    None of them describes the whole experiment, as TensorBoard would take that of any one row for
-    all: without it, the columns are put together from all rows.
+    They do not describe the experiment: TensorBoard would apply the description in one file to all.
+    Without it, TensorBoard collects the columns from all rows.
 
     Args:
-        values: Of the row; those that are none are left out.
+        values: The values of the row; None is left out.
         status: ``STATUS_SUCCESS``, ``STATUS_FAILURE`` or ``STATUS_UNKNOWN``.
-        started: Seconds since 1970.
-        ended: Likewise.
+        started: When the trial started, in seconds since 1970.
+        ended: When the trial ended, in seconds since 1970.
     """
     start = plugin_hparams_pb2.SessionStartInfo(start_time_secs=started)
     for name, value in values.items():
         if value is not None:
-            _put(start.hparams[name], value)
+            _set_value(start.hparams[name], value)
     end = plugin_hparams_pb2.SessionEndInfo(status=status, end_time_secs=ended)
     return [
-        _hparams("_hparams_/session_start_info", ended, session_start_info=start),
-        _hparams("_hparams_/session_end_info", ended, session_end_info=end),
+        _hparams_message("_hparams_/session_start_info", ended, session_start_info=start),
+        _hparams_message("_hparams_/session_end_info", ended, session_end_info=end),
     ]
 
 
-def framed(messages: Iterable[Message]) -> bytes:
+def encode_messages(messages: Iterable[Message]) -> bytes:
     """Return messages as records of a TFRecord file."""
     return b"".join(_record(message.SerializeToString()) for message in messages)
 
 
-def _put(row: Message, value: Scalar) -> None:
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bool):
-        row.bool_value = plain
-    elif isinstance(plain, str):
-        row.string_value = plain
+def _set_value(cell: Message, value: Scalar) -> None:
+    python_value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(python_value, bool):
+        cell.bool_value = python_value
+    elif isinstance(python_value, str):
+        cell.string_value = python_value
     else:
-        row.number_value = float(plain)
+        cell.number_value = float(python_value)
 
 
-def _hparams(tag: str, wall_time: float, **content: Message) -> Message:
+def _hparams_message(tag: str, wall_time: float, **content: Message) -> Message:
     data = plugin_hparams_pb2.HParamsPluginData(version=0, **content)
     plugin = summary_pb2.SummaryMetadata.PluginData(
-        # The order of a map's entries changes from process to process otherwise.
+        # Otherwise the order of map entries differs between processes.
         plugin_name="hparams",
         content=data.SerializeToString(deterministic=True),
     )
@@ -96,7 +97,7 @@ def _hparams(tag: str, wall_time: float, **content: Message) -> Message:
 
 
 def _record(data: bytes) -> bytes:
-    """Return data behind their length, each with its checksum."""
+    """Return the length and the data, each followed by its checksum."""
     length = struct.pack("<Q", len(data))
     return length + _checksum(length) + data + _checksum(data)
 

@@ -115,7 +115,7 @@ class DeferredSession:
             scheduler=plan.scheduler,
         )
         recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
-        log = make_logger(plan, folder, origin.history, view.note, before=origin.events)
+        log = make_logger(plan, folder, origin.history, view.note, previous_events=origin.events)
         if log is not None:
             recorder.listen(log)
         origin.record(recorder, description, searcher.space, view.note)

@@ -1,1 +1,1 @@
-"""The search space: a plain value, mirrored from keras-tuner."""
+"""The search space as plain values, mirrored from keras-tuner."""

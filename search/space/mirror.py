@@ -1,4 +1,4 @@
-"""keras-tuner on one side, the plain space on the other. Imports Keras: for workers only."""
+"""Converts between keras-tuner's hyperparameters and ``Space``. Imports Keras: for workers only."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -12,25 +12,29 @@ from search.errors import ProblemError
 from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space
 
 
-def load_hypermodel(found: object, reference: str) -> kt.HyperModel:
-    """Make a ``HyperModel`` of what a user named: one, a class of one, or ``build_model``.
+def load_hypermodel(source: object, reference: str) -> kt.HyperModel:
+    """Return the ``HyperModel`` that a user named.
+
+    Args:
+        source: A hypermodel, a class of one, or a function ``build_model(hp)``.
+        reference: How the user named it, for the error message.
 
     Raises:
-        ProblemError: It is none of these.
+        ProblemError: ``source`` is none of these.
     """
-    if isinstance(found, type) and issubclass(found, kt.HyperModel):
-        found = found()
-    if isinstance(found, kt.HyperModel):
-        return found
-    if callable(found):
-        return _FromFunction(found)
+    if isinstance(source, type) and issubclass(source, kt.HyperModel):
+        source = source()
+    if isinstance(source, kt.HyperModel):
+        return source
+    if callable(source):
+        return _FunctionHyperModel(source)
     raise ProblemError(
-        f"--hypermodel {reference!r} is a {type(found).__name__}: expected a function "
-        "build_model(hp) or a keras_tuner.HyperModel."
+        f"--hypermodel {reference!r} is a {type(source).__name__}: expected a function "
+        "build_model(hp) or a keras_tuner.HyperModel. Name one of these."
     )
 
 
-class _FromFunction(kt.HyperModel):
+class _FunctionHyperModel(kt.HyperModel):
     """A hypermodel whose ``build`` is the user's own ``build_model``."""
 
     def __init__(self, build: Callable[[kt.HyperParameters], Any]) -> None:
@@ -39,13 +43,13 @@ class _FromFunction(kt.HyperModel):
 
 
 def discover_space(hypermodel: kt.HyperModel) -> Space:
-    """Find the space by building, conditional branches included.
+    """Return the search space of a hypermodel, including its conditional branches.
 
-    keras-tuner itself does it: a tuner explores the space when it is made.
+    A tuner of keras-tuner explores the space by building models when it is constructed.
 
     Raises:
-        ProblemError: No compiled model comes out, or there is nothing to tune.
-        Exception: Whatever the builder raises.
+        ProblemError: The builder returns no compiled model, or the space has nothing to tune.
+        Exception: The builder raised this error.
     """
     check_model(hypermodel.build(prepare_hyperparameters(hypermodel, {})), hypermodel)
     with tempfile.TemporaryDirectory(prefix="fmnist-search-") as folder:
@@ -54,34 +58,35 @@ def discover_space(hypermodel: kt.HyperModel) -> Space:
     if not space.is_tunable():
         names = [parameter.name for parameter in space]
         raise ProblemError(
-            f"The space has no hyperparameter to tune (found {names or 'none'}): the builder "
-            "must ask for some, such as hp.Int('units', 16, 512)."
+            f"The search space has no hyperparameter to tune (found {names or 'none'}): expected "
+            "one with several values. Register one in the builder, such as "
+            "hp.Int('units', 16, 512)."
         )
     return space
 
 
 def check_model(model: object, hypermodel: kt.HyperModel) -> None:
-    """Refuse what is no Keras model, or one that ``model.fit`` could not train.
+    """Check that a builder returned a Keras model that ``model.fit`` can train.
 
-    A hypermodel with a ``fit`` of its own may train what is not compiled.
+    A hypermodel with its own ``fit`` may return a model that is not compiled.
 
     Raises:
-        ProblemError: Says what the builder returned instead.
+        ProblemError: It did not.
     """
     if not isinstance(model, keras.Model):
         raise ProblemError(
-            f"The builder returned {_article(type(model).__name__)}: expected a compiled "
-            "keras.Model."
+            f"The builder returned {_describe_type(model)}: expected a compiled keras.Model. "
+            "Return the model at the end of the builder."
         )
     if not model.compiled and not has_own_fit(hypermodel):
         raise ProblemError(
-            "The builder returned a model that is not compiled: call model.compile(optimizer=..., "
-            "loss=..., metrics=[...]) before returning it."
+            "The builder returned a model that is not compiled: expected a compiled keras.Model. "
+            "Call model.compile(optimizer=..., loss=..., metrics=[...]) before returning it."
         )
 
 
 def has_own_fit(hypermodel: kt.HyperModel) -> bool:
-    """Tell whether a hypermodel trains in its own way."""
+    """Tell whether a hypermodel defines its own ``fit``."""
     return type(hypermodel).fit is not kt.HyperModel.fit
 
 
@@ -90,13 +95,13 @@ def prepare_hyperparameters(
     values: Mapping[str, Scalar],
     registered: Mapping[str, Any] | None = None,
 ) -> kt.HyperParameters:
-    """Return the ``hp`` to build one configuration with.
+    """Return the ``hp`` for building one configuration.
 
-    It holds the values but no parameter besides those declared or registered up front, so that
-    after building and fitting its space is what this configuration really asked for.
+    It holds all values, but only the parameters that are declared or registered in advance. After
+    the build and the fit, its space is therefore what this configuration really uses.
 
     Args:
-        hypermodel: May declare parameters up front.
+        hypermodel: The hypermodel, which may declare parameters.
         values: The configuration.
         registered: Config of the ``HyperParameters`` that a script registered in advance.
     """
@@ -107,36 +112,39 @@ def prepare_hyperparameters(
 
 
 def used_values(hp: kt.HyperParameters) -> dict[str, Scalar]:
-    """Return the values of the active parameters that the build and the fit asked for.
+    """Return the values of the active parameters that the build and the fit registered.
 
-    What an oracle keeps among the values for itself, as Hyperband does, stays there.
+    Values that an oracle keeps for itself, as Hyperband does, are included.
     """
-    own = {name: value for name, value in hp.values.items() if name.startswith(ORACLE_PREFIX)}
-    asked_for = (p.name for p in hp.space if hp.is_active(p) and p.name in hp.values)
-    return {name: hp.values[name] for name in asked_for} | own
+    names = [p.name for p in hp.space if hp.is_active(p) and p.name in hp.values]
+    names += [name for name in hp.values if name.startswith(ORACLE_PREFIX)]
+    return {name: hp.values[name] for name in names}
 
 
 def to_hyperparameters(
     space: Space, values: Mapping[str, Scalar] | None = None
 ) -> kt.HyperParameters:
-    """Return keras-tuner's side of a mirrored space, with a configuration where one is given.
+    """Return a mirrored space as keras-tuner's ``HyperParameters``; ``mirror_space`` reverses this.
 
-    ``mirror_space`` gives the space back, and keras-tuner takes the values as its own.
+    Args:
+        space: The space.
+        values: The configuration; None: the defaults.
     """
-    configuration = space.defaults() if values is None else values
-    return kt.HyperParameters.from_config(space.to_keras_tuner(configuration))
+    return kt.HyperParameters.from_config(
+        space.to_keras_tuner(space.defaults() if values is None else values)
+    )
 
 
 def mirror_space(parameters: Iterable[Any]) -> Space:
-    """Mirror keras-tuner's list of hyperparameters.
+    """Return keras-tuner's list of hyperparameters as a ``Space``.
 
     Raises:
-        ProblemError: A kind that this version does not know.
+        ProblemError: A hyperparameter is of an unknown kind.
     """
-    return Space(tuple(_mirror_one(parameter) for parameter in parameters))
+    return Space(tuple(_mirror_parameter(parameter) for parameter in parameters))
 
 
-def _mirror_one(hp: Any) -> Parameter:
+def _mirror_parameter(hp: Any) -> Parameter:
     kind = type(hp).__name__
     common: dict[str, Any] = {
         "name": hp.name,
@@ -154,7 +162,7 @@ def _mirror_one(hp: Any) -> Parameter:
                 **common,
             )
         case "Choice":
-            # Choice turns booleans into 1 and 0 (bool is an int to Python): so does the mirror.
+            # ``hp.values`` of booleans are 1 and 0: keras-tuner converts them, as bool is an int.
             return Parameter(
                 kind=Kind.CHOICE, choices=tuple(hp.values), ordered=hp.ordered, **common
             )
@@ -163,10 +171,10 @@ def _mirror_one(hp: Any) -> Parameter:
         case "Fixed":
             return Parameter(kind=Kind.FIXED, choices=(hp.value,), **common)
     raise ProblemError(
-        f"Cannot mirror hyperparameter {hp.name!r} of kind {kind!r}: known are Int, Float, "
-        "Choice, Boolean and Fixed. Declare it as one of these."
+        f"Hyperparameter {hp.name!r} of kind {kind!r} is not supported: expected Int, Float, "
+        "Choice, Boolean or Fixed. Declare it as one of these."
     )
 
 
-def _article(noun: str) -> str:
-    return "None" if noun == "NoneType" else f"an object of type {noun!r}"
+def _describe_type(value: object) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__!r}"

@@ -1,9 +1,9 @@
-"""The mirrored search space: a plain value, made once, free of Keras objects.
+"""The mirrored search space, as plain values without Keras objects.
 
-A parameter is drawn as a position on its axis, and its natural value follows from the position.
-A finite parameter has the axis 0, 1, ... n-1; a continuous one has [0, 1). keras-tuner draws in
-the same way (a probability becomes an index or is projected onto the range), so the domain, the
-scale and the types are its own, for every searcher that can draw an index or a fraction.
+A searcher draws a position on the axis of each parameter, and the position determines the value.
+The axis of a finite parameter is 0, 1, ... n-1; that of a continuous one is [0, 1). keras-tuner
+draws in the same way (it turns a probability into an index or projects it onto the range), so
+every searcher gets keras-tuner's own domains, scales and types.
 
 Source of every rule here: keras-tuner 1.4.8, ``engine/hyperparameters/hp_types``.
 """
@@ -17,14 +17,14 @@ from typing import Any
 
 from results.record.columns import Scalar, Values
 
-# Names under which keras-tuner's oracles keep their own bookkeeping among the values.
+# Prefix of the values that keras-tuner's oracles keep for themselves in a configuration.
 ORACLE_PREFIX = "tuner/"
-# Of these, the trial from whose weights one of Hyperband trains on.
+# Hyperband's value that names the trial whose weights this trial starts from.
 PARENT_TRIAL = f"{ORACLE_PREFIX}trial_id"
 
 
 class Kind(StrEnum):
-    """The kinds of hyperparameter, by their names in keras-tuner."""
+    """The kinds of hyperparameters, by their names in keras-tuner."""
 
     INT = "Int"
     FLOAT = "Float"
@@ -35,13 +35,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Condition:
-    """A parameter is active only where the parent has one of these values."""
+    """A condition on a parent parameter: it must have one of these values."""
 
     parent: str
     values: tuple[Scalar, ...]
 
     def holds(self, values: Mapping[str, Scalar]) -> bool:
-        """Tell whether the condition is met by the values drawn so far."""
+        """Tell whether the values drawn so far meet the condition."""
         return self.parent in values and values[self.parent] in self.values
 
 
@@ -50,16 +50,17 @@ class Parameter:
     """One hyperparameter of the space.
 
     Attributes:
-        name: Name with its scopes, as keras-tuner knows it. The same name may stand in two
-            conditional scopes; ``key`` tells them apart.
+        name: Name with its scopes, as in keras-tuner. Two conditional scopes may hold the same
+            name; ``key`` distinguishes them.
         kind: The kind of the parameter.
-        default: Value of the first configuration, and of a trial that first meets it.
-        conditions: All of them must hold for the parameter to be active.
+        default: The value in the first configuration, and in the trial that registers it.
+        conditions: The parameter is active if all of them hold.
         choices: The values of ``Choice``, ``Boolean`` and ``Fixed``, in order; else empty.
-        ordered: Whether the choices have an order that a model may use.
+        ordered: Whether the order of the choices is meaningful.
         low: Lowest value of ``Int`` and ``Float``, included.
-        high: Highest value, included (for ``Float`` without a step: approached).
-        step: Distance of two values, or their ratio for the log samplings; None: every value.
+        high: Highest value of ``Int`` and ``Float``, included; excluded for ``Float`` without step.
+        step: Difference of two adjacent values, or their ratio for the log samplings; None:
+            continuous.
         sampling: ``linear``, ``log`` or ``reverse_log``.
     """
 
@@ -76,7 +77,7 @@ class Parameter:
 
     @property
     def key(self) -> str:
-        """The name, with the conditions where there are any: unique within a space."""
+        """The name with its conditions, if any: unique in a space."""
         if not self.conditions:
             return self.name
         parents = ", ".join(f"{c.parent} in {list(c.values)}" for c in self.conditions)
@@ -84,7 +85,7 @@ class Parameter:
 
     @property
     def size(self) -> int | None:
-        """Number of values the parameter can take, or None where it is continuous."""
+        """Number of values; None if the parameter is continuous."""
         if self.kind in (Kind.CHOICE, Kind.BOOLEAN, Kind.FIXED):
             return len(self.choices)
         if self.step is None:
@@ -94,14 +95,14 @@ class Parameter:
         return int(math.log(self.high / self.low, self.step) + 1e-8) + 1
 
     def is_active(self, values: Mapping[str, Scalar]) -> bool:
-        """Tell whether all conditions hold, as keras-tuner's ``is_active`` does."""
+        """Tell whether all conditions hold, like ``is_active`` of keras-tuner."""
         return all(condition.holds(values) for condition in self.conditions)
 
     def value_at(self, position: float) -> Scalar:
-        """Return the natural value at a position of the axis.
+        """Return the value at a position of the axis.
 
         Args:
-            position: An index in 0..size-1 for a finite parameter, else a fraction in [0, 1).
+            position: For a finite parameter an index in 0..size-1, else a fraction in [0, 1).
         """
         size = self.size
         if size is None:
@@ -110,9 +111,9 @@ class Parameter:
         return self.choices[index] if self.choices else self._stepped(index)
 
     def position_of(self, value: Scalar) -> float:
-        """Return a position of the axis at which ``value_at`` gives this value.
+        """Return a position at which ``value_at`` returns this value.
 
-        A value off the grid, as a default may be, is given the position of the nearest below.
+        For a value off the grid, as a default may be, return that of the nearest lower value.
         """
         if self.choices:
             return self.choices.index(value)
@@ -122,7 +123,7 @@ class Parameter:
         return min(max(self._index(number), 0), size - 1)
 
     def to_keras_tuner(self) -> dict[str, Any]:
-        """Return what keras-tuner keeps of the parameter: JSON values."""
+        """Return keras-tuner's config of the parameter, as JSON values."""
         config: dict[str, Any] = {
             "name": self.name,
             "conditions": [
@@ -153,7 +154,7 @@ class Parameter:
 
     def _index(self, value: float) -> int:
         assert self.step is not None
-        # 1e-8: a value that stands on the grid must not fall below it by rounding.
+        # Without 1e-8, rounding could move a value on the grid below it.
         if self.sampling == "linear":
             return math.floor((value - self.low) / self.step + 1e-8)
         if self.sampling == "log":
@@ -161,9 +162,9 @@ class Parameter:
         return math.floor(math.log((self.high + self.low - value) / self.low, self.step) + 1e-8)
 
     def _fraction(self, value: float) -> float:
-        # The middle of an Int's share of the axis, so that truncation gives it back.
-        whole = self.kind is Kind.INT
-        value, high = (value + 0.5, self.high + 1) if whole else (value, self.high)
+        # For an Int, take the middle of its interval, so that truncation restores the value.
+        is_int = self.kind is Kind.INT
+        value, high = (value + 0.5, self.high + 1) if is_int else (value, self.high)
         if high == self.low:
             return 0.5
         if self.sampling == "linear":
@@ -180,11 +181,11 @@ class Parameter:
             value = self.low * math.pow(self.step, index)
         else:
             value = self.high + self.low - self.low * math.pow(self.step, index)
-        # keras-tuner leaves the type of a Float's low and step as they add up.
+        # The type of a Float follows from its low and step, as in keras-tuner.
         return int(value) if self.kind is Kind.INT else value
 
     def _projected(self, fraction: float) -> Scalar:
-        # An Int is truncated, so its range is one longer for high to be drawn.
+        # An Int is truncated: a range longer by 1 includes ``high``.
         high = self.high + 1 if self.kind is Kind.INT else self.high
         if self.sampling == "linear":
             value = fraction * (high - self.low) + self.low
@@ -194,12 +195,12 @@ class Parameter:
             value = high + self.low - self.low * math.pow(high / self.low, 1 - fraction)
         if self.kind is not Kind.INT:
             return value
-        return min(int(value), int(self.high))  # just below 1 a fraction is rounded up
+        return min(int(value), int(self.high))  # a fraction just below 1 may round up
 
 
 @dataclass(frozen=True)
 class Space:
-    """All parameters, each after the parents its conditions name."""
+    """A search space: its parameters, each after the parents of its conditions."""
 
     parameters: tuple[Parameter, ...]
 
@@ -207,11 +208,11 @@ class Space:
         return iter(self.parameters)
 
     def is_tunable(self) -> bool:
-        """Tell whether there is anything to choose: a parameter with more than one value."""
+        """Tell whether a parameter has more than one value."""
         return any(parameter.size != 1 for parameter in self.parameters)
 
     def defaults(self) -> Values:
-        """Return the configuration of all defaults: what the builder builds when asked nothing."""
+        """Return the configuration in which every active parameter has its default."""
         values: Values = {}
         for parameter in self.parameters:
             if parameter.is_active(values):
@@ -219,30 +220,34 @@ class Space:
         return values
 
     def unknown_parameters(self, other: "Space") -> "Space":
-        """Return the parameters of another space that this one does not know."""
+        """Return the parameters of another space that this one lacks."""
         known = {parameter.key for parameter in self.parameters}
         return Space(tuple(parameter for parameter in other if parameter.key not in known))
 
     def extended(self, other: "Space") -> "Space":
-        """Return this space with the parameters of another that it does not know yet."""
+        """Return this space with the parameters of another that it lacks."""
         added = self.unknown_parameters(other).parameters
         return Space(self.parameters + added) if added else self
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the space as JSON values, for run.json and between processes."""
+        """Return the space as JSON values, for run.json and for messages to processes."""
         return [asdict(parameter) for parameter in self.parameters]
 
     def to_keras_tuner(self, values: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the space and a configuration as ``HyperParameters.from_config`` takes them.
+        """Return the argument of ``HyperParameters.from_config``, without importing keras-tuner.
 
-        JSON values, made without keras-tuner.
+        Args:
+            values: The configuration.
+
+        Returns:
+            The space and the configuration, as JSON values.
         """
         space = [parameter.to_keras_tuner() for parameter in self.parameters]
         return {"space": space, "values": dict(values)}
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> "Space":
-        """Rebuild a space from ``to_json``, also after a trip through JSON text."""
+        """Return the space of a ``to_json`` value, also after it was written as JSON text."""
         return cls(tuple(_parameter(row) for row in rows))
 
 
@@ -250,14 +255,14 @@ def _parameter(row: dict[str, Any]) -> Parameter:
     conditions = tuple(
         Condition(entry["parent"], tuple(entry["values"])) for entry in row["conditions"]
     )
-    changed = {
+    converted = {
         "kind": Kind(row["kind"]),
         "conditions": conditions,
         "choices": tuple(row["choices"]),
     }
-    return Parameter(**{**row, **changed})
+    return Parameter(**{**row, **converted})
 
 
 def fingerprint(values: Mapping[str, Scalar]) -> str:
-    """Return a text that two configurations share only when they are the same, types included."""
+    """Return a text that is equal only for equal configurations, including the types."""
     return json.dumps({name: [type(v).__name__, v] for name, v in values.items()}, sort_keys=True)

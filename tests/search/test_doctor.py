@@ -59,7 +59,7 @@ def test_a_corner_that_cannot_be_built_is_named_with_what_to_do(tmp_path):
             {"hypermodel": "problems:raising"},
             r"^--hypermodel .*the builder raised ValueError: units may not be",
         ),
-        ({"hypermodel": "problems:not_compiled"}, r"a model that is not compiled: call"),
+        ({"hypermodel": "problems:not_compiled"}, r"a model that is not compiled: expected"),
     ],
 )
 def test_what_is_wrong_with_a_problem_is_one_line(tmp_path, changes, said):

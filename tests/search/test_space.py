@@ -164,7 +164,7 @@ def test_fingerprints_tell_values_apart_by_type():
     ("name", "said"),
     [
         ("raising", r"builder raised ValueError: units may not be 1 here"),
-        ("not_compiled", r"not compiled: call model.compile"),
+        ("not_compiled", r"not compiled: expected a compiled"),
         ("no_model", r"returned None: expected a compiled keras.Model"),
         ("nothing_to_tune", r"no hyperparameter to tune"),
         ("smal", r"has no 'smal'. Did you mean 'small'\?"),

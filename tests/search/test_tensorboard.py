@@ -424,7 +424,7 @@ def test_a_log_that_cannot_be_written_costs_nothing_else_and_is_told_once(search
     search.recorder.trial_ended(0, State.COMPLETED)
     [said] = search.said
     assert said.startswith(
-        f"{os.path.relpath(blocked)} cannot be written (Not a directory): the search goes on"
+        f"{os.path.relpath(blocked)} cannot be written (Not a directory): expected a writable folder"
     )
     assert "\n" not in said
     assert len(read(search.folder.journal_file).events) == 1 + 3 * 3 + 1

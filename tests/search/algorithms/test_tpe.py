@@ -44,7 +44,7 @@ def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
     searcher, replayed = (
         TPESearcher(space, seed=1, objective=Objective("v", "max")) for _ in range(2)
     )
-    last = tpe.MOST + tpe.NEWEST
+    last = tpe.MAX_SHOWN + tpe.KEPT_NEWEST
     looked_at = []
     for trial in range(last + 1):
         values = searcher.propose(trial)
@@ -55,7 +55,7 @@ def test_tpe_looks_at_the_best_and_the_newest_of_a_long_search():
                 report(one, trial, 1.0 - trial / 100, state="completed")
             else:
                 report(one, trial, 0.1, decision="stop", state="stopped")
-    assert max(len(numbers) for numbers in looked_at) == tpe.MOST + 1  # one runs
+    assert max(len(numbers) for numbers in looked_at) == tpe.MAX_SHOWN + 1  # one runs
     assert shown(searcher) >= {*range(30), last}
     assert shown(searcher) == shown(replayed)
 

@@ -26,7 +26,7 @@ class Search:
         self.folder = folder
         self.history = History.replay(ACCURACY, before)
         self.said = []
-        self.log = log.load()(folder, self.history, self.said.append, before=before)
+        self.log = log.load()(folder, self.history, self.said.append, previous_events=before)
         self._seconds = max((event["at_seconds"] for event in before), default=0.0)
         journal = Journal(folder.journal_file)
         self.recorder = Recorder(journal, self.history, [self.log], clock=self._tick)

@@ -13,6 +13,7 @@
 # make scale         measure how many workers one driver serves
 # make settings      compare settings of a search
 # make accuracy      compare the best of a long search with the published configuration, on new seeds
+# make docs          write docs/commands.md from the commands
 # make screenshots   make the pictures of docs/
 # make lock          pin the packages anew
 # make clean         remove .venv and what was built
@@ -37,7 +38,7 @@ ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
 TIER = "not long"
 
-.PHONY: setup data search report screenshots lab browser test test-long cluster-test storm check bench race scale settings \
+.PHONY: setup data search report screenshots lab browser test test-long cluster-test storm check docs bench race scale settings \
 	accuracy lock clean
 
 setup: $(INSTALLED)
@@ -118,6 +119,9 @@ check: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck cluster/slurm.sh
+
+docs: setup
+	@$(BIN)/python tests/commands_page.py
 
 # Times an epoch on one thread; writes bench.json, asserts nothing.
 bench: setup

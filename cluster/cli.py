@@ -3,7 +3,6 @@
 import datetime
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,42 +11,27 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.exceptions import TyperException
 
 from cluster.errors import ClusterError
-from cluster.jobs.client import (
-    INTERRUPTED_STATUS,
-    ConnectionLostError,
-    Job,
-    JobClient,
-    job_client,
-)
+from cluster.jobs.client import ConnectionLostError, Job, JobClient, job_client
 from cluster.jobs.package import check_submission
 from cluster.nodes import Node, live_nodes
 from cluster.onprem.config import read_cluster_file
 from cluster.onprem.fetch import fetch, newest_run
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
+from results.record import console
+from results.record.console import INTERRUPTED_STATUS
 
 # ssh also exits with this status when it loses its connection.
 LOST_STATUS = 255
 
-app = typer.Typer(
-    help="Start, look at and end the Ray cluster that a search runs on; bring runs home.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+app = console.make_app(
+    "Start, look at and end the Ray cluster that a search runs on; bring runs home."
 )
 
 
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Take the options of all commands."""
-
-
-@app.command("nodes")
+@console.command(app, "nodes")
 def nodes_command(
     file: Annotated[
         Path | None, typer.Argument(help="Cluster file whose head to ask. Default: ask --address.")
@@ -68,7 +52,7 @@ def nodes_command(
 File = Annotated[Path, typer.Argument(help="Cluster file, such as cluster/onprem.yaml.")]
 
 
-@app.command("up")
+@console.command(app, "up")
 def up_command(
     file: File = Path("cluster/onprem.yaml"),
     wait: Annotated[
@@ -79,13 +63,13 @@ def up_command(
     _print_nodes(up(read_cluster_file(file), Console().print, join_seconds=wait))
 
 
-@app.command("down")
+@console.command(app, "down")
 def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
     """Stop Ray on all machines of a cluster file."""
     down(read_cluster_file(file), Console().print)
 
 
-@app.command("fetch")
+@console.command(app, "fetch")
 def fetch_command(
     file: File = Path("cluster/onprem.yaml"),
     run: Annotated[
@@ -116,7 +100,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, as `job
 
 
 # Everything from the first word on goes to fmnist-search, even without `--`.
-@app.command("submit", context_settings={"allow_interspersed_args": False})
+@console.command(app, "submit", context_settings={"allow_interspersed_args": False})
 def submit_command(
     arguments: Annotated[
         list[str] | None,
@@ -141,7 +125,7 @@ def submit_command(
             raise typer.Exit(_follow(client, job_id))
 
 
-@app.command("follow")
+@console.command(app, "follow")
 def follow_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
@@ -150,7 +134,7 @@ def follow_command(
         raise typer.Exit(_follow(client, job))
 
 
-@app.command("stop")
+@console.command(app, "stop")
 def stop_command(
     job: JobId, address: Address = None, cluster_file: ClusterFileOption = None
 ) -> None:
@@ -159,7 +143,7 @@ def stop_command(
         client.stop(job, lambda line: print(line, flush=True))
 
 
-@app.command("jobs")
+@console.command(app, "jobs")
 def jobs_command(
     address: Address = None,
     cluster_file: ClusterFileOption = None,
@@ -214,35 +198,8 @@ def _print_json(rows: Sequence[Node] | Sequence[Job]) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; an error is one line on the screen and a status that is not 0.
-
-    As ``results.record.console`` does: to import that would take as long as the rest of a start.
-    """
-    arguments, debug = _without_debug(sys.argv[1:])
-    try:
-        sys.exit(
-            app(arguments or ["--help"], prog_name="fmnist-cluster", standalone_mode=False) or 0
-        )
-    except TyperException as error:
-        _fail(error, error.format_message(), error.exit_code, debug)
-    except ClusterError as error:
-        _fail(error, str(error), 2, debug)
-    except Exception as error:
-        _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
-
-
-def _without_debug(words: list[str]) -> tuple[list[str], bool]:
-    """Return what is typed without ``--debug``, which may stand anywhere, and whether it does."""
-    own = words[: words.index("--")] if "--" in words else words  # the rest is fmnist-search's
-    return [word for word in own if word != "--debug"] + words[len(own) :], "--debug" in own
-
-
-def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exception(error)
-    for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
-    sys.exit(status)
+    """Run the command line; an error is one line on the screen and a status that is not 0."""
+    console.main(app, "fmnist-cluster", ClusterError)
 
 
 if __name__ == "__main__":

@@ -3,3 +3,5 @@
 
 class ClusterError(Exception):
     """A command about a cluster cannot do its work; the message has one line per reason."""
+
+    exit_status = 2

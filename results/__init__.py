@@ -3,12 +3,30 @@
 This package reads files only. It imports neither Ray nor Keras nor ``search``.
 """
 
-from results.compare.rows import ranked
-from results.reading import read_run
-from results.record.errors import RunFolderError
-from results.run import Row, Run, row_of
+import importlib
+from typing import TYPE_CHECKING, Any
 
-# The name that users import.
-RunError = RunFolderError
+if TYPE_CHECKING:
+    from results.compare.rows import ranked
+    from results.reading import read_run
+    from results.record.errors import RunFolderError as RunError
+    from results.run import Row, Run, row_of
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]
+
+# Imported when they are used: the record below them, which every command reads, starts without.
+_HOMES = {
+    "Row": "results.run",
+    "Run": "results.run",
+    "ranked": "results.compare.rows",
+    "read_run": "results.reading",
+    "row_of": "results.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RunError":  # the name that users import
+        return importlib.import_module("results.record.errors").RunFolderError
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -24,12 +24,7 @@ from results.record.tables import refresh
 from results.run import Row, Run, row_of
 from results.text import audited, confirmed, timing, trials
 
-app = typer.Typer(
-    help="Compare runs and look into them.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = console.make_app("Compare runs and look into them.")
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 Folders = Annotated[
     # readable=False: the command reports and skips unreadable folders; typer would reject them all.
@@ -58,14 +53,7 @@ class _UsageError(SearchError):
     """An option has an invalid value."""
 
 
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Take the options of all commands."""
-
-
-@app.command("compare")
+@console.command(app, "compare")
 def compare_command(
     folders: Annotated[
         list[Path] | None,
@@ -103,7 +91,7 @@ def compare_command(
     _output(ordered, table_format, out, formats.shown_columns(ordered))
 
 
-@app.command("seeds")
+@console.command(app, "seeds")
 def seeds_command(
     folders: Folders,
     against: Annotated[
@@ -128,7 +116,7 @@ def seeds_command(
     _output(rows, table_format, out, seeds.shown_columns(rows), seeds.SeedsRow)
 
 
-@app.command("show")
+@console.command(app, "show")
 def show_command(
     folder: Folder,
     output: TableOrJson = "table",
@@ -157,7 +145,7 @@ def show_command(
         print(f"the search was cut off; to continue it, run {command}")
 
 
-@app.command("timing")
+@console.command(app, "timing")
 def timing_command(
     folder: Folder,
     output: TableOrJson = "table",
@@ -171,7 +159,7 @@ def timing_command(
     _console().print(timing.timing_table(run))
 
 
-@app.command("report")
+@console.command(app, "report")
 def report_command(
     folders: Folders,
     out: Annotated[
@@ -197,7 +185,7 @@ def report_command(
     print(os.path.relpath(write_report(runs, target)))
 
 
-@app.command("plot")
+@console.command(app, "plot")
 def plot_command(
     folder: Folder,
     out: Annotated[

@@ -1,36 +1,122 @@
-"""The main of a console command: an error is one line on the screen and a status that is not 0."""
+"""What the console commands share: their application, the layout of their help, their main.
 
+An error is one line on the screen and a status that is not 0.
+"""
+
+import importlib.metadata
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from results.record.errors import SearchError
 
+PACKAGE = "fmnist-search"
 # What a shell reports of a program that Ctrl-C has ended.
 INTERRUPTED_STATUS = 130
+# A wider line of help is harder to read, on any screen.
+HELP_COLUMNS = 100
+# With more options than this, the help lists them by group.
+MANY_OPTIONS = 15
+# Wider than this, an option stands on a line of its own, above its help.
+OPTION_COLUMNS = 26
 
 
-def main(app: typer.Typer, name: str) -> NoReturn:
+class Command(TyperCommand):
+    """A command whose help lists its options by group, where they are many."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of the help, in the order of the options."""
+        parameters = self.get_params(ctx)
+        has_groups = len(parameters) > MANY_OPTIONS
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in parameters:
+            group = getattr(parameter, "rich_help_panel", None)
+            title = "Options"
+            name, text = parameter.get_help_record(ctx) or ("", "")
+            if parameter.param_type_name == "argument":
+                title, name = "Arguments", parameter.metavar or name
+            elif has_groups:
+                title = group or next(reversed(sections))  # --help has no group, and comes last
+            sections.setdefault(title, []).append((name.ljust(OPTION_COLUMNS), text))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows, col_max=OPTION_COLUMNS)
+
+
+def make_app(help: str) -> typer.Typer:
+    """Return an application without commands, with the options that all have.
+
+    Args:
+        help: What its commands do, in a sentence.
+    """
+    app = typer.Typer(
+        help=help,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"max_content_width": HELP_COLUMNS, "help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_common_options)
+    return app
+
+
+def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Any], Any]:
+    """Return a decorator that makes a function a command of an application."""
+    return app.command(name, cls=Command, **settings)
+
+
+def main(app: typer.Typer, name: str, expected: type[Exception] = SearchError) -> NoReturn:
     """Run a command line.
 
     Args:
         app: Its commands.
         name: As it is typed.
+        expected: Class of the errors that say what a user can do; it has an ``exit_status``.
     """
-    # Asked for anywhere on the line, since a person adds it at the end.
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
+    arguments, debug = without_debug(sys.argv[1:])
     try:
-        sys.exit(app(arguments, prog_name=name, standalone_mode=False) or 0)
+        sys.exit(app(arguments or ["--help"], prog_name=name, standalone_mode=False) or 0)
     except TyperException as error:
         _fail(error, error.format_message(), error.exit_code, debug)
-    except SearchError as error:
-        _fail(error, str(error), error.exit_status, debug)
     except Exception as error:
+        if isinstance(error, expected):
+            _fail(error, str(error), error.exit_status, debug)  # type: ignore[attr-defined]
         _fail(error, f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Return the arguments without ``--debug``, and whether it is among them.
+
+    It may stand anywhere on the line, since a person adds it at the end; what follows ``--``
+    belongs to another command.
+    """
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    rest = arguments[len(own) :]
+    return [argument for argument in own if argument != "--debug"] + rest, "--debug" in own
+
+
+def _common_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=lambda is_typed: _show_version() if is_typed else None,
+        ),
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+def _show_version() -> NoReturn:
+    print(f"{PACKAGE} {importlib.metadata.version(PACKAGE)}")
+    raise typer.Exit
 
 
 def _fail(error: BaseException, message: str, status: int, debug: bool) -> NoReturn:

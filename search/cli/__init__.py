@@ -1,9 +1,7 @@
 """``fmnist-search``: the commands, thin over functions."""
 
 from collections.abc import Callable
-from typing import Annotated, NoReturn
-
-import typer
+from typing import NoReturn
 
 from results.record import console
 from search.cli import after, doctor, run
@@ -22,21 +20,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": after.export_command,
 }
 
-app = typer.Typer(
-    help="Run a keras-tuner search on Ray with early stopping; retrain and evaluate the best.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+app = console.make_app(
+    "Run a keras-tuner search on Ray with early stopping; retrain and evaluate the best."
 )
 for name, command in COMMANDS.items():
-    app.command(name)(command)
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Take the options of all commands."""
+    console.command(app, name)(command)
 
 
 def main() -> NoReturn:

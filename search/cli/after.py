@@ -1,9 +1,10 @@
-"""The commands for runs that stand: retrain, confirm, audit, replay; import, export, tables."""
+"""Commands for finished runs: retrain, confirm, audit, replay; import, export, tables."""
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,12 +12,21 @@ from rich.console import Console
 from results.record.columns import Values
 from results.record.files import read_json
 from results.record.tables import rebuild
-from search.cli.options import AddressOption, RunArgument, carry_out, chosen, epoch_numbers, listed
+from search.cli.ending import carry_out
+from search.cli.options import RunArgument, chosen, converted, takes
 from search.errors import SearchError, UsageError, nearest, raise_any
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.final.follow_up import audit_run, confirm_run, retrain_run
-from search.plan.plan import SEEDS, ConfirmationPlan, infer_objective
+from search.plan.plan import (
+    DEFAULT_OBJECTIVE,
+    DEFAULT_RETRAIN_EPOCHS,
+    OPTIONS,
+    RETRAIN_EPOCHS,
+    SEEDS,
+    ConfirmationPlan,
+    infer_objective,
+)
 from search.replay import replay
 from search.session.run_file import read_run
 from search.space.parameters import ORACLE_PREFIX, Space
@@ -24,70 +34,77 @@ from search.storage.folder import RunFolder
 from search.view.live import make_view
 
 
-def retrain_command(
-    run_folder: RunArgument,
-    retrain_epochs: Annotated[
-        str, typer.Option(help="Epochs at which the best is retrained.")
-    ] = "20,50,100",
-) -> None:
-    """Retrain and evaluate the best configuration of a run again."""
+@takes(RETRAIN_EPOCHS)
+def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
+    """Retrain the best configuration of a run and evaluate it again."""
     problems: list[str] = []
-    epochs = epoch_numbers(retrain_epochs, problems)
+    epochs = _retrain_epochs(typed, problems)
     raise_any(problems)
     view = make_view(Console())
     carry_out(lambda: retrain_run(run_folder, epochs, view), run_folder, view)
 
 
+@takes(
+    OPTIONS["seeds"],
+    replace(RETRAIN_EPOCHS, help="Retrain each for each of these numbers of epochs."),
+    OPTIONS["address"],
+)
 def confirm_command(
     run_folder: RunArgument,
-    top: Annotated[int, typer.Option(help="So many of its best configurations.")] = 3,
-    seeds: Annotated[int, typer.Option(help="So many new seeds.")] = SEEDS,
-    retrain_epochs: Annotated[
-        str, typer.Option(help="Epochs at which each is trained.")
-    ] = "20,50,100",
+    top: Annotated[
+        int, typer.Option(metavar="N", help="Number of the best configurations to retrain.")
+    ] = 3,
     also: Annotated[
         list[Path] | None,
         typer.Option(
-            help="JSON file of a configuration to train beside them, such as a best.json."
+            metavar="FILE",
+            help="JSON file of a configuration to train beside them, such as a best.json; may be "
+            "given several times.",
         ),
     ] = None,
-    address: AddressOption = None,
+    **typed: Any,
 ) -> None:
-    """Train the best of a run again on new seeds, choose by the mean, evaluate the winner."""
+    """Retrain the best of a run on new seeds, choose by the mean, evaluate the winner."""
     problems: list[str] = []
-    epochs = epoch_numbers(retrain_epochs, problems)
-    others = read_configurations(also or [], problems)
-    names = names_of(others)
+    epochs = _retrain_epochs(typed, problems)
+    configurations = read_configurations(also or [], problems)
+    names = names_of(configurations)
     confirmation = ConfirmationPlan(
-        top, seeds, epochs, {names[file]: values for file, values in others.items()}
+        top,
+        typed.get("seeds", SEEDS),
+        epochs,
+        {names[file]: values for file, values in configurations.items()},
     )
     problems += confirmation.problems(top_option="--top")
-    space = _space_of(run_folder, others, problems)
+    space = _space_of(run_folder, configurations, problems)
     raise_any(problems)
     view = make_view(Console())
-    for file, values in others.items():
+    for file, values in configurations.items():
         left = left_to_defaults(values, space)
         if left:
-            view.note(f"{file} leaves to their defaults: {', '.join(left)}")
+            view.note(f"{file} leaves these hyperparameters at their defaults: {', '.join(left)}")
     carry_out(
-        lambda: confirm_run(run_folder, confirmation, view, address=address),
+        lambda: confirm_run(run_folder, confirmation, view, address=typed.get("address")),
         run_folder,
         view,
         is_repeatable=True,
     )
 
 
+@takes(OPTIONS["address"])
 def audit_command(
     run_folder: RunArgument,
-    trials: Annotated[int, typer.Option(help="So many of the trials that were stopped.")] = 10,
-    address: AddressOption = None,
+    trials: Annotated[
+        int, typer.Option(metavar="N", help="Number of stopped trials to train to their end.")
+    ] = 10,
+    **typed: Any,
 ) -> None:
-    """Let some stopped trials of a run train to their end: what did stopping cost, and save?"""
+    """Train some stopped trials to their end, to measure what early stopping cost and saved."""
     if trials < 1:
         raise UsageError(f"--trials {trials}: expected 1 or more.")
     view = make_view(Console())
     carry_out(
-        lambda: audit_run(run_folder, trials, view, address=address),
+        lambda: audit_run(run_folder, trials, view, address=typed.get("address")),
         run_folder,
         view,
         is_repeatable=True,
@@ -98,46 +115,42 @@ def replay_command(
     run_folder: RunArgument,
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
 ) -> None:
-    """Train one trial again from its record, and compare every epoch with the journal."""
+    """Train one trial again from its record and compare every epoch with the journal."""
     view = make_view(Console())
     replayed = replay(run_folder, trial, view)
     if replayed.is_the_same:
-        epochs = replayed.epochs
-        view.note(f"trial {trial}: {epochs} epochs, each with the same bits as the journal's")
+        view.note(f"trial {trial}: all {replayed.epochs} epochs equal the journal, bit for bit")
         return
     for row in replayed.differences:
         view.note(f"epoch {row.epoch}, {row.metric}: {row.now!r}, in the journal {row.then!r}")
     if replayed.end is not None:
-        view.note(f"it ended otherwise: {replayed.end}")
-    view.note(f"trial {trial} is not what it was")
+        view.note(f"it ended differently: {replayed.end}")
+    view.note(f"trial {trial} differs from its record")
     raise typer.Exit(1)
 
 
+@takes(
+    replace(OPTIONS["out"], default_text="runs/NAME"), OPTIONS["objective"], OPTIONS["direction"]
+)
 def import_command(
     source: Annotated[
         str,
         typer.Argument(
             metavar="PATH",
-            help="keras-tuner project folder, Optuna study (SQLite or journal file, storage URL; "
-            "::NAME behind it where there are several), or run folder.",
+            help="keras-tuner project folder, Optuna study (SQLite or journal file, or storage "
+            "URL; append ::NAME if it holds several), or run folder.",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder to make. Default: runs/NAME.")
-    ] = None,
-    objective: Annotated[str, typer.Option(help="Metric of its trials that counts.")] = (
-        "val_accuracy"
-    ),
-    direction: Annotated[
-        str | None, typer.Option(help="max or min, where the objective's name does not tell.")
-    ] = None,
+    **typed: Any,
 ) -> None:
-    """Make a run folder of an earlier search, to compare it and to learn from it."""
-    if direction not in (None, "max", "min"):
-        raise UsageError(f"--direction {direction!r}: expected max or min.")
+    """Make a run folder of an earlier search, to compare it or to learn from it."""
+    direction = typed.get("direction")
+    if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
+        raise UsageError(problem)
+    objective = infer_objective(typed.get("objective", DEFAULT_OBJECTIVE), direction)
     view = make_view(Console())
-    target = out or Path("runs") / Path(source.partition("::")[0]).stem
-    folder = import_run(source, infer_objective(objective, direction), target, view)
+    target = typed.get("out", Path("runs") / Path(source.partition("::")[0]).stem)
+    folder = import_run(source, objective, target, view)
     shown = os.path.relpath(folder.path)
     view.note(f"kept in {shown}")
     view.note(
@@ -148,13 +161,18 @@ def import_command(
 
 def export_command(
     run_folder: RunArgument,
-    out: Annotated[Path, typer.Option(help="Folder to make; one that holds files is refused.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder to create; it must be new or empty."),
+    ],
     only: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only this; may be given several times: {listed(Part)}."),
+        typer.Option(
+            metavar="|".join(Part), help="Write only this part; may be given several times."
+        ),
     ] = None,
 ) -> None:
-    """Write what other tools take of a run: best, keras-tuner config, Optuna study, final model."""
+    """Export a run for other tools: best values, keras-tuner config, Optuna study, final model."""
     problems: list[str] = []
     parts = [chosen(Part, "--only", name, problems) for name in only or ()]
     raise_any(problems)
@@ -162,7 +180,7 @@ def export_command(
 
 
 def tables_command(run_folder: RunArgument) -> None:
-    """Write the tables of a run anew from its journal."""
+    """Rewrite the tables of a run from its journal."""
     view = make_view(Console())
     folder = RunFolder.open(run_folder)
     damage = rebuild(folder.path)
@@ -171,6 +189,13 @@ def tables_command(run_folder: RunArgument) -> None:
     if damage.run_file_note is not None:
         view.note(damage.run_file_note)
     view.note(f"written: {os.path.relpath(folder.trials_file)}, {folder.epochs_file.name}")
+
+
+def _retrain_epochs(typed: dict[str, Any], problems: list[str]) -> tuple[int, ...]:
+    epochs: tuple[int, ...] = converted(typed, problems).get(
+        "retrain_epochs", DEFAULT_RETRAIN_EPOCHS
+    )
+    return epochs
 
 
 def _space_of(run_folder: Path, others: dict[Path, Values], problems: list[str]) -> Space:

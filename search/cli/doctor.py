@@ -1,71 +1,57 @@
 """``fmnist-search doctor``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from search.cli.options import (
-    SHIPPED_DATA,
-    SHIPPED_SPACES,
-    AddressOption,
-    named_problem,
-    workers_at_once,
-)
+from search.cli.options import named_problem, takes, workers_at_once
 from search.doctor import examine, is_ready
 from search.errors import UsageError, raise_any
-from search.plan.plan import Engine, Plan, Problem, infer_objective
-from search.plan.registry import Algorithm
+from search.plan.plan import (
+    DEFAULT_OBJECTIVE,
+    OPTIONS,
+    Engine,
+    Plan,
+    Problem,
+    infer_objective,
+)
 from search.view.live import make_view
 
+PROBLEM = ("space", "hypermodel", "data", "data_dir", "objective", "direction")
 
+
+@takes(*(OPTIONS[name] for name in (*PROBLEM, "workers", "address")))
 def doctor_command(
-    space: Annotated[str, typer.Option(help=f"Space: {', '.join(SHIPPED_SPACES)}.")] = "published",
-    hypermodel: Annotated[
-        str | None, typer.Option(help="Another problem: module:attribute, as for run.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Its data: module:attribute.")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of the data.")] = None,
-    objective: Annotated[str, typer.Option(help="Metric to search by.")] = "val_accuracy",
-    direction: Annotated[str | None, typer.Option(help="max or min.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that the run would be in.")] = Path("runs"),
-    address: AddressOption = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that will hold the run.")
+    ] = Path("runs"),
+    **typed: Any,
 ) -> None:
-    """Find what would go wrong in a search: versions, disk, data, the corners of the space."""
+    """Check a search before it runs: versions, disk, data, the corners of the space."""
     problems: list[str] = []
-    reference, space_name = named_problem(space, hypermodel, data, problems)
+    named = named_problem(typed, problems)
+    for name in ("data_dir", "direction"):
+        if name in typed and (problem := OPTIONS[name].problem(typed[name])):
+            problems.append(problem)
     try:
-        searched_for = infer_objective(objective, direction)
+        objective = infer_objective(
+            typed.get("objective", DEFAULT_OBJECTIVE), typed.get("direction")
+        )
     except UsageError as error:
         problems.append(str(error))
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
-        problems.append(f"--data-dir {data_dir!r}: there is no such folder.")
     raise_any(problems)
     plan = Plan(
-        problem=Problem(
-            hypermodel=reference,
-            data=data or SHIPPED_DATA,
-            data_dir=data_dir,
-            space=space_name,
-            objective=searched_for,
-            epochs=1,
-            patience=0,
-            seed=0,
-        ),
-        engine=Engine.RAY,
-        algorithm=Algorithm.TPE,
+        problem=Problem(**named, objective=objective, epochs=1),
         trials=1,
-        workers=workers_at_once(workers, Engine.RAY, 1.0),
-        grace_period=1,
-        reduction_factor=3,
+        workers=workers_at_once(typed.get("workers"), Engine.RAY, 1.0),
         retrain_epochs=(1,),
         out=out,
     )
     view = make_view(Console())
     findings = []
-    for finding in examine(plan, address):
+    for finding in examine(plan, typed.get("address")):
         findings.append(finding)
         view.note(str(finding))
     if not is_ready(findings):

@@ -20,8 +20,7 @@ from results.record.run_file import (
     objective_of,
     read_description,
 )
-from search.plan.plan import Engine, Plan, Problem, Tuner
-from search.plan.registry import Log, Scheduler
+from search.plan.plan import Plan, Problem
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 
@@ -73,25 +72,8 @@ class RecordedRun:
     @cached_property
     def plan(self) -> Plan:
         """The plan of the run, as it stands."""
-        problem = self.problem
         try:
-            row = dict(self.description["plan"])
-            row.pop("algorithm_name", None)
-            tuner = row["tuner"]
-            log = row.get("log")  # earlier versions knew none
-            return Plan(
-                **row
-                | {
-                    "problem": problem,
-                    "engine": Engine(row["engine"]),
-                    "tuner": None if tuner is None else Tuner(tuner),
-                    "algorithm": row["algorithm"],
-                    "scheduler": Scheduler(row["scheduler"]),
-                    "retrain_epochs": tuple(row["retrain_epochs"]),
-                    "log": None if log is None else Log(log),
-                    "out": self.folder.path,
-                }
-            )
+            return Plan.from_json(self.description["plan"], self.problem, self.folder.path)
         except (KeyError, TypeError, ValueError) as error:
             raise foreign_run_error(self.folder.path, error) from error
 

@@ -6,8 +6,7 @@ from typing import Any
 import keras_tuner as kt
 
 from results.record.history import Objective
-from search.plan.plan import Engine, Plan, Problem
-from search.plan.registry import Log
+from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
 from search.plan.task import Carried, FitArguments, Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
@@ -20,7 +19,6 @@ from search.worker.arguments import describe_data
 
 # Where fit itself decides on the epochs: ASHA's rungs up to here.
 UNKNOWN_EPOCHS = 100
-KEPT_WEIGHTS = 10
 
 
 def make_task(
@@ -56,7 +54,7 @@ def make_task(
         registered=registered,
         tune_new_entries=oracle.tune_new_entries,
         allow_new_entries=oracle.allow_new_entries,
-        fast_epoch=settings.fast_epoch,
+        fast_epoch=settings["fast_epoch"],
     )
 
 
@@ -83,12 +81,10 @@ def make_plan(
             seed=task.seed,
             fast_epoch=task.fast_epoch,
         ),
-        engine=Engine.RAY,
         algorithm=settings.algorithm_name,
         trials=tuner.oracle.max_trials,
         workers=trials_at_once({"cpu": cpus} if settings.device_rule else settings.resources),
         elastic=has_other_nodes(),
-        address=settings.address,
         cpus_per_trial=cpus,
         other_resources=resources,
         device_rule=settings.device_rule,
@@ -96,12 +92,11 @@ def make_plan(
         grace_period=min(rungs.grace_period, epochs),
         reduction_factor=rungs.reduction_factor,
         out=folder.path,
+        retrain_epochs=(),
         warm_start=settings.earlier_search,
-        reuse_workers=settings.reuse_workers,
-        hung_after_seconds=settings.hung_after,
         # Hyperband trains on from the weights of any trial of a round.
         kept_weights=None if settings.hyperband else KEPT_WEIGHTS,
-        log=None if settings.log is None else Log(settings.log),
+        **settings.plan_fields(),
     )
 
 

@@ -24,7 +24,7 @@ from search.errors import (
     raise_any,
 )
 from search.plan.importer import sources
-from search.plan.plan import AUTO, Plan, available_cores
+from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
 from search.ray.environment import prepare_environment
@@ -40,12 +40,13 @@ from search.storage.clock import start_clock
 from search.tuner.fit_arguments import check_objective, fit_arguments
 from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
-from search.tuner.settings import Settings
+from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
 from search.view.view import SilentView, View, describe_end
 from search.worker.arguments import describe_data, pack
 
 
+@takes_options
 class RayTuner(RecordedTuner):
     """Searches as a tuner of keras-tuner does: on Ray, many trials at once, stopped early.
 
@@ -64,22 +65,6 @@ class RayTuner(RecordedTuner):
         allow_new_entries: Whether there may be any.
         max_retries_per_trial: How often a trial that failed is begun again.
         max_consecutive_failed_trials: The search ends after so many failures in a row.
-        algorithm: ``tpe``, ``random``, or an oracle of keras-tuner.
-        scheduler: ``asha``, an ``ASHA(...)`` with its settings, or ``none``. Default: ASHA,
-            except with Hyperband's oracle.
-        max_epochs: Most epochs of a trial: takes the place of ``epochs`` in ``search``.
-        resources_per_trial: What a trial takes of Ray's resources. Default: ``{"cpu": 1}``.
-            ``"auto"``: small models take a CPU, large ones a quarter of a GPU too, or as a
-            ``"module:function"`` of your own decides.
-        address: The Ray cluster to run on. Default: one of this machine, for this search alone.
-        warm_start: An earlier search whose finished trials the algorithm learns from: a
-            keras-tuner project folder, an Optuna study or a run folder.
-        fast_epoch: Whether ``fit`` may run a whole epoch as one compiled call, where that is
-            known to give Keras's numbers.
-        reuse_workers: Whether a worker process serves many trials.
-        hung_after: Seconds without an epoch after which a trial is ended. Default: never.
-        log: Name of a logger, such as ``tensorboard``: it shows the search while it runs, from a
-            folder of its name in the run folder. Default: none.
         executions_per_trial: Trainings of each configuration, whose scores are averaged.
         max_model_size: A model with more trainable weights fails its trial.
         optimizer: To compile with, in the place of the builder's own.
@@ -91,7 +76,7 @@ class RayTuner(RecordedTuner):
             reloaded.
         tuner_id: Taken for compatibility; this tuner has no other beside it.
         logger: Likewise; keras-tuner ignores it too.
-        others: What only single tuners of keras-tuner take: refused, with what to write instead.
+        options: The options listed below, by keyword.
 
     Raises:
         UsageError: Names everything that is wrong with the arguments, a line each.
@@ -109,16 +94,6 @@ class RayTuner(RecordedTuner):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
         *,
-        algorithm: Any = "tpe",
-        scheduler: Any = AUTO,
-        max_epochs: int | None = None,
-        resources_per_trial: dict[str, float] | str | None = None,
-        address: str | None = None,
-        warm_start: Any = None,
-        fast_epoch: bool = True,
-        reuse_workers: bool = True,
-        hung_after: float | None = None,
-        log: str | None = None,
         executions_per_trial: int = 1,
         max_model_size: int | None = None,
         optimizer: Any = None,
@@ -129,7 +104,7 @@ class RayTuner(RecordedTuner):
         overwrite: bool = False,
         tuner_id: str | None = None,
         logger: Any = None,
-        **others: Any,
+        **options: Any,
     ) -> None:
         settings = Settings(
             objective=objective,
@@ -141,18 +116,9 @@ class RayTuner(RecordedTuner):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
             executions_per_trial=executions_per_trial,
-            algorithm=algorithm,
-            scheduler=scheduler,
-            max_epochs=max_epochs,
-            resources_per_trial=resources_per_trial,
-            address=address,
-            warm_start=warm_start,
-            fast_epoch=fast_epoch,
-            reuse_workers=reuse_workers,
-            hung_after=hung_after,
-            log=log,
+            options=options,
         )
-        raise_any(settings.problems(type(self), hypermodel, others))
+        raise_any(settings.problems(type(self), hypermodel))
         self._settings = settings
         self._registered = settings.registered()  # before the space is explored
         super().__init__(
@@ -186,7 +152,7 @@ class RayTuner(RecordedTuner):
         """
         clock = start_clock()
         settings, project = self._settings, self._project
-        prepare_environment(settings.address)
+        prepare_environment(settings["address"])
         view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
         if self._is_done():
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
@@ -258,7 +224,7 @@ class RayTuner(RecordedTuner):
         code = sources(module, custom_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
-            partial(connect_to_ray, settings.address, available_cores(), code, forks=forks),
+            partial(connect_to_ray, settings["address"], available_cores(), code, forks=forks),
             partial(_stored, arguments),
             say=view.note,
         )

@@ -1,17 +1,19 @@
 """What ``RayTuner`` was given, checked whole: every problem at once, before any work."""
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import keras_tuner as kt
 
 from results.record.history import Objective
 from search.errors import nearest
-from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE
-from search.plan.registry import Algorithm, Log, Scheduler
+from search.plan.options import Speaker, rows
+from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, OPTIONS, Plan
+from search.plan.registry import Algorithm, Scheduler
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
@@ -27,9 +29,40 @@ ARGUMENTS_OF_OTHERS = {
 }
 
 
+# The options of the table that ``RayTuner`` takes, by its names for them.
+ARGUMENTS = {row.argument: row for row in OPTIONS.values() if row.argument is not None}
+# Those that ``RayTuner`` takes in more forms than a command line does: checked here.
+OWN_CHECKS = ("objective", "algorithm", "scheduler", "resources_per_trial", "warm_start")
+LOWEST = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 1, "executions_per_trial": 1}
+
+Tuner = TypeVar("Tuner", bound=type)
+
+
+def takes_options(tuner: Tuner) -> Tuner:
+    """Add the options of the table to the signature and the docstring of a tuner's class."""
+    signature = inspect.signature(tuner.__init__)  # type: ignore[misc]
+    *parameters, _options = signature.parameters.values()
+    rows = {name: row for name, row in ARGUMENTS.items() if name not in signature.parameters}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters += [
+        inspect.Parameter(name, keyword, default=row.argument_default) for name, row in rows.items()
+    ]
+    tuner.__init__.__signature__ = signature.replace(parameters=parameters)  # type: ignore[misc]
+    lines = [
+        f"    {name}: {f'{row.argument_type}. ' if row.argument_type else ''}{row.argument_text}"
+        for name, row in rows.items()
+    ]
+    tuner.__doc__ = "\n".join([inspect.cleandoc(tuner.__doc__ or ""), "", "Options:", *lines, ""])
+    return tuner
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``RayTuner`` that are not handed on to keras-tuner as they are."""
+    """The arguments of ``RayTuner`` that are not handed on to keras-tuner as they are.
+
+    Attributes:
+        options: Arguments that are options of the table, as far as the script gives them.
+    """
 
     objective: Any
     max_trials: int | None
@@ -40,16 +73,27 @@ class Settings:
     max_retries_per_trial: int
     max_consecutive_failed_trials: int
     executions_per_trial: int
-    algorithm: Any
-    scheduler: Any
-    max_epochs: int | None
-    resources_per_trial: Any
-    address: str | None
-    warm_start: Any
-    fast_epoch: bool
-    reuse_workers: bool
-    hung_after: float | None
-    log: Any
+    options: Mapping[str, Any]
+
+    def __getitem__(self, argument: str) -> Any:
+        """Return the value of an option, by default that of the table."""
+        return self.options.get(argument, ARGUMENTS[argument].argument_default)
+
+    @property
+    def algorithm(self) -> Any:
+        """What proposes configurations: a name or an oracle."""
+        return self["algorithm"]
+
+    @property
+    def scheduler(self) -> Any:
+        """What stops trials early: a name, an ``ASHA`` or None."""
+        return self["scheduler"]
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Maximum epochs per trial; None: ``search`` says it."""
+        epochs: int | None = self["max_epochs"]
+        return epochs
 
     @property
     def oracle(self) -> kt.Oracle | None:
@@ -65,7 +109,7 @@ class Settings:
     @property
     def earlier_search(self) -> str | None:
         """Where the earlier search is that the algorithm learns from."""
-        return None if self.warm_start is None else os.fspath(self.warm_start)
+        return None if self["warm_start"] is None else os.fspath(self["warm_start"])
 
     @property
     def algorithm_name(self) -> str:
@@ -92,14 +136,23 @@ class Settings:
     @property
     def resources(self) -> dict[str, float]:
         """What a trial takes of Ray's resources, ``cpu`` among them; with a rule, on a GPU."""
-        amounts = {GPU: GPU_SHARE} if self.device_rule else self.resources_per_trial or {}
+        amounts = {GPU: GPU_SHARE} if self.device_rule else self["resources_per_trial"] or {}
         ours = {"CPU": "cpu", "GPU": "gpu"}
         return {"cpu": 1.0} | {ours.get(name, name): n for name, n in amounts.items()}
 
     @property
     def device_rule(self) -> str | None:
         """What decides for each trial whether it gets a GPU; None: all take the same."""
-        return self.resources_per_trial if isinstance(self.resources_per_trial, str) else None
+        rule = self["resources_per_trial"]
+        return rule if isinstance(rule, str) else None
+
+    def plan_fields(self) -> dict[str, Any]:
+        """Return the options that are fields of the plan, and mean the same there."""
+        return {
+            row.name: self[name] if self[name] is None or not row.names else row.type(self[name])
+            for row in rows(Plan)
+            if (name := row.argument) is not None and name not in (*OWN_CHECKS, "max_trials")
+        }
 
     def oracle_arguments(self) -> dict[str, Any]:
         """Return the arguments of the oracle that reports the trials."""
@@ -137,40 +190,58 @@ class Settings:
         config: dict[str, Any] = hyperparameters.get_config()
         return config
 
-    def problems(self, tuner: type, hypermodel: object, others: dict[str, Any]) -> list[str]:
+    def problems(self, tuner: type, hypermodel: object) -> list[str]:
         """Return everything that is wrong, a line each.
 
         Args:
             tuner: The class of the tuner: a subclass may hook in where nothing is called.
             hypermodel: What is to be searched.
-            others: Arguments that only some tuners of keras-tuner take.
         """
         return [
-            *_unknown_arguments(others),
+            *self._unknown_arguments(),
             *_hypermodel_problems(hypermodel),
             *_hook_problems(tuner),
-            *self._number_problems(),
+            *self._value_problems(),
             *_backend_problems(),
             *self._algorithm_problems(),
             *self._scheduler_problems(),
             *self._resource_problems(),
-            *self._log_problems(),
             *self._entry_problems(),
         ]
 
-    def _number_problems(self) -> Iterator[str]:
-        least = {
-            "max_trials": 1,
-            "max_retries_per_trial": 0,
-            "max_consecutive_failed_trials": 1,
-            "executions_per_trial": 1,
-            "max_epochs": 1,
-            "seed": 0,
-        }
-        for name, lowest in least.items():
+    def _unknown_arguments(self) -> Iterator[str]:
+        for name, value in self.options.items():
+            if name in ARGUMENTS or (name == "distribution_strategy" and value is None):
+                continue
+            if name == "distribution_strategy":
+                yield (
+                    "distribution_strategy: each trial runs in a process of its own, on the "
+                    "resources that Ray gives it, and a strategy cannot be sent there. Leave it "
+                    "out, and write resources_per_trial={'cpu': 2} or {'gpu': 1}."
+                )
+            elif name in ARGUMENTS_OF_OTHERS:
+                yield (
+                    f"{name}={value!r} is for one tuner of keras-tuner: give it as "
+                    f"{ARGUMENTS_OF_OTHERS[name]}."
+                )
+            else:
+                hint = nearest(name, ARGUMENTS)
+                yield (
+                    f"{name}={value!r} is no argument of RayTuner (docs/keras-tuner.md lists "
+                    f"them).{hint}"
+                )
+
+    def _value_problems(self) -> Iterator[str]:
+        for name, lowest in LOWEST.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < lowest):
+            if not isinstance(value, int) or value < lowest:
                 yield f"{name}={value!r}: expected a whole number, {lowest} or more."
+        for name, row in ARGUMENTS.items():
+            value = getattr(self, name) if hasattr(self, name) else self[name]
+            if value is not None and name not in OWN_CHECKS:
+                problem = row.problem(value, Speaker.SCRIPT)
+                if problem is not None:
+                    yield problem
 
     def _entry_problems(self) -> Iterator[str]:
         if self.hyperparameters is not None or self.oracle is not None:
@@ -245,17 +316,12 @@ class Settings:
                 "above 1."
             )
 
-    def _log_problems(self) -> Iterator[str]:
-        if self.log not in (None, *Log):
-            known, hint = ", ".join(Log), nearest(str(self.log), Log)
-            yield f"log={self.log!r}: expected one of {known}, or None.{hint}"
-
     def _resource_problems(self) -> Iterator[str]:
         rule = self.device_rule
         is_rule = rule is not None and (rule == AUTO or ":" in rule)
-        if not is_rule and not isinstance(self.resources_per_trial, (dict, type(None))):
+        if not is_rule and not isinstance(self["resources_per_trial"], (dict, type(None))):
             yield (
-                f"resources_per_trial={self.resources_per_trial!r}: expected a dict such as "
+                f"resources_per_trial={self['resources_per_trial']!r}: expected a dict such as "
                 "{'cpu': 1, 'gpu': 0.5}, 'auto', or 'module:function' of a rule of your own."
             )
             return
@@ -287,8 +353,8 @@ def _objective_problems(objective: Any) -> Iterator[str]:
             direction = kt.Oracle(part).objective.direction
         except ValueError:
             yield (
-                f"objective={part!r}: it is not known whether more or less of it is better. Say so "
-                f"by keras_tuner.Objective({part!r}, direction='max') or 'min'."
+                f"objective={part!r}: its name does not tell whether more or less of it is "
+                f"better. Give keras_tuner.Objective({part!r}, direction='max') or 'min'."
             )
         except TypeError:
             yield (
@@ -328,21 +394,3 @@ def _hook_problems(tuner: type) -> Iterator[str]:
             f"{tuner.__name__} overrides {', '.join(overridden)}, which no worker would call: "
             "override HyperModel.fit instead, or give search a callback."
         )
-
-
-def _unknown_arguments(others: dict[str, Any]) -> Iterator[str]:
-    for name, value in others.items():
-        if name == "distribution_strategy":
-            if value is not None:
-                yield (
-                    "distribution_strategy: each trial is a process of its own on the resources "
-                    "that Ray gives it, and a strategy cannot be sent there. Leave it out, and say "
-                    "resources_per_trial={'cpu': 2} or {'gpu': 1}."
-                )
-        elif name in ARGUMENTS_OF_OTHERS:
-            yield (
-                f"{name}={value!r} is for one tuner of keras-tuner: give it as "
-                f"{ARGUMENTS_OF_OTHERS[name]}."
-            )
-        else:
-            yield f"{name}={value!r} is no argument of RayTuner (docs/keras-tuner.md lists them)."

@@ -199,7 +199,7 @@ def test_one_command_searches_audits_and_confirms(followed_run):
     assert audited["audited"] == 2
     assert all(row["is_same"] for row in audited["trials"])
     assert all(row["value"] >= row["stopped_value"] for row in audited["trials"])
-    assert "the search had said" in output
+    assert "in the search it had" in output
     assert "audited trials would have beaten the best of the search" in output
 
 
@@ -271,22 +271,22 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
     ("words", "said"),
     [
         (["run", "--confirm", "9", "--trials", "5"], ["--confirm 9 is above --trials 5: expected at most as many."]),
-        (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more: of one seed nobody can tell what is luck."]),
+        (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more: a single seed does not show how much is luck."]),
         (["run", "--seeds", "3"], ["--seeds 3 is for --confirm: add that."]),
-        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs []: expected 1 or more each."]),
+        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers such as 20,50."]),
         (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3: expected --scheduler asha, which stops trials."]),
         (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
         (["confirm", "{run}", "--top", "99"], ["99 to confirm: 8 different configurations have reported a value: expected at most 8."]),
-        (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: of one seed nobody can tell what is luck."]),
+        (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: a single seed does not show how much is luck."]),
         (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),
         (["audit", "{run}", "--trials", "0"], ["--trials 0: expected 1 or more."]),
-        (["run", "--engine", "keras-tuner", "--audit", "3"], ["--audit 3 is for --engine ray: the keras-tuner engine has no such stops."]),
+        (["run", "--engine", "keras-tuner", "--audit", "3"], ["--audit 3 is for --engine ray: --engine keras-tuner stops no trial that could be trained to its end."]),
         (["resume", "plain", "--seeds", "7"], ["--seeds 7 is for --confirm: add that."]),
         (
             ["confirm", "{run}", "--seeds", "1", "--also", "misspelt.json", "--also", "nothing.json"],
             [
                 "--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run.",
-                "--seeds 1: expected 2 or more: of one seed nobody can tell what is luck.",
+                "--seeds 1: expected 2 or more: a single seed does not show how much is luck.",
                 "--also 'misspelt.json': 'unitz' is no hyperparameter of this run: expected some of units, rate. Did you mean 'units'?",
                 "--also 'misspelt.json': 'depth' is no hyperparameter of this run: expected some of units, rate.",
             ],
@@ -336,7 +336,7 @@ def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_told(
     }  # fmt: skip
     told = [line for line in capsys.readouterr().out.splitlines() if "defaults" in line]
     assert len(told) == 1
-    assert "some.json leaves to their defaults: rate=0.01" in told[0]
+    assert "some.json leaves these hyperparameters at their defaults: rate=0.01" in told[0]
 
 
 def test_only_what_an_active_hyperparameter_is_left_to_is_told():

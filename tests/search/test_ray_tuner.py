@@ -71,11 +71,11 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         "max_trials=0: expected a whole number, 1 or more",
         "max_retries_per_trial=-1: expected",
         "max_epochs=0: expected",
-        "objective='val_foo': it is not known whether more or less of it is better",
+        "objective='val_foo': its name does not tell whether more or less",
         f"algorithm='tp': expected one of {', '.join(Algorithm)}, or an oracle",
         "scheduler='ash': expected search.ASHA(...)",
         "resources_per_trial: 'cpu' is 0",
-        f"log='tensorbord': expected one of {', '.join(Log)}, or None. Did you mean 'tensorboard'?",
+        f"log='tensorbord': expected one of {', '.join(Log)}. Did you mean 'tensorboard'?",
         "tune_new_entries=False without hyperparameters",
     ):
         assert sum(line.startswith(part) for line in said) == 1, part

@@ -298,7 +298,9 @@ def test_a_new_parameter_takes_its_default_and_types_stay(whole):
 
 def test_changes_make_another_plan_and_nothing_else(tmp_path):
     before = plan(tmp_path)
-    after = Changes(trials=200, epochs=40, time_budget_seconds=60.0, workers=4).applied(before)
+    after = Changes(
+        {"trials": 200, "epochs": 40, "time_budget_seconds": 60.0, "workers": 4}
+    ).applied(before)
     assert (after.trials, after.problem.epochs, after.workers) == (200, 40, 4)
     assert after.time_budget_seconds == 60.0
     assert Changes().applied(before) == before
@@ -319,7 +321,9 @@ def test_changes_make_another_plan_and_nothing_else(tmp_path):
 def test_trials_at_once_follow_the_machines(tmp_path, begun, asked, workers, elastic):
     address, before, was_elastic = begun
     previous = replace(plan(tmp_path), address=address, workers=before, elastic=was_elastic)
-    after = Changes(address=asked[0], workers=asked[1]).applied(previous)
+    values = {"address": asked[0], "workers": asked[1]}
+    typed = {name: value for name, value in values.items() if value is not None}
+    after = Changes(typed).applied(previous)
     assert (after.address, after.workers, after.elastic) == (asked[0], workers, elastic)
 
 

@@ -237,7 +237,7 @@ def former_run(tmp_path):
 def test_a_finished_run_gets_its_log_and_keeps_it_from_then_on(former_run):
     run = former_run("finished")
     assert read_previous_run(run).plan.log is None
-    resume_run(run, Changes(log=Log.TENSORBOARD), SilentView(None))
+    resume_run(run, Changes({"log": Log.TENSORBOARD}), SilentView(None))
     assert_it_shows_the_tables_of(run)
     before = read_previous_run(ASSETS / "finished").plan
     assert read_previous_run(run).plan == replace(before, log=Log.TENSORBOARD, out=run.resolve())
@@ -480,7 +480,7 @@ def test_the_tables_do_not_depend_on_the_log(former_run):
     run = former_run("finished")
     rebuild(run)
     without = [(run / name).read_bytes() for name in ("trials.parquet", "epochs.parquet")]
-    resume_run(run, Changes(log=Log.TENSORBOARD), SilentView(None))
+    resume_run(run, Changes({"log": Log.TENSORBOARD}), SilentView(None))
     assert [(run / name).read_bytes() for name in ("trials.parquet", "epochs.parquet")] == without
 
 

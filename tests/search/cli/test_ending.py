@@ -5,7 +5,7 @@ import typer
 from rich.console import Console
 
 from results.record.history import History, Objective
-from search.cli.options import AGAIN, carry_out
+from search.cli.ending import AGAIN, carry_out
 from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
@@ -30,7 +30,7 @@ def said(capsys, work, folder, **how):
     ("is_recorded", "how", "line"),
     [
         (True, {}, "interrupted; to go on: fmnist-search resume 'a run'"),
-        (False, {}, "interrupted before anything was recorded: nothing is left of it"),
+        (False, {}, "interrupted before anything was recorded: nothing is kept"),
         (True, {"is_repeatable": True}, AGAIN),
     ],
 )

@@ -1,0 +1,111 @@
+"""What a command says at its end: what came out, where it is, and how to go on."""
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from results.record import columns
+from results.record.audit import Audit
+from results.record.confirmation import Confirmation, Verdict
+from results.record.console import INTERRUPTED_STATUS
+from results.record.intervals import Estimate
+from search.final.follow_up import Outcome
+from search.session.stopping import INTERRUPTED
+from search.view.view import View
+
+AGAIN = "interrupted; finished trainings are saved: run the same command to continue"
+# Scores of the final model, behind the one that was searched for.
+SCORES = ("test_accuracy", "precision_macro", "recall_macro", "test_loss")
+
+
+def carry_out(
+    work: Callable[[], Outcome], run_folder: Path, view: View, *, is_repeatable: bool = False
+) -> None:
+    """Do the work of a command; say how it ended and how to go on.
+
+    Args:
+        work: What the command does.
+        run_folder: The run that it works on.
+        view: Shows the messages.
+        is_repeatable: Whether an interrupted command continues when it is run again.
+    """
+    try:
+        outcome = work()
+    except KeyboardInterrupt:
+        _end_interrupted(run_folder, view, is_repeatable=is_repeatable)
+    if is_repeatable and outcome.reason == INTERRUPTED:
+        _end_interrupted(run_folder, view, is_repeatable=True)
+    _say_what_came_out(outcome, view)
+    shown = os.path.relpath(outcome.folder.path)
+    view.note(f"kept in {shown}")
+    if outcome.reason == INTERRUPTED:
+        view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
+        view.note(f"to see its trials: fmnist-results show {shown}")
+        raise typer.Exit(INTERRUPTED_STATUS)
+    view.note(f"to look into it: fmnist-results report {shlex.quote(shown)}")
+    view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
+
+
+def _end_interrupted(run_folder: Path, view: View, *, is_repeatable: bool) -> NoReturn:
+    """Say what Ctrl-C leaves, where nothing else says so."""
+    if is_repeatable:
+        view.note(AGAIN)
+    elif (run_folder / columns.JOURNAL_FILE).exists():
+        shown = shlex.quote(os.path.relpath(run_folder))
+        view.note(f"interrupted; to go on: fmnist-search resume {shown}")
+    else:
+        view.note("interrupted before anything was recorded: nothing is kept")
+    raise typer.Exit(INTERRUPTED_STATUS) from None
+
+
+def _say_what_came_out(outcome: Outcome, view: View) -> None:
+    if outcome.audit is not None:
+        _say_audit(outcome.audit, view)
+    if outcome.confirmation is not None:
+        _say_confirmation(outcome.confirmation, view)
+    elif outcome.evaluation is not None:
+        evaluation = outcome.evaluation
+        searched_for = f"test_{outcome.history.objective.name.removeprefix('val_')}"
+        scores = [
+            f"{name} {evaluation[name]:.4f}"
+            for name in dict.fromkeys((searched_for, *SCORES))
+            if evaluation.get(name) is not None
+        ]
+        view.note(f"final model ({evaluation['epochs']} epochs): {', '.join(scores)}")
+
+
+def _say_audit(audit: Audit, view: View) -> None:
+    hours = audit.seconds_saved / 3600
+    view.note(
+        f"audit: {audit.wrong} of {audit.audited} audited trials would have beaten the best of "
+        f"the search (95 % interval of the share: {audit.wrong_low:.0%} to "
+        f"{audit.wrong_high:.0%}); stopping {audit.stopped} saved about {hours:.1f} worker hours"
+    )
+
+
+def _say_confirmation(confirmation: Confirmation, view: View) -> None:
+    winner, seeds = confirmation.winning_candidate, len(confirmation.seeds)
+    view.note(
+        f"confirmed: {winner.name} at {winner.epochs} epochs, mean {confirmation.objective} of "
+        f"{seeds} new seeds {_mean(winner.estimate)}; in the search it had "
+        f"{winner.search_value:.4f}"
+    )
+    for candidate in confirmation.candidates:
+        if candidate.verdict is Verdict.BETTER:
+            mean = _mean(candidate.estimate)
+            view.note(
+                f"{candidate.name} at {candidate.epochs} epochs is better, mean {mean}: it is "
+                "only compared, and does not become the final model"
+            )
+        if candidate.test is not None:
+            mean = _mean(candidate.test.estimate)
+            view.note(f"test accuracy of {candidate.name}, mean of {seeds} models: {mean}")
+
+
+def _mean(estimate: Estimate | None) -> str:
+    assert estimate is not None
+    return f"{estimate.mean:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from results.record.errors import SearchError
@@ -48,6 +48,19 @@ class Command(TyperCommand):
                 formatter.write_dl(rows, col_max=OPTION_COLUMNS)
 
 
+class Commands(TyperGroup):
+    """The commands of a program; its help gives the whole first paragraph of each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the section of the commands."""
+        summaries = {
+            name: (command.help or "").partition("\n\n")[0]
+            for name, command in self.commands.items()
+        }
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, " ".join(text.split())) for name, text in summaries.items()])
+
+
 def make_app(help: str) -> typer.Typer:
     """Return an application without commands, with the options that all have.
 
@@ -55,6 +68,7 @@ def make_app(help: str) -> typer.Typer:
         help: What its commands do, in a sentence.
     """
     app = typer.Typer(
+        cls=Commands,
         help=help,
         no_args_is_help=True,
         rich_markup_mode=None,

@@ -1,8 +1,10 @@
 """How every command ends: one line an error on the screen, and the status that a shell expects."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
+from typing import Annotated
 
 import pytest
 import typer
@@ -66,6 +68,77 @@ def test_debug_anywhere_on_the_line_shows_the_traceback(monkeypatch, capsys, wor
     shown = capsys.readouterr().err
     assert "raise ERRORS[name]" in shown
     assert shown.endswith("error: at the end\n")
+
+
+def test_debug_behind_two_dashes_belongs_to_another_command():
+    words = ["submit", "--debug", "--", "run", "--debug"]
+    assert console.without_debug(words) == (["submit", "--", "run", "--debug"], True)
+    assert console.without_debug(words[2:]) == (words[2:], False)
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Return a function that runs a program with the options that all programs have."""
+    made = console.make_app("Do work.")
+
+    @console.command(made, "work")
+    def work(
+        pace: Annotated[str, typer.Option(rich_help_panel="Speed", help="How fast.")] = "slow",
+        place: Annotated[str, typer.Option(rich_help_panel="Room", help="Where.")] = "here",
+    ) -> None:
+        """Work as long as it takes, with a summary that is far longer than eighty columns are.
+
+        More about it.
+        """
+
+    @console.command(made, "rest")
+    def rest() -> None:
+        """Rest."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["program", *words])
+        with pytest.raises(SystemExit) as end:
+            console.main(made, "program")
+        return end.value.code
+
+    return run
+
+
+def test_each_program_says_its_version(program, capsys):
+    assert program("--version") == 0
+    name, version = capsys.readouterr().out.split()
+    assert (name, version) == ("fmnist-search", importlib.metadata.version("fmnist-search"))
+
+
+def test_the_help_of_a_program_gives_the_whole_summary_of_a_command(program, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert program("-h") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "work Work as long as it takes, with a summary that is far longer than eighty columns are."
+        in shown
+    )
+    assert "More about it" not in shown
+
+
+@pytest.mark.parametrize(("many", "sections"), [(0, ["Speed:", "Room:"]), (9, ["Options:"])])
+def test_many_options_are_listed_by_group(program, capsys, monkeypatch, many, sections):
+    monkeypatch.setattr(console, "MANY_OPTIONS", many)
+    assert program("work", "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith(":")] == sections
+    assert lines[-1].split()[0] == "-h,"  # the help stands last, in whatever section that is
+
+
+@pytest.mark.parametrize(
+    ("typed", "completions"), [("program w", ["work"]), ("program work --p", ["--pace", "--place"])]
+)
+def test_the_shell_completes_commands_and_options(program, capsys, monkeypatch, typed, completions):
+    monkeypatch.setenv("_PROGRAM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert program() == 0
+    assert capsys.readouterr().out.split() == completions
 
 
 def test_nothing_typed_is_answered_with_the_help(monkeypatch, capsys):

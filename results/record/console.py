@@ -19,7 +19,7 @@ PACKAGE = "fmnist-search"
 # What a shell reports of a program that Ctrl-C has ended.
 INTERRUPTED_STATUS = 130
 # A wider line of help is harder to read, on any screen.
-HELP_COLUMNS = 100
+HELP_COLUMNS = 120
 # With more options than this, the help lists them by group.
 MANY_OPTIONS = 15
 # Wider than this, an option stands on a line of its own, above its help.

@@ -1,6 +1,6 @@
-"""What a session starts from: nothing, or a run as it was left, which its searcher learns from.
+"""The origin of a session: a new run, or a previous run that is resumed.
 
-Both kinds answer the same questions; ``DeferredSession`` says in which order they are asked.
+Both classes have the same methods; ``DeferredSession`` calls them in order.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,12 @@ from search.storage.recorder import Recorder
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run that begins.
+    """A new run.
 
     Attributes:
-        history: Empty.
+        history: An empty history.
         earlier: An earlier search whose finished trials the searcher learns from; None: none.
+        events: The events before this session: none.
     """
 
     history: History
@@ -37,41 +38,41 @@ class NewRun:
     events: tuple[Event, ...] = ()
 
     def clock(self, clock: Clock) -> Clock:
-        """Return the clock of the run, given that of this process."""
+        """Return the clock of the run, given the clock of this process."""
         return clock
 
-    def description(self, current: dict[str, Any]) -> dict[str, Any]:
-        """Return what run.json is to say, given the description of this session."""
-        return current
+    def describe(self, session: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of run.json, given the description of this session."""
+        return session
 
     def teach(self, searcher: Searcher) -> Iterator[str]:
-        """Teach the searcher what the run has learnt so far; yield what could not be used."""
+        """Teach the searcher the previous trials; yield a line for each that cannot be used."""
         return iter(())
 
     def record(
         self, recorder: Recorder, description: dict[str, Any], space: Space, say: Say
     ) -> None:
-        """Record the start and the trials of the earlier search, as far as they fit the space."""
+        """Record the start, and those trials of the earlier search that fit the space."""
         recorder.search_started(run=description)
         if self.earlier is None:
             return
         source = self.earlier.source
-        usable, notes = fit_to_space(self.earlier, space)
-        for trial in usable:
+        trials, notes = fit_to_space(self.earlier, space)
+        for trial in trials:
             recorder.earlier_trial(trial.values, trial.score, f"{source}, trial {trial.name}")
-        for row in self.earlier.left_out:
-            say(f"{source}: left out: {row}")
+        for line in self.earlier.left_out:
+            say(f"{source}: left out: {line}")
         for note in notes:
             say(note)
-        say(f"{source} ({self.earlier.kind}): learnt from {len(usable)} finished trials")
+        say(f"{source} ({self.earlier.kind}): learnt from {len(trials)} finished trials")
 
 
 @dataclass(frozen=True)
 class ResumedRun:
-    """A run that goes on.
+    """A previous run that is resumed.
 
     Attributes:
-        previous: The run as it was left.
+        previous: The run before this session.
     """
 
     previous: RecordedRun
@@ -87,17 +88,17 @@ class ResumedRun:
     def clock(self, clock: Clock) -> Clock:
         return offset_clock(clock, self.previous.seconds)
 
-    def description(self, current: dict[str, Any]) -> dict[str, Any]:
-        """Return what run.json is to say: what it said, with what this session changes.
+    def describe(self, session: dict[str, Any]) -> dict[str, Any]:
+        """Return the previous content of run.json, with the changes of this session.
 
         Raises:
-            RunFolderError: The data are not those of the run.
+            RunFolderError: The data have changed since the run was started.
         """
-        before = self.previous.description
-        check_data(self.previous.folder, before, current["data_digest"])
-        now = {key: current[key] for key in ("started_at", "command", "versions", "machine")}
-        resumed = [*before.get("resumed", []), now]
-        return before | {"plan": current["plan"], "space": current["space"], "resumed": resumed}
+        previous = self.previous.description
+        check_data(self.previous.folder, previous, session["data_digest"])
+        resumption = {key: session[key] for key in ("started_at", "command", "versions", "machine")}
+        resumed = [*previous.get("resumed", []), resumption]
+        return previous | {"plan": session["plan"], "space": session["space"], "resumed": resumed}
 
     def teach(self, searcher: Searcher) -> Iterator[str]:
         return teach_searcher(searcher, self.previous)
@@ -105,37 +106,41 @@ class ResumedRun:
     def record(
         self, recorder: Recorder, description: dict[str, Any], space: Space, say: Say
     ) -> None:
-        """Record the start, and end the trials that were stopped or that cannot go on."""
+        """Record the start, and the end of the trials that were stopped or cannot continue."""
         recorder.search_resumed(run=description)
         for number in trials_outside(self.previous, space):
             recorder.trial_ended(
-                number, State.INTERRUPTED, error="its configuration is not of the space any more"
+                number, State.INTERRUPTED, error="its configuration no longer fits the search space"
             )
         for trial in recorder.history.unfinished():
             if trial.was_told_to_stop:
                 recorder.trial_ended(trial.trial, State.STOPPED)
         unfinished = recorder.history.unfinished()
-        ended = len(recorder.history.trials) - len(unfinished)
-        left = [f"trial {trial.trial} (after epoch {trial.furthest[1]})" for trial in unfinished]
-        going_on = ", ".join(left) or "none"
-        say(f"resumed; trials that have ended: {ended}; that go on: {going_on}")
+        ended_count = len(recorder.history.trials) - len(unfinished)
+        continuing = [f"trial {t.trial} (after epoch {t.furthest[1]})" for t in unfinished]
+        say(f"resumed; ended trials: {ended_count}; continuing: {', '.join(continuing) or 'none'}")
 
 
 Origin = NewRun | ResumedRun
 
 
 def check_data(folder: RunFolder, description: dict[str, Any], digest: str) -> None:
-    """Check that a run's data are those that it was begun with.
+    """Check that the data are those of the run.
+
+    Args:
+        folder: The run folder.
+        description: The content of run.json.
+        digest: Digest of the data now.
 
     Raises:
-        RunFolderError: They have changed.
+        RunFolderError: The data have changed since the run was started.
     """
-    before = description.get("data_digest")
-    if before and digest != before:
+    recorded_digest = description.get("data_digest")
+    if recorded_digest and digest != recorded_digest:
         raise RunFolderError(
-            f"the data have changed since {str(folder.path)!r} was begun (digest {digest}, then "
-            f"{before}): its figures would not be of one problem. Restore them, or begin a new run "
-            "with --warm-start."
+            f"the data have changed since {str(folder.path)!r} was started (digest {digest}): "
+            f"expected digest {recorded_digest}, so that all results are comparable. Restore the "
+            "data, or start a new run with --warm-start."
         )
 
 
@@ -143,43 +148,42 @@ def read_previous_run(path: Path) -> RecordedRun:
     """Read a run that is to be resumed.
 
     Raises:
-        RunFolderError: It is no run, of a newer version, or damaged beyond use.
-        UsageError: It is of a kind that cannot go on.
+        RunFolderError: The folder holds no run, a run of a newer version, or a damaged one.
+        UsageError: The engine of the run cannot resume a search.
     """
     run = read_run(RunFolder.open(path))
-    row = run.description.get("plan")
-    engine = row.get("engine") if isinstance(row, dict) else None
-    if isinstance(row, dict) and engine != Engine.RAY:
+    plan = run.description.get("plan")
+    if isinstance(plan, dict) and plan.get("engine") != Engine.RAY:
         raise UsageError(
-            f"{str(run.folder.path)!r} was made by {engine}, whose search cannot be gone on with: "
-            f"expected a run of --engine ray. `fmnist-search run --warm-start {run.folder.path}` "
-            "learns from it."
+            f"{str(run.folder.path)!r} was made by {plan.get('engine')}, which cannot resume a "
+            "search: expected a run of --engine ray. Start a new run that learns from it with "
+            f"`fmnist-search run --warm-start {run.folder.path}`."
         )
-    _ = run.plan  # what is damaged there is said before anything is done
+    _ = run.plan  # raises an error if the plan is damaged
     return run
 
 
 def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
-    """Teach a searcher what it had learnt when the run was left.
+    """Teach a searcher the trials of the run that it resumes.
 
-    The searcher is told of each trial whose configuration the space still holds as it happened;
-    of any other trial that has finished it learns what still applies.
+    It adopts each trial whose configuration fits its space, and observes the trial's events. From
+    any other finished trial it learns the values that fit.
 
     Args:
-        searcher: Knows the space as it is discovered today.
-        previous: The run.
+        searcher: A searcher of the space that was discovered now.
+        previous: The run before this session.
 
     Yields:
-        What could not be used, a line each.
+        A line for each trial that is not used, or not completely.
     """
     adopted: set[int] = set()
-    changed: list[int] = []
+    unfitting: list[int] = []
     for event in previous.events:
         number = event.get("trial")
         if event["event"] == "trial_started" and number not in adopted:
             values = values_within(event["values"], searcher.space)
             if values is None:
-                changed.append(event["trial"])
+                unfitting.append(event["trial"])
             else:
                 searcher.adopt(event["trial"], values)
                 searcher.observe(event)
@@ -187,14 +191,14 @@ def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
         elif event["event"] == "space_grown":
             searcher.grow(Space.from_json(event["parameters"]))
         elif event["event"] == "earlier_trial":
-            yield from _learnt_earlier(searcher, event)
+            yield from _learn_earlier(searcher, event)
         elif event.get("state") != State.INTERRUPTED and (number is None or number in adopted):
             searcher.observe(event)
-    for number in changed:
-        yield _learnt(searcher, previous.history.trials[number])
+    for number in unfitting:
+        yield _learn_unfitting(searcher, previous.history.trials[number])
 
 
-def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
+def _learn_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
     try:
         searcher.learn(fit_values(event["values"], searcher.space), event["score"])
     except ValueError as error:
@@ -202,34 +206,33 @@ def _learnt_earlier(searcher: Searcher, event: Event) -> Iterator[str]:
 
 
 def trials_outside(previous: RecordedRun, space: Space) -> list[int]:
-    """Return the unfinished trials whose configuration a space does not hold any more."""
+    """Return the numbers of the unfinished trials whose configuration does not fit a space."""
     unfinished = previous.history.unfinished()
     return [trial.trial for trial in unfinished if values_within(trial.proposed, space) is None]
 
 
 def values_within(values: Values, space: Space) -> Values | None:
-    """Return a configuration as the space holds it; None where it does not."""
-    own = user_values(values)
-    known = {parameter.name for parameter in space}
+    """Return a configuration with the defaults of new parameters; None if it does not fit."""
+    given_values = user_values(values)
     try:
-        fitting = fit_values(own, space)
+        fitting_values = fit_values(given_values, space)
     except ValueError:
         return None
-    if set(own) - known or any(own.get(name, value) != value for name, value in fitting.items()):
-        return None
-    return values | fitting
+    has_unknown = bool(given_values.keys() - {parameter.name for parameter in space})
+    has_changed = any(given_values.get(name, v) != v for name, v in fitting_values.items())
+    return None if has_unknown or has_changed else values | fitting_values
 
 
-def _learnt(searcher: Searcher, trial: TrialRecord) -> str:
+def _learn_unfitting(searcher: Searcher, trial: TrialRecord) -> str:
     name = f"trial {trial.trial}"
     has_finished = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
     if not has_finished or trial.best_value is None:
-        return f"{name} ({trial.ending}): its configuration is not of this space: left out"
-    known = {parameter.name for parameter in searcher.space}
-    gone = [name for name in user_values(trial.values) if name not in known]
+        return f"{name} ({trial.ending}) is left out: its configuration does not fit the space"
+    parameters = {parameter.name for parameter in searcher.space}
+    unknown = [name for name in user_values(trial.values) if name not in parameters]
     try:
         values = fit_values(trial.values, searcher.space)
     except ValueError as error:
         return f"{name} is left out: {error}"
     searcher.learn(values, trial.best_value)
-    return f"{name}: learnt from without {', '.join(gone)}" if gone else f"{name}: learnt from"
+    return f"{name}: learnt from" + (f" without {', '.join(unknown)}" if unknown else "")

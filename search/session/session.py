@@ -1,4 +1,4 @@
-"""A search under way: what runs its trials, with what, and what is written when it ends."""
+"""A running search: its parts, how it starts, and what it writes at its end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from search.view.view import View
 
 @dataclass(frozen=True)
 class Session:
-    """A search under way.
+    """A running search.
 
     Attributes:
-        folder: The run folder, made and with its run.json.
-        journal: Where every event goes.
-        searcher: Chooses the configurations (the Ray engine asks it).
-        recorder: Is told of everything that happens.
-        view: What the user sees of it.
+        folder: The run folder, with its run.json.
+        journal: Stores every event.
+        searcher: Chooses the configurations for the Ray engine.
+        recorder: Records every event.
+        view: Shows the search to the user.
     """
 
     folder: RunFolder
@@ -41,13 +41,13 @@ class Session:
     view: View
 
     def close(self, reason: str) -> None:
-        """Record why the search ended, and write the tables and the best."""
+        """Record why the search ended, and write the tables and the best configuration."""
         self.view.end()
         try:
             self.recorder.search_ended(reason)
         finally:
             self.journal.close()
-        # A process that was cut off may have written once more.
+        # A process may have written a state just before it was killed.
         unfinished = {trial.trial for trial in self.recorder.history.unfinished()}
         self.folder.forget_states(but=unfinished)
         write_tables(self.folder.path, self.recorder.history)
@@ -55,17 +55,17 @@ class Session:
 
 @dataclass(kw_only=True)
 class DeferredSession:
-    """A session that opens once an engine knows the space; nothing is written before.
+    """A session that opens once an engine knows the space, and writes nothing before.
 
     Attributes:
-        plan: What was asked.
+        plan: The run.
         run: The run folder, locked by this process.
-        origin: What the session starts from.
-        view: What the user sees.
-        clock: Seconds since the start of what is measured.
-        data_digest: Returns what equal data share; called once the space is known.
-        searcher: Chooses the configurations; None: the one that the plan names.
-        listeners: Told of every event, after the searcher and before the view.
+        origin: The new or previous run that the session starts from.
+        view: Shows the search to the user.
+        clock: Returns the seconds since the start of the run.
+        data_digest: Returns a digest of the data; called once the space is known.
+        searcher: Chooses the configurations; None: the searcher that the plan names.
+        listeners: Called with every event, after the searcher and before the view.
         session: The session; None until it is opened.
     """
 
@@ -81,25 +81,25 @@ class DeferredSession:
 
     @property
     def history(self) -> History:
-        """What has happened so far, before it is opened too."""
+        """The history so far, also before the session is opened."""
         return self.origin.history
 
     def open(self, space: Space) -> Session:
         """Return the session; the first call opens it.
 
         Raises:
-            RunFolderError: The folder cannot be written, or was made with other data.
+            RunFolderError: The folder cannot be written, or its run used other data.
         """
         if self.session is None:
-            self.session = self._opened(space)
+            self.session = self._open(space)
         return self.session
 
-    def _opened(self, space: Space) -> Session:
-        """Write run.json, open the journal, record the start, and show the search from then on."""
+    def _open(self, space: Space) -> Session:
+        """Write run.json, open the journal, record the start and begin to show the search."""
         plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
         folder.sweep()
-        current = describe(plan, space) | {"data_digest": self.data_digest()}
-        description = origin.description(current)
+        session_description = describe(plan, space) | {"data_digest": self.data_digest()}
+        description = origin.describe(session_description)
         write_json(folder.run_file, description)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names}")
@@ -115,9 +115,9 @@ class DeferredSession:
             scheduler=plan.scheduler,
         )
         recorder.listen(Tidier(folder, origin.history, plan.kept_weights))
-        log = make_logger(plan, folder, origin.history, view.note, previous_events=origin.events)
-        if log is not None:
-            recorder.listen(log)
+        logger = make_logger(plan, folder, origin.history, view.note, previous_events=origin.events)
+        if logger is not None:
+            recorder.listen(logger)
         origin.record(recorder, description, searcher.space, view.note)
         view.begin(plan, origin.history, self.clock)
         recorder.listen(view.observe)
@@ -125,39 +125,39 @@ class DeferredSession:
 
 
 class Tidier:
-    """Removes an ended trial's state, and the weights of those that are not among the best.
+    """A listener that removes states of ended trials, and weights of trials not among the best.
 
     Args:
-        folder: The run.
-        history: Brought up to date before an event comes here.
-        kept: So many of the best keep their weights; None: all do.
+        folder: The run folder.
+        history: The history, which already includes each event.
+        kept: Number of the best trials that keep their weights; None: all trials.
     """
 
     def __init__(self, folder: RunFolder, history: History, kept: int | None) -> None:
         self._folder = folder
         self._history = history
         self._kept = kept
-        # Those that may have weights: of thousands of trials, the few that it is worth to look at.
-        self._holders = set(history.trials)
+        # Trials that may have weights: only these few of thousands are ranked.
+        self._trials_with_weights = set(history.trials)
 
     def __call__(self, event: Event) -> None:
         number = event.get("trial")
         if event["event"] == "trial_started":
-            self._folder.forget(event["trial"])  # of one whose record was lost
+            self._folder.forget(event["trial"])  # files of a trial whose record was lost
         if number is not None:
-            self._holders.add(number)
+            self._trials_with_weights.add(number)
         if event["event"] != "trial_ended":
             return
         if not self._history.trials[event["trial"]].is_unfinished:
             self._folder.forget_state(event["trial"])
         if self._kept is not None:
-            self._forget_weights(self._kept)
+            self._remove_weights(self._kept)
 
-    def _forget_weights(self, kept: int) -> None:
-        for trial in self._history.ranked(self._holders)[kept:]:
+    def _remove_weights(self, kept: int) -> None:
+        for trial in self._history.ranked(self._trials_with_weights)[kept:]:
             if not trial.is_unfinished:
                 self._folder.forget_weights(trial.trial)
-                self._holders.discard(trial.trial)
+                self._trials_with_weights.discard(trial.trial)
 
 
 class SearchEngine(Protocol):
@@ -165,24 +165,24 @@ class SearchEngine(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What was asked, for as many trials at once as there is room for."""
+        """The run, with the number of workers that the cluster has room for."""
 
     @property
     def stored(self) -> StoredData | None:
-        """What all trials train on, in Ray's memory; None: the engine keeps it to itself."""
+        """The data in Ray's memory; None if the engine loads the data itself."""
 
     def data_digest(self) -> str:
-        """Return what equal data share; nothing where the engine's runs cannot be resumed."""
+        """Return a digest of the data; empty if the engine cannot resume a run."""
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
-        """Run trials until they are done or ``stopping`` says that the search must end.
+        """Run trials until they are done or ``stopping`` has a reason to end the search.
 
-        The session is opened with the space once it is known.
+        The engine opens the session once it knows the space.
         """
 
 
 def run_trials(engine: SearchEngine, deferred: DeferredSession, stopping: Stopping) -> str:
-    """Run an engine's search, close the session that it opened, and return why it ended."""
+    """Run an engine's search, close its session, and return why the search ended."""
     reason = "failed"
     try:
         engine.search(deferred, stopping)

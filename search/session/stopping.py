@@ -1,4 +1,4 @@
-"""When a search ends before its trials are done, and why."""
+"""Decides when a search ends before its trials are done, and why."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from results.record.history import History, TrialRecord
 from search.errors import AllTrialsFailedError, FailureLimitError, SearchError
 from search.plan.plan import Plan
 
-# So many first trials that all fail in the same way say that every trial will.
+# If this many first trials fail with the same error, every trial is expected to fail.
 FIRST_FAILURES = 3
 INTERRUPTED = "interrupted"
 TRIALS_DONE = "trials done"
@@ -18,14 +18,16 @@ TIME_BUDGET_SPENT = "time budget spent"
 
 @dataclass
 class Stopping:
-    """Decides whether the search goes on; asked after every event.
+    """Decides whether the search must end; queried after every event.
 
     Attributes:
-        plan: Says the target and the time budget.
-        history: What has happened so far.
-        clock: Seconds since the start of the process.
-        max_consecutive_failed_trials: The search ends when so many trials failed one after the
-            other, as keras-tuner's does; None: when the first few all failed in the same way.
+        plan: The run, with its target and its time budget.
+        history: The history so far.
+        clock: Returns the seconds since the start of the process.
+        max_consecutive_failed_trials: The search ends after this many consecutive failures, as in
+            keras-tuner; None: after the first few trials all failed with the same error.
+        is_interrupted: Whether the user has interrupted the search.
+        error: The error that ends the search; None if there is none.
     """
 
     plan: Plan
@@ -36,7 +38,7 @@ class Stopping:
     error: SearchError | None = field(default=None, init=False)
 
     def interrupt(self) -> None:
-        """End the search because the user said so."""
+        """End the search because the user has interrupted it."""
         self.is_interrupted = True
 
     def fail(self, error: SearchError) -> None:
@@ -45,7 +47,7 @@ class Stopping:
 
     @property
     def reason(self) -> str | None:
-        """Why the search must end now, or None while it may go on."""
+        """Why the search must end now; None while it continues."""
         if self.error:
             return "failed"
         if self.is_interrupted:
@@ -59,41 +61,41 @@ class Stopping:
         return None
 
     def check_failures(self) -> None:
-        """End the search when its trials fail so that going on makes no sense."""
+        """End the search if too many trials have failed."""
         limit = self.max_consecutive_failed_trials
         if limit is not None:
-            self._check_last(self._ended(), limit)
+            self._check_consecutive(self._ended_trials(), limit)
         elif self.history.best is None:
-            self._check_first(self._ended())
+            self._check_first(self._ended_trials())
 
-    def _ended(self) -> list[TrialRecord]:
-        """Return the trials in the order in which they ended, as keras-tuner 1.4.8 counts."""
+    def _ended_trials(self) -> list[TrialRecord]:
+        """Return the ended trials in the order of their ends, as keras-tuner 1.4.8 counts them."""
         trials = self.history.trials.values()
         ended = [trial for trial in trials if trial.state is not State.RUNNING]
         return sorted(ended, key=lambda trial: (trial.ended_seconds or 0.0, trial.trial))
 
     def _check_first(self, ended: list[TrialRecord]) -> None:
-        # One that diverged says nothing of the others.
+        # A diverged trial does not mean that other trials will fail.
         errors = [None if t.state is State.DIVERGED else t.error for t in ended]
-        needed = min(FIRST_FAILURES, self.plan.trials or FIRST_FAILURES)
-        if any(trial.trial < needed for trial in self.history.running()):
-            return  # one that fails is soon done: the others are waited for
-        if len(ended) >= needed and errors[0] is not None and len(set(errors)) == 1:
+        count = min(FIRST_FAILURES, self.plan.trials or FIRST_FAILURES)
+        if any(trial.trial < count for trial in self.history.running()):
+            return  # wait: a failing trial ends soon
+        if len(ended) >= count and errors[0] is not None and len(set(errors)) == 1:
             self.fail(
                 AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")
             )
 
-    def _check_last(self, ended: list[TrialRecord], limit: int) -> None:
-        last = ended[-limit:]
-        if len(last) == limit and all(has_failed(trial) for trial in last):
+    def _check_consecutive(self, ended: list[TrialRecord], limit: int) -> None:
+        newest = ended[-limit:]
+        if len(newest) == limit and all(has_failed(trial) for trial in newest):
             error = FailureLimitError(
-                f"{limit} trials failed one after the other (max_consecutive_failed_trials="
-                f"{limit}); the last: {last[-1].error or last[-1].ending}"
+                f"{limit} consecutive trials failed (max_consecutive_failed_trials={limit}); the "
+                f"last: {newest[-1].error or newest[-1].ending}"
             )
             self.fail(error)
 
 
 def has_failed(trial: TrialRecord) -> bool:
-    """Tell whether keras-tuner would call an ended trial failed: an error, or a score of NaN."""
+    """Tell whether an ended trial counts as failed in keras-tuner: an error or a NaN score."""
     is_error = trial.state in (State.FAILED, State.OUT_OF_MEMORY, State.LOST, State.HUNG)
     return is_error or (trial.state is State.DIVERGED and trial.best is None)

@@ -1,6 +1,6 @@
-"""Finished trials of an earlier search: of keras-tuner, of Optuna, or of this program.
+"""Reads the finished trials of an earlier search of keras-tuner, Optuna or this program.
 
-Everything is read as JSON or through Optuna's own storages; nothing is unpickled.
+It reads JSON files and Optuna's own storages, and unpickles nothing.
 """
 
 import json
@@ -21,13 +21,19 @@ KERAS_TUNER_FILE = "oracle.json"
 SQLITE_MAGIC = b"SQLite format 3\x00"
 SQLITE_URL = "sqlite:///"
 STUDY_SEPARATOR = "::"
-# Where Hyperband keeps how many epochs a trial of its rounds trained.
-EPOCHS = f"{ORACLE_PREFIX}epochs"
+# Hyperband's value for the number of epochs of a trial.
+HYPERBAND_EPOCHS = f"{ORACLE_PREFIX}epochs"
 
 
 @dataclass(frozen=True)
 class EarlierTrial:
-    """A finished trial: its name in its search, its configuration, its objective."""
+    """A finished trial of an earlier search.
+
+    Attributes:
+        name: Its name in that search.
+        values: Its configuration.
+        score: Its objective.
+    """
 
     name: str
     values: Values
@@ -39,10 +45,10 @@ class EarlierSearch:
     """The finished trials of an earlier search.
 
     Attributes:
-        source: Where it was read, as it was named.
+        source: Where it was read, as the user named it.
         kind: ``keras-tuner``, ``optuna`` or ``fmnist-search``.
-        trials: In their order.
-        left_out: What could not be read or had not finished, a line each.
+        trials: The finished trials, in the order of the search.
+        left_out: A line for each trial that is unreadable or unfinished.
     """
 
     source: str
@@ -52,10 +58,10 @@ class EarlierSearch:
 
 
 def read_warm_start(source: str | None, objective: Objective) -> EarlierSearch | None:
-    """Read the earlier search that a run is to learn from; None where there is none.
+    """Read the earlier search that a run learns from; None if ``source`` is None.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The search cannot be read.
     """
     return None if source is None else read_earlier_search(source, objective)
 
@@ -64,83 +70,90 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
     """Read the finished trials of an earlier search.
 
     Args:
-        source: A keras-tuner project folder, an Optuna study (a SQLite file, a journal file or a
-            storage URL; ``::NAME`` behind it where there are several), or a run folder.
-        objective: Which metric counts, and its direction.
+        source: A keras-tuner project folder, a run folder, or an Optuna study: a SQLite file, a
+            journal file or a storage URL, followed by ``::NAME`` if it holds several studies.
+        objective: The metric that the trials must report, and its direction.
 
     Raises:
-        UsageError: It is none of these, or holds no finished trial with that objective.
+        UsageError: The source is none of these, or holds no finished trial with the objective.
     """
     text = str(source)
     path = Path(text.partition(STUDY_SEPARATOR)[0]).expanduser()
     if (path / RUN_FILE).is_file():
-        kind, rows = "fmnist-search", _of_a_run(path, objective)
+        kind, entries = "fmnist-search", _read_run_folder(path, objective)
     elif (path / KERAS_TUNER_FILE).is_file() or any(path.glob("trial_*/trial.json")):
-        kind, rows = "keras-tuner", _of_keras_tuner(path, objective)
+        kind, entries = "keras-tuner", _read_keras_tuner(path, objective)
     elif path.is_file() or "://" in text:
-        kind, rows = "optuna", _of_optuna(text, path, objective)
+        kind, entries = "optuna", _read_optuna(text, path, objective)
     else:
         raise UsageError(
             f"{text!r} is no earlier search: expected a keras-tuner project folder, an Optuna "
-            "study (a SQLite or journal file, or a storage URL) or a run folder."
+            "study (a SQLite or journal file, or a storage URL) or a run folder. Correct the path."
         )
-    entries = list(rows)
-    trials = tuple(entry for entry in entries if isinstance(entry, EarlierTrial))
-    left_out = tuple(entry for entry in entries if isinstance(entry, str))
+    trials: list[EarlierTrial] = []
+    left_out: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            left_out.append(entry)
+        else:
+            trials.append(entry)
     if not trials:
         reasons = "; ".join(left_out[:3]) or "it has no trials"
-        raise UsageError(f"{text!r} holds no finished trial with {objective.name}: {reasons}.")
-    return EarlierSearch(text, kind, trials, left_out)
+        raise UsageError(
+            f"{text!r} holds no finished trial with {objective.name}: {reasons}. Name a search "
+            "that reports this objective."
+        )
+    return EarlierSearch(text, kind, tuple(trials), tuple(left_out))
 
 
 def fit_to_space(earlier: EarlierSearch, space: Space) -> tuple[list[EarlierTrial], list[str]]:
     """Fit earlier trials to a space.
 
-    A parameter that no longer exists is left out and named; one that is new takes its default; a
-    trial with a value that the space does not allow is left out and named.
+    A value of an unknown parameter is left out; a parameter without a value takes its default; a
+    trial with a value outside the space is left out.
 
     Returns:
-        The trials that fit; then what was left out, and why, a line each.
+        The trials that fit, and a line for each thing that is left out, with the reason.
     """
-    known = {parameter.name for parameter in space}
-    gone: dict[str, None] = {}
+    known_names = {parameter.name for parameter in space}
+    unknown_names: dict[str, None] = {}  # an ordered set
     notes: list[str] = []
     trials: list[EarlierTrial] = []
     for trial in earlier.trials:
-        gone |= dict.fromkeys(name for name in trial.values if name not in known)
+        unknown_names |= dict.fromkeys(name for name in trial.values if name not in known_names)
         try:
             values = fit_values(trial.values, space)
         except ValueError as error:
             notes.append(f"{earlier.source}, trial {trial.name} is left out: {error}")
         else:
             trials.append(EarlierTrial(trial.name, values, trial.score))
-    if gone:
-        names = ", ".join(repr(name) for name in gone)
+    if unknown_names:
+        names = ", ".join(map(repr, unknown_names))
         notes.insert(0, f"{earlier.source}: parameters unknown to this space are left out: {names}")
     return trials, notes
 
 
 def fit_values(values: Mapping[str, Scalar], space: Space) -> Values:
-    """Return a configuration as a space can hold it; what is new takes its default.
+    """Return the configuration of a space with these values; a missing value is the default.
 
     Raises:
-        ValueError: The space does not allow a value.
+        ValueError: A value is outside the space.
     """
-    fitting: Values = {}
+    fitting_values: Values = {}
     for parameter in space:
-        if not parameter.is_active(fitting) or parameter.name in fitting:
+        if not parameter.is_active(fitting_values) or parameter.name in fitting_values:
             continue
         value = values.get(parameter.name, parameter.default)
-        fitting[parameter.name] = _allowed(parameter, value)
-    return fitting
+        fitting_values[parameter.name] = _fit_value(parameter, value)
+    return fitting_values
 
 
 def user_values(values: Mapping[str, Scalar]) -> Values:
-    """Return a configuration without what an oracle of keras-tuner keeps in it for itself."""
+    """Return the values of the user's hyperparameters, without those of keras-tuner's oracles."""
     return {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
 
 
-def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
+def _fit_value(parameter: Parameter, value: Scalar) -> Scalar:
     if parameter.choices:
         if value not in parameter.choices:
             raise ValueError(f"{parameter.name}={value!r}, expected one of {parameter.choices}")
@@ -157,13 +170,14 @@ def _allowed(parameter: Parameter, value: Scalar) -> Scalar:
     return nearest_value if parameter.size is not None else value
 
 
-def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
+def _read_run_folder(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     run = read_run(RunFolder.open(path))
-    searched = run.problem.objective
-    if searched != objective:
+    run_objective = run.problem.objective
+    if run_objective != objective:
         raise UsageError(
-            f"{str(path)!r} was searched for {searched.name} ({searched.mode}), not for "
-            f"{objective.name} ({objective.mode}): expected the same objective."
+            f"{str(path)!r} was searched for {run_objective.name} ({run_objective.mode}), not for "
+            f"{objective.name} ({objective.mode}): expected the same objective. Search for that "
+            "one, or name another run."
         )
     if run.damaged_lines:
         yield f"damaged lines of its journal: {list(run.damaged_lines)}"
@@ -175,8 +189,8 @@ def _of_a_run(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
             yield f"trial {trial.trial} ({trial.ending})"
 
 
-def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
-    rows: list[tuple[int, EarlierTrial]] = []
+def _read_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
+    completed: list[tuple[int, EarlierTrial]] = []  # each with its epochs
     for file in sorted(path.glob("trial_*/trial.json")):
         name = file.parent.name.removeprefix("trial_")
         try:
@@ -191,39 +205,35 @@ def _of_keras_tuner(path: Path, objective: Objective) -> Iterator[EarlierTrial |
         elif objective.name not in metrics:
             yield f"trial {name} reports {', '.join(sorted(metrics))}, not {objective.name}"
         else:
-            score = _best(metrics[objective.name], objective)
+            score = _best_value(metrics[objective.name], objective)
             if score is None:
                 yield f"trial {name} (its {objective.name} is no number)"
             else:
-                rows.append(
-                    (
-                        values.get(EPOCHS, 0),
-                        EarlierTrial(name, user_values(values), score),
-                    )
-                )
-    # Hyperband's trials of fewer epochs have not finished: their scores are early ones.
-    most_epochs = max((epochs for epochs, _ in rows), default=0)
-    for epochs, trial in rows:
-        yield trial if epochs == most_epochs else f"trial {trial.name} ({epochs} epochs only)"
+                trial = EarlierTrial(name, user_values(values), score)
+                completed.append((values.get(HYPERBAND_EPOCHS, 0), trial))
+    # A trial of Hyperband with fewer epochs has not finished: its score is an early one.
+    max_epochs = max((epochs for epochs, _ in completed), default=0)
+    for epochs, trial in completed:
+        yield trial if epochs == max_epochs else f"trial {trial.name} ({epochs} epochs only)"
 
 
-def _best(metric: Mapping[str, Any], objective: Objective) -> float | None:
-    # Each observation is the average of its executions, as keras-tuner counts.
-    repeats = [list(map(float, step["value"])) for step in metric["observations"]]
-    means = [sum(values) / len(values) for values in repeats]
-    numbers = [mean for mean in means if math.isfinite(mean)]
-    if not numbers:
+def _best_value(metric: Mapping[str, Any], objective: Objective) -> float | None:
+    # The value of an observation is the mean of its executions, as in keras-tuner.
+    observations = [list(map(float, step["value"])) for step in metric["observations"]]
+    means = [sum(values) / len(values) for values in observations]
+    finite_means = [mean for mean in means if math.isfinite(mean)]
+    if not finite_means:
         return None
-    return max(numbers) if objective.mode == "max" else min(numbers)
+    return max(finite_means) if objective.mode == "max" else min(finite_means)
 
 
-def _of_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
-    study = _study(text, path)
+def _read_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
+    study = _load_study(text, path)
     direction = {"MAXIMIZE": "max", "MINIMIZE": "min"}.get(study.direction.name)
     if direction != objective.mode:
         raise UsageError(
-            f"{text!r} was searched for the {direction}imum, {objective.name} for the "
-            f"{objective.mode}imum: expected the same direction."
+            f"{text!r} has the direction {direction}, but {objective.name} has {objective.mode}: "
+            "expected the same direction. Search in that direction, or name another study."
         )
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE" and trial.value is not None:
@@ -232,17 +242,17 @@ def _of_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierT
             yield f"trial {trial.number} ({trial.state.name.lower()})"
 
 
-def _study(text: str, path: Path) -> Any:
+def _load_study(text: str, path: Path) -> Any:
     import optuna
 
     location, _, name = text.partition(STUDY_SEPARATOR)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        storage = _storage(location, path)
+        storage = _open_storage(location, path)
         names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
         if name not in names and (name or len(names) != 1):
             raise UsageError(
-                f"{text!r} holds the studies {', '.join(names) or 'none'}: expected one of them as "
+                f"{text!r} holds these studies: {', '.join(names) or 'none'}. Name one of them as "
                 f"{location}{STUDY_SEPARATOR}NAME.{nearest(name, names)}"
             )
         return optuna.load_study(study_name=name or names[0], storage=storage)
@@ -251,16 +261,19 @@ def _study(text: str, path: Path) -> Any:
     except Exception as error:
         raise UsageError(
             f"{text!r} cannot be read as an Optuna study ({one_line(error)}): expected a SQLite "
-            "file, a journal file or a storage URL."
+            "file, a journal file or a storage URL. Correct the path."
         ) from error
 
 
-def _storage(location: str, path: Path) -> Any:
+def _open_storage(location: str, path: Path) -> Any:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
     if location.startswith(SQLITE_URL) and not Path(location.removeprefix(SQLITE_URL)).is_file():
-        raise UsageError(f"{location!r}: there is no such file.")
+        raise UsageError(
+            f"{location!r} names a file that does not exist: expected a SQLite file. "
+            "Correct the path."
+        )
     if "://" in location:
         return RDBStorage(location)
     with path.open("rb") as file:

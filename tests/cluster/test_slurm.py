@@ -160,7 +160,7 @@ def test_two_jobs_on_one_node_then_a_time_limit_and_a_job_that_slurm_begins_agai
     again = machine.begin(first, *asked, SLURM_CPUS_ON_NODE="2", SLURM_RESTART_COUNT="1")
     output, _ = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0, output
-    assert "resumed; trials that have ended: " in output
+    assert "resumed; ended trials: " in output
     check(machine.folder / "runs/a", weather)
     assert not rays() & set(map(str, folders))
     assert not any(folder.exists() for folder in folders)

@@ -282,7 +282,7 @@ def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
     storms._end_those_left(family)
     status, output, errors = finish(begin())
     assert status == 0, output + errors[-3000:]
-    assert re.search(r"resumed; trials that have ended: \d; that go on: trial \d", output)
+    assert re.search(r"resumed; ended trials: \d; continuing: trial \d", output)
     assert "best {" in output
     events = read(run / "journal.jsonl").events
     started = [event["trial"] for event in events if event["event"] == "trial_started"]
@@ -298,7 +298,9 @@ def test_a_run_with_other_data_is_refused(tmp_path):
     previous = read_previous_run(run)
     with (
         locked_run(previous.folder, print) as mine,
-        pytest.raises(RunFolderError, match=r"the data have changed since .*digest other, then"),
+        pytest.raises(
+            RunFolderError, match=r"the data have changed since .*digest other\): expected"
+        ),
     ):
         deferred = DeferredSession(
             plan=previous.plan, run=mine, origin=ResumedRun(previous), view=SilentView(None),

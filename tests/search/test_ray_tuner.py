@@ -461,7 +461,7 @@ def test_failures_in_a_row_end_the_search_and_an_earlier_one_is_learnt_from(tune
         warm_start=tmp_path / "study.db", seed=0,
     )  # fmt: skip
     # keras-tuner counts those that end, whatever failed them.
-    with pytest.raises(FailureLimitError, match="2 trials failed one after the other"):
+    with pytest.raises(FailureLimitError, match="2 consecutive trials failed"):
         made.search(*TRAIN, **DATA)
     known = [event["values"] for event in events(tmp_path / "run", "earlier_trial")]
     assert known == [{"units": 2}]  # 16 and 99 are outside of 1 to 9

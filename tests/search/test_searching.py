@@ -342,7 +342,7 @@ def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
     assert sum(trial["epochs"] for trial in trials) > 3
     status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
     assert status == 0, output + errors
-    assert "resumed; trials that have ended: 0; that go on: trial 0 (after epoch " in output
+    assert "resumed; ended trials: 0; continuing: trial 0 (after epoch " in output
     trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
     assert {trial["state"] for trial in trials} <= {"completed", "stopped"}
     assert len(trials) == 2

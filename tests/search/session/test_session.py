@@ -239,7 +239,8 @@ def test_other_data_are_refused_and_nothing_is_changed(sessions):
     sessions.release()
     before = (sessions.folder.run_file.read_bytes(), sessions.folder.journal_file.read_bytes())
     with pytest.raises(
-        RunFolderError, match=r"the data have changed .* \(digest d2, then d1\).*--warm-start"
+        RunFolderError,
+        match=r"the data have changed .* \(digest d2\): expected digest d1.*--warm-start",
     ):
         sessions.resume(data_digest=lambda: "d2")
     assert before == (
@@ -264,7 +265,7 @@ def test_what_a_killed_session_leaves_goes_on(sessions):
     assert states(again) == [State.COMPLETED, State.RUNNING, State.STOPPED]
     assert [trial.trial for trial in again.recorder.history.unfinished()] == [running]
     assert again.recorder.history.next_trial == decided + 1
-    note = "resumed; trials that have ended: 2; that go on: trial 1 (after epoch 2)"
+    note = "resumed; ended trials: 2; continuing: trial 1 (after epoch 2)"
     assert note in sessions.notes
     again.close("interrupted")
     assert json.loads((sessions.folder.path / "best.json").read_text())["trial"] == running
@@ -278,9 +279,11 @@ def test_a_trial_whose_value_the_space_has_lost_is_interrupted_for_good(sessions
     again = sessions.resume(Space((replace(units, low=8), rate)))
     [trial] = again.recorder.history.trials.values()
     assert trial.state is State.INTERRUPTED
-    assert trial.error == "its configuration is not of the space any more"
+    assert trial.error == "its configuration no longer fits the search space"
     assert again.recorder.history.unfinished() == []
-    assert "trial 0 (running): its configuration is not of this space: left out" in sessions.notes
+    assert (
+        "trial 0 (running) is left out: its configuration does not fit the space" in sessions.notes
+    )
 
 
 def test_the_searcher_that_goes_on_proposes_nothing_twice(sessions):

@@ -86,7 +86,7 @@ def compare_command(
     rows += published_rows() if published and is_comparable else []
     matching = [row for row in rows if all(condition.holds(row) for condition in conditions)]
     if rows and not matching:
-        print(f"--where excludes all {len(rows)} rows", file=sys.stderr)
+        print("no row matches --where", file=sys.stderr)
     ordered = orders[0].sort(matching) if orders else ranked(matching)
     _output(ordered, table_format, out, formats.shown_columns(ordered))
 

@@ -1,1 +1,1 @@
-"""Runs beside each other: the rows, their formats, and groups over seeds."""
+"""Compare runs: rows, output formats, and groups over seeds."""

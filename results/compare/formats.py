@@ -1,4 +1,4 @@
-"""The comparison of runs, in the formats people and programs read."""
+"""Output formats of tables: text, JSON, CSV, Markdown and parquet."""
 
 import csv
 import io
@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.compare.rows import REFERENCE, type_of_field
+from results.compare.rows import PUBLISHED, type_of_field
 from results.record.words import format_interval, format_number
 from results.run import Row
 
-# A pipe or a file has no width: wide enough for one line a row.
+# Width in characters if the output is no terminal: wide enough for one line per row.
 PLAIN_WIDTH = 320
 
 
 class Format(StrEnum):
-    """How a table is written."""
+    """Output format of a table."""
 
     TABLE = "table"
     JSON = "json"
@@ -33,34 +33,34 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-# What the ending of a file says of its format.
+# Formats by the extension of a file.
 SUFFIXES = {
     ".json": Format.JSON,
     ".csv": Format.CSV,
     ".md": Format.MARKDOWN,
     ".parquet": Format.PARQUET,
 }
-TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-# Columns of words, to the left; numbers are to the right.
-WORDS = frozenset(
+ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+# Columns of text, which are left-aligned; numbers are right-aligned.
+TEXT_COLUMNS = frozenset(
     ("run", "data", "ended", "engine", "space", "algorithm", "group", "metric", "tie",
      "configuration", "verdict")
 )  # fmt: skip
-# Not even an empty table has these.
-OCCASIONAL = frozenset(
+# Columns that an empty table does not show.
+OPTIONAL_COLUMNS = frozenset(
     ("confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test",
      "wrongly stopped")
 )  # fmt: skip
 
-# The name may be folded to this, where the screen is narrow.
-NAME_WIDTH = 30
+# On a narrow screen, the first column is folded to this width in characters.
+MAX_NAME_WIDTH = 30
 GAP_WIDTH = 2
 
-# Heading and text of each column on screen, in order.
+# A column of a table: the heading, and a function from a row to its text.
 Column = tuple[str, Callable[[Any], str]]
 
 
-def _whole(value: float | None) -> str:
+def _rounded(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
@@ -73,66 +73,65 @@ def _wrongly_stopped(row: Row) -> str:
 COLUMNS: tuple[Column, ...] = (
     ("run", lambda row: row.name),
     ("best", lambda row: format_number(row.best)),
-    # Beside it, what is left of it on new seeds.
     ("confirmed", lambda row: format_number(row.confirmed_mean)),
     ("95 % of confirmed", lambda row: format_interval(row.confirmed_low, row.confirmed_high)),
-    ("new seeds", lambda row: _whole(row.confirmed_seeds)),
+    ("new seeds", lambda row: _rounded(row.confirmed_seeds)),
     ("confirmed test", lambda row: format_number(row.confirmed_test_mean)),
     ("95 % of test", lambda row: format_interval(row.confirmed_test_low, row.confirmed_test_high)),
-    ("after s", lambda row: _whole(row.reached_seconds)),
+    ("after s", lambda row: _rounded(row.reached_seconds)),
     ("test acc.", lambda row: format_number(row.test_accuracy)),
     ("precision", lambda row: format_number(row.precision_macro)),
     ("recall", lambda row: format_number(row.recall_macro)),
-    ("final epochs", lambda row: _whole(row.final_epochs)),
+    ("final epochs", lambda row: _rounded(row.final_epochs)),
     ("ended", lambda row: row.ended or ""),
     ("wrongly stopped", _wrongly_stopped),
-    ("trials", lambda row: _whole(row.trials)),
-    ("epochs", lambda row: _whole(row.epochs)),
-    ("wall s", lambda row: _whole(row.wall_seconds)),
+    ("trials", lambda row: _rounded(row.trials)),
+    ("epochs", lambda row: _rounded(row.epochs)),
+    ("wall s", lambda row: _rounded(row.wall_seconds)),
     ("engine", lambda row: row.engine),
     ("space", lambda row: row.space or ""),
     ("algorithm", lambda row: row.algorithm or ""),
-    ("workers", lambda row: _whole(row.workers)),
+    ("workers", lambda row: _rounded(row.workers)),
 )
 
 
 def as_json(rows: Sequence[Any]) -> str:
-    """Return a JSON list of objects, with every field of the rows."""
+    """Return the rows as a JSON list of objects, with all fields."""
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
-def as_csv(rows: Sequence[Any], kind: type = Row) -> str:
-    """Return comma-separated values with a heading, with every field of the rows.
+def as_csv(rows: Sequence[Any], row_class: type = Row) -> str:
+    """Return the rows as comma-separated values, with all fields and a heading.
 
     Args:
-        rows: Of one kind.
-        kind: Their dataclass, which has the fields where there are no rows.
+        rows: Instances of ``row_class``.
+        row_class: Dataclass of the rows; its fields are the columns.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(row_class)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue().rstrip("\n")
 
 
-def as_parquet(rows: Sequence[Any], kind: type = Row) -> bytes:
-    """Return a parquet file, with every field of the rows in its own type; none is left out."""
-    names = [field.name for field in fields(kind)]
-    schema = pa.schema([(name, TYPES[type_of_field(kind, name)]) for name in names])
+def as_parquet(rows: Sequence[Any], row_class: type = Row) -> bytes:
+    """Return the rows as a parquet file, with all fields and their types."""
+    names = [field.name for field in fields(row_class)]
+    schema = pa.schema([(name, ARROW_TYPES[type_of_field(row_class, name)]) for name in names])
     file = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema), file)
     return bytes(file.getvalue())
 
 
 def cells(rows: Iterable[Any], columns: Sequence[Column]) -> list[list[str]]:
-    """Return the texts of a table; its headings are the first row."""
-    heads = [heading for heading, _ in columns]
-    return [heads, *([text(row) for _, text in columns] for row in rows)]
+    """Return the cells of a table as text; the first row holds the headings."""
+    headings = [heading for heading, _ in columns]
+    return [headings, *([text(row) for _, text in columns] for row in rows)]
 
 
 def as_markdown(rows: Sequence[Any], columns: Sequence[Column]) -> str:
-    """Return a Markdown table of what is shown on screen."""
-    # A folder may be named so, and would begin a cell of its own.
+    """Return a Markdown table."""
+    # A folder name may contain "|", which would start a new cell.
     lines = [
         "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
         for row in cells(rows, columns)
@@ -142,28 +141,29 @@ def as_markdown(rows: Sequence[Any], columns: Sequence[Column]) -> str:
 
 
 def fitting_columns(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Column]:
-    """Return the columns that a screen has room for, as many as fit from the left.
+    """Return the columns that fit on a screen, from the left.
 
-    The first, a name, may be folded; numbers and words are never cut.
+    The first column may be folded; no other text is ever cut.
 
     Args:
         columns: At least one.
-        rows: What stands in them.
-        width: Characters of a line.
+        rows: The rows of the table.
+        width: Width of the screen in characters.
     """
-    kept, room = [columns[0]], width - _width(columns[0], rows, most=NAME_WIDTH)
+    fitting = [columns[0]]
+    free_width = width - _width(columns[0], rows, max_width=MAX_NAME_WIDTH)
     for column in columns[1:]:
-        room -= _width(column, rows) + GAP_WIDTH
-        if room < 0:
+        free_width -= _width(column, rows) + GAP_WIDTH
+        if free_width < 0:
             break
-        kept.append(column)
-    return kept
+        fitting.append(column)
+    return fitting
 
 
-def _width(column: Column, rows: Sequence[Any], most: int | None = None) -> int:
+def _width(column: Column, rows: Sequence[Any], max_width: int | None = None) -> int:
     heading, text = column
-    longest = max([cell_len(heading), *(cell_len(text(row)) for row in rows)])
-    return longest if most is None else min(longest, most)
+    width = max([cell_len(heading), *(cell_len(text(row)) for row in rows)])
+    return width if max_width is None else min(width, max_width)
 
 
 def as_table(rows: Sequence[Any], columns: Sequence[Column]) -> Table:
@@ -173,27 +173,30 @@ def as_table(rows: Sequence[Any], columns: Sequence[Column]) -> Table:
         is_name = heading == columns[0][0]
         table.add_column(
             heading,
-            justify="left" if heading in WORDS else "right",
+            justify="left" if heading in TEXT_COLUMNS else "right",
             overflow="fold",
             no_wrap=not is_name,
         )
     for row in rows:
-        style = "dim" if isinstance(row, Row) and row.engine == REFERENCE else None
+        style = "dim" if isinstance(row, Row) and row.engine == PUBLISHED else None
         table.add_row(*(Text(text(row)) for _, text in columns), style=style)
     return table
 
 
 def file_content(
-    rows: Sequence[Any], output: Format, columns: Sequence[Column], kind: type = Row
+    rows: Sequence[Any],
+    table_format: Format,
+    columns: Sequence[Column],
+    row_class: type = Row,
 ) -> bytes:
-    """Return what a file of a format holds."""
-    match output:
+    """Return a table in a format, as the bytes of a file."""
+    match table_format:
         case Format.PARQUET:
-            return as_parquet(rows, kind)
+            return as_parquet(rows, row_class)
         case Format.JSON:
             text = as_json(rows)
         case Format.CSV:
-            text = as_csv(rows, kind)
+            text = as_csv(rows, row_class)
         case Format.MARKDOWN:
             text = as_markdown(rows, columns)
         case Format.TABLE:
@@ -202,10 +205,10 @@ def file_content(
 
 
 def shown_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns worth showing: those in which any row has something.
+    """Return the columns to show: those that are not empty in every row.
 
-    The column of the best value is headed by the objective; where runs differ in it, a column
-    of its own says which.
+    The heading of the best value names the objective. If the runs have different objectives, a
+    separate column names them.
     """
     objectives = {row.objective for row in rows if row.objective}
     columns = list(COLUMNS)
@@ -216,7 +219,7 @@ def shown_columns(rows: Sequence[Row]) -> list[Column]:
     if len({row.data for row in rows}) > 1:
         columns.insert(1, ("data", lambda row: row.data or ""))
     if not rows:
-        return [column for column in columns if column[0] not in OCCASIONAL]
+        return [column for column in columns if column[0] not in OPTIONAL_COLUMNS]
     return [column for column in columns if any(column[1](row) for row in rows)]
 
 

@@ -1,4 +1,4 @@
-"""The rows of a comparison: how they are sorted and chosen, and those that were published."""
+"""Sort and filter the rows of a comparison; published results as rows."""
 
 import math
 from collections.abc import Iterable
@@ -8,19 +8,19 @@ from typing import Any, get_args, get_type_hints
 from results.record.errors import nearest
 from results.run import FIELDS, Row
 
-# The engine of a row that was published.
-REFERENCE = "published"
-# The data that the published figures are of, as runs name it.
+# ``engine`` of a published row.
+PUBLISHED = "published"
+# ``data`` of the published rows.
 DATA = "fmnist_model.data:load_data"
 
 
 @dataclass(frozen=True)
 class Order:
-    """By which field rows are sorted.
+    """A sort order of rows.
 
     Attributes:
-        field: Name of a field of ``Row``.
-        descending: Whether the largest comes first.
+        field: Name of the field of ``Row`` to sort by.
+        descending: Whether the largest value comes first.
     """
 
     field: str
@@ -28,33 +28,33 @@ class Order:
 
     @classmethod
     def parse(cls, text: str) -> "Order":
-        """Read ``FIELD``, or ``-FIELD`` for the largest first.
+        """Parse ``FIELD``, or ``-FIELD`` for descending order.
 
         Raises:
-            ValueError: Rows have no such field.
+            ValueError: The field is unknown.
         """
         name = text.removeprefix("-")
         _check_field(name)
         return cls(name, descending=text.startswith("-"))
 
     def sort(self, rows: Iterable[Row]) -> list[Row]:
-        """Sort rows; of equals the better comes first, and one without a value comes last."""
-        known: list[Row] = []
-        unknown: list[Row] = []
+        """Sort rows; equal rows stay in order of rank, rows without a value come last."""
+        with_value: list[Row] = []
+        without_value: list[Row] = []
         for row in ranked(rows):
-            (unknown if _is_unknown(getattr(row, self.field)) else known).append(row)
-        known.sort(key=lambda row: getattr(row, self.field), reverse=self.descending)
-        return known + unknown
+            (without_value if _is_unknown(getattr(row, self.field)) else with_value).append(row)
+        with_value.sort(key=lambda row: getattr(row, self.field), reverse=self.descending)
+        return with_value + without_value
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Which rows are kept.
+    """A condition that selects rows.
 
     Attributes:
         field: Name of a field of ``Row``.
-        value: What it is compared with; None: with not being known.
-        is_equal: Whether rows are kept that have the value, or those that have another or none.
+        value: The value to compare with; None matches unknown values.
+        is_equal: Whether equal rows are selected; else all others are.
     """
 
     field: str
@@ -63,11 +63,10 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
-        """Read ``FIELD=VALUE`` or ``FIELD!=VALUE``; without a value it is of what is not known.
+        """Parse ``FIELD=VALUE`` or ``FIELD!=VALUE``; an empty VALUE stands for unknown.
 
         Raises:
-            ValueError: It is neither, rows have no such field, or a field of numbers is compared
-                with something else.
+            ValueError: The form is wrong, the field is unknown, or it needs a number.
         """
         left, equals, value = text.partition("=")
         if not equals:
@@ -77,29 +76,28 @@ class Condition:
         return cls(name, _value(name, value.strip()), is_equal=not left.endswith("!"))
 
     def holds(self, row: Row) -> bool:
-        """Tell whether a row is kept."""
-        found = getattr(row, self.field)
-        return (found == self.value) is self.is_equal
+        """Tell whether a row meets the condition."""
+        return (getattr(row, self.field) == self.value) is self.is_equal
 
 
 def type_of_field(row_class: type, field: str) -> type:
-    """Return ``str``, ``int``, ``float`` or ``bool``: what a field of rows holds where known."""
+    """Return the type of a field without None: ``str``, ``bool``, ``int`` or ``float``."""
     hint = get_type_hints(row_class)[field]
-    kinds = (hint, *get_args(hint))
-    return next(kind for kind in (str, bool, int, float) if kind in kinds)
+    types = (hint, *get_args(hint))
+    return next(type_ for type_ in (str, bool, int, float) if type_ in types)
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows: by data and objective, then the better first; a row without a value comes last."""
+    """Sort rows by data and objective, then best first; rows without a value come last."""
     return sorted(rows, key=_rank)
 
 
 def published_rows() -> list[Row]:
-    """Return published figures for Fashion-MNIST with a tuned MLP, to stand beside our own runs.
+    """Return published results for Fashion-MNIST with a tuned MLP.
 
-    They are facts of an earlier search with one seed, not reproduced here; the model is 6 hidden
-    layers of 239 neurons, relu, nadam, dropout 0.0262, chosen by a search of 9 min 4 s. What was
-    not published is None.
+    They come from an earlier search with one seed and are not reproduced here. The model has 6
+    hidden layers of 239 neurons, relu, nadam and dropout 0.0262, found by a search of 9 min 4 s.
+    Unpublished values are None.
     """
     return [
         _published("earlier best of the MLP search", best=0.8838),
@@ -123,10 +121,10 @@ def published_rows() -> list[Row]:
     ]
 
 
-def _published(what: str, **figures: Any) -> Row:
+def _published(description: str, **figures: Any) -> Row:
     return Row(
-        name=f"published: {what}",
-        engine=REFERENCE,
+        name=f"published: {description}",
+        engine=PUBLISHED,
         data=DATA,
         objective="val_accuracy",
         **figures,
@@ -142,7 +140,7 @@ def _rank(row: Row) -> tuple[str, str, bool, float, str]:
 def _check_field(name: str) -> None:
     if name not in FIELDS:
         raise ValueError(
-            f"no field is named {name!r}.{nearest(name, FIELDS)} There are {', '.join(FIELDS)}."
+            f"unknown field {name!r}.{nearest(name, FIELDS)} Expected one of {', '.join(FIELDS)}."
         )
 
 
@@ -154,7 +152,7 @@ def _value(field: str, text: str) -> str | float | None:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{field} is a number, got {text!r}.") from None
+        raise ValueError(f"expected a number for {field}, got {text!r}.") from None
 
 
 def _is_unknown(value: Any) -> bool:

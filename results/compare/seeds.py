@@ -1,4 +1,4 @@
-"""The comparison over seeds: runs that differ in the seed alone are a group, groups are paired."""
+"""The comparison over seeds: runs that differ only in the seed form a group; groups are paired."""
 
 import json
 import statistics
@@ -13,24 +13,24 @@ from results.record.errors import RunFolderError
 from results.record.intervals import mean_interval
 from results.run import Run, row_of
 
-# Of fewer pairs than this the interval is narrow: see mean_interval.
-MANY_PAIRS = 10
-# A search that ended so has not done what was asked of it.
+# With fewer pairs than this, a warning says that the interval is too narrow: see mean_interval.
+MIN_PAIRS = 10
+# Values of ``Run.ended`` of searches that are not complete.
 UNFINISHED = (RUNNING, CUT_OFF, "interrupted", "failed")
-# What is no setting of a search: where it lies, which machines ran it, what it was watched with.
-NO_SETTINGS = ("problem", "seed", "out", "data_dir", "address", "log")
-# What tells groups apart, in this order; another setting does where these do not.
+# Members of the plan that do not influence the results of a search.
+IGNORED_SETTINGS = ("problem", "seed", "out", "data_dir", "address", "log")
+# Settings that label a group first, in this order; others are added if these are equal.
 MAIN_SETTINGS = ("engine", "space", "algorithm", "scheduler", "trials", "time_budget_seconds")
-# Their values need no name beside them.
-CLEAR_SETTINGS = ("engine", "space", "algorithm")
+# Settings that a label shows without their name.
+UNNAMED_SETTINGS = ("engine", "space", "algorithm")
 TEST_METRIC = "test accuracy"
 
-# By seed, what was reached.
+# Results by seed.
 Scores = Mapping[int, float]
 
 
 class Against(StrEnum):
-    """Which group the others are held against."""
+    """The reference group of a comparison."""
 
     BEST = "best"
     FIRST = "first"
@@ -38,12 +38,12 @@ class Against(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one side is from another.
+    """The paired difference of two groups.
 
     Attributes:
-        pairs: Seeds that both sides have.
-        mean: Of ours less theirs over those seeds; None where there are none.
-        interval: Both ends of that of the mean; None where there are fewer than two pairs.
+        pairs: Number of seeds that both have.
+        mean: Mean difference over those seeds; None without a pair.
+        interval: Both ends of the mean's 95 % interval; None with fewer than two pairs.
     """
 
     pairs: int
@@ -52,18 +52,22 @@ class Difference:
 
     @property
     def is_tie(self) -> bool | None:
-        """Whether the interval contains zero; None where there is no interval."""
+        """Whether the interval includes zero; None without an interval."""
         return None if self.interval is None else self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but the seed.
+    """Runs that differ only in the seed.
 
     Attributes:
-        label: What tells it from the other groups.
-        best: Best value of the objective; the mean of a seed that has several runs.
-        accuracy: Accuracy on the test set, in 0..1, likewise; empty where a run has none.
+        label: Settings that distinguish the group from the others.
+        data: Reference to the training data.
+        objective: Name of the metric.
+        mode: ``max`` if larger values of the objective are better, ``min`` if smaller ones are.
+        runs: Number of runs.
+        best: Best objective by seed; the mean if several runs have the same seed.
+        accuracy: Test accuracy by seed, in 0..1; empty if any run has none.
     """
 
     label: str
@@ -76,35 +80,35 @@ class Group:
 
     @property
     def peers(self) -> tuple[str | None, str | None, str]:
-        """What groups share that can be held against each other."""
+        """Data, objective and mode; groups are comparable if these are equal."""
         return self.data, self.objective, self.mode
 
     @property
     def merit(self) -> float:
-        """The mean of the best values: the larger the better."""
+        """Mean of the best values with a sign, so that larger is better."""
         mean = statistics.fmean(self.best.values())
         return -mean if self.mode == "min" else mean
 
 
 @dataclass(frozen=True)
 class SeedsRow:
-    """A row of the comparison over seeds: one metric of one group. None is what is not known.
+    """A row of the comparison over seeds: one metric of one group. Unknown values are None.
 
     Attributes:
-        group: What tells the group from the others.
-        data: Reference of the data that was learnt: groups of other data are no peers.
-        metric: The objective, of which the best value counts, or ``test accuracy``.
-        mode: ``max`` or ``min``: which values of it are the better ones.
-        seeds: How many seeds the group has.
-        mean: Mean over those seeds.
-        low: Lower end of its 95 % bootstrap interval; None of one seed.
-        high: Upper end of it.
-        against: The group that it is held against; None for that group itself.
-        pairs: Seeds that both have.
-        difference: Mean over those of its value less the other's.
-        difference_low: Lower end of its 95 % bootstrap interval; None of fewer than two pairs.
-        difference_high: Upper end of it.
-        tie: Whether that interval contains zero.
+        group: Label of the group.
+        data: Reference to the training data; groups with different data are not comparable.
+        metric: Name of the objective, whose best value counts, or ``test accuracy``.
+        mode: ``max`` if larger values of the metric are better, ``min`` if smaller ones are.
+        seeds: Number of seeds.
+        mean: Mean over the seeds.
+        low: Lower end of the mean's 95 % bootstrap interval; None for a single seed.
+        high: Upper end of that interval.
+        against: Label of the reference group; None for the reference group itself.
+        pairs: Number of seeds that both groups have.
+        difference: Mean of its values minus the reference's over those seeds.
+        difference_low: Lower end of its 95 % bootstrap interval; None with fewer than two pairs.
+        difference_high: Upper end of that interval.
+        tie: Whether that interval includes zero.
     """
 
     group: str
@@ -124,67 +128,71 @@ class SeedsRow:
 
 
 def paired_difference(ours: Scores, theirs: Scores) -> Difference:
-    """Return the mean of ours less theirs over the seeds that both have, each with itself."""
-    # In one order, so that the same values are resampled alike.
-    values = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    mean = statistics.fmean(values) if values else None
-    return Difference(len(values), mean, mean_interval(values))
+    """Return the mean of ours minus theirs, paired by seed."""
+    # Sorted, so that equal values always give the same interval.
+    differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    mean = statistics.fmean(differences) if differences else None
+    return Difference(len(differences), mean, mean_interval(differences))
 
 
 def check_complete(run: Run) -> None:
-    """Check that a run can stand for its seed.
+    """Check that a run can be compared over seeds.
 
     Raises:
-        RunFolderError: It has no result, its search has not done what was asked, or it has no seed.
+        RunFolderError: It has no result or no seed, or its search is not complete.
     """
     seed = run.description["plan"]["problem"].get("seed")
     if row_of(run).best is None:
-        raise RunFolderError(f"{str(run.path)!r} holds no results.")
+        raise RunFolderError(f"{str(run.path)!r} has no results.")
     if run.ended in UNFINISHED:
         raise RunFolderError(
-            f"{str(run.path)!r} has not done what was asked (its search: {run.ended}): it is no "
-            "measure of its settings."
+            f"{str(run.path)!r} is not complete (search: {run.ended}), so its result cannot be "
+            "compared."
         )
     if not isinstance(seed, int):
-        raise RunFolderError(f"{str(run.path)!r} cannot be paired: its plan has the seed {seed!r}.")
+        raise RunFolderError(f"{str(run.path)!r} cannot be paired by seed: its seed is {seed!r}.")
 
 
 def compare_groups(runs: Iterable[Run], against: Against) -> tuple[list[SeedsRow], list[str]]:
-    """Compare groups of runs, those of the same data and objective with each other.
+    """Compare groups of runs that have the same data and objective.
 
     Args:
-        runs: Such as ``check_complete`` lets pass.
-        against: Which group the others are held against.
+        runs: Runs that pass ``check_complete``.
+        against: The reference group.
 
     Returns:
-        The rows, the best first; and what is to be said of them, a line each.
+        The rows, best first; and notes for the user, a line each.
     """
     groups = group_runs(runs)
-    standings: list[SeedsRow] = []
+    rows: list[SeedsRow] = []
     for peers in dict.fromkeys(group.peers for group in groups):
-        standings += _standings([group for group in groups if group.peers == peers], against)
+        rows += _compare_peers([group for group in groups if group.peers == peers], against)
     repeated = [
-        f"{group.label}: {group.runs} runs of {len(group.best)} seeds; of a seed their mean counts"
+        f"{group.label}: {group.runs} runs with {len(group.best)} seeds; runs with the same seed "
+        "are averaged"
         for group in groups
         if group.runs > len(group.best)
     ]
-    return standings, [*repeated, *few_pairs_warning(row.pairs for row in standings if row.pairs)]
+    return rows, [*repeated, *few_pairs_warning(row.pairs for row in rows if row.pairs)]
 
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
-    """Return the groups of runs, in the order in which groups first come."""
-    members: dict[str, list[Run]] = {}
+    """Return the groups of runs, in order of their first run."""
+    runs_by_settings: dict[str, list[Run]] = {}
     for run in runs:
-        members.setdefault(_text(_settings(run)), []).append(run)
-    labels = _labels([_settings(some[0]) for some in members.values()])
-    return [_group(label, some) for label, some in zip(labels, members.values(), strict=True)]
+        runs_by_settings.setdefault(_text(_settings(run)), []).append(run)
+    groups = list(runs_by_settings.values())
+    labels = _labels([_settings(group[0]) for group in groups])
+    return [_group(label, group) for label, group in zip(labels, groups, strict=True)]
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Return all that was planned but the seed; None is what is not there."""
+    """Return the settings of a run that influence its results, without the seed and None."""
     plan = {**run.description["plan"]["problem"], **run.description["plan"]}
     return {
-        name: value for name, value in plan.items() if name not in NO_SETTINGS and value is not None
+        name: value
+        for name, value in plan.items()
+        if name not in IGNORED_SETTINGS and value is not None
     }
 
 
@@ -204,30 +212,30 @@ def _group(label: str, runs: Sequence[Run]) -> Group:
 
 
 def _by_seed(scores: Iterable[tuple[int, float | None]]) -> Scores:
-    found: dict[int, list[float]] = {}
+    scores_by_seed: dict[int, list[float]] = {}
     for seed, score in scores:
         if score is not None:
-            found.setdefault(seed, []).append(score)
-    return {seed: statistics.fmean(values) for seed, values in found.items()}
+            scores_by_seed.setdefault(seed, []).append(score)
+    return {seed: statistics.fmean(values) for seed, values in scores_by_seed.items()}
 
 
 def _labels(plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what tells each plan from the others: the main settings that differ, and others."""
+    """Return labels that distinguish plans: main settings that differ, then further ones."""
     names = dict.fromkeys([*MAIN_SETTINGS, *(name for plan in plans for name in plan)])
-    chosen = [name for name in MAIN_SETTINGS if _kinds(plans, [name]) > 1]
+    chosen = [name for name in MAIN_SETTINGS if _count_distinct(plans, [name]) > 1]
     for name in names:
-        if _kinds(plans, [*chosen, name]) > _kinds(plans, chosen):
+        if _count_distinct(plans, [*chosen, name]) > _count_distinct(plans, chosen):
             chosen.append(name)
-    told = chosen or CLEAR_SETTINGS
-    return [", ".join(_said(name, plan.get(name)) for name in told) for plan in plans]
+    labelled = chosen or UNNAMED_SETTINGS
+    return [", ".join(_label(name, plan.get(name)) for name in labelled) for plan in plans]
 
 
-def _kinds(plans: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
-    """Return how many plans can be told apart by some of their settings."""
+def _count_distinct(plans: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    """Return the number of plans that differ in the named settings."""
     return len({_text([plan.get(name) for name in names]) for plan in plans})
 
 
-def _said(name: str, value: Any) -> str:
+def _label(name: str, value: Any) -> str:
     words = name.removesuffix("_seconds").replace("_", " ")
     if value is None or value == []:
         text = "none"
@@ -235,31 +243,31 @@ def _said(name: str, value: Any) -> str:
         text = f"{value:g} s"
     else:
         text = value if isinstance(value, str) else _text(value)
-    return text if name in CLEAR_SETTINGS else f"{words} {text}"
+    return text if name in UNNAMED_SETTINGS else f"{words} {text}"
 
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _standings(groups: Sequence[Group], against: Against) -> Iterator[SeedsRow]:
-    """Compare groups that are peers: by the objective, then by the accuracy on the test set."""
+def _compare_peers(groups: Sequence[Group], against: Against) -> Iterator[SeedsRow]:
+    """Compare groups with equal data and objective, by the objective and by the test accuracy."""
     ordered = sorted(groups, key=lambda group: group.merit, reverse=True)
-    several = [group for group in ordered if len(group.best) > 1]
-    # One seed alone is no measure where another group has more.
-    reference = groups[0] if against is Against.FIRST else (several or ordered)[0]
+    with_several_seeds = [group for group in ordered if len(group.best) > 1]
+    # A single seed is a poor reference, so prefer groups with several.
+    reference = groups[0] if against is Against.FIRST else (with_several_seeds or ordered)[0]
     for group in ordered:
-        yield _standing(group, reference, str(group.objective), group.best, reference.best)
+        yield _compare_group(group, reference, str(group.objective), group.best, reference.best)
     for group in ordered:
         if group.accuracy:
-            yield _standing(group, reference, TEST_METRIC, group.accuracy, reference.accuracy)
+            yield _compare_group(group, reference, TEST_METRIC, group.accuracy, reference.accuracy)
 
 
-def _standing(
+def _compare_group(
     group: Group, reference: Group, metric: str, ours: Scores, theirs: Scores
 ) -> SeedsRow:
     low, high = mean_interval([ours[seed] for seed in sorted(ours)]) or (None, None)
-    standing = SeedsRow(
+    row = SeedsRow(
         group=group.label,
         data=group.data,
         metric=metric,
@@ -270,45 +278,50 @@ def _standing(
         high=high,
     )
     if group is reference:
-        return standing
-    found = paired_difference(ours, theirs)
-    low, high = found.interval or (None, None)
+        return row
+    difference = paired_difference(ours, theirs)
+    low, high = difference.interval or (None, None)
     return replace(
-        standing,
+        row,
         against=reference.label,
-        pairs=found.pairs,
-        difference=found.mean,
+        pairs=difference.pairs,
+        difference=difference.mean,
         difference_low=low,
         difference_high=high,
-        tie=found.is_tie,
+        tie=difference.is_tie,
     )
 
 
 def few_pairs_warning(pairs: Iterable[int]) -> Iterator[str]:
-    """Warn of the intervals of few pairs; each number of pairs is of some comparison."""
-    few = sorted({count for count in pairs if 1 < count < MANY_PAIRS})
+    """Warn that intervals of few pairs are too narrow.
+
+    Args:
+        pairs: Number of pairs of each comparison.
+    """
+    few = sorted({count for count in pairs if 1 < count < MIN_PAIRS})
     if few:
         yield (
-            f"caution: few seeds make an interval narrow ({', '.join(map(str, few))} pairs here). "
-            "Where nothing differs, it misses zero in a half of all comparisons of 2 pairs, a "
-            "quarter of 3, a seventh of 5, a tenth of 10."
+            f"caution: the intervals of few seeds are too narrow ({', '.join(map(str, few))} pairs "
+            "here). If two settings are equally good, the interval of their difference excludes "
+            "zero in a half of the cases with 2 pairs, a quarter with 3, a seventh with 5 and a "
+            "tenth with 10."
         )
 
 
-def shown_columns(standings: Sequence[SeedsRow]) -> list[Column]:
+def shown_columns(rows: Sequence[SeedsRow]) -> list[Column]:
     """Return the columns of the table."""
     columns: list[Column] = [
         ("group", lambda row: row.group),
         ("metric", lambda row: row.metric),
         ("seeds", lambda row: str(row.seeds)),
         ("mean", lambda row: f"{row.mean:.4f}"),
-        ("95 % interval", lambda row: _range(row.low, row.high, "1 seed")),
+        ("95 % interval", lambda row: _interval(row.low, row.high, "1 seed")),
         ("difference", _difference),
-        ("95 % of difference", _difference_range),
+        ("95 % of difference", _difference_interval),
         ("pairs", lambda row: "" if row.pairs is None else str(row.pairs)),
         ("tie", lambda row: {True: "tie", False: "no", None: ""}[row.tie]),
     ]
-    if len({row.data for row in standings}) > 1:
+    if len({row.data for row in rows}) > 1:
         columns.insert(1, ("data", lambda row: row.data or ""))
     return columns
 
@@ -319,14 +332,14 @@ def _difference(row: SeedsRow) -> str:
     return "" if row.difference is None else f"{row.difference:+.4f}"
 
 
-def _difference_range(row: SeedsRow) -> str:
+def _difference_interval(row: SeedsRow) -> str:
     if row.against is None:
         return ""
     pairs = f"{row.pairs} pair" if row.pairs == 1 else f"{row.pairs} pairs"
-    return _range(row.difference_low, row.difference_high, pairs, sign="+")
+    return _interval(row.difference_low, row.difference_high, pairs, sign="+")
 
 
-def _range(low: float | None, high: float | None, few: str, sign: str = "") -> str:
+def _interval(low: float | None, high: float | None, count: str, sign: str = "") -> str:
     if low is None or high is None:
-        return f"none of {few}"
+        return f"none with {count}"
     return f"{low:{sign}.4f} to {high:{sign}.4f}"

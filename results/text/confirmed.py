@@ -1,4 +1,4 @@
-"""A confirmation on new seeds in words and as a table: for the screen and for the report."""
+"""A confirmation on new seeds in sentences and as a table, for the screen and the report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,18 +11,18 @@ from results.record.intervals import Estimate
 from results.record.words import format_difference, format_number
 from results.run import Run, best_trial
 
-# Of more configurations that are alike the others are counted.
-MOST_NAMED = 3
+# A list of configurations names at most this many and counts the others.
+MAX_NAMED = 3
 
 
 def label(candidate: ConfirmedCandidate) -> str:
-    """Return what a candidate is called in a sentence."""
+    """Return the name of a candidate in a sentence."""
     epochs = "1 epoch" if candidate.epochs == 1 else f"{candidate.epochs} epochs"
     return f"{candidate.name} with {epochs}"
 
 
 def verdict(candidate: ConfirmedCandidate) -> str:
-    """Return how a candidate compares with the winner, in a word or two."""
+    """Return how a candidate compares with the winner, in a few words."""
     diverged, seeds = candidate.scores.count(None), len(candidate.scores)
     if not diverged:
         return candidate.verdict
@@ -30,48 +30,48 @@ def verdict(candidate: ConfirmedCandidate) -> str:
 
 
 def shown_columns(confirmation: Confirmation) -> list[Column]:
-    """Return the columns of the table of candidates, but for those in which none has anything."""
-    gap = partial(format_difference, like=confirmation.winning_candidate.mean)
-    all_of_them: list[Column] = [
+    """Return the columns of the table of candidates, without those that are empty."""
+    format_gap = partial(format_difference, like=confirmation.winning_candidate.mean)
+    all_columns: list[Column] = [
         ("configuration", lambda row: row.name),
         ("epochs", lambda row: str(row.epochs)),
         ("search's best", lambda row: format_number(row.search_value)),
         ("mean", lambda row: format_number(row.mean)),
         ("95 % interval", lambda row: _interval(row.estimate, format_number)),
         ("verdict", verdict),
-        ("difference", lambda row: gap(row.difference.mean) if row.difference else ""),
-        ("95 % of difference", lambda row: _interval(row.difference, gap)),
+        ("difference", lambda row: format_gap(row.difference.mean) if row.difference else ""),
+        ("95 % of difference", lambda row: _interval(row.difference, format_gap)),
         ("test acc.", lambda row: format_number(row.test.mean) if row.test else ""),
         ("95 % of test", lambda row: _interval(row.test and row.test.estimate, format_number)),
     ]
     return [
         (heading, text)
-        for heading, text in all_of_them
+        for heading, text in all_columns
         if any(text(candidate) for candidate in confirmation.candidates)
     ]
 
 
 def cells(confirmation: Confirmation) -> list[list[str]]:
-    """Return the table of candidates, the best first; its headings are the first row."""
+    """Return the table of candidates, best first; the first row holds the headings."""
     return formats.cells(confirmation.best_first, shown_columns(confirmation))
 
 
 def sentences(confirmation: Confirmation) -> list[str]:
-    """Say what there is to see in the table, and how far it can be relied on."""
+    """Describe the results in the table and warn of narrow intervals."""
     lines = [
         optimism(confirmation),
         *_ties(confirmation),
-        *_lost(confirmation),
-        *_others(confirmation),
-        *_tested(confirmation),
+        *_diverged(confirmation),
+        *_comparisons(confirmation),
+        *_test_accuracies(confirmation),
     ]
     return lines + [line[0].upper() + line[1:] for line in few_seeds_warning(confirmation)]
 
 
 def optimism(confirmation: Confirmation) -> str:
-    """Say what the winner is worth, and how much more the search had shown."""
+    """Describe the winner's mean and how it differs from its best value in the search."""
     winner, gap = confirmation.winning_candidate, confirmation.optimism
-    mean = f"a mean {confirmation.objective} of {_spoken(winner.estimate)}"
+    mean = f"a mean {confirmation.objective} of {_describe(winner.estimate)}"
     sentence = f"The winner, {label(winner)}, has {mean} over {len(confirmation.seeds)} new seeds"
     if gap is None:
         return f"{sentence}."
@@ -83,20 +83,20 @@ def optimism(confirmation: Confirmation) -> str:
 
 
 def outdated(run: Run) -> Iterator[str]:
-    """Say where the search has gone on since, and confirmation what was not confirmed."""
+    """Report a new best trial of the search that was not confirmed."""
     best, confirmation = best_trial(run), run.confirmation
     if best is None or confirmation is None:
         return
     trial = best[columns.TRIAL]
     if trial not in confirmation.confirmed_trials:
         yield (
-            f"The search has gone on since: its best, trial {trial}, is not among those that were "
+            f"The search has continued since the confirmation: its best, trial {trial}, was not "
             "confirmed."
         )
 
 
 def few_seeds_warning(confirmation: Confirmation) -> Iterator[str]:
-    """Warn of the intervals of few seeds."""
+    """Warn that intervals of few seeds are too narrow."""
     if any(candidate.difference for candidate in confirmation.candidates):
         yield from seeds.few_pairs_warning([len(confirmation.seeds)])
 
@@ -106,43 +106,45 @@ def _ties(confirmation: Confirmation) -> Iterator[str]:
     ties = [candidate for candidate in own if candidate.verdict is Verdict.TIE]
     if ties:
         yield (
-            "A tie with it, as the 95 % interval of the difference, paired by seed, contains zero: "
-            f"{_listed(ties)}."
+            "Tied with the winner, because the 95 % interval of the difference, paired by seed, "
+            f"includes zero: {_list(ties)}."
         )
 
 
-def _lost(confirmation: Confirmation) -> Iterator[str]:
-    lost = [candidate for candidate in confirmation.best_first if candidate.mean is None]
-    if lost:
-        yield f"Without a mean, as a training diverged: {_listed(lost)}."
+def _diverged(confirmation: Confirmation) -> Iterator[str]:
+    diverged = [candidate for candidate in confirmation.best_first if candidate.mean is None]
+    if diverged:
+        yield f"Without a mean, because a training diverged: {_list(diverged)}."
 
 
-def _others(confirmation: Confirmation) -> Iterator[str]:
-    """Say how far the configurations to compare go, each at its best number of epochs."""
+def _comparisons(confirmation: Confirmation) -> Iterator[str]:
+    """Describe each configuration added for comparison, at its best number of epochs."""
     for candidate in confirmation.comparisons:
-        mean = _spoken(candidate.estimate)
-        yield f"For comparison, {label(candidate)} has {mean}: {candidate.verdict}."
+        mean = _describe(candidate.estimate)
+        yield f"For comparison, {label(candidate)} has a mean of {mean}: {candidate.verdict}."
 
 
-def _tested(confirmation: Confirmation) -> Iterator[str]:
+def _test_accuracies(confirmation: Confirmation) -> Iterator[str]:
     parts = [
-        f"{_spoken(candidate.test.estimate)} of {label(candidate)}"
+        f"{label(candidate)} {_describe(candidate.test.estimate)}"
         for candidate in confirmation.best_first
         if candidate.test
     ]
     if parts:
-        yield f"Mean test accuracy, read once by each of these models: {'; '.join(parts)}."
+        yield f"Mean test accuracy, each model evaluated once: {'; '.join(parts)}."
 
 
-def _listed(some: Sequence[ConfirmedCandidate]) -> str:
-    named = ", ".join(map(label, some[:MOST_NAMED]))
-    more = len(some) - MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
+def _list(candidates: Sequence[ConfirmedCandidate]) -> str:
+    names = ", ".join(map(label, candidates[:MAX_NAMED]))
+    more = len(candidates) - MAX_NAMED
+    return f"{names} and {more} more" if more > 0 else names
 
 
-def _spoken(mean: Estimate | None) -> str:
-    return f"{format_number(mean.mean)} ({_interval(mean, format_number)})" if mean else "no number"
+def _describe(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "no number"
+    return f"{format_number(estimate.mean)} ({_interval(estimate, format_number)})"
 
 
-def _interval(mean: Estimate | None, text: Callable[[float], str]) -> str:
-    return f"{text(mean.low)} to {text(mean.high)}" if mean else ""
+def _interval(estimate: Estimate | None, text: Callable[[float], str]) -> str:
+    return f"{text(estimate.low)} to {text(estimate.high)}" if estimate else ""

@@ -12,35 +12,39 @@ from results.run import Run, ending_of
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:
-    """Return the trials as JSON values: how each ended, its best, its configuration.
+    """Return the trials as JSON values.
 
-    Where some were confirmed on new seeds or audited, each has what came of it as ``confirmed``,
-    a list by number of epochs, and as ``audited``, or None.
+    In a run with a confirmation, each trial has a list ``confirmed`` of its results, one for each
+    number of epochs. In a run with an audit, each has its result as ``audited``, or None.
     """
     rows = []
     for row in run.trials.to_pylist():
-        hps = {
+        hyperparameters = {
             name.removeprefix(columns.HP_PREFIX): value
             for name, value in row.items()
             if name.startswith(columns.HP_PREFIX) and value is not None
         }
-        others = {
+        other_columns = {
             name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)
         }
-        rows.append(others | {"hyperparameters": hps} | _afterwards(run, row[columns.TRIAL]))
+        follow_up = _follow_up_results(run, row[columns.TRIAL])
+        rows.append(other_columns | {"hyperparameters": hyperparameters} | follow_up)
     return rows
 
 
-def _afterwards(run: Run, trial: int) -> dict[str, Any]:
-    """Return what came of a trial after the search."""
-    told: dict[str, Any] = {}
+def _follow_up_results(run: Run, number: int) -> dict[str, Any]:
+    """Return the results of the confirmation and the audit for a trial."""
+    results: dict[str, Any] = {}
     if run.confirmation:
-        own = [one for one in run.confirmation.candidates if one.trial == trial]
-        told["confirmed"] = [_without(asdict(one), "trial", "values") for one in own]
+        results["confirmed"] = [
+            _without(asdict(candidate), "trial", "values")
+            for candidate in run.confirmation.candidates
+            if candidate.trial == number
+        ]
     if run.audit:
-        found = [_without(asdict(one), "trial") for one in run.audit.trials if one.trial == trial]
-        told["audited"] = found[0] if found else None
-    return told
+        trials = (trial for trial in run.audit.trials if trial.trial == number)
+        results["audited"] = next((_without(asdict(trial), "trial") for trial in trials), None)
+    return results
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def trials_table(run: Run) -> Table:
-    """Return the trials as a table for the terminal, in the order in which they started."""
+    """Return the trials as a table for the terminal, in order of their start."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s"):
         table.add_column(heading, justify="left" if heading == "ended" else "right", no_wrap=True)
@@ -56,7 +60,7 @@ def trials_table(run: Run) -> Table:
     for row in trial_rows(run):
         best = row[columns.BEST_OBJECTIVE]
         error = first_line(row[columns.ERROR])
-        # Runs of former versions, and of keras-tuner, do not say it.
+        # Runs of earlier versions and of keras-tuner have no such column.
         reason = row.get(columns.PATH_REASON)
         path = f"[{row[columns.PATH]}: {reason}]" if reason else ""
         table.add_row(

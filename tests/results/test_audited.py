@@ -75,16 +75,17 @@ def test_show_says_it_in_a_few_lines_after_the_trials(results, run, plain):
     status, out, notes = results("show", run)
     assert status == 0
     assert notes == [
-        "The search has gone on since: 14 trials were stopped, and its best is 0.8634."
+        "The search has continued since the audit: it has 14 stopped trials now, and its best is 0.8634."
     ]
     lines = out.partition("\nwhat early stopping cost\n")[2].splitlines()
     assert lines == [
-        "4 of 120 stopped trials, drawn at random, were trained to the end: 1 would have beaten the "
-        "search's best val_accuracy, 0.9112. That is 25%; of all stopped trials between 5% and "
-        "70%, by the 95 % Wilson interval.",
-        "The best of them, trial 7, came to 0.9124, 0.0012 better.",
-        "Stopping saved about 3960 seconds of a worker, 83% of what all trials to their end would "
-        "have taken: an estimate, by the mean of those that were audited. The search took 820 seconds of its workers.",
+        "4 of 120 stopped trials, drawn at random, were trained to the last epoch: 1 would have "
+        "beaten the search's best val_accuracy, 0.9112. That is 25%; the share among all stopped "
+        "trials is between 5% and 70% (95 % Wilson interval).",
+        "The best audited trial, 7, reached 0.9124, 0.0012 better than the search's best.",
+        "Stopping saved about 3960 worker seconds, 83% of the time that training every trial to "
+        "its last epoch would take (estimated from the mean of the audited trials). The search "
+        "took 820 worker seconds.",
     ]
     assert "early stopping cost" not in results("show", plain)[1]
     rows = json.loads(results("show", run, "--format", "json")[1])
@@ -103,11 +104,11 @@ def test_an_audit_of_the_search_as_it_is_has_no_such_note(results, run):
     ("trials", "mode", "said"),
     [
         ([(1, 1, 0.5, 0.9), (2, 1, 0.5, 0.8)], "max",
-         ["none would have beaten", "trial 1, came to 0.9000, 0.0112 short of it."]),
+         ["none would have beaten", "trial, 1, reached 0.9000, 0.0112 worse than the search's best."]),
         ([(1, 1, 0.5, 0.93), (2, 1, 0.5, 0.92)], "max",
-         ["2 would have beaten", "0.0188 better; the 2 that were wrongly stopped are 0.0138 better on average."]),
+         ["2 would have beaten", "0.0188 better than the search's best; the 2 wrongly stopped trials are 0.0138 better on average."]),
         ([(1, 1, 2.0, 0.9), (2, 1, 1.5, 1.3)], "min",
-         ["1 would have beaten", "trial 1, came to 0.9000, 0.0112 better."]),
+         ["1 would have beaten", "trial, 1, reached 0.9000, 0.0112 better than the search's best."]),
         ([(1, 1, 0.5, None)], "max", ["1 of 120 stopped trials, drawn at random, was trained"]),
     ],
 )  # fmt: skip
@@ -116,22 +117,22 @@ def test_how_often_and_by_how_much_stopping_was_wrong(run, trials, mode, said):
     text = " ".join(audited.sentences(read_run(run).audit))
     for part in said:
         assert part in text
-    assert text.count("The best of them") == (trials[0][3] is not None)
+    assert text.count("The best audited trial") == (trials[0][3] is not None)
 
 
 def test_trials_that_came_out_otherwise_are_named(run):
     said = told(run)
-    assert "otherwise" not in " ".join(audited.sentences(read_run(run).audit))
+    assert "other values" not in " ".join(audited.sentences(read_run(run).audit))
     for place in (1, 3):
         said["trials"][place]["is_same"] = False
     written(run, said)
-    [text] = [one for one in audited.sentences(read_run(run).audit) if "otherwise" in one]
-    assert "trials 7, 11 came out otherwise than in the search" in text
+    [text] = [one for one in audited.sentences(read_run(run).audit) if "other values" in one]
+    assert "trials 7, 11 gave other values than in the search" in text
 
 
 def test_a_search_that_took_no_time_has_no_share_of_it(run):
     afterwards.audit(run, seconds_saved=0.0, seconds_searched=0.0)
-    assert "0 seconds of a worker, 0% of" in audited.sentences(read_run(run).audit)[2]
+    assert "0 worker seconds, 0% of" in audited.sentences(read_run(run).audit)[2]
 
 
 def test_the_table_has_the_best_first_and_what_came_to_nothing_last(run):

@@ -134,7 +134,7 @@ def test_show_tells_the_candidates_the_best_first_and_the_optimism_after_the_tri
     assert said.startswith("The winner, trial 17 with 20 epochs, has a mean val_accuracy of 0.9071")
     assert "0.9112, was 0.0041 better" in said
     assert notes[0] == (
-        "The search has gone on since: its best, trial 2, is not among those that were confirmed."
+        "The search has continued since the confirmation: its best, trial 2, was not confirmed."
     )
     assert [note.partition(":")[0] for note in notes[1:]] == ["caution"]
 
@@ -192,14 +192,15 @@ def test_where_less_is_better_the_least_comes_first_and_what_is_less_is_better(r
 def test_what_is_said_names_ties_what_diverged_and_what_was_there_to_compare(run):
     said = confirmed.sentences(read_run(run).confirmation)
     assert [text.partition(",")[0] for text in said] == [
-        "The winner", "A tie with it", "Without a mean", "For comparison", "Mean test accuracy",
-        "Caution: few seeds make an interval narrow (5 pairs here). Where nothing differs",
+        "The winner", "Tied with the winner", "Without a mean", "For comparison", "Mean test accuracy",
+        "Caution: the intervals of few seeds are too narrow (5 pairs here). If two settings are "
+        "equally good",
     ]  # fmt: skip
-    assert said[1].endswith("contains zero: trial 17 with 50 epochs.")
+    assert said[1].endswith("includes zero: trial 17 with 50 epochs.")
     assert said[2].endswith("diverged: trial 9 with 50 epochs.")
     # Of two numbers of epochs the better one stands for it.
-    assert "published with 20 epochs has 0.9005 (0.8996 to 0.9014): worse." in said[3]
-    assert "0.9030 (0.9018 to 0.9042) of trial 17 with 20 epochs" in said[4]
+    assert "published with 20 epochs has a mean of 0.9005 (0.8996 to 0.9014): worse." in said[3]
+    assert "trial 17 with 20 epochs 0.9030 (0.9018 to 0.9042)" in said[4]
 
 
 def test_of_many_ties_the_others_are_counted(run):

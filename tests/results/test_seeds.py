@@ -223,7 +223,7 @@ def test_other_data_are_never_held_against_each_other(make):
 def test_of_a_seed_that_was_run_twice_the_mean_counts_and_that_is_said(make):
     rows, notes = compared([make(0, 0.8), make(0, 0.9), make(1, 0.95)])
     assert (rows[0].seeds, rows[0].mean) == (2, pytest.approx(0.9))
-    assert "3 runs of 2 seeds" in notes[0]
+    assert "3 runs with 2 seeds" in notes[0]
 
 
 def test_test_accuracy_is_compared_where_each_run_of_a_group_has_it(make):
@@ -279,8 +279,8 @@ def test_the_command_writes_a_file_too(make, results, tmp_path):
 
 def test_one_seed_has_no_interval_and_that_is_said(make, results):
     _, out, _ = results("seeds", make(0, 0.9), make(1, 0.8, workers=4))
-    assert out.count("none of 1 seed") == 2
-    assert "none of 0 pairs" in out
+    assert out.count("none with 1 seed") == 2
+    assert "none with 0 pairs" in out
 
 
 def test_a_run_that_cannot_stand_for_its_seed_is_left_out_by_name(make, results, tmp_path):
@@ -295,8 +295,8 @@ def test_a_run_that_cannot_stand_for_its_seed_is_left_out_by_name(make, results,
     assert status == 0
     assert [row["seeds"] for row in json.loads(out)] == [1]
     assert [line.startswith("skipped: ") for line in errors] == [True] * 3
-    assert "cut-off' has not done what was asked (its search: cut off)" in errors[0]
-    assert "its plan has the seed None" in errors[1]
+    assert "cut-off' is not complete (search: cut off)" in errors[0]
+    assert "its seed is None" in errors[1]
     status, out, errors = results("seeds", cut_off)
     assert (status, out, len(errors)) == (2, "", 2)
 

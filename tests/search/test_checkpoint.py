@@ -173,7 +173,7 @@ def test_kerass_path_goes_on_with_a_new_shuffle_and_says_that_it_does(folder):
     _, second = trained(folder, asked)
     path = second[0]["path"]
     assert (path["name"], path["continued_from"]) == ("keras", 3)
-    assert path["reason"] == "optimizer with clipnorm=1.0; the order of its samples began anew"
+    assert path["reason"] == "optimizer with clipnorm=1.0; the order of its samples started over"
     assert second[0]["epoch"] == 4
 
 

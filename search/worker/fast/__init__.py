@@ -1,9 +1,9 @@
-"""The fast epoch: Keras's own ``fit`` with each epoch compiled into one call.
+"""The fast epoch: Keras's own ``fit``, with each epoch compiled into one call.
 
-With the model and its data in memory and an optimizer whose arithmetic is known, ``fit`` spends
-most of its time fetching batches and launching small operations. Here the same training step is
-traced once, runs over tensors that stay where they are, and ends in TensorFlow's fused optimizer
-kernels. Whatever is not known to give the same numbers takes Keras's path, and the reason is told.
+If the model, its data and the optimizer's state are in memory, ``fit`` spends most of its time
+fetching batches and launching small operations. The fast epoch traces the same training step once,
+runs it over tensors that stay in place, and uses TensorFlow's fused optimizer kernels. A training
+that is not known to give the same numbers takes Keras's path, and the reason is recorded.
 
 Imports TensorFlow and Keras: for workers only.
 """

@@ -1,4 +1,4 @@
-"""Arrays of a training as tensors, without a copy where that can be had."""
+"""Converts the arrays of a training to tensors, without a copy if possible."""
 
 import ctypes
 import math
@@ -10,17 +10,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# TensorFlow reads memory in vectors of this size; Ray's shared memory begins at multiples of it.
+# TensorFlow reads memory in vectors of this size; arrays in Ray's shared memory are aligned to it.
 ALIGNMENT_BYTES = 64
 
 
 class NotFastError(Exception):
-    """The training cannot take the fast path; the message is the reason that the record gives."""
+    """The training cannot take the fast path; the message is the recorded reason."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """What an epoch runs through.
+    """The samples of an epoch.
 
     Attributes:
         parts: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, each a tensor or a structure of
@@ -33,7 +33,7 @@ class Arrays:
 
     @classmethod
     def of(cls, x: Any, y: Any = None, sample_weight: Any = None) -> "Arrays":
-        """Take in arrays as they are given to ``fit``: plain ones, all of one length."""
+        """Convert the arrays that ``fit`` got, which must be numbers and have one length."""
         arrays = [x, y, sample_weight]
         while arrays[-1] is None:
             arrays.pop()
@@ -42,16 +42,16 @@ class Arrays:
             _check(leaf)
         lengths = {int(leaf.shape[0]) for leaf in leaves}
         if len(lengths) != 1 or lengths == {0}:
-            raise NotFastError(f"the arrays have {sorted(lengths)} samples")
+            raise NotFastError(f"the arrays have different or no samples: {sorted(lengths)}")
         parts = keras.tree.map_structure(as_tensor, tuple(arrays))
         return cls(keras.tree.lists_to_tuples(parts), lengths.pop())
 
     def take(self, rows: tf.Tensor) -> tuple[Any, ...]:
-        """Return the samples of some rows, int32 of shape (rows,)."""
-        taken: tuple[Any, ...] = keras.tree.map_structure(
+        """Return the samples at some rows, int32 of shape (rows,)."""
+        samples: tuple[Any, ...] = keras.tree.map_structure(
             lambda part: tf.gather(part, rows), self.parts
         )
-        return taken
+        return samples
 
 
 def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
@@ -63,33 +63,33 @@ def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any
     for leaf in leaves:
         _check(leaf)
     samples = int(leaves[0].shape[0])
-    begin = math.floor(samples * (1.0 - fraction))
-    if not 0 < begin < samples:
-        raise NotFastError(f"validation_split={fraction} leaves one of the parts empty")
+    split_at = math.floor(samples * (1.0 - fraction))
+    if not 0 < split_at < samples:
+        raise NotFastError(f"validation_split={fraction} leaves one of the splits empty")
 
     def cut(part: slice) -> Any:
         return keras.tree.map_structure(
             lambda leaf: None if leaf is None else leaf[part], (x, y, sample_weight)
         )
 
-    return cut(slice(begin)), cut(slice(begin, None))
+    return cut(slice(split_at)), cut(slice(split_at, None))
 
 
 def weights_of_classes(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
-    """Return a weight a sample, as Keras 3.15 does with ``class_weight``; shape (samples,)."""
+    """Return each sample's weight, as Keras 3.15 does for ``class_weight``; shape (samples,)."""
     classes = np.asarray(y)
     if classes.ndim > 1:
         classes = classes.argmax(-1) if classes.shape[-1] != 1 else classes[..., 0]
-    kinds, places = np.unique(np.round(classes).astype("int32"), return_inverse=True)
-    weights = [class_weight.get(int(kind), 1.0) for kind in kinds]
-    return np.asarray(weights, keras.config.floatx())[places]
+    labels, label_of_sample = np.unique(np.round(classes).astype("int32"), return_inverse=True)
+    weights = [class_weight.get(int(label), 1.0) for label in labels]
+    return np.asarray(weights, keras.config.floatx())[label_of_sample]
 
 
 def as_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """Return an array as a tensor, floats in Keras's float type, integers as they are.
+    """Return an array as a tensor, floats in Keras's float type, integers unchanged.
 
-    The tensor shares the array's memory where its place allows it, so that all workers of a node
-    read the one copy in Ray's shared memory.
+    The tensor shares the array's memory if that is aligned, so that all workers of a node read the
+    one copy in Ray's shared memory.
     """
     floatx = keras.config.floatx()
     if isinstance(array, tf.Tensor):
@@ -102,9 +102,9 @@ def as_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """Return a view that may be exported; what reads it as a tensor never writes."""
+    """Return a writable view, which DLPack requires; TensorFlow never writes to it."""
     memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    memory.owner = array  # kept for as long as the view is
+    memory.owner = array  # keeps the array alive as long as the view
     view: np.ndarray = np.frombuffer(memory, array.dtype)
     return view.reshape(array.shape)
 
@@ -115,5 +115,5 @@ def _check(leaf: Any) -> None:
     else:
         is_plain = isinstance(leaf, np.ndarray) and leaf.ndim and leaf.dtype.kind in "fiu"
     if not is_plain:
-        kind = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__}"
-        raise NotFastError(f"data come as {kind}, not as arrays of numbers")
+        class_name = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__}"
+        raise NotFastError(f"the data are {class_name}, not arrays of numbers")

@@ -1,4 +1,4 @@
-"""A whole epoch as one compiled call, traced from the model and the data as they are."""
+"""Compiles a whole epoch into one call, traced from the current model and data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,66 +11,68 @@ from search.worker.fast.optimizers import fused
 from search.worker.fast.randomness import EpochRandomness, Masks, seed_states
 from search.worker.fast.reasons import reasons_of_the_graph, reasons_of_the_model
 
-DEFAULT_BATCH_SIZE = 32  # of Keras
+DEFAULT_BATCH_SIZE = 32  # Keras's default
 
 Logs = dict[str, Any]
-# Called with the number of a batch and its rows, int32 of shape (rows,).
+# Called with the number of a batch and the rows of its samples, int32 of shape (rows,).
 Step = Callable[[tf.Tensor, tf.Tensor], Any]
 
 
 class CompiledTraining:
-    """The epochs of a training, traced; used again by a later fit of the same data.
+    """The traced epochs of a training, which a later ``fit`` on the same data reuses.
 
-    Keras too traces once for each ``compile``: what changes between two calls of ``fit`` without
-    it, such as ``trainable``, has no effect there either.
+    Keras also traces once for each ``compile``: a change between two calls of ``fit``, such as of
+    ``trainable``, has no effect without ``compile``.
 
     Raises:
-        NotFastError: The training cannot be known to give Keras's numbers.
+        NotFastError: The training is not known to give Keras's numbers.
     """
 
     def __init__(self, model: keras.Model, arguments: dict[str, Any]) -> None:
         self._model = model
-        self._made_for = _made_for(model, arguments)
+        self._traced_objects = _traced_objects(model, arguments)
         training, validation = _splits(arguments)
         self.arrays = Arrays.of(*training)
         self.batch_size = int(arguments["batch_size"] or DEFAULT_BATCH_SIZE)
-        self._held_out = None if validation is None else Arrays.of(*validation)
-        self._held_out_batch_size = int(arguments["validation_batch_size"] or self.batch_size)
+        self._validation_arrays = None if validation is None else Arrays.of(*validation)
+        self._validation_batch_size = int(arguments["validation_batch_size"] or self.batch_size)
         self._build()
         self.trace_training()
         self.trace_validation()
 
     def serves(self, arguments: dict[str, Any]) -> bool:
-        """Tell whether a call of ``fit`` is for the same data and the same compiled model."""
-        wanted = _made_for(self._model, arguments)
-        return len(wanted) == len(self._made_for) and all(
-            one is other for one, other in zip(wanted, self._made_for, strict=True)
+        """Tell whether a call of ``fit`` has the same data and the same compiled model."""
+        objects = _traced_objects(self._model, arguments)
+        return len(objects) == len(self._traced_objects) and all(
+            new is traced for new, traced in zip(objects, self._traced_objects, strict=True)
         )
 
     def trace_training(self) -> None:
-        """Trace the training epoch, from the model and the optimizer as they are now."""
-        self._traced_from = _settings(self._model)
+        """Trace the training epoch from the current model and optimizer."""
+        self._traced_settings = _settings(self._model)
         self.training = TrainingEpoch(self._model, self.arrays, self.batch_size)
 
     def trace_validation(self) -> None:
-        """Trace the evaluation of the validation data, where there are any."""
+        """Trace the evaluation of the validation data, if there are any."""
         self.validation: TestEpoch | None = None
-        if self._held_out is not None:
-            self.validation = TestEpoch(self._model, self._held_out, self._held_out_batch_size)
+        if self._validation_arrays is not None:
+            self.validation = TestEpoch(
+                self._model, self._validation_arrays, self._validation_batch_size
+            )
 
     def is_outdated(self) -> bool:
-        """Tell whether a callback has changed what was traced since; Keras traces after it."""
-        return _settings(self._model) != self._traced_from
+        """Tell whether a callback has changed the model since tracing, which Keras would notice."""
+        return _settings(self._model) != self._traced_settings
 
     def _build(self) -> None:
-        # Metrics and loss too make their variables at the first step: made now, without running
-        # anything, so that nothing is traced twice.
+        # Metrics and loss create their variables at the first step. Create them now, without
+        # running anything, so that nothing is traced twice.
         batch = keras.tree.map_structure(
             lambda part: keras.KerasTensor((None, *part.shape[1:]), part.dtype.name),
             self.arrays.parts,
         )
         self._model._symbolic_build(data_batch=batch)
-        for reason in reasons_of_the_model(self._model):  # now that its variables are known
+        for reason in reasons_of_the_model(self._model):  # now that it has its variables
             raise NotFastError(reason)
 
 
@@ -80,10 +82,10 @@ class TrainingEpoch:
     Args:
         model: Built, with a built optimizer.
         arrays: The samples.
-        batch_size: Samples of a step; the last step takes what is left.
+        batch_size: Samples of a step; the last step takes the rest.
 
     Raises:
-        NotFastError: What was traced cannot be known to be a function of the seed.
+        NotFastError: The traced epoch may depend on more than the seed.
     """
 
     def __init__(self, model: keras.Model, arrays: Arrays, batch_size: int) -> None:
@@ -100,7 +102,7 @@ class TrainingEpoch:
             _for_each_batch(order, arrays.samples, batch_size, step)
             return dict(model.get_metrics_result())
 
-        with fused(model.optimizer) as optimizer, masks.in_place(model):
+        with fused(model.optimizer) as optimizer, masks.installed(model):
             self._compiled = epoch.get_concrete_function(
                 tf.TensorSpec((arrays.samples,), tf.int32), tf.TensorSpec((), tf.uint64)
             )
@@ -109,7 +111,7 @@ class TrainingEpoch:
 
     @property
     def random_layers(self) -> int:
-        """Number of the model's seed generators, each of which gets a seed for every epoch."""
+        """Number of the model's seed generators; each gets a seed for every epoch."""
         return len(self._seeds)
 
     def run(self, randomness: EpochRandomness) -> Logs:
@@ -125,7 +127,7 @@ class TestEpoch:
     Args:
         model: Built.
         arrays: The samples.
-        batch_size: Samples of a step; the whole set where it is as large.
+        batch_size: Samples of a step; the last step takes the rest.
     """
 
     def __init__(self, model: keras.Model, arrays: Arrays, batch_size: int) -> None:
@@ -148,29 +150,29 @@ class TestEpoch:
 
 
 def _for_each_batch(order: tf.Tensor, samples: int, batch_size: int, step: Step) -> None:
-    """Trace a loop over the batches; a shorter last one comes behind it."""
-    whole, rest = divmod(samples, batch_size)
-    batches = tf.reshape(order[: whole * batch_size], [whole, batch_size])
+    """Trace a loop over the full batches, then a shorter last one."""
+    full_batches, rest = divmod(samples, batch_size)
+    batches = tf.reshape(order[: full_batches * batch_size], [full_batches, batch_size])
 
     def body(number: tf.Tensor) -> tuple[tf.Tensor]:
         step(number, batches[number])
         return (number + 1,)
 
-    if whole:
-        tf.while_loop(lambda number: number < whole, body, (tf.constant(0),))
+    if full_batches:
+        tf.while_loop(lambda number: number < full_batches, body, (tf.constant(0),))
     if rest:
-        step(tf.constant(whole), order[whole * batch_size :])
+        step(tf.constant(full_batches), order[full_batches * batch_size :])
 
 
 def _traced_once(step: Step) -> Step:
-    """Trace a step once for batches of any size; TensorFlow fills in the size where it is known."""
+    """Trace a step once for batches of any size; TensorFlow infers the size if it can."""
     signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32)]
     traced: Step = tf.function(step, autograph=False, input_signature=signature)
     return traced
 
 
-def _made_for(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
-    """Return the objects that a trace is made for; another ``compile`` makes another tracker."""
+def _traced_objects(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
+    """Return the objects that a trace depends on; each ``compile`` creates a new loss tracker."""
     names = ("x", "y", "sample_weight", "class_weight", "validation_data")
     data = keras.tree.flatten([arguments[name] for name in names])
     sizes = ("batch_size", "validation_batch_size", "validation_split")
@@ -178,7 +180,7 @@ def _made_for(model: keras.Model, arguments: dict[str, Any]) -> list[Any]:
 
 
 def _settings(model: keras.Model) -> list[Any]:
-    """Return what a trace takes in as it is, rather than as a variable."""
+    """Return the settings that a trace contains as constants."""
     optimizer = model.optimizer
     rate = optimizer._learning_rate
     config = {name: value for name, value in optimizer.get_config().items() if "rate" not in name}
@@ -191,12 +193,12 @@ def _settings(model: keras.Model) -> list[Any]:
 
 
 def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """Return what is trained on and what validates, each ``(x, y, sample_weight)`` or less."""
+    """Return the training and validation data, each ``(x, y, sample_weight)`` or shorter."""
     training = (arguments["x"], arguments["y"], arguments["sample_weight"])
     validation = arguments["validation_data"]
     if validation is not None:
         if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
-            raise NotFastError(f"validation data come as {type(validation).__name__}")
+            raise NotFastError(f"the validation data are a {type(validation).__name__}")
         validation = tuple(validation)
     elif arguments["validation_split"]:
         training, validation = split(*training, arguments["validation_split"])

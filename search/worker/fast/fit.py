@@ -1,4 +1,4 @@
-"""What stands in for a model's ``fit``: it takes the fast path where that is known to be right."""
+"""Replaces a model's ``fit``, which then takes the fast path if that gives the same numbers."""
 
 import contextlib
 import inspect
@@ -20,9 +20,9 @@ from search.worker.laps import COMPILE, LAPS
 
 FAST, KERAS = "fast", "keras"
 SIGNATURE = inspect.signature(keras.Model.fit)
-# Of a training that is continued on Keras's path, which cannot promise the same bits.
-SHUFFLED_ANEW = "the order of its samples began anew"
-# Keras's fit is fed one element an epoch; by its name the compiled functions know their own.
+# For a training that continues on Keras's path, where the bits may differ.
+SHUFFLED_ANEW = "the order of its samples started over"
+# The name of the single element that Keras's fit gets for an epoch of the fast path.
 MARK = "whole_epoch"
 
 
@@ -31,8 +31,8 @@ class PathTaken:
     """How a training ran.
 
     Attributes:
-        name: ``fast``, ``keras``, or ``own`` where Keras's ``fit`` is not called at all.
-        reason: Why it was not fast.
+        name: ``fast``, ``keras``, or ``own`` if Keras's ``fit`` is not called at all.
+        reason: Why the training was not fast; None if it was.
         continued_from: Epochs that an interrupted process had trained before.
     """
 
@@ -47,16 +47,16 @@ OWN_LOOP = PathTaken("own", "the training loop is the user's own")
 def install(
     model: keras.Model, *, seed: int, fast: bool = True, checkpoints: Checkpoints | None = None
 ) -> "Fit":
-    """Have a model's ``fit`` take the fast path where it can.
+    """Replace a model's ``fit`` by one that takes the fast path if it can.
 
     Args:
-        model: As its builder returned it.
-        seed: What every random number of the training follows from, on the fast path.
-        fast: False takes Keras's path always.
-        checkpoints: Where the training's state is kept and continued from.
+        model: The model from the builder.
+        seed: Determines all random numbers of the training on the fast path.
+        fast: Whether to try the fast path.
+        checkpoints: Save the training's state, and continue from it; None: neither.
 
     Returns:
-        What stands in for ``fit``, unless the model has one of its own.
+        The replacement. It is not installed in a model that has its own ``fit``.
     """
     fit = Fit(model, seed=seed, fast=fast, checkpoints=checkpoints)
     if type(model).fit is keras.Model.fit:
@@ -65,7 +65,7 @@ def install(
 
 
 class Fit:
-    """A model's ``fit``, on either path."""
+    """A replacement of a model's ``fit``, on either path."""
 
     def __init__(
         self, model: keras.Model, *, seed: int, fast: bool, checkpoints: Checkpoints | None
@@ -82,36 +82,36 @@ class Fit:
         """Train, as ``keras.Model.fit`` of Keras 3.15 does and with its arguments."""
         self._calls += 1
         if self._calls and self._checkpoints:
-            # What is kept does not tell in which call of fit it was: the trial would start over.
+            # A state does not tell its call of fit: a continued trial must start over.
             self._checkpoints.remove()
             self._checkpoints = None
         bound = SIGNATURE.bind(self._model, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        prepared = self._prepared(arguments)
-        callbacks, epochs_before = self._with_state_kept(arguments["callbacks"])
+        fast_fit, reason = self._compile(arguments)
+        callbacks, epochs_before = self._with_checkpoints(arguments["callbacks"])
         LAPS.lap(COMPILE)
-        if isinstance(prepared, str):
-            begins_anew = epochs_before and arguments["shuffle"]
-            reason = f"{prepared}; {SHUFFLED_ANEW}" if begins_anew else prepared
+        if fast_fit is None:
+            if epochs_before and arguments["shuffle"]:
+                reason = f"{reason}; {SHUFFLED_ANEW}"
             self.path = PathTaken(KERAS, reason, epochs_before)
             return keras.Model.fit(self._model, **arguments | {"callbacks": callbacks})
         self.path = PathTaken(FAST, None, epochs_before)
-        with prepared.in_place():
-            return keras.Model.fit(self._model, **prepared.arguments(callbacks))
+        with fast_fit.installed():
+            return keras.Model.fit(self._model, **fast_fit.arguments(callbacks))
 
-    def _prepared(self, arguments: dict[str, Any]) -> "_FastFit | str":
-        """Return the compiled training, or why there is none."""
+    def _compile(self, arguments: dict[str, Any]) -> "tuple[_FastFit | None, str | None]":
+        """Return the compiled call of ``fit``, or None and the reason."""
         if not self._fast:
-            return "switched off"
+            return None, "switched off"
         try:
             for reason in reasons(self._model, arguments):
-                return reason
+                return None, reason
             is_new = self._compiled is None or not self._compiled.serves(arguments)
             if self._compiled is None or is_new:
                 self._compiled = CompiledTraining(self._model, arguments)
-            return _FastFit(
+            fast_fit = _FastFit(
                 self._model,
                 arguments,
                 compiled=self._compiled,
@@ -119,16 +119,17 @@ class Fit:
                 seed=self._seed,
                 call=self._calls,
             )
-        except NotFastError as reason:
-            return str(reason)
-        except Exception as error:  # if it is the user's, Keras's path meets it again and tells
-            return f"it could not be compiled: {one_line(error)}"
+        except NotFastError as error:
+            return None, str(error)
+        except Exception as error:  # an error of the user's code is raised again on Keras's path
+            return None, f"it could not be compiled: {one_line(error)}"
+        return fast_fit, None
 
-    def _with_state_kept(self, callbacks: Any) -> tuple[Any, int]:
-        """Return the callbacks, with one last that keeps the state and puts it back.
+    def _with_checkpoints(self, callbacks: Any) -> tuple[Any, int]:
+        """Append the callback that restores and saves the training's state.
 
         Returns:
-            The callbacks, and how many epochs had been trained when that state was kept.
+            The callbacks, and the number of epochs in the restored state.
         """
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return callbacks, 0
@@ -140,12 +141,12 @@ class Fit:
             if model.built:
                 model.optimizer.build(model.trainable_variables)
             if not model.built or not checkpoint.fits(model):
-                checkpoint = None  # not this model's: it starts over
+                checkpoint = None  # of another model: start over
             else:
                 self._checkpoints.restore_best_weights()
-        watched = [*callbacks, keras.callbacks.History()]
-        keeper = KeepState(self._checkpoints, watched, checkpoint)
-        return [*watched, keeper], checkpoint.epochs if checkpoint else 0
+        callbacks = [*callbacks, keras.callbacks.History()]
+        keep_state = KeepState(self._checkpoints, callbacks, checkpoint)
+        return [*callbacks, keep_state], checkpoint.epochs if checkpoint else 0
 
 
 class _FastFit:
@@ -170,45 +171,45 @@ class _FastFit:
         self._epoch = 0
 
     def arguments(self, callbacks: list[Any]) -> dict[str, Any]:
-        """Return what Keras's ``fit`` is called with."""
-        asked = self._arguments
-        watch = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin_epoch)
+        """Return the arguments for Keras's ``fit``."""
+        arguments = self._arguments
+        track_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin_epoch)
         return {
             "x": _one_element(),
-            "epochs": asked["epochs"],
-            "initial_epoch": asked["initial_epoch"],
+            "epochs": arguments["epochs"],
+            "initial_epoch": arguments["initial_epoch"],
             "validation_data": _one_element() if self._compiled.validation else None,
-            "validation_freq": asked["validation_freq"],
-            "verbose": asked["verbose"],
-            "shuffle": False,  # of our one element
+            "validation_freq": arguments["validation_freq"],
+            "verbose": arguments["verbose"],
+            "shuffle": False,  # there is one element
             "callbacks": keras.callbacks.CallbackList(
-                [watch, *callbacks],
+                [track_epoch, *callbacks],
                 add_history=True,
-                add_progbar=asked["verbose"] != 0,
-                verbose=asked["verbose"],
-                epochs=asked["epochs"],
+                add_progbar=arguments["verbose"] != 0,
+                verbose=arguments["verbose"],
+                epochs=arguments["epochs"],
                 steps=math.ceil(self._compiled.arrays.samples / self._compiled.batch_size),
                 model=self._model,
             ),
         }
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Have the model's loops run the compiled epochs, in what happens inside."""
+    def installed(self) -> Iterator[None]:
+        """Make the model's loops run the compiled epochs inside the context."""
         model = self._model
-        before = model.train_function, model.test_function
+        train_function, test_function = model.train_function, model.test_function
         try:
-            model.train_function = self._or_kerass_own("train", before[0], self._train)
-            model.test_function = self._or_kerass_own("test", before[1], self._test)
-            model.make_train_function = self._again(self._compiled.trace_training)
-            model.make_test_function = self._again(self._compiled.trace_validation)
+            model.train_function = self._epoch_function("train", train_function, self._train)
+            model.test_function = self._epoch_function("test", test_function, self._test)
+            model.make_train_function = self._make_function(self._compiled.trace_training)
+            model.make_test_function = self._make_function(self._compiled.trace_validation)
             yield
         finally:
             del model.make_train_function, model.make_test_function
-            model.train_function, model.test_function = before
+            model.train_function, model.test_function = train_function, test_function
 
-    def _again(self, trace: Callable[[], None]) -> Callable[[bool], None]:
-        """Return what takes the place of ``make_train_function``: a callback may ask for it."""
+    def _make_function(self, trace: Callable[[], None]) -> Callable[[bool], None]:
+        """Return a replacement of ``make_train_function``, which a callback may call."""
 
         def make(force: bool = False) -> None:
             if force:
@@ -238,32 +239,32 @@ class _FastFit:
         assert self._compiled.validation is not None
         return self._compiled.validation.run()
 
-    def _or_kerass_own(
-        self, kind: str, known: Any, compiled: Callable[[], Logs]
+    def _epoch_function(
+        self, kind: str, keras_function: Any, compiled_epoch: Callable[[], Logs]
     ) -> Callable[[Any], Logs]:
-        """Return a function that runs a whole epoch where it is fed our one element.
+        """Return a function that runs the compiled epoch if it gets our one element.
 
-        A callback may train or evaluate on data of its own meanwhile.
+        A callback may train or evaluate on other data, which takes Keras's function.
         """
 
         def function(iterator: Any) -> Logs:
-            nonlocal known
+            nonlocal keras_function
             spec = getattr(iterator, "element_spec", None)
             if isinstance(spec, dict) and MARK in spec:
-                return compiled()
-            known = known or self._kerass_own(kind)
-            logs: Logs = known(iterator)
+                return compiled_epoch()
+            keras_function = keras_function or self._make_keras_function(kind)
+            logs: Logs = keras_function(iterator)
             return logs
 
         return function
 
-    def _kerass_own(self, kind: str) -> Any:
+    def _make_keras_function(self, kind: str) -> Any:
         name = f"{kind}_function"
-        ours = getattr(self._model, name)
+        installed = getattr(self._model, name)
         getattr(keras.Model, f"make_{kind}_function")(self._model, force=True)
-        made = getattr(self._model, name)
-        setattr(self._model, name, ours)
-        return made
+        keras_function = getattr(self._model, name)
+        setattr(self._model, name, installed)
+        return keras_function
 
 
 def _one_element() -> tf.data.Dataset:

@@ -1,8 +1,8 @@
-"""Keras's optimizers in TensorFlow's fused kernels: one pass over each variable.
+"""Keras's optimizers on TensorFlow's fused kernels: one pass over each variable.
 
-Each rule below is the ``update_step`` of the class in Keras 3.15, brought into the form of a
-``tf.raw_ops.ResourceApply*`` kernel of TensorFlow 2.21. State stays in the optimizer's own
-variables, so that it can be saved, read and continued as ever.
+Each ``update`` computes the ``update_step`` of the class in Keras 3.15 with a
+``tf.raw_ops.ResourceApply*`` kernel of TensorFlow 2.21. The state stays in the optimizer's own
+variables, so that saving and loading work as usual.
 """
 
 import contextlib
@@ -19,32 +19,32 @@ from search.worker.fast.arrays import NotFastError
 
 Pairs = Sequence[tuple[tf.Tensor, Any]]  # gradient and keras.Variable
 
-# Keras's Nadam lets the weight of the newest gradient fade in by this factor a step.
+# The decay per step of Keras's Nadam, by which its momentum approaches ``beta_1``.
 NADAM_DECAY = 0.96
 
 
 class Coefficients:
-    """The scalars of one step, once for each dtype among the variables.
+    """The scalars of one step, computed once for each dtype of the variables.
 
-    Keras 3.15 casts some of its settings by way of float32, which a float64 training shows; what
-    is asked for by ``cast`` here is rounded likewise.
+    Keras 3.15 rounds some settings to float32, which matters for float64 variables; ``cast`` rounds
+    in the same way.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self._optimizer = optimizer
-        self._known: dict[tuple[str, str], tf.Tensor] = {}
+        self._scalars: dict[tuple[str, str], tf.Tensor] = {}
 
     def get(self, name: str, dtype: str) -> tf.Tensor:
         """Return ``step`` (from 1), ``rate`` or a setting of the optimizer, as a scalar."""
-        if (name, dtype) not in self._known:
-            self._known[name, dtype] = self._made(name, dtype)
-        return self._known[name, dtype]
+        if (name, dtype) not in self._scalars:
+            self._scalars[name, dtype] = self._compute(name, dtype)
+        return self._scalars[name, dtype]
 
     def cast(self, name: str, dtype: str) -> tf.Tensor:
-        """Return a setting as ``keras.ops.cast`` makes a tensor of it."""
+        """Return a setting as ``keras.ops.cast`` converts it to a tensor."""
         return _cast(getattr(self._optimizer, name), dtype)
 
-    def _made(self, name: str, dtype: str) -> tf.Tensor:
+    def _compute(self, name: str, dtype: str) -> tf.Tensor:
         optimizer = self._optimizer
         if name == "step":
             return tf.cast(optimizer.iterations + 1, dtype)
@@ -58,18 +58,21 @@ class Coefficients:
 
 
 class FusedOptimizer(ABC):
-    """Applies gradients as an optimizer of Keras would.
+    """Applies gradients with fused kernels, as a Keras optimizer would.
 
     Args:
-        optimizer: One of the exact classes in ``FUSED``, built.
+        optimizer: A built optimizer, of exactly a class in ``FUSED``.
+
+    Attributes:
+        scratch: Variables whose values matter only within a step.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.optimizer = optimizer
-        self.scratch: list[tf.Variable] = []  # of no meaning between two steps
+        self.scratch: list[tf.Variable] = []
 
     def apply_gradients(self, gradients_and_variables: Iterable[tuple[Any, Any]]) -> None:
-        """Take one step; stands in for the method of the same name.
+        """Take one step; replaces Keras's method of the same name.
 
         Raises:
             NotFastError: A gradient is sparse or missing.
@@ -80,7 +83,7 @@ class FusedOptimizer(ABC):
                 raise NotFastError(f"no gradient reaches {variable.path}")
             if not isinstance(gradient, tf.Tensor):
                 raise NotFastError(f"the gradient of {variable.path} is sparse")
-        # Keras's own rule, with its list of variables that do not decay.
+        # Keras's own method, which knows the variables that do not decay.
         self.optimizer._apply_weight_decay([variable for _, variable in pairs])
         cast = [(tf.cast(gradient, variable.dtype), variable) for gradient, variable in pairs]
         self.update(cast, Coefficients(self.optimizer))
@@ -91,12 +94,12 @@ class FusedOptimizer(ABC):
         """Change the variables and the optimizer's state."""
 
     def slot(self, slots: Sequence[Any], variable: Any) -> tf.Tensor:
-        """Return the handle of the state that belongs to a variable."""
+        """Return the handle of the state variable that belongs to a variable."""
         return _handle(slots[self.optimizer._get_variable_index(variable)])
 
 
 class FusedSGD(FusedOptimizer):
-    """Stochastic gradient descent, with momentum and Nesterov's where asked for."""
+    """Stochastic gradient descent, optionally with momentum and Nesterov's variant of it."""
 
     def update(self, pairs: Pairs, scalars: Coefficients) -> None:
         for gradient, variable in pairs:
@@ -117,7 +120,7 @@ class FusedSGD(FusedOptimizer):
 
 
 class FusedAdam(FusedOptimizer):
-    """Adam, and AdamW, whose weight decay was applied before."""
+    """Adam, and AdamW, whose weight decay is applied before."""
 
     def update(self, pairs: Pairs, scalars: Coefficients) -> None:
         for gradient, variable in pairs:
@@ -136,8 +139,8 @@ class FusedAdam(FusedOptimizer):
     def apply(self, gradient: tf.Tensor, variable: Any, **scalars: Any) -> None:
         """Call the kernel, which updates both moments and then the variable.
 
-        It takes off ``lr sqrt(1 - beta2_power) / (1 - beta1_power) m / (sqrt(v) + epsilon)``; with
-        ``use_nesterov``, ``beta1 m + (1 - beta1) gradient`` is in the place of ``m``.
+        It subtracts ``lr sqrt(1 - beta2_power) / (1 - beta1_power) m / (sqrt(v) + epsilon)``; with
+        ``use_nesterov``, ``beta1 m + (1 - beta1) gradient`` replaces ``m``.
         """
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
@@ -149,60 +152,63 @@ class FusedAdam(FusedOptimizer):
 
 
 class FusedNadam(FusedAdam):
-    """Nadam, for which there is no kernel: two of others' while it warms up, then one.
+    """Nadam, which has no kernel of its own: two other kernels during warm-up, then one.
 
     With ``u(t) = beta_1 (1 - 0.96^t / 2)`` and ``P(t)`` the product of ``u(1) ... u(t)``, Keras's
     step is that of Adam with ``m`` replaced by
-    ``u(t+1) / (1 - P(t+1)) m + (1 - u(t)) / (1 - P(t)) g``. The part of ``m`` is Adam's kernel; the
-    part of ``g`` is Adagrad's, told to leave its accumulator, here ``v``, alone. Once ``0.96^t``
-    no longer changes a number of the dtype, ``u`` is ``beta_1`` and ``P`` is 0: that is Adam's
-    kernel with ``use_nesterov``, to the last digit of the formula.
+    ``u(t+1) / (1 - P(t+1)) m + (1 - u(t)) / (1 - P(t)) g``. Adam's kernel computes the term of
+    ``m``. Adagrad's kernel computes the term of ``g``, with ``v`` as its accumulator, which it does
+    not update. Once ``0.96^t`` no longer changes a number of the dtype, ``u`` is ``beta_1`` and
+    ``P`` is 0: exactly Adam's kernel with ``use_nesterov``.
     """
 
     def update(self, pairs: Pairs, scalars: Coefficients) -> None:
         product = self.optimizer._u_product
         step = scalars.get("step", product.dtype)
-        # Not cast by way of float32 here: Keras multiplies Python's own numbers.
+        # Not rounded to float32 here: Keras multiplies Python floats.
         decay = tf.constant(NADAM_DECAY, product.dtype)
-        fade = scalars.get("beta_1", product.dtype) * (1.0 - 0.5 * tf.pow(decay, step))
-        product.assign(product * fade)
+        momentum = scalars.get("beta_1", product.dtype) * (1.0 - 0.5 * tf.pow(decay, step))
+        product.assign(product * momentum)
         dtypes = sorted({variable.dtype for _, variable in pairs})
         factors = {dtype: self._factors(scalars, dtype) for dtype in dtypes}
-        warm = max(warm_up_steps(dtype, self.optimizer.beta_1) for dtype in dtypes)
+        last_warm_up_step = max(warm_up_steps(dtype, self.optimizer.beta_1) for dtype in dtypes)
         tf.cond(
-            self.optimizer.iterations < warm,
+            self.optimizer.iterations < last_warm_up_step,
             lambda: self._warm_up(pairs, factors),
             lambda: self._settled(pairs, factors),
         )
 
     def _warm_up(self, pairs: Pairs, factors: dict[str, "_NadamFactors"]) -> None:
         for gradient, variable in pairs:
-            its = factors[variable.dtype]
-            self.apply(gradient, variable, lr=its.rate * its.of_momentum, **its.of_both)
+            scalars = factors[variable.dtype]
+            self.apply(
+                gradient, variable, lr=scalars.rate * scalars.momentum_factor, **scalars.shared
+            )
             tf.raw_ops.ResourceApplyAdagradV2(
                 var=_handle(variable),
                 accum=self.slot(self.optimizer._velocities, variable),
-                lr=its.rate * its.of_gradient,
-                epsilon=its.of_both["epsilon"],
+                lr=scalars.rate * scalars.gradient_factor,
+                epsilon=scalars.shared["epsilon"],
                 grad=gradient,
                 update_slots=False,
             )
 
     def _settled(self, pairs: Pairs, factors: dict[str, "_NadamFactors"]) -> None:
         for gradient, variable in pairs:
-            its = factors[variable.dtype]
-            self.apply(gradient, variable, lr=its.rate, use_nesterov=True, **its.of_both)
+            scalars = factors[variable.dtype]
+            self.apply(gradient, variable, lr=scalars.rate, use_nesterov=True, **scalars.shared)
 
     def _factors(self, scalars: Coefficients, dtype: str) -> "_NadamFactors":
         step = scalars.get("step", dtype)
-        now, later = self._faded_in(step, dtype), self._faded_in(step + 1.0, dtype)
+        momentum = self._momentum(step, dtype)
+        next_momentum = self._momentum(step + 1.0, dtype)
         product = tf.cast(self.optimizer._u_product.value, dtype)
         correction = tf.sqrt(1.0 - scalars.get("velocity_decay", dtype))
         return _NadamFactors(
             rate=scalars.get("rate", dtype) * correction,
-            of_momentum=later / (1.0 - product * later),
-            of_gradient=(1.0 - now) / (1.0 - product),
-            of_both={
+            momentum_factor=next_momentum / (1.0 - product * next_momentum),
+            gradient_factor=(1.0 - momentum) / (1.0 - product),
+            shared={
                 "beta1": scalars.cast("beta_1", dtype),
                 "beta2": scalars.cast("beta_2", dtype),
                 "beta1_power": tf.zeros((), dtype),
@@ -211,19 +217,27 @@ class FusedNadam(FusedAdam):
             },
         )
 
-    def _faded_in(self, step: tf.Tensor, dtype: str) -> tf.Tensor:
+    def _momentum(self, step: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Return ``u(step)``."""
         decay = _cast(NADAM_DECAY, dtype)
         return _cast(self.optimizer.beta_1, dtype) * (1.0 - 0.5 * tf.pow(decay, step))
 
 
 @dataclass(frozen=True)
 class _NadamFactors:
-    """Scalars of a step of Nadam; rate and epsilon such that ``v`` needs no bias correction."""
+    """The scalars of a step of Nadam.
+
+    Attributes:
+        rate: The learning rate, which includes the bias correction of ``v``, as does epsilon.
+        momentum_factor: The factor of ``m``.
+        gradient_factor: The factor of ``g``.
+        shared: The kernel arguments that do not depend on the warm-up.
+    """
 
     rate: tf.Tensor
-    of_momentum: tf.Tensor
-    of_gradient: tf.Tensor
-    of_both: dict[str, tf.Tensor]
+    momentum_factor: tf.Tensor
+    gradient_factor: tf.Tensor
+    shared: dict[str, tf.Tensor]
 
 
 class FusedRMSprop(FusedOptimizer):
@@ -231,7 +245,7 @@ class FusedRMSprop(FusedOptimizer):
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         super().__init__(optimizer)
-        # The kernel wants a momentum also where there is none; it is written anew in each step.
+        # The kernel requires a momentum variable, which it overwrites in each step.
         self.scratch = [
             tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False)
             for variable in (() if optimizer.momentum else optimizer._velocities)
@@ -246,7 +260,7 @@ class FusedRMSprop(FusedOptimizer):
                 if optimizer.momentum
                 else self.scratch[index].handle
             )
-            shared = {
+            arguments = {
                 "var": _handle(variable),
                 "ms": self.slot(optimizer._velocities, variable),
                 "mom": momentum,
@@ -258,12 +272,12 @@ class FusedRMSprop(FusedOptimizer):
             }
             if optimizer.centered:
                 mean = self.slot(optimizer._average_gradients, variable)
-                tf.raw_ops.ResourceApplyCenteredRMSProp(mg=mean, **shared)
+                tf.raw_ops.ResourceApplyCenteredRMSProp(mg=mean, **arguments)
             else:
-                tf.raw_ops.ResourceApplyRMSProp(**shared)
+                tf.raw_ops.ResourceApplyRMSProp(**arguments)
 
 
-# Exact classes: a subclass may do anything.
+# Exact classes only: a subclass may behave differently.
 FUSED: dict[type, type[FusedOptimizer]] = {
     keras.optimizers.SGD: FusedSGD,
     keras.optimizers.Adam: FusedAdam,
@@ -274,20 +288,20 @@ FUSED: dict[type, type[FusedOptimizer]] = {
 
 
 def warm_up_steps(dtype: str, beta_1: float) -> int:
-    """Return after how many steps neither ``0.96^t / 2`` nor ``beta_1^t`` changes 1 in a dtype."""
-    # math.log rather than a loop: 0.96^t < 2 eps holds from here on, as does beta_1^t < eps.
-    eps = float(tf.experimental.numpy.finfo(dtype).eps) / 4
+    """Return the step after which neither ``0.96^t / 2`` nor ``beta_1^t`` changes 1 in a dtype."""
+    # 1 - x rounds to 1 for x up to a quarter of the dtype's epsilon.
+    threshold = float(tf.experimental.numpy.finfo(dtype).eps) / 4
     slowest = max(NADAM_DECAY, beta_1)
-    return math.ceil(math.log(eps) / math.log(slowest)) if slowest < 1 else 2**31 - 1
+    return math.ceil(math.log(threshold) / math.log(slowest)) if slowest < 1 else 2**31 - 1
 
 
 @contextlib.contextmanager
 def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[FusedOptimizer]:
-    """Have an optimizer apply gradients by fused kernels, in what is traced inside."""
-    quick = FUSED[type(optimizer)](optimizer)
-    optimizer.apply_gradients = quick.apply_gradients
+    """Make an optimizer apply gradients with fused kernels in functions traced inside."""
+    fused_optimizer = FUSED[type(optimizer)](optimizer)
+    optimizer.apply_gradients = fused_optimizer.apply_gradients
     try:
-        yield quick
+        yield fused_optimizer
     finally:
         del optimizer.apply_gradients
 

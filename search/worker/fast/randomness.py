@@ -1,4 +1,4 @@
-"""Random numbers of the fast path: a function of the seed, the call of ``fit`` and the epoch."""
+"""The random numbers of the fast path, a function of the seed, the ``fit`` call and the epoch."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Dropout compares 16 random bits with the rate: a rate is met to 2^-17.
+# Dropout compares 16 random bits with the rate, which is thus exact to 2^-17.
 BITS = 16
 PHILOX = 1  # tf.raw_ops.Stateless*V2, alg: Salmon et al. 2011, counter-based
 
 
 @dataclass(frozen=True)
 class EpochRandomness:
-    """What chance decides in one epoch.
+    """The random numbers of one epoch.
 
     Attributes:
         order: Order of the samples, int32, shape (samples,).
@@ -32,25 +32,25 @@ class EpochRandomness:
     def of(
         cls, seed: int, fit: int, epoch: int, *, samples: int, shuffles: bool, layers: int
     ) -> "EpochRandomness":
-        """Draw them, for a call of ``fit`` and one of its epochs, both counted from 0."""
+        """Draw the numbers for an epoch of a call of ``fit``, both counted from 0."""
         sequence = np.random.SeedSequence([seed, fit, epoch])
-        for_order, for_masks, for_layers = sequence.spawn(3)
+        order_seed, mask_seed, layer_seed = sequence.spawn(3)
         order = np.arange(samples, dtype=np.int32)
         if shuffles:
-            np.random.Generator(np.random.PCG64(for_order)).shuffle(order)
+            np.random.Generator(np.random.PCG64(order_seed)).shuffle(order)
         return cls(
             order=order,
-            key=for_masks.generate_state(1, np.uint64)[0],
-            layer_seeds=for_layers.generate_state(max(layers, 1))[:layers] >> 1,
+            key=mask_seed.generate_state(1, np.uint64)[0],
+            layer_seeds=layer_seed.generate_state(max(layers, 1))[:layers] >> 1,
         )
 
 
 class Masks:
-    """Dropout by 16 random bits an element, where Keras draws a float.
+    """Draws dropout masks from 16 random bits per element; Keras draws a float per element.
 
-    Every call of a ``Dropout`` layer within a step, and every step, has numbers of its own: the
-    counter-based generator is keyed by the epoch and the call and starts at the step. A layer that
-    is called in a loop within the step draws as Keras does.
+    Each step, and each call of a ``Dropout`` layer within a step, has its own numbers: epoch and
+    call determine the key of the counter-based generator, the step its counter. A layer that is
+    called in a loop within the step uses Keras's masks.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Masks:
         self._graph: Any = None
 
     def begin(self, key: tf.Tensor, step: tf.Tensor) -> None:
-        """Begin to trace a step: ``key`` is uint64, ``step`` int32, both scalars."""
+        """Begin the trace of a step; ``key`` is a uint64 scalar, ``step`` an int32 scalar."""
         self._calls = 0
         self._key = key
         self._step = tf.cast(step, tf.uint64)
         self._graph = tf.compat.v1.get_default_graph()
 
     def drop(self, inputs: tf.Tensor, rate: float) -> tf.Tensor:
-        """Set elements to 0 with the rate, in (0, 1), and scale up the others."""
+        """Set elements to 0 with probability ``rate``, in (0, 1), and scale up the others."""
         threshold = threshold_of(rate)
         words = (tf.size(inputs) + 3) // 4
         bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
@@ -79,23 +79,23 @@ class Masks:
         )
         self._calls += 1
         numbers = tf.reshape(tf.bitcast(bits, tf.int16), [-1])[: tf.size(inputs)]
-        kept = tf.reshape(numbers >= threshold - 2 ** (BITS - 1), tf.shape(inputs))
+        is_kept = tf.reshape(numbers >= threshold - 2 ** (BITS - 1), tf.shape(inputs))
         scale = 1.0 / (1.0 - threshold / 2**BITS)
-        return inputs * (tf.cast(kept, inputs.dtype) * tf.constant(scale, inputs.dtype))
+        return inputs * (tf.cast(is_kept, inputs.dtype) * tf.constant(scale, inputs.dtype))
 
     @contextlib.contextmanager
-    def in_place(self, model: keras.Model) -> Iterator[None]:
-        """Have the ``Dropout`` layers of a model drawn here, in what is traced inside."""
+    def installed(self, model: keras.Model) -> Iterator[None]:
+        """Make the ``Dropout`` layers of a model use these masks in functions traced inside."""
         layers = [layer for layer in _layers(model) if _is_plain_dropout(layer)]
         for layer in layers:
-            layer.call = self._call_of(layer)
+            layer.call = self._make_call(layer)
         try:
             yield
         finally:
             for layer in layers:
                 del layer.call
 
-    def _call_of(self, layer: Any) -> Any:
+    def _make_call(self, layer: Any) -> Any:
         def call(inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
             if not training:
                 return inputs
@@ -107,7 +107,7 @@ class Masks:
 
 
 def threshold_of(rate: float) -> int:
-    """Return how many of 2^16 numbers lead to a 0."""
+    """Return how many of 2^16 random numbers drop an element."""
     return round(rate * float(2**BITS))
 
 

@@ -1,4 +1,4 @@
-"""What is known to give Keras's numbers on the fast path; anything else has a reason not to."""
+"""Finds the reasons why a training may not give Keras's numbers on the fast path."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from search.worker.fast.optimizers import FUSED
 
-# What a model may redefine only on Keras's path.
+# A model that redefines one of these takes Keras's path.
 METHODS = (
     "train_step",
     "test_step",
@@ -30,7 +30,7 @@ BATCH_HOOKS = (
     "on_test_batch_begin",
     "on_test_batch_end",
 )
-# Settings of an optimizer that its kernels do not know, with what stands for "not used".
+# Optimizer settings that the kernels do not support, with the values that switch them off.
 SETTINGS = {
     "clipnorm": (None, 0),
     "clipvalue": (None, 0),
@@ -41,8 +41,8 @@ SETTINGS = {
     "amsgrad": (False,),
 }
 DTYPES = ("float32", "float64")
-# Operations whose random numbers no seed of ours reaches, and calls back into Python.
-FOREIGN_OPERATIONS = frozenset(
+# Random operations that ignore our seed, and calls back into Python.
+UNSUPPORTED_OPERATIONS = frozenset(
     {
         "RandomUniform",
         "RandomUniformInt",
@@ -68,11 +68,11 @@ FOREIGN_OPERATIONS = frozenset(
 
 
 def reasons(model: keras.Model, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Yield why a call of ``fit`` cannot take the fast path, as far as can be told beforehand.
+    """Yield why a call of ``fit`` cannot take the fast path, as far as is known before tracing.
 
     Args:
-        model: The compiled model.
-        arguments: What ``fit`` was called with, defaults filled in.
+        model: The model.
+        arguments: The arguments of ``fit``, including defaults.
     """
     if not model.compiled:
         yield "the model is not compiled"
@@ -86,29 +86,30 @@ def reasons(model: keras.Model, arguments: Mapping[str, Any]) -> Iterator[str]:
 def reasons_of_the_graph(
     concrete: Any, model: keras.Model, scratch: Sequence[tf.Variable]
 ) -> Iterator[str]:
-    """Yield what only the traced epoch shows: state that no checkpoint of ours would hold."""
+    """Yield reasons that only the traced epoch shows: state that no checkpoint would contain."""
     graph = concrete.graph.as_graph_def()
     operations = {node.op for node in graph.node}
     operations |= {node.op for function in graph.library.function for node in function.node_def}
-    for operation in sorted(operations & FOREIGN_OPERATIONS):
-        yield f"a layer uses {operation}, which the seed does not reach"
-    known = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    held = {id(variable.value) for variable in known} | {id(variable) for variable in scratch}
+    for operation in sorted(operations & UNSUPPORTED_OPERATIONS):
+        yield f"a layer uses {operation}, which ignores the seed"
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    known_ids = {id(variable.value) for variable in variables}
+    known_ids |= {id(variable) for variable in scratch}
     for variable in concrete.graph.variables:
-        if id(variable) not in held:
+        if id(variable) not in known_ids:
             yield f"the step uses {variable.name}, a variable that is not the model's"
 
 
 def reasons_of_the_model(model: keras.Model) -> Iterator[str]:
-    """Yield what of a model is not known; of its variables, those that are made already."""
+    """Yield reasons in a model and in the variables that it has already created."""
     for name in METHODS:
-        is_own = getattr(type(model), name, None) is not getattr(keras.Model, name, None)
-        if is_own or name in vars(model):
-            yield f"the model has a {name} of its own"
+        is_overridden = getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+        if is_overridden or name in vars(model):
+            yield f"the model overrides {name}"
     if model.run_eagerly or tf.config.functions_run_eagerly():
         yield "run_eagerly"
     if model.jit_compile:
-        yield "jit_compile (Keras's own choice where there is a GPU)"
+        yield "jit_compile (Keras's default on a GPU)"
     if tf.distribute.has_strategy():
         yield "a distribution strategy"
     for variable in model.trainable_variables:
@@ -124,9 +125,9 @@ def _of_the_optimizer(optimizer: Any) -> Iterator[str]:
     if type(optimizer) not in FUSED:
         yield f"optimizer {type(optimizer).__name__}"
         return
-    for name, unused in SETTINGS.items():
-        value = getattr(optimizer, name, unused[0])
-        if value not in unused:
+    for name, off_values in SETTINGS.items():
+        value = getattr(optimizer, name, off_values[0])
+        if value not in off_values:
             yield f"optimizer with {name}={value}"
 
 
@@ -142,7 +143,7 @@ def _of_the_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
         if arguments[name] is not None:
             yield name
     if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
-        yield "Keras's own limit of epochs or steps"
+        yield "a global limit of Keras for epochs or steps"
 
 
 def _of_the_callbacks(callbacks: Any) -> Iterator[str]:
@@ -156,12 +157,12 @@ def _of_the_callbacks(callbacks: Any) -> Iterator[str]:
 
 
 def _overrides(callback: Any, hook: str) -> bool:
-    own = getattr(getattr(callback, hook), "__func__", None)
-    return own is not getattr(keras.callbacks.Callback, hook)
+    function = getattr(getattr(callback, hook), "__func__", None)
+    return function is not getattr(keras.callbacks.Callback, hook)
 
 
 def _is_idle_in_batches(callback: Any) -> bool:
-    """Tell whether one of Keras's own callbacks, as it is set, does nothing in its batch hooks."""
+    """Tell whether a callback of Keras, as configured, does nothing in its batch hooks."""
     if type(callback) is keras.callbacks.ModelCheckpoint:
         return bool(callback.save_freq == "epoch")
     if type(callback) is keras.callbacks.TensorBoard:

@@ -144,13 +144,13 @@ class RunLock:
             fresh.write_text(self._text())
             while True:
                 try:
-                    return self._place(fresh)
+                    return self._create(fresh)
                 except FileExistsError:
                     self._remove_if_dead()
         finally:
             fresh.unlink(missing_ok=True)
 
-    def _place(self, fresh: Path) -> None:
+    def _create(self, fresh: Path) -> None:
         """Create the lock file; of several processes that try, one succeeds."""
         try:
             os.link(fresh, self._path)

@@ -191,8 +191,8 @@ def use_trial_paths(
     ``models/best.keras`` becomes ``models/0003/execution0/best.keras``.
     """
     for callback in callbacks:
-        for kind, attribute in FILE_ATTRIBUTES.items():
-            if isinstance(callback, kind):
+        for callback_class, attribute in FILE_ATTRIBUTES.items():
+            if isinstance(callback, callback_class):
                 path = Path(str(getattr(callback, attribute)))
                 trial_path = path.parent / trial / f"execution{execution}" / path.name
                 trial_path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,8 +74,8 @@ class Checkpoint:
         """Restore the state, after ``on_train_begin`` has reset the callbacks."""
         for variable, value in zip(_variables(model), self.variables, strict=True):
             variable.assign(value)
-        for callback, (kind, state) in zip(callbacks, self.callbacks, strict=False):
-            if type(callback).__name__ == kind:
+        for callback, (class_name, state) in zip(callbacks, self.callbacks, strict=False):
+            if type(callback).__name__ == class_name:
                 vars(callback).update(state)
 
     def write(self, path: Path) -> None:

@@ -39,7 +39,7 @@ from search.session.origin import (
 )
 from search.session.run_file import describe
 from search.session.session import DeferredSession
-from search.space.mirror import mirror
+from search.space.mirror import mirror_space
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
 from search.storage.lock import Owner
@@ -505,7 +505,7 @@ def test_the_small_problem_mirrors_to_what_run_json_keeps():
     """The space that is compared after a trip through JSON equals the one that is discovered."""
     hp = kt.HyperParameters()
     small(hp)
-    space = mirror(hp.space)
+    space = mirror_space(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 
 

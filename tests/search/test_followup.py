@@ -21,7 +21,7 @@ from results.record.intervals import estimate_mean, estimate_share
 from results.record.journal import Journal
 from search.cli import app, main
 from search.cli.after import left_to_defaults
-from search.cli.options import AGAIN
+from search.cli.ending import AGAIN
 from search.errors import TrainingError, UsageError
 from search.final.audit import sampled, summary
 from search.final.confirm import candidates, distinct, ranked

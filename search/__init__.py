@@ -1,6 +1,7 @@
-"""The engine: a keras-tuner search on Ray, with early stopping, and the model it ends with.
+"""Run a keras-tuner search on Ray, stop weak trials early, and retrain the best configuration.
 
-It knows of no problem: model and data are named as ``module:attribute``, or are a script's own.
+The package knows no particular problem: ``module:attribute`` names model and data, or a script
+passes its own objects.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Found when it is asked for: it imports Keras, which the command line must not wait for.
+    # Imported on first use: it imports Keras, which would delay the commands.
     if name == "RayTuner":
         from search.tuner.ray_tuner import RayTuner
 

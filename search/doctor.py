@@ -24,7 +24,7 @@ from results.record.columns import State, Values
 from results.record.words import format_values
 from search.algorithms.drawing import fill
 from search.errors import SearchError, one_line, raise_any
-from search.plan.importer import sources
+from search.plan.importer import source_paths
 from search.plan.plan import Plan, Problem
 from search.plan.task import Task
 from search.ray.nodes import call_on_every_node
@@ -297,7 +297,7 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
 def _nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
     try:
         with connect_to_ray(
-            address, plan.workers, sources(plan.problem.hypermodel, plan.problem.data)
+            address, plan.workers, source_paths(plan.problem.hypermodel, plan.problem.data)
         ):
             reports = call_on_every_node(_report, plan.problem)
     except SearchError as error:

@@ -1,6 +1,6 @@
-"""What can go wrong in a search, under one root.
+"""The errors of a search, under one base class.
 
-Each message says what came and where, what was expected and what to do.
+Each message says what came and where, what was expected, and what to do.
 """
 
 import re
@@ -15,39 +15,39 @@ from results.record.errors import SearchError as SearchError
 from results.record.errors import nearest as nearest
 
 MAX_MESSAGE_CHARACTERS = 400
-# Where Python keeps what is not the user's own.
-LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
+# Folders of the standard library and of installed packages.
+LIBRARY_FOLDERS = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
 
 
 class UsageError(SearchError, ValueError):
-    """What was asked cannot be done as it was asked; found before any work started."""
+    """A request that cannot be carried out; it is raised before any work starts."""
 
 
 class ProblemError(SearchError):
-    """The hypermodel or the data cannot be loaded or are not what a search needs."""
+    """A hypermodel or data that cannot be loaded, or that a search cannot use."""
 
 
 class ObjectiveError(SearchError):
-    """No epoch reports the objective that was asked for."""
+    """An objective that no epoch reports."""
 
 
 def raise_any(problems: Collection[str]) -> None:
-    """Refuse what was asked by a UsageError that names every problem, a line each."""
+    """Raise a UsageError that lists the problems, one per line, if there are any."""
     if problems:
         raise UsageError("\n".join(problems))
 
 
 class AllTrialsFailedError(SearchError):
-    """The first trials all failed in the same way, or no trial reported one epoch."""
+    """The first trials all failed with the same error, or no trial reached a finite objective."""
 
     exit_status = 1
 
 
 class FatalTrialError(SearchError):
-    """A trial raised what keras-tuner calls fatal: an error that every trial would meet.
+    """A trial raised a fatal error: one that every other trial would raise too.
 
     Attributes:
-        kind: Name of keras-tuner's error class.
+        kind: Class name of the error, such as ``FatalValueError`` of keras-tuner.
     """
 
     def __init__(self, message: str, kind: str) -> None:
@@ -56,55 +56,55 @@ class FatalTrialError(SearchError):
 
 
 class NewEntriesError(SearchError, RuntimeError):
-    """A build asked for a parameter, and new ones are not allowed."""
+    """A build registered a new hyperparameter although ``allow_new_entries`` is False."""
 
 
 class FailureLimitError(SearchError, RuntimeError):
-    """So many trials failed in a row that the search was told to end."""
+    """``max_consecutive_failed_trials`` trials failed in a row."""
 
     exit_status = 1
 
 
 class RayLostError(SearchError):
-    """Ray has ended on this machine; what ran is unfinished and can be gone on with."""
+    """Ray ended on this machine during the search; ``resume`` continues the unfinished trials."""
 
     exit_status = 1
 
 
 class TrainingError(SearchError):
-    """Retraining or evaluating the best configuration failed."""
+    """The best configuration could not be retrained or evaluated."""
 
     exit_status = 1
 
 
 def one_line(error: BaseException) -> str:
-    """Return ``ErrorType: message`` in one line without colours, for a table or a screen."""
+    """Return ``ErrorType: message`` in one line, without colour codes and shortened."""
     words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()
     text = " ".join(words) or "no message"
     return f"{type(error).__name__}: {textwrap.shorten(text, MAX_MESSAGE_CHARACTERS)}"
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an error's traceback, the lines of the user's own code first."""
-    whole = "".join(traceback.format_exception(error))
+    """Return the traceback of an error, with the frames of the user's own code first."""
+    full_traceback = "".join(traceback.format_exception(error))
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_a_librarys(frame.filename)]
-    if not own or len(own) == len(frames):
-        return whole
-    lines = "".join(traceback.format_list(own))
-    return f"In your own code:\n{lines}{one_line(error)}\n\nIn full:\n{whole}"
+    user_frames = [frame for frame in frames if not _is_library_file(frame.filename)]
+    if not user_frames or len(user_frames) == len(frames):
+        return full_traceback
+    lines = "".join(traceback.format_list(user_frames))
+    return f"In your code:\n{lines}{one_line(error)}\n\nFull traceback:\n{full_traceback}"
 
 
-def _is_a_librarys(filename: str) -> bool:
+def _is_library_file(filename: str) -> bool:
     path = Path(filename)
-    ours = path.is_relative_to(Path(__file__).parent)
-    return ours or filename.startswith("<") or any(path.is_relative_to(one) for one in LIBRARIES)
+    folders = {Path(__file__).parent, *LIBRARY_FOLDERS}
+    return filename.startswith("<") or any(path.is_relative_to(folder) for folder in folders)
 
 
 def objective_not_reported(name: str, reported: Iterable[str]) -> str:
-    """Return the message that tells what is reported in the place of an objective."""
-    known = sorted(reported)
+    """Return the message for an objective that is not among the metrics that epochs report."""
+    metrics = sorted(reported)
     return (
-        f"objective {name!r} is reported by no epoch: expected one of "
-        f"{', '.join(known)}.{nearest(name, known)}"
+        f"objective {name!r} is not reported by any epoch: expected one of "
+        f"{', '.join(metrics)}.{nearest(name, metrics)}"
     )

@@ -16,7 +16,7 @@ from search.engines.ray.placement.rule import custom_rule
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
 from search.loggers.base import make_logger
-from search.plan.importer import sources
+from search.plan.importer import source_paths
 from search.plan.plan import Engine, Plan
 from search.plan.task import Task
 from search.ray.nodes import fit_to_cluster
@@ -114,7 +114,7 @@ def _search_and_follow(plan: Plan, run: LockedRun, origin: Origin, view: View) -
 @contextmanager
 def _ray_engine(plan: Plan, view: View) -> Iterator[SearchEngine]:
     """Start or join Ray; what it has room for is what the search is planned for."""
-    code = sources(plan.problem.hypermodel, plan.problem.data, custom_rule(plan.device_rule))
+    code = source_paths(plan.problem.hypermodel, plan.problem.data, custom_rule(plan.device_rule))
     cpus = math.ceil(plan.workers * plan.cpus_per_trial)
     ray = RenewableRay(
         partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None),

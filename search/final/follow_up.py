@@ -19,7 +19,7 @@ from search.final.audit import audit, sampled, stopped
 from search.final.confirm import candidates, confirm, confirmed_trials, distinct
 from search.final.retrain import retrain
 from search.final.training import Share, Trainer
-from search.plan.importer import sources
+from search.plan.importer import source_paths
 from search.plan.plan import ConfirmationPlan, Plan, available_cores
 from search.ray.nodes import largest_node_amount, local_amount, trial_slots
 from search.ray.renewable import RenewableRay, StoredData, fetch, store_data
@@ -120,7 +120,7 @@ def follow_alone(
         return outcome
     if follow_up.only_retrains and (standing := _standing_final(follow_up, outcome, view)):
         return standing
-    code = sources(plan.problem.hypermodel, plan.problem.data)
+    code = source_paths(plan.problem.hypermodel, plan.problem.data)
     ray = RenewableRay(
         partial(
             connect_to_ray, plan.address, available_cores(), code, forks=plan.gpu_share is None

@@ -1,4 +1,4 @@
-"""Loading what a user names as ``module:attribute``."""
+"""Load objects that a user names as ``module:attribute``, and list their source files."""
 
 import importlib
 import importlib.util
@@ -9,60 +9,64 @@ from typing import Any
 
 from search.errors import ProblemError, nearest, one_line
 
-# What a worker imports of ours, and the problem that ships with it.
-OWN_PACKAGES = ("search", "results", "fmnist_model")
-# In the path of what Ray 2.60 has unpacked on a node.
-BROUGHT = "runtime_resources"
+# The packages of this project that a worker imports.
+OUR_PACKAGES = ("search", "results", "fmnist_model")
+# Part of the path of code that Ray 2.60 unpacked on a node.
+UNPACKED_BY_RAY = "runtime_resources"
 
 
-def load(reference: str, what: str) -> Any:
-    """Import the object that ``module:attribute`` names; the current folder is searched too.
+def load(reference: str, option: str) -> Any:
+    """Import the object that ``module:attribute`` names, from the current folder too.
 
     Args:
-        reference: Such as ``fmnist_model.mlp:published``; dots after the colon are followed.
-        what: What the object is, for messages: ``hypermodel`` or ``data``.
+        reference: Such as ``fmnist_model.mlp:published``; the attribute may contain dots.
+        option: The option that the user gave, without dashes, for messages: ``hypermodel``.
+
+    Raises:
+        ProblemError: The module cannot be imported, or has no such attribute.
     """
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
         raise ProblemError(
-            f"--{what} {reference!r} is no reference: expected module:attribute, "
-            "such as fmnist_model.mlp:published."
+            f"--{option} {reference!r}: expected MODULE:NAME, such as fmnist_model.mlp:published."
         )
-    search_current_folder()
+    add_current_folder_to_path()
     try:
         value = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ProblemError(
-            f"--{what} {reference!r}: cannot import {module_name!r} ({error}). Run from the "
+            f"--{option} {reference!r}: cannot import {module_name!r} ({error}). Run from the "
             "folder that holds the module, or install it."
         ) from error
     except Exception as error:
         raise ProblemError(
-            f"--{what} {reference!r}: importing {module_name!r} raised {one_line(error)}"
+            f"--{option} {reference!r}: importing {module_name!r} raised {one_line(error)}"
         ) from error
     for name in path.split("."):
         if not hasattr(value, name):
             hint = nearest(name, (public for public in vars(value) if not public.startswith("_")))
-            raise ProblemError(f"--{what} {reference!r}: {module_name!r} has no {name!r}.{hint}")
+            raise ProblemError(f"--{option} {reference!r}: {module_name!r} has no {name!r}.{hint}")
         value = getattr(value, name)
     return value
 
 
-def sources(*references: str | None) -> list[str]:
-    """Return what other machines need of this one's code: our packages and the user's modules.
+def source_paths(*references: str | None) -> list[str]:
+    """Return the code that other machines need: our packages and modules of the user.
 
-    Those are named ``module`` or ``module:attribute``. What is installed is expected to be
-    installed there too.
+    Installed packages are left out: the other machines must have them too.
+
+    Args:
+        references: The modules, as ``module`` or ``module:attribute``.
     """
-    own = [str(Path(__file__).resolve().parents[2] / name) for name in OWN_PACKAGES]
-    modules = {named.partition(":")[0].partition(".")[0] for named in references if named}
-    search_current_folder()
-    paths = (_users_own(name) for name in sorted(modules - {*OWN_PACKAGES, "__main__"}))
-    return own + [str(path) for path in paths if path is not None]
+    root = Path(__file__).resolve().parents[2]
+    modules = {name.partition(":")[0].partition(".")[0] for name in references if name}
+    add_current_folder_to_path()
+    paths = (_user_source(name) for name in sorted(modules - {*OUR_PACKAGES, "__main__"}))
+    return [str(path) for path in (*(root / name for name in OUR_PACKAGES), *paths) if path]
 
 
-def _users_own(module: str) -> Path | None:
-    """Return the file or package of a module, unless it was installed or cannot be found."""
+def _user_source(module: str) -> Path | None:
+    """Return the file or package folder of a module; None if it is installed or not found."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -70,17 +74,17 @@ def _users_own(module: str) -> Path | None:
     if spec is None or spec.origin is None or not spec.has_location:
         return None
     file = Path(spec.origin).resolve()
-    installed = (sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-    if any(file.is_relative_to(Path(folder).resolve()) for folder in installed):
+    library_folders = (sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+    if any(file.is_relative_to(Path(folder).resolve()) for folder in library_folders):
         return None
     return file.parent if spec.submodule_search_locations else file
 
 
-def search_current_folder() -> None:
-    """Have modules looked for in the current folder too."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # What Ray has brought to this node comes first: a folder of the same name here may hold
-        # older modules.
-        brought = [place for place, path in enumerate(sys.path) if BROUGHT in path]
-        sys.path.insert(max(brought, default=-1) + 1, here)
+def add_current_folder_to_path() -> None:
+    """Let Python import modules from the current folder too."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        # Code that Ray unpacked on this node comes first: the current folder may hold older
+        # modules of the same names.
+        unpacked = [index for index, path in enumerate(sys.path) if UNPACKED_BY_RAY in path]
+        sys.path.insert(max(unpacked, default=-1) + 1, folder)

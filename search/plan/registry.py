@@ -1,6 +1,6 @@
-"""What a user may choose by name: each name stands with the class that answers to it.
+"""The names of algorithms, schedulers and loggers, each with the class that implements it.
 
-A new scheduler, algorithm or logger is a class of its own and one line here.
+A new one is a class, and a line here.
 """
 
 import importlib
@@ -9,17 +9,17 @@ from typing import Any, Self
 
 
 class Registry(StrEnum):
-    """Names that a user may give.
+    """Names that a user may choose from.
 
     Attributes:
-        reference: ``module:class`` of what the name stands for. It is imported when it is used,
-            so that a name can be checked without Ray or Optuna.
+        reference: ``module:class`` of the implementation. It is imported only when it is used, so
+            that a name can be checked without Ray or Optuna.
     """
 
     reference: str
 
     def __new__(cls, name: str, reference: str = "") -> Self:
-        """Make a member of its name and the reference of its class."""
+        """Make a member from its name and the reference of its class."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.reference = reference
@@ -32,20 +32,20 @@ class Registry(StrEnum):
 
 
 class Algorithm(Registry):
-    """How the Ray engine chooses configurations."""
+    """The algorithms with which the Ray engine chooses configurations."""
 
     TPE = "tpe", "search.algorithms.tpe:TPESearcher"
     RANDOM = "random", "search.algorithms.drawing:RandomSearcher"
 
 
 class Scheduler(Registry):
-    """What stops trials early."""
+    """The schedulers, which stop trials early."""
 
     ASHA = "asha", "search.engines.ray.schedulers:AshaScheduler"
     NONE = "none", "search.engines.ray.schedulers:FifoScheduler"
 
 
 class Log(Registry):
-    """What shows a search beside its tables."""
+    """The loggers, which write a search for another viewer."""
 
     TENSORBOARD = "tensorboard", "search.loggers.tensorboard:TensorBoardLog"

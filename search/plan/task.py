@@ -1,7 +1,7 @@
-"""What every trial of a search shares, in a form that reaches a worker process.
+"""The task that all trials of a search share, in a form that can be sent to a worker process.
 
-Nothing here imports Keras: the command line names what a worker loads, a script's own objects
-travel pickled and are opened by the worker alone.
+A command names objects, which a worker imports; a script passes its own objects, which are sent
+pickled. Nothing here imports Keras.
 """
 
 from dataclasses import dataclass, field
@@ -13,47 +13,63 @@ from search.plan.plan import CHECKPOINT_SECONDS, Problem
 
 
 @dataclass(frozen=True)
-class Named:
-    """An object that any process can import, as ``module:attribute``."""
+class NamedObject:
+    """An object that any process can import.
+
+    Attributes:
+        reference: Its name, as ``module:attribute``.
+    """
 
     reference: str
 
 
 @dataclass(frozen=True)
-class Carried:
-    """A live object of the driver's process, on its way through Ray: never read from a file."""
+class PickledObject:
+    """An object of the driver's process that Ray sends to workers; it is never read from a file."""
 
     pickled: bytes
 
     @classmethod
-    def of(cls, what: object, name: str) -> "Carried":
-        """Pack an object; ``name`` says what it is where it cannot be sent."""
-        from ray import cloudpickle  # here: Ray is told what we need before it is imported
+    def of(cls, value: object, name: str) -> "PickledObject":
+        """Pickle an object.
+
+        Args:
+            value: The object.
+            name: What it is, for the message.
+
+        Raises:
+            ProblemError: It cannot be pickled.
+        """
+        from ray import cloudpickle  # Ray reads environment variables when it is imported
 
         try:
-            return cls(cloudpickle.dumps(what))
+            return cls(cloudpickle.dumps(value))
         except Exception as error:
             raise ProblemError(
-                f"{name} cannot be sent to a worker process ({one_line(error)}): make what it "
-                "needs (open files, locks, generators, datasets) inside build or fit."
+                f"{name} cannot be sent to a worker process ({one_line(error)}): create open "
+                "files, locks, generators and datasets inside build or fit."
             ) from error
 
     def open(self) -> Any:
-        """Return the object, in the process that is to use it."""
+        """Return the object, in the process that uses it.
+
+        Raises:
+            ProblemError: A package that it needs is not installed there.
+        """
         from ray import cloudpickle
 
         try:
             return cloudpickle.loads(self.pickled)
         except ImportError as error:
             raise ProblemError(
-                f"a worker cannot open what the script sent ({one_line(error)}): expected the same "
-                "packages everywhere. Install it there."
+                f"a worker cannot load an object of the script ({one_line(error)}): expected the "
+                "same packages on each node. Install the missing one there."
             ) from error
 
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What ``HyperModel.fit`` is called with, as a script handed it to ``search``."""
+    """The arguments of ``HyperModel.fit``, as a script passed them to ``search``."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -61,25 +77,28 @@ class FitArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every trial of a search shares; more of it is said in ``Problem`` and ``Plan``.
+    """The settings that all trials of a search share.
+
+    ``Problem`` and ``Plan`` describe the attributes that are not listed here.
 
     Attributes:
-        hypermodel: A hypermodel, or something that makes one.
-        epochs: Most epochs of a trial; None: ``fit`` decides.
-        trial_digits: Digits of a trial's name, in the folders that callbacks write.
-        keras_settings: What the script set for all of Keras, by ``keras_settings``.
-        seed: Seed of the run; with a trial's number it decides every random number.
-        executions_per_trial: Trainings of each configuration, whose scores are averaged.
-        max_retries_per_trial: How often a trial that failed is begun again.
-        max_model_size: Most trainable weights of a model; None: any.
-        compile_overrides: A dict of ``optimizer``, ``loss`` and ``metrics`` to compile with.
+        hypermodel: A ``HyperModel``, or a function or class that makes one.
+        epochs: Maximum epochs per trial; None: ``fit`` decides.
+        seed: Seed of the run. It and the number of a trial determine all random numbers.
+        executions_per_trial: Number of trainings per configuration; their scores are averaged.
+        max_retries_per_trial: How often a failed trial is retried.
+        max_model_size: Maximum number of trainable weights of a model; None: no limit.
+        compile_overrides: The dict of ``optimizer``, ``loss`` and ``metrics`` that replace those
+            of the builder.
         registered: Config of the ``HyperParameters`` that were registered in advance.
-        tune_new_entries: Whether parameters found later are searched; else they keep their
-            defaults.
-        allow_new_entries: Whether there may be any.
+        tune_new_entries: Whether hyperparameters that a build adds are searched; otherwise they
+            keep their defaults.
+        allow_new_entries: Whether a build may add hyperparameters.
+        trial_digits: Number of digits in the names of the trials' folders that callbacks write.
+        keras_settings: Global settings of Keras in the script, by name, such as the dtype policy.
     """
 
-    hypermodel: Named | Carried
+    hypermodel: NamedObject | PickledObject
     objective: Objective
     epochs: int | None
     patience: int
@@ -87,7 +106,7 @@ class Task:
     executions_per_trial: int = 1
     max_retries_per_trial: int = 0
     max_model_size: int | None = None
-    compile_overrides: Carried | None = None
+    compile_overrides: PickledObject | None = None
     registered: dict[str, Any] | None = None
     tune_new_entries: bool = True
     allow_new_entries: bool = True
@@ -98,10 +117,10 @@ class Task:
 
     @classmethod
     def of(cls, problem: Problem, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> "Task":
-        """Return the task of a problem whose hypermodel is named."""
+        """Return the task of a problem whose hypermodel has a name."""
         assert problem.hypermodel is not None
         return cls(
-            hypermodel=Named(problem.hypermodel),
+            hypermodel=NamedObject(problem.hypermodel),
             objective=problem.objective,
             epochs=problem.epochs,
             patience=problem.patience,

@@ -7,7 +7,7 @@ import keras_tuner as kt
 
 from results.record.history import Objective
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
-from search.plan.task import Carried, FitArguments, Task
+from search.plan.task import FitArguments, PickledObject, Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
 from search.space.mirror import has_own_fit
@@ -40,7 +40,7 @@ def make_task(
     oracle = tuner.oracle
     seed = settings.oracle_arguments()["seed"]
     return Task(
-        hypermodel=Carried.of(tuner.hypermodel, "hypermodel"),
+        hypermodel=PickledObject.of(tuner.hypermodel, "hypermodel"),
         objective=objective,
         epochs=settings.max_epochs,
         patience=0,
@@ -50,7 +50,7 @@ def make_task(
         executions_per_trial=tuner.executions_per_trial,
         max_retries_per_trial=oracle.max_retries_per_trial,
         max_model_size=tuner.max_model_size,
-        compile_overrides=Carried.of(overrides, "optimizer, loss or metrics"),
+        compile_overrides=PickledObject.of(overrides, "optimizer, loss or metrics"),
         registered=registered,
         tune_new_entries=oracle.tune_new_entries,
         allow_new_entries=oracle.allow_new_entries,

@@ -23,7 +23,7 @@ from search.errors import (
     one_line,
     raise_any,
 )
-from search.plan.importer import sources
+from search.plan.importer import source_paths
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
@@ -221,7 +221,7 @@ class RayTuner(RecordedTuner):
     def _ray(self, arguments: FitArguments, view: View) -> RenewableRay:
         settings = self._settings
         module = getattr(self.hypermodel.build, "__module__", None)
-        code = sources(module, custom_rule(settings.device_rule))
+        code = source_paths(module, custom_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
             partial(connect_to_ray, settings["address"], available_cores(), code, forks=forks),

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from search.errors import ProblemError
-from search.plan.task import Carried, FitArguments
+from search.plan.task import FitArguments, PickledObject
 
 FAIL_ON_STATE = 2  # tf.raw_ops.DatasetToGraphV2, external_state_policy
 
@@ -86,7 +86,9 @@ def unpack(arguments: FitArguments) -> FitArguments:
     """Open the saved and pickled arguments, in a worker."""
     return _map_arguments(
         arguments,
-        lambda _, value: value.open() if isinstance(value, (SavedDataset, Carried)) else value,
+        lambda _, value: (
+            value.open() if isinstance(value, (SavedDataset, PickledObject)) else value
+        ),
     )
 
 
@@ -95,7 +97,7 @@ def _pack(name: str, value: Any, scratch: Path) -> Any:
         return _save(value, scratch)
     if value is None or isinstance(value, (np.ndarray, str, bool, int, float)):
         return value
-    return Carried.of(value, f"{name} ({type(value).__name__})")
+    return PickledObject.of(value, f"{name} ({type(value).__name__})")
 
 
 def describe_data(arguments: FitArguments) -> str:
@@ -110,7 +112,7 @@ def describe_data(arguments: FitArguments) -> str:
         elif isinstance(value, SavedDataset):
             shapes.append("dataset")
             digest.update(name.encode() + value.archive.tobytes())
-        elif isinstance(value, Carried) and not name.startswith("callbacks"):
+        elif isinstance(value, PickledObject) and not name.startswith("callbacks"):
             digest.update(name.encode() + value.pickled)
 
     _map_arguments(arguments, describe)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import ProblemError, one_line
 from search.plan import importer
-from search.plan.task import Carried, Named
+from search.plan.task import NamedObject, PickledObject
 from search.space.parameters import Space
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ def apply_keras_settings(settings: Mapping[str, str]) -> None:
 
 
 @lru_cache(maxsize=8)
-def load_hypermodel(source: Named | Carried) -> "kt.HyperModel":
+def load_hypermodel(source: NamedObject | PickledObject) -> "kt.HyperModel":
     """Load the hypermodel that a user named or sent; once per process."""
     from search.space import mirror
 
-    if isinstance(source, Carried):
+    if isinstance(source, PickledObject):
         return mirror.load_hypermodel(source.open(), "")
     return mirror.load_hypermodel(importer.load(source.reference, "hypermodel"), source.reference)
 
@@ -166,7 +166,7 @@ def discover(reference: str) -> Space:
     from search.space import mirror
 
     try:
-        return mirror.discover_space(load_hypermodel(Named(reference)))
+        return mirror.discover_space(load_hypermodel(NamedObject(reference)))
     except ProblemError:
         raise
     except Exception as error:

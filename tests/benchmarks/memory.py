@@ -21,7 +21,7 @@ def main() -> None:
 
     from results.record.history import Objective
     from search.algorithms.drawing import RandomSearcher
-    from search.plan.task import Named, Task
+    from search.plan.task import NamedObject, Task
     from search.worker.data import Data
     from search.worker.trial import run_trial
 
@@ -31,7 +31,7 @@ def main() -> None:
         return draw.random((count, 28, 28), dtype=np.float32), draw.integers(0, 10, count)
 
     data = Data(train=images(2000), validation=images(500))
-    hypermodel = Named("fmnist_model.mlp:Wide")
+    hypermodel = NamedObject("fmnist_model.mlp:Wide")
     objective = Objective("val_accuracy", "max")
     task = Task(hypermodel=hypermodel, objective=objective, epochs=1, patience=0, seed=0)
     searcher = RandomSearcher(process.discover(hypermodel.reference), seed=0)

@@ -298,7 +298,7 @@ def undisturbed(trial: TrialRecord, weather: Weather) -> dict[int, dict[str, flo
     """Train a trial's configuration in this process, as long as it was trained in the storm."""
     # TensorFlow is imported by nobody who only kills.
     from search.plan.plan import Problem
-    from search.plan.task import Named, Task
+    from search.plan.task import NamedObject, Task
     from search.worker.data import load_data
     from search.worker.trial import run_trial
 
@@ -313,7 +313,7 @@ def undisturbed(trial: TrialRecord, weather: Weather) -> dict[int, dict[str, flo
         return len(told) < len(trial.epochs)
 
     task = Task.of(problem)
-    assert task.hypermodel == Named("stormy:Steady")
+    assert task.hypermodel == NamedObject("stormy:Steady")
     data = load_data(problem, needs_test=False)
     given = {"trial": trial.trial, "values": trial.values, "report": report, "folder": None}
     run_trial(task, data, **given)

@@ -12,7 +12,7 @@ from problems import CLASSES, blobs
 from results.record.columns import State
 from results.record.history import Objective
 from search.errors import RunFolderError
-from search.plan.task import Named, Task
+from search.plan.task import NamedObject, Task
 from search.storage.folder import RunFolder, previous_state_file
 from search.worker import checkpoint
 from search.worker.checkpoint import Checkpoint, Checkpoints
@@ -84,7 +84,7 @@ def data():
 
 def task(hypermodel="test_checkpoint:Forgetful", **changes):
     made = Task(
-        hypermodel=Named(hypermodel), objective=Objective("val_accuracy", "max"), epochs=EPOCHS,
+        hypermodel=NamedObject(hypermodel), objective=Objective("val_accuracy", "max"), epochs=EPOCHS,
         patience=0, seed=3, checkpoint_seconds=0,
     )  # fmt: skip
     return dataclasses.replace(made, **changes)

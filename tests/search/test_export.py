@@ -33,7 +33,7 @@ from search.exchange.importing import import_run
 from search.exchange.optuna_study import domain, frozen_trials, moments
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
-from search.plan.task import Named
+from search.plan.task import NamedObject
 from search.session.run_file import describe, read_run
 from search.session.warm_start import read_earlier_search
 from search.space import mirror
@@ -160,7 +160,7 @@ def test_keras_tuner_reads_back_the_space_and_the_values_of_the_best_trial(progr
     ["fmnist_model.mlp:published", "fmnist_model.mlp:Wide", "problems:in_scopes"],
 )
 def test_a_builder_builds_the_best_model_and_registers_nothing_new(tmp_path, reference):
-    hypermodel = process.load_hypermodel(Named(reference))
+    hypermodel = process.load_hypermodel(NamedObject(reference))
     space = mirror.discover_space(hypermodel)
     making = Making(tmp_path / "run", space)
     for trial in (1, 2, 3):
@@ -207,7 +207,7 @@ def test_scopes_within_scopes_and_declared_defaults_are_in_the_config(tmp_path):
 
 
 def test_parameters_that_a_trial_was_the_first_to_ask_for_are_in_the_config(tmp_path):
-    hypermodel = process.load_hypermodel(Named("problems:growing"))
+    hypermodel = process.load_hypermodel(NamedObject("problems:growing"))
     space = mirror.discover_space(hypermodel)
     deep = mirror.prepare_hyperparameters(hypermodel, {"layers": 3})
     hypermodel.build(deep)

@@ -18,7 +18,7 @@ from results.record.history import Objective
 from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import ProblemError
-from search.plan.task import Named
+from search.plan.task import NamedObject
 from search.space import mirror
 from search.space.parameters import Space
 from search.worker import process
@@ -226,10 +226,10 @@ def test_a_kind_that_is_not_known_is_named():
 
 
 SHIPPED = {
-    "published": (lambda: process.load_hypermodel(Named("fmnist_model.mlp:published")), 4),
-    "wide": (lambda: process.load_hypermodel(Named("fmnist_model.mlp:Wide")), 4),
-    "nested scopes": (lambda: process.load_hypermodel(Named("problems:in_scopes")), 4),
-    "growing": (lambda: process.load_hypermodel(Named("problems:growing")), 4),
+    "published": (lambda: process.load_hypermodel(NamedObject("fmnist_model.mlp:published")), 4),
+    "wide": (lambda: process.load_hypermodel(NamedObject("fmnist_model.mlp:Wide")), 4),
+    "nested scopes": (lambda: process.load_hypermodel(NamedObject("problems:in_scopes")), 4),
+    "growing": (lambda: process.load_hypermodel(NamedObject("problems:growing")), 4),
     "HyperResNet": (lambda: kt.applications.HyperResNet(input_shape=(32, 32, 3), classes=3), 1),
     "HyperXception": (lambda: kt.applications.HyperXception(input_shape=(72, 72, 3), classes=3), 2),
 }

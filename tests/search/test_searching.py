@@ -249,7 +249,7 @@ UNSEARCHABLE = {
     ),
     "objective": (
         small("small", "--objective", "val_acc"),
-        r"error: objective 'val_acc' is reported by no epoch.*Did you mean 'val_accuracy'\?",
+        r"error: objective 'val_acc' is not reported by any epoch.*Did you mean 'val_accuracy'\?",
     ),
     "every-fit": (small("failing_in_fit"), r"error: The first \d trials all failed: ValueError"),
     "data": (

@@ -14,7 +14,7 @@ from results.record.history import Objective
 from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.errors import ProblemError
-from search.plan.task import Named
+from search.plan.task import NamedObject
 from search.space import mirror
 from search.space.parameters import Kind, Parameter, Space, fingerprint
 from search.worker import process
@@ -116,7 +116,7 @@ def test_a_position_gives_the_value_keras_tuner_gives(bounds, sampling, step, is
 
 def test_a_space_survives_a_trip_through_json():
     hp = kt.HyperParameters()
-    process.load_hypermodel(Named("problems:in_scopes")).build(hp)
+    process.load_hypermodel(NamedObject("problems:in_scopes")).build(hp)
     space = mirror.mirror_space(hp.space)
     assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
 
@@ -180,7 +180,7 @@ def test_what_is_no_tunable_builder_is_refused_in_one_line(name, said):
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("problems", "expected module:attribute"),
+        ("problems", "expected MODULE:NAME"),
         ("no_such_module:build", "cannot import 'no_such_module'"),
     ],
 )

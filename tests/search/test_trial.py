@@ -146,7 +146,7 @@ def test_an_objective_that_no_epoch_reports_is_fatal_and_the_near_one_is_named()
     asked = problem(objective=Objective("val_acuracy", "max"))
     end, reports = trained({"units": 8, "rate": 0.01}, asked=asked)
     assert end.fatal == "ObjectiveMissing"
-    assert "'val_acuracy' is reported by no epoch" in end.error
+    assert "'val_acuracy' is not reported by any epoch" in end.error
     assert "Did you mean 'val_accuracy'?" in end.error
     assert reports == []
 
@@ -293,9 +293,9 @@ def test_the_lines_of_the_users_own_code_come_first(monkeypatch, capsys):
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
     end = ended("builds_badly")
     assert (end.state, end.error) == (State.FAILED, "ValueError: 3 units are too few")
-    first, _, whole = end.traceback.partition("\n\nIn full:\n")
+    first, _, whole = end.traceback.partition("\n\nFull traceback:\n")
     lines = first.splitlines()
-    assert lines[0] == "In your own code:"
+    assert lines[0] == "In your code:"
     assert [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")] == [
         "builds_badly", "_helper_of_the_users",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import tensorflow as tf
 import problems
 from results.record.columns import State
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.plan.task import Carried, FitArguments, Named, Task
+from search.plan.task import FitArguments, NamedObject, PickledObject, Task
 from search.storage.folder import RunFolder
 from search.worker import process
 from search.worker.arguments import pack, unpack
@@ -57,7 +57,7 @@ def trained(hypermodel, *, objective=ACCURACY, epochs=2, callbacks=(), stop_at=N
     kwargs = {"epochs": epochs, "validation_data": VALIDATION, "verbose": 0}
     end = run_trial(
         Task(
-            hypermodel=Carried.of(hypermodel, "hypermodel"),
+            hypermodel=PickledObject.of(hypermodel, "hypermodel"),
             objective=objective, epochs=None, patience=0, seed=1, **task,
         ),
         FitArguments(TRAIN, kwargs | {"callbacks": list(callbacks)}),
@@ -236,13 +236,13 @@ def test_several_objectives_are_summed_as_keras_tuner_does(tmp_path):
 
 
 def test_a_model_is_compiled_as_the_tuner_was_told():
-    overrides = Carried.of({"loss": "mse", "metrics": ["mae"]}, "overrides")
+    overrides = PickledObject.of({"loss": "mse", "metrics": ["mae"]}, "overrides")
     one_hot = lambda hp: compiled(loss="mae", metrics=["accuracy"])  # noqa: E731
     train = (TRAIN[0], np.eye(3)[TRAIN[1]])
     reports = []
     run_trial(
         Task(
-            hypermodel=Carried.of(one_hot, "hypermodel"), objective=Objective("mae", "min"),
+            hypermodel=PickledObject.of(one_hot, "hypermodel"), objective=Objective("mae", "min"),
             epochs=None, patience=0, seed=1, compile_overrides=overrides,
         ),
         FitArguments(train, {"verbose": 0}),
@@ -250,7 +250,7 @@ def test_a_model_is_compiled_as_the_tuner_was_told():
     )  # fmt: skip
     assert set(reports[0]["metrics"]) == {"loss", "mae"}
     # keras-tuner 1.4.8 cannot do this with Keras 3, though it documents it.
-    overrides = Carried.of(
+    overrides = PickledObject.of(
         {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]},
         "overrides",
     )
@@ -365,7 +365,7 @@ def test_a_loop_that_is_stopped_is_executed_again_as_far():
 def test_max_epochs_bounds_a_fit_of_ones_own():
     reports = []
     run_trial(
-        Task(hypermodel=Carried.of(compiled, "h"), objective=ACCURACY, epochs=3, patience=0, seed=1),
+        Task(hypermodel=PickledObject.of(compiled, "h"), objective=ACCURACY, epochs=3, patience=0, seed=1),
         FitArguments(TRAIN, {"epochs": 9, "validation_data": VALIDATION, "verbose": 0}),
         trial=0, values={}, report=lambda r: reports.append(r) or True, folder=None,
     )  # fmt: skip
@@ -391,7 +391,9 @@ def test_a_model_that_is_never_built_has_no_weights_to_keep(tmp_path):
 
 
 def test_an_optimizer_serves_every_execution_of_a_model_that_is_not_compiled():
-    overrides = Carried.of({"optimizer": keras.optimizers.Adam(0.01), "loss": "mse"}, "overrides")
+    overrides = PickledObject.of(
+        {"optimizer": keras.optimizers.Adam(0.01), "loss": "mse"}, "overrides"
+    )
     bare = lambda hp: keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])  # noqa: E731
     end, reports = trained(
         bare,
@@ -423,7 +425,7 @@ class Shuffling(keras.utils.PyDataset):
 def test_each_trial_opens_its_own_copy_of_what_is_no_array(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(240).batch(40)
     sent = pack(FitArguments((Shuffling(),), {"validation_data": data, "epochs": 2}), tmp_path)
-    assert isinstance(sent.args[0], Carried)
+    assert isinstance(sent.args[0], PickledObject)
     orders = []
     for seed in (5, 5, 6):
         keras.utils.set_random_seed(seed)
@@ -446,7 +448,7 @@ def test_settings_of_all_of_keras_are_those_of_the_script():
     try:
         run_trial(
             Task(
-                hypermodel=Named("problems:noting"), objective=ACCURACY, epochs=None, patience=0, seed=1,
+                hypermodel=NamedObject("problems:noting"), objective=ACCURACY, epochs=None, patience=0, seed=1,
                 keras_settings=told | {"dtype_policy": "mixed_bfloat16"},
             ),
             FitArguments(TRAIN, {"validation_data": VALIDATION, "verbose": 0}),

@@ -16,7 +16,7 @@ from search.engines.ray import messages
 from search.engines.ray.messages import TrainTrial, WarmUp, decode_config, encode
 from search.errors import ProblemError
 from search.plan import importer
-from search.plan.task import FitArguments, Named, Task
+from search.plan.task import FitArguments, NamedObject, Task
 from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.environment import ENVIRONMENT
 from search.ray.nodes import TrialProcess, with_node_name
@@ -65,7 +65,7 @@ def train(
         _report(messages.Started(TrialProcess.of_this_process()))
     with contextlib.suppress(OSError):
         os.chdir(working_folder)  # relative paths refer to the script's folder, not Ray's
-        importer.search_current_folder()
+        importer.add_current_folder_to_path()
     has_gpu = bool(ray.get_gpu_ids())
     process.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
     LAPS.lap(IMPORT)
@@ -99,7 +99,7 @@ def _report(message: messages.Report) -> None:
 def _warm_up(config: WarmUp, task: Task) -> NoReturn:
     """Discover the space if told to, then wait until the driver ends this by SystemExit."""
     if config.discovers_space:
-        assert isinstance(task.hypermodel, Named)
+        assert isinstance(task.hypermodel, NamedObject)
         space = process.discover(task.hypermodel.reference)
         LAPS.lap(BUILD)
         _report(messages.Discovered(space.to_json()))

@@ -17,7 +17,7 @@ from search.engines.ray.report_handler import Reply, ReportHandler
 from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Discovery, Suggestions
 from search.plan.plan import Engine, Plan, Problem
-from search.plan.task import Named, Task
+from search.plan.task import NamedObject, Task
 from search.ray.nodes import TrialProcess
 from search.session.origin import NewRun
 from search.session.session import DeferredSession
@@ -83,7 +83,7 @@ class RayEngine:
         )  # fmt: skip
         self.run = run
         self.history = origin.history
-        self.task = replace(Task.of(problem), hypermodel=Named("a:b"), **(task or {}))
+        self.task = replace(Task.of(problem), hypermodel=NamedObject("a:b"), **(task or {}))
         self.screen = io.StringIO()
         self.machines = Machines()
         self.now = 0.0

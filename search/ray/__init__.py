@@ -1,1 +1,1 @@
-"""Ray itself: started or joined, its nodes, and how files travel between them."""
+"""Ray: starting and joining it, its nodes, and the checkpoints sent between them."""

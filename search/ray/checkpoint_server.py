@@ -118,7 +118,7 @@ class CheckpointAccess:
 
     @classmethod
     def of(cls, folder: RunFolder, *, has_other_nodes: bool) -> "CheckpointAccess":
-        """Return the access to a run of this driver, with a server if there are other nodes."""
+        """Return the access to a run; start a server if there are other nodes."""
         if not has_other_nodes:
             return cls(folder)
         import ray

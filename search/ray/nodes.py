@@ -113,7 +113,7 @@ def largest_node_amount(resource: str) -> float:
 
 
 def describe_shortage(resources: Mapping[str, float]) -> str:
-    """Return which resources of a trial no node has enough of, in words."""
+    """Describe the resources of a trial that no node has enough of."""
     largest = {name: largest_node_amount(_RAY_NAMES.get(name, name)) for name in resources}
     shortages = [
         f"{name} {amount:g} (the largest node has {largest[name]:g})"
@@ -147,7 +147,7 @@ def fit_to_cluster(plan: Plan, say: Say) -> Plan:
 
 
 def _describe_gpu_slots(plan: Plan, say: Say) -> str:
-    """Return how many trials fit on GPUs at once, in words; empty if no trial needs a GPU."""
+    """Describe how many trials fit on GPUs at once; empty if no trial needs a GPU."""
     if plan.gpu_share is None:
         return ""
     trials = trial_slots(plan.resources)
@@ -206,7 +206,7 @@ class OomKillDetector:
         self._oom_kills.setdefault(process.node_id, process.oom_kills)
 
     def was_oom_killed(self, process: TrialProcess, others: Iterable[TrialProcess]) -> bool:
-        """Tell whether the kernel killed a trial's process that has ended.
+        """Tell whether the kernel has killed a process that has ended.
 
         Args:
             process: The ended process.

@@ -25,7 +25,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
-        """Make a new run folder; the path must not exist, or be blank."""
+        """Make a new run folder; the path must be new or blank."""
         try:
             path.mkdir(parents=True, exist_ok=is_blank(path))
             folder = cls(path.resolve())
@@ -33,7 +33,9 @@ class RunFolder:
         except FileExistsError:
             raise RunFolderError(out_exists_message(path)) from None
         except OSError as error:
-            raise RunFolderError(f"--out {str(path)!r} cannot be made: {error.strerror}.") from None
+            raise RunFolderError(
+                f"--out {str(path)!r} cannot be made ({error.strerror}). Name another folder."
+            ) from None
         return folder
 
     @classmethod
@@ -97,7 +99,7 @@ class RunFolder:
         return self.checkpoints / f"{self.prefix(trial)}state.npz"
 
     def checkpoint_changed(self, path: Path) -> None:
-        """Take note that a trial wrote or removed a checkpoint file; a remote folder sends it."""
+        """Do nothing: a checkpoint that was written or removed is in the run folder already."""
 
     def retraining_state_file(self, trial: int, epochs: int) -> Path:
         """Return the path of an unfinished retraining's state."""

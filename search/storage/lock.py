@@ -1,4 +1,4 @@
-"""The lock that allows a run one driver: a file that names its owner and counts the owner's beats.
+"""The lock of a run, which allows one driver: a file that names its owner and counts its beats.
 
 A process on this machine can be checked directly. For an owner on another machine, the lock watches
 the file for new beats; it never compares the clocks of two machines.
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver.
+    """The driver that holds a lock.
 
     Attributes:
         host: Name of its machine.

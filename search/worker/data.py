@@ -59,10 +59,12 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
             f"--data {problem.data!r} is not a function: expected one that returns the data."
         )
     try:
-        loaded = function(**_accepted(function, seed=problem.seed, data_dir=problem.data_dir))
+        loaded = function(
+            **_accepted_arguments(function, seed=problem.seed, data_dir=problem.data_dir)
+        )
     except Exception as error:
         raise ProblemError(f"--data {problem.data!r}: {type(error).__name__}: {error}") from error
-    data = _checked(loaded, problem.data)
+    data = _check(loaded, problem.data)
     if needs_test and data.test is None:
         raise ProblemError(
             f"--data {problem.data!r} returns no test split, so the retrained model cannot be "
@@ -71,7 +73,7 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
     return data
 
 
-def _accepted(function: Any, **offered: Any) -> dict[str, Any]:
+def _accepted_arguments(function: Any, **offered: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return offered
@@ -79,7 +81,7 @@ def _accepted(function: Any, **offered: Any) -> dict[str, Any]:
     return {name: value for name, value in offered.items() if name in names}
 
 
-def _checked(loaded: Any, reference: str) -> Data:
+def _check(loaded: Any, reference: str) -> Data:
     expected = (
         f"--data {reference!r}: expected (x_train, y_train), (x_validation, y_validation) and "
         "optionally (x_test, y_test), as NumPy arrays"
@@ -87,7 +89,7 @@ def _checked(loaded: Any, reference: str) -> Data:
     parts = list(loaded) if isinstance(loaded, (tuple, list)) else [loaded]
     pairs = [part for part in parts if _is_pair(part)]
     if len(pairs) not in (2, 3) or not all(_is_pair(part) for part in parts[: len(pairs)]):
-        raise ProblemError(f"{expected}; got {_described(loaded)}.")
+        raise ProblemError(f"{expected}; got {_describe(loaded)}.")
     for name, (inputs, targets) in zip(("train", "validation", "test"), pairs, strict=False):
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise ProblemError(
@@ -111,7 +113,7 @@ def _is_pair(part: Any) -> bool:
     )
 
 
-def _described(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"{type(value).__name__} of {[type(part).__name__ for part in value]}"
     return type(value).__name__

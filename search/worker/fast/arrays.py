@@ -75,7 +75,7 @@ def split(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any
     return cut(slice(split_at)), cut(slice(split_at, None))
 
 
-def weights_of_classes(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+def class_sample_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
     """Return each sample's weight, as Keras 3.15 does for ``class_weight``; shape (samples,)."""
     classes = np.asarray(y)
     if classes.ndim > 1:

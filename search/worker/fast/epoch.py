@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search.worker.fast.arrays import Arrays, NotFastError, split, weights_of_classes
+from search.worker.fast.arrays import Arrays, NotFastError, class_sample_weights, split
 from search.worker.fast.optimizers import fused
 from search.worker.fast.randomness import EpochRandomness, Masks, seed_states
-from search.worker.fast.reasons import reasons_of_the_graph, reasons_of_the_model
+from search.worker.fast.reasons import graph_reasons, model_reasons
 
 DEFAULT_BATCH_SIZE = 32  # Keras's default
 
@@ -72,7 +72,7 @@ class CompiledTraining:
             self.arrays.parts,
         )
         self._model._symbolic_build(data_batch=batch)
-        for reason in reasons_of_the_model(self._model):  # now that it has its variables
+        for reason in model_reasons(self._model):  # now that it has its variables
             raise NotFastError(reason)
 
 
@@ -106,7 +106,7 @@ class TrainingEpoch:
             self._compiled = epoch.get_concrete_function(
                 tf.TensorSpec((arrays.samples,), tf.int32), tf.TensorSpec((), tf.uint64)
             )
-        for reason in reasons_of_the_graph(self._compiled, model, optimizer.scratch):
+        for reason in graph_reasons(self._compiled, model, optimizer.scratch):
             raise NotFastError(reason)
 
     @property
@@ -204,5 +204,5 @@ def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
         training, validation = split(*training, arguments["validation_split"])
     if arguments["class_weight"] is not None:
         x, y, _ = training
-        training = (x, y, weights_of_classes(y, arguments["class_weight"]))
+        training = (x, y, class_sample_weights(y, arguments["class_weight"]))
     return training, validation

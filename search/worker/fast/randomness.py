@@ -68,7 +68,7 @@ class Masks:
 
     def drop(self, inputs: tf.Tensor, rate: float) -> tf.Tensor:
         """Set elements to 0 with probability ``rate``, in (0, 1), and scale up the others."""
-        threshold = threshold_of(rate)
+        threshold = drop_threshold(rate)
         words = (tf.size(inputs) + 3) // 4
         bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=tf.reshape(words, [1]),
@@ -106,7 +106,7 @@ class Masks:
         return call
 
 
-def threshold_of(rate: float) -> int:
+def drop_threshold(rate: float) -> int:
     """Return how many of 2^16 random numbers drop an element."""
     return round(rate * float(2**BITS))
 
@@ -127,5 +127,5 @@ def _is_plain_dropout(layer: Any) -> bool:
     return (
         type(layer) is keras.layers.Dropout
         and layer.noise_shape is None
-        and 0 < threshold_of(layer.rate) < 2**BITS
+        and 0 < drop_threshold(layer.rate) < 2**BITS
     )

@@ -77,13 +77,13 @@ def reasons(model: keras.Model, arguments: Mapping[str, Any]) -> Iterator[str]:
     if not model.compiled:
         yield "the model is not compiled"
         return
-    yield from reasons_of_the_model(model)
-    yield from _of_the_optimizer(model.optimizer)
-    yield from _of_the_arguments(arguments)
-    yield from _of_the_callbacks(arguments["callbacks"])
+    yield from model_reasons(model)
+    yield from _optimizer_reasons(model.optimizer)
+    yield from _arguments_reasons(arguments)
+    yield from _callbacks_reasons(arguments["callbacks"])
 
 
-def reasons_of_the_graph(
+def graph_reasons(
     concrete: Any, model: keras.Model, scratch: Sequence[tf.Variable]
 ) -> Iterator[str]:
     """Yield reasons that only the traced epoch shows: state that no checkpoint would contain."""
@@ -100,7 +100,7 @@ def reasons_of_the_graph(
             yield f"the step uses {variable.name}, a variable that is not the model's"
 
 
-def reasons_of_the_model(model: keras.Model) -> Iterator[str]:
+def model_reasons(model: keras.Model) -> Iterator[str]:
     """Yield reasons in a model and in the variables that it has already created."""
     for name in METHODS:
         is_overridden = getattr(type(model), name, None) is not getattr(keras.Model, name, None)
@@ -121,7 +121,7 @@ def reasons_of_the_model(model: keras.Model) -> Iterator[str]:
         yield "nothing is trainable"
 
 
-def _of_the_optimizer(optimizer: Any) -> Iterator[str]:
+def _optimizer_reasons(optimizer: Any) -> Iterator[str]:
     if type(optimizer) not in FUSED:
         yield f"optimizer {type(optimizer).__name__}"
         return
@@ -131,7 +131,7 @@ def _of_the_optimizer(optimizer: Any) -> Iterator[str]:
             yield f"optimizer with {name}={value}"
 
 
-def _of_the_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
+def _arguments_reasons(arguments: Mapping[str, Any]) -> Iterator[str]:
     if arguments["shuffle"] not in (True, False):
         yield f"shuffle={arguments['shuffle']!r}"
     if arguments["class_weight"] is not None and arguments["sample_weight"] is not None:
@@ -146,7 +146,7 @@ def _of_the_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield "a global limit of Keras for epochs or steps"
 
 
-def _of_the_callbacks(callbacks: Any) -> Iterator[str]:
+def _callbacks_reasons(callbacks: Any) -> Iterator[str]:
     if isinstance(callbacks, keras.callbacks.CallbackList):
         yield "callbacks as a CallbackList"
         return

@@ -1,4 +1,4 @@
-"""One trial trained again from its record, and what the journal says of it beside."""
+"""Trains a trial again from its record and compares it with the journal."""
 
 import importlib.metadata
 import platform
@@ -18,63 +18,64 @@ from search.view.view import View
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
 
-# What each epoch reported, by its number.
+# The metrics of each epoch, by the number of the epoch.
 Metrics = dict[int, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of an epoch (from 1) that is ``now`` not what it was ``then``, in the journal."""
+    """A metric of an epoch (from 1) whose replayed value differs from the recorded one."""
 
     epoch: int
     metric: str
-    then: float | None
-    now: float | None
+    recorded: float | None
+    replayed: float | None
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """A trial trained again, for so many epochs.
+class Replay:
+    """The result of training a trial again.
 
     Attributes:
-        differences: The first epoch that differs, figure by figure; none where all are equal.
-        end: How it ended this time, where it failed.
+        epochs: Number of epochs trained again.
+        differences: The metrics that differ in the first epoch with a difference; else empty.
+        new_error: Why it failed this time, if the record has another end; else None.
     """
 
     epochs: int
     differences: tuple[Difference, ...]
-    end: str | None = None
+    new_error: str | None = None
 
     @property
-    def is_the_same(self) -> bool:
-        """Whether every figure of every epoch has the same bits."""
-        return not self.differences and self.end is None
+    def is_identical(self) -> bool:
+        """Whether every metric of every epoch has the same bits."""
+        return not self.differences and self.new_error is None
 
 
-def replay(path: Path, number: int, view: View) -> Replayed:
+def replay(path: Path, number: int, view: View) -> Replay:
     """Train a trial again, in this process, for as many epochs as its record has.
 
-    Nothing is written. On the same kind of machine, with the same versions, every figure of every
-    epoch has the same bits, where the trial took the fast path.
+    Nothing is written. On the same kind of machine, with the same versions, every metric of every
+    epoch has the same bits if the trial took the fast path.
 
     Raises:
-        SearchError: The folder is no run, has no such trial, or does not name its builder; or the
-            data are not those of the run.
+        SearchError: The folder is no run, has no such trial, or does not name its hypermodel; or
+            the data are not those of the run.
     """
     previous = read_previous_run(path)
     trial = _trial(previous, number)
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
     view.note(f"trial {number} ({trial.ending}): {words.format_values(trial.values)}")
-    metrics, error = _trained_again(previous, trial, view)
-    failure = error if error != trial.error else None
-    return Replayed(len(metrics), tuple(_differences(trial.epochs, metrics)), failure)
+    metrics, error = _train_again(previous, trial, view)
+    new_error = error if error != trial.error else None
+    return Replay(len(metrics), tuple(_differences(trial.epochs, metrics)), new_error)
 
 
-def _trained_again(
+def _train_again(
     previous: RecordedRun, trial: TrialRecord, view: View
 ) -> tuple[Metrics, str | None]:
-    """Train a trial as long as its record; return what each epoch reported, and what failed."""
+    """Train a trial as long as its record; return the metrics of each epoch, and its error."""
     from search.worker import process
 
     device = trial.device or previous.plan.device
@@ -108,11 +109,11 @@ def _trained_again(
 
 def _load_data(previous: RecordedRun) -> Data:
     data = load_data(previous.plan.problem, needs_test=False)
-    before, now = previous.description.get("data_digest"), data.digest()
-    if before and now != before:
+    recorded, current = previous.description.get("data_digest"), data.digest()
+    if recorded and current != recorded:
         raise UsageError(
-            f"the data have changed since {str(previous.folder.path)!r} was made (digest {now}, "
-            f"then {before}): no trial of it can be trained again. Restore them."
+            f"the data have changed since {str(previous.folder.path)!r} was made (digest "
+            f"{current}): expected digest {recorded} to train a trial again. Restore the data."
         )
     return data
 
@@ -121,8 +122,9 @@ def _trial(previous: RecordedRun, number: int) -> TrialRecord:
     path, trials = str(previous.folder.path), previous.history.trials
     if previous.plan.problem.hypermodel is None:
         raise UsageError(
-            f"{path!r} does not name its builder, as it comes from a script (RayTuner): build the "
-            "trial there, with tuner.hypermodel.build(trial.hyperparameters)."
+            f"{path!r} does not name its hypermodel, since a script (RayTuner) made it: expected "
+            "a run of `fmnist-search run`. Build the trial in the script, with "
+            "tuner.hypermodel.build(trial.hyperparameters)."
         )
     if number not in trials:
         raise UsageError(
@@ -130,30 +132,33 @@ def _trial(previous: RecordedRun, number: int) -> TrialRecord:
             f"{min(trials, default=0)} to {max(trials, default=0)}."
         )
     if not trials[number].epochs:
-        raise UsageError(f"{path!r}: trial {number} reported no epoch, so there is none to repeat.")
+        raise UsageError(f"{path!r}: trial {number} has no epoch: expected a trial with one.")
     return trials[number]
 
 
 def _changes(previous: RecordedRun) -> Iterator[str]:
-    """Say what differs from where the run was made; figures may then differ too."""
-    for name, then in previous.description.get("versions", {}).items():
-        known = name in RECORDED_VERSIONS
-        now = importlib.metadata.version(name) if known else platform.python_version()
-        if now != then:
-            yield f"{name} is {now} here, the run was made with {then}: figures may differ"
-    then = previous.description.get("machine", {}).get("processor")
-    if then and then != platform.machine():
-        yield f"this is a {platform.machine()}, the run was made on a {then}: figures may differ"
+    """Yield a note for each version and the processor that differ from those of the run."""
+    for name, recorded in previous.description.get("versions", {}).items():
+        is_package = name in RECORDED_VERSIONS
+        current = importlib.metadata.version(name) if is_package else platform.python_version()
+        if current != recorded:
+            yield f"{name} is {current} here, but was {recorded} in the run: metrics may differ"
+    processor = previous.description.get("machine", {}).get("processor")
+    if processor and processor != platform.machine():
+        yield (
+            f"this machine is {platform.machine()}, but that of the run was {processor}: metrics "
+            "may differ"
+        )
 
 
 def _differences(records: list[EpochRecord], metrics: Metrics) -> list[Difference]:
-    """Return the figures of the first epoch that differs."""
+    """Return the differences in the first epoch that has some."""
     for record in records:
-        now = metrics.get(record.epoch, {})
+        replayed = metrics.get(record.epoch, {})
         differences = [
-            Difference(record.epoch, name, record.metrics.get(name), now.get(name))
-            for name in {**record.metrics, **now}
-            if record.metrics.get(name) != now.get(name)
+            Difference(record.epoch, name, record.metrics.get(name), replayed.get(name))
+            for name in {**record.metrics, **replayed}
+            if record.metrics.get(name) != replayed.get(name)
         ]
         if differences:
             return differences

@@ -14,7 +14,7 @@ from results.record.tables import write_tables
 from search.doctor import Finding, check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
 from search.errors import AllTrialsFailedError, SearchError
-from search.final.follow_up import FollowUp, Outcome, follow, follow_alone
+from search.final.follow_up import FollowUp, Outcome, run_follow_up, start_follow_up
 from search.loggers.base import make_logger
 from search.plan.importer import source_paths
 from search.plan.plan import Engine, Plan
@@ -107,8 +107,8 @@ def _search_and_follow(plan: Plan, run: LockedRun, origin: Origin, view: View) -
         follow_up = FollowUp.of(engine.plan)
         if engine.stored is None:
             # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
-            return follow_alone(engine.plan, follow_up, outcome, view, description={})
-        return follow(engine.plan, follow_up, engine.stored, outcome, view)
+            return start_follow_up(engine.plan, follow_up, outcome, view, description={})
+        return run_follow_up(engine.plan, follow_up, engine.stored, outcome, view)
 
 
 @contextmanager
@@ -228,7 +228,7 @@ def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Ou
     view.note(describe_end(reason, history))
     view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
     outcome = Outcome(folder, reason, history)
-    return follow_alone(plan, FollowUp.of(plan), outcome, view, description=previous.description)
+    return start_follow_up(plan, FollowUp.of(plan), outcome, view, description=previous.description)
 
 
 def _record_what_follows(plan: Plan, previous: RecordedRun) -> None:

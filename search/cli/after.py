@@ -118,13 +118,15 @@ def replay_command(
     """Train one trial again from its record and compare every epoch with the journal."""
     view = make_view(Console())
     replayed = replay(run_folder, trial, view)
-    if replayed.is_the_same:
+    if replayed.is_identical:
         view.note(f"trial {trial}: all {replayed.epochs} epochs equal the journal, bit for bit")
         return
     for row in replayed.differences:
-        view.note(f"epoch {row.epoch}, {row.metric}: {row.now!r}, in the journal {row.then!r}")
-    if replayed.end is not None:
-        view.note(f"it ended differently: {replayed.end}")
+        view.note(
+            f"epoch {row.epoch}, {row.metric}: {row.replayed!r}, in the journal {row.recorded!r}"
+        )
+    if replayed.new_error is not None:
+        view.note(f"it ended differently: {replayed.new_error}")
     view.note(f"trial {trial} differs from its record")
     raise typer.Exit(1)
 

@@ -1,1 +1,1 @@
-"""What follows a search: retraining, confirmation on new seeds, the audit of early stopping."""
+"""The work after a search: retraining, confirmation on new seeds, the audit of early stopping."""

@@ -1,7 +1,7 @@
-"""The early-stop audit: some of the trials that ASHA stopped, trained to their end.
+"""The early-stopping audit: trains some of the trials that the scheduler stopped to their end.
 
-Nobody knows what a stopped trial would have come to, except by training it. A trial's numbers
-follow from the run's seed and its own number, so that this is the very trial that was stopped.
+Only training tells what a stopped trial would have reached. A trial's random numbers follow from
+the run's seed and its own number, so the audit trains exactly the trial that was stopped.
 """
 
 import random
@@ -19,7 +19,7 @@ from results.record.files import read_json, write_json
 from results.record.history import History, TrialRecord
 from results.record.intervals import estimate_share
 from search.errors import TrainingError, UsageError
-from search.final.training import Share, Trainer, ray_errors_as_ours
+from search.final.training import Share, Trainer, translated_ray_errors
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.storage.folder import RunFolder
@@ -27,18 +27,18 @@ from search.storage.lock import Say
 from search.worker import process
 from search.worker.data import Data
 
-# How a trial ends that trains as far as it can.
-_ENDS = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
+# The states of a trial that has trained as far as it can.
+_COMPLETE_STATES = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
 
 
 @dataclass(frozen=True)
-class WholeTraining:
-    """A trial trained with nobody to stop it.
+class FullTraining:
+    """The training of an audited trial, without a scheduler to stop it.
 
     Attributes:
-        epochs: Of each its number, its seconds and its metrics.
-        state: How it ended.
-        error: Why, where it failed.
+        epochs: The number, seconds and metrics of each epoch.
+        state: How the training ended.
+        error: Why it failed, if it did.
     """
 
     epochs: list[dict[str, Any]]
@@ -46,95 +46,99 @@ class WholeTraining:
     error: str | None
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it has trained as far as it can."""
-        return self.state in _ENDS
+    def is_complete(self) -> bool:
+        """Whether the trial has trained as far as it can."""
+        return self.state in _COMPLETE_STATES
 
 
-def kept_training(folder: RunFolder, trial: TrialRecord) -> WholeTraining | None:
-    """Return the training of a trial that ``audit/`` keeps; None where it is still to be done."""
-    file = _file(folder, trial)
-    training = WholeTraining(**read_json(file)) if file.exists() else None
-    return training if training and training.is_whole else None
+def read_training(folder: RunFolder, trial: TrialRecord) -> FullTraining | None:
+    """Return a trial's complete training from ``audit/``; None if there is none yet."""
+    file = _training_file(folder, trial)
+    training = FullTraining(**read_json(file)) if file.exists() else None
+    return training if training and training.is_complete else None
 
 
-def keep(folder: RunFolder, trial: TrialRecord, training: WholeTraining) -> None:
-    """Keep a training in ``audit/``."""
-    write_json(_file(folder, trial), asdict(training))
+def write_training(folder: RunFolder, trial: TrialRecord, training: FullTraining) -> None:
+    """Write a trial's training into ``audit/``."""
+    write_json(_training_file(folder, trial), asdict(training))
 
 
-def _file(folder: RunFolder, trial: TrialRecord) -> Path:
+def _training_file(folder: RunFolder, trial: TrialRecord) -> Path:
     return folder.path / columns.AUDIT_DIR / f"trial-{trial.trial:05d}.json"
 
 
-def stopped(history: History) -> list[TrialRecord]:
-    """Return the trials that the scheduler stopped and that had reported a value."""
+def stopped_trials(history: History) -> list[TrialRecord]:
+    """Return the trials that the scheduler stopped after they had reported a value."""
     trials = history.trials.values()
     return [trial for trial in trials if trial.state is State.STOPPED and trial.best is not None]
 
 
-def sampled(history: History, count: int, seed: int) -> list[TrialRecord]:
-    """Choose some of the stopped trials at random, the same for the same seed.
+def sample_stopped(history: History, count: int, seed: int) -> list[TrialRecord]:
+    """Draw ``count`` of the stopped trials at random; the same seed draws the same trials.
 
     Raises:
-        UsageError: So many were not stopped.
+        UsageError: Fewer trials were stopped.
     """
-    candidates = sorted(stopped(history), key=lambda trial: trial.trial)
-    if not candidates:
+    trials = sorted(stopped_trials(history), key=lambda trial: trial.trial)
+    if not trials:
         raise UsageError(
-            f"{count} to audit: no trial of this run was stopped. Expected a run whose trials "
+            f"{count} to audit, but no trial of this run was stopped: expected a run whose trials "
             "--scheduler asha has stopped."
         )
-    if len(candidates) < count:
+    if len(trials) < count:
         raise UsageError(
-            f"{count} to audit: of this run {len(candidates)} trials were stopped: expected at "
-            f"most {len(candidates)}."
+            f"{count} to audit, but only {len(trials)} trials of this run were stopped: expected "
+            f"at most {len(trials)}."
         )
-    return random.Random(seed).sample(candidates, count)
+    return random.Random(seed).sample(trials, count)
 
 
 def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say: Say) -> Audit:
-    """Let some stopped trials run to their end, and say what stopping cost and saved.
+    """Train some stopped trials to their end; return what early stopping cost and saved.
 
-    Each is kept as soon as it is done.
+    Each training is written as soon as it is done, so that an audit that was cut off continues.
 
     Args:
-        trainer: Names the problem, and the resources of a training.
-        history: The search.
-        count: How many trials.
+        trainer: Provides the problem, and the resources of a training.
+        history: The history of the search.
+        count: The number of trials to audit.
         folder: The run, whose ``audit/`` is written.
-        say: Told of each trial that is done.
+        say: Gets a line for each trial that is done.
 
     Raises:
-        UsageError: So many were not stopped.
+        UsageError: Fewer trials were stopped.
         TrainingError: Ray failed, or an audited trial did.
     """
-    trials = sampled(history, count, trainer.problem.seed)
+    trials = sample_stopped(history, count, trainer.problem.seed)
     (folder.path / columns.AUDIT_DIR).mkdir(exist_ok=True)
-    missing = [trial for trial in trials if kept_training(folder, trial) is None]
-    say(f"auditing {count} of {len(stopped(history))} stopped trials: {len(missing)} to train")
-    failed = []
-    with ray_errors_as_ours("Auditing"):
+    missing = [trial for trial in trials if read_training(folder, trial) is None]
+    stopped_count = len(stopped_trials(history))
+    say(f"auditing {count} of {stopped_count} stopped trials: {len(missing)} to train")
+    failures = []
+    with translated_ray_errors("Auditing"):
         for trial, training in _train_all(trainer, missing):
-            if training.is_whole:
-                keep(folder, trial, training)
-                say(_line(audited(trial, training, history), history))
+            if training.is_complete:
+                write_training(folder, trial, training)
+                say(_describe(audit_trial(trial, training, history), history))
             else:
-                failed.append(f"trial {trial.trial} ({training.state}: {training.error})")
-    if failed:
+                failures.append(f"trial {trial.trial} ({training.state}: {training.error})")
+    if failures:
         raise TrainingError(
-            f"Of the audited trials these did not come to their end: {'; '.join(failed)}. "
-            "What the others came to is kept: audit again once that is mended."
+            f"These audited trials failed: {'; '.join(failures)}. The others are saved: fix the "
+            "cause, then rerun the audit to continue."
         )
-    trainings = [(trial, kept_training(folder, trial)) for trial in trials]
-    made = summary([audited(trial, one, history) for trial, one in trainings if one], history)
-    made.write(folder.path / columns.AUDIT_DIR / columns.AUDIT_FILE)
-    return made
+    trainings = [(trial, read_training(folder, trial)) for trial in trials]
+    audited_trials = [
+        audit_trial(trial, training, history) for trial, training in trainings if training
+    ]
+    result = summarize(audited_trials, history)
+    result.write(folder.path / columns.AUDIT_DIR / columns.AUDIT_FILE)
+    return result
 
 
-def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
-    """Return how often stopping was wrong, with its interval, and what it saved."""
-    count, wrong = len(stopped(history)), sum(trial.is_wrong for trial in trials)
+def summarize(trials: Sequence[AuditedTrial], history: History) -> Audit:
+    """Return the share of wrong stops with its interval, and the seconds that stopping saved."""
+    count, wrong = len(stopped_trials(history)), sum(trial.is_wrong for trial in trials)
     share = estimate_share(wrong, len(trials))
     seconds = statistics.fmean(trial.seconds_after_stop for trial in trials)
     assert history.best_value is not None
@@ -146,7 +150,7 @@ def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
         audited=len(trials),
         wrong=wrong,
         wrong_share=share.mean,
-        # Of those that were audited it is known.
+        # For the audited trials it is known whether stopping was wrong, which bounds the share.
         wrong_low=max(share.low, wrong / count),
         wrong_high=min(share.high, (count - len(trials) + wrong) / count),
         trials=tuple(trials),
@@ -155,55 +159,55 @@ def summary(trials: Sequence[AuditedTrial], history: History) -> Audit:
     )
 
 
-def audited(trial: TrialRecord, training: WholeTraining, history: History) -> AuditedTrial:
-    """Compare the whole training of a trial with what was known when it was stopped."""
+def audit_trial(trial: TrialRecord, training: FullTraining, history: History) -> AuditedTrial:
+    """Compare the full training of a trial with its record in the search."""
     objective, best = history.objective, history.best_value
     metrics = [epoch["metrics"] for epoch in training.epochs]
     value: float | None = None
-    for of_epoch in metrics:
-        reported = of_epoch.get(objective.name)
+    for epoch_metrics in metrics:
+        reported = epoch_metrics.get(objective.name)
         value = reported if objective.is_better(reported, value) else value
     seconds = [epoch["epoch_seconds"] for epoch in training.epochs]
-    stop = trial.epochs[-1].epoch
+    stopped_epoch = trial.epochs[-1].epoch
     sign = -1.0 if objective.mode == "min" else 1.0
     return AuditedTrial(
         trial=trial.trial,
-        stopped_epoch=stop,
+        stopped_epoch=stopped_epoch,
         stopped_value=trial.best_value,
         epochs=len(training.epochs),
         value=value,
         state=training.state,
         is_wrong=objective.is_better(value, best),
         excess=None if value is None or best is None else sign * (value - best),
-        seconds_to_stop=sum(seconds[:stop]),
-        seconds_after_stop=sum(seconds[stop:]),
-        is_same=metrics[:stop] == [epoch.metrics for epoch in trial.epochs],
+        seconds_to_stop=sum(seconds[:stopped_epoch]),
+        seconds_after_stop=sum(seconds[stopped_epoch:]),
+        is_same=metrics[:stopped_epoch] == [epoch.metrics for epoch in trial.epochs],
     )
 
 
-def _line(trial: AuditedTrial, history: History) -> str:
+def _describe(trial: AuditedTrial, history: History) -> str:
     value = "no number" if trial.value is None else f"{trial.value:.4f}"
     return (
-        f"trial {trial.trial}: {trial.stopped_value:.4f} when it was stopped after epoch "
-        f"{trial.stopped_epoch}, {value} at its end; the search's best {history.best_value:.4f}"
+        f"trial {trial.trial}: {trial.stopped_value:.4f} when stopped after epoch "
+        f"{trial.stopped_epoch}, {value} at its end; best of the search {history.best_value:.4f}"
     )
 
 
 def _train_all(
     trainer: Trainer, trials: Sequence[TrialRecord]
-) -> Iterator[tuple[TrialRecord, WholeTraining]]:
+) -> Iterator[tuple[TrialRecord, FullTraining]]:
+    """Train trials on Ray; yield each with its training as soon as that is done."""
     import ray
 
-    waiting = {}
+    pending = {}
     for trial in trials:
         share = trainer.share.on(trial.device)
         train = ray.remote(**share.options())(_train)
         configuration = (trial.trial, trial.proposed, trial.planned_epochs)
-        started = train.remote(trainer.problem, trainer.stored, *configuration, share)
-        waiting[started] = trial
-    while waiting:
-        [ready], _ = ray.wait(list(waiting), num_returns=1)
-        yield waiting.pop(ready), ray.get(ready)
+        pending[train.remote(trainer.problem, trainer.stored, *configuration, share)] = trial
+    while pending:
+        [ready], _ = ray.wait(list(pending), num_returns=1)
+        yield pending.pop(ready), ray.get(ready)
 
 
 def _train(
@@ -213,8 +217,8 @@ def _train(
     values: dict[str, Any],
     epochs: int | None,
     share: Share,
-) -> WholeTraining:
-    """Train a trial as in the search, with nobody to stop it, in a process of Ray's."""
+) -> FullTraining:
+    """Train a trial as in the search but without a scheduler, in a process of Ray."""
     process.set_up(share.threads, sees_gpus=share.gpus is not None, gpu_share=share.gpus)
     from search.worker.trial import run_trial
 
@@ -227,4 +231,4 @@ def _train(
 
     task = replace(Task.of(problem), epochs=epochs or problem.epochs)
     end = run_trial(task, data, trial=trial, values=values, report=report, folder=None)
-    return WholeTraining(reported, str(end.state), end.error)
+    return FullTraining(reported, str(end.state), end.error)

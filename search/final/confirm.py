@@ -1,8 +1,8 @@
-"""The honest winner: the best configurations of a search, trained again on new seeds.
+"""The confirmation: trains the best configurations of a search again, on new seeds.
 
-A search's best value is the luckiest of many trainings; a mean over new seeds leaves that luck out.
-It is still of the validation images that chose. Nothing is chosen by the test split, which each
-final model reads once.
+The best value of a search is in part luck, as the best of many trainings; a mean over new seeds is
+not. It still comes from the validation split that chose the configurations. The test split chooses
+nothing: each final model reads it once.
 """
 
 from collections.abc import Sequence
@@ -23,151 +23,151 @@ from results.record.intervals import Estimate, estimate_mean
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
 from search.final.retrain import FinalModel, write_final
-from search.final.training import Trainer, ray_errors_as_ours
+from search.final.training import Trainer, translated_ray_errors
 from search.plan.plan import ConfirmationPlan
 from search.space.parameters import fingerprint
 from search.storage.folder import RunFolder
 from search.storage.lock import Say
 
 
-def distinct(history: History) -> list[TrialRecord]:
-    """Return the trials that reported a value, best first, of equal configurations the best."""
+def distinct_trials(history: History) -> list[TrialRecord]:
+    """Return the best trial of each configuration that reported a value, best first."""
     trials: dict[str, TrialRecord] = {}
     for trial in history.ranked():
         trials.setdefault(fingerprint(trial.values), trial)
     return list(trials.values())
 
 
-def candidates(history: History, planned: ConfirmationPlan) -> list[Candidate]:
-    """Return the best configurations, each once and at each number of epochs, then the others.
+def make_candidates(history: History, plan: ConfirmationPlan) -> list[Candidate]:
+    """Return the best configurations, then those for comparison, each at each number of epochs.
 
     Raises:
-        UsageError: Fewer trials have reported a value than are asked for.
+        UsageError: Fewer configurations than planned have reported a value.
     """
-    ranked = distinct(history)
-    if len(ranked) < planned.top:
+    trials = distinct_trials(history)
+    if len(trials) < plan.top:
         raise UsageError(
-            f"{planned.top} to confirm: {len(ranked)} different configurations have reported a "
-            f"value: expected at most {len(ranked)}."
+            f"{plan.top} to confirm, but only {len(trials)} different configurations have reported "
+            f"a value: expected at most {len(trials)}."
         )
-    numbers_of_epochs = sorted(set(planned.epochs))
-    own = [
+    numbers_of_epochs = sorted(set(plan.epochs))
+    from_search = [
         Candidate(f"trial {trial.trial}", trial.trial, epochs, trial.values, trial.best_value)
-        for trial in ranked[: planned.top]
+        for trial in trials[: plan.top]
         for epochs in numbers_of_epochs
     ]
-    others = [
+    for_comparison = [
         Candidate(name, None, epochs, values, None)
-        for name, values in planned.also.items()
+        for name, values in plan.also.items()
         for epochs in numbers_of_epochs
     ]
-    return own + others
+    return from_search + for_comparison
 
 
 def confirm(
     trainer: Trainer,
     history: History,
-    planned: ConfirmationPlan,
+    plan: ConfirmationPlan,
     folder: RunFolder,
     say: Say,
 ) -> Confirmation:
-    """Train on new seeds, choose by the mean, evaluate the final models.
+    """Train the candidates on new seeds, choose the best mean, evaluate the final models.
 
-    What is trained is kept at once: a confirmation that was cut off goes on with what is left.
+    Each training is saved at once: a confirmation that was cut off continues with the missing ones.
 
     Args:
         trainer: Trains and evaluates.
-        history: The search.
-        planned: What is to be confirmed.
+        history: The history of the search.
+        plan: The candidates, seeds and epochs.
         folder: The run; ``confirm/`` is written, then ``final/``.
-        say: Told of each training that is done.
+        say: Gets a line for each training that is done.
 
     Raises:
-        UsageError: There are fewer trials than are asked for.
-        TrainingError: A configuration cannot be trained any more, or all of them diverge.
+        UsageError: There are fewer trials than planned.
+        TrainingError: A training failed, or every configuration diverges.
     """
-    chosen, objective = candidates(history, planned), trainer.problem.objective
-    seeds = [trainer.problem.seed + number for number in range(1, planned.seeds + 1)]
+    candidates, objective = make_candidates(history, plan), trainer.problem.objective
+    seeds = [trainer.problem.seed + number for number in range(1, plan.seeds + 1)]
     devices = {number: trial.device for number, trial in history.trials.items()}
     store = ConfirmationStore(folder, seeds, devices)
-    with ray_errors_as_ours("Confirming"):
-        say(f"confirming {len(chosen)} candidates on {len(seeds)} new seeds")
-        _say_what_is_replaced(folder, chosen, seeds, say)
-        missing = [pair for pair in store.pairs(chosen) if not store.is_trained(*pair)]
+    with translated_ray_errors("Confirming"):
+        say(f"confirming {len(candidates)} candidates on {len(seeds)} new seeds")
+        _announce_replacement(folder, candidates, seeds, say)
+        missing = [pair for pair in store.pairs(candidates) if not store.is_trained(*pair)]
         _train(trainer, store, missing, say)
-        scores = [store.scores(candidate, objective) for candidate in chosen]
-        confirmation = ranked(chosen, seeds, scores, objective)
-        unread = _unread(confirmation, store, folder)
-        _train(trainer, store, [pair for pair in unread if not store.has_model(*pair)], say)
-        _evaluate(trainer, store, confirmation, unread, folder)
+        scores = [store.scores(candidate, objective) for candidate in candidates]
+        confirmation = compare_candidates(candidates, seeds, scores, objective)
+        unevaluated = _unevaluated(confirmation, store, folder)
+        _train(trainer, store, [pair for pair in unevaluated if not store.has_model(*pair)], say)
+        _evaluate(trainer, store, confirmation, unevaluated, folder)
     confirmation = store.with_tests(confirmation)
-    _name_seeds(folder, seeds)
+    _record_seeds(folder, seeds)
     confirmation.write(folder.confirmation_file)
-    store.forget_leftovers()
+    store.remove_leftovers()
     return confirmation
 
 
 def confirmed_trials(folder: RunFolder) -> set[int]:
-    """Return whose configurations were confirmed last; none where nothing was."""
+    """Return the trials whose configurations were confirmed last; empty without a confirmation."""
     if not folder.confirmation_file.exists():
         return set()
     return Confirmation.read(folder.confirmation_file).confirmed_trials
 
 
-def ranked(
-    chosen: Sequence[Candidate],
+def compare_candidates(
+    candidates: Sequence[Candidate],
     seeds: Sequence[int],
     scores: Sequence[Sequence[float | None]],
     objective: Objective,
 ) -> Confirmation:
-    """Compare candidates by their scores: the best mean wins, the others are held against it.
+    """Choose the candidate with the best mean score, and compare the others with it.
 
     Args:
-        chosen: The candidates.
+        candidates: The candidates.
         seeds: The new seeds.
-        scores: Of each candidate the objective on each seed; None of a training that diverged.
-        objective: What was searched for.
+        scores: For each candidate, its objective on each seed; None for a diverged training.
+        objective: The objective of the search.
 
     Raises:
-        TrainingError: All of the search's own diverged on some seed.
+        TrainingError: Each configuration of the search diverged on some seed.
     """
-    means = [_mean(of_one) for of_one in scores]
-    winner = _winner(chosen, means, objective)
+    means = [_mean(candidate_scores) for candidate_scores in scores]
+    winner = _winner(candidates, means, objective)
     if winner is None:
         raise TrainingError(
-            f"Confirming gave no finite {objective.name}: every configuration diverges on some "
-            "seed. Confirm more of them, or search on."
+            f"Confirming gave no finite {objective.name}: every configuration diverged on some "
+            "seed. Confirm more configurations, or extend the search."
         )
     differences = [
-        None if place == winner else _difference(of_one, scores[winner])
-        for place, of_one in enumerate(scores)
+        None if index == winner else _difference(candidate_scores, scores[winner])
+        for index, candidate_scores in enumerate(scores)
     ]
     confirmed = [
         ConfirmedCandidate(
             **vars(candidate),
-            scores=tuple(scores[place]),
+            scores=tuple(scores[index]),
             mean=mean.mean if mean else None,
             low=mean.low if mean else None,
             high=mean.high if mean else None,
-            difference=differences[place],
-            verdict=Verdict.WINNER if place == winner else _verdict(differences[place], objective),
+            difference=differences[index],
+            verdict=Verdict.WINNER if index == winner else _verdict(differences[index], objective),
             is_for_comparison=candidate.trial is None,
             test=None,
         )
-        for place, (candidate, mean) in enumerate(zip(chosen, means, strict=True))
+        for index, (candidate, mean) in enumerate(zip(candidates, means, strict=True))
     ]
     mode = cast("Mode", objective.mode)
     return Confirmation(objective.name, mode, tuple(seeds), tuple(confirmed), winner)
 
 
 def _winner(
-    chosen: Sequence[Candidate], means: Sequence[Estimate | None], objective: Objective
+    candidates: Sequence[Candidate], means: Sequence[Estimate | None], objective: Objective
 ) -> int | None:
-    """Return which of the search's own has the best mean, of equals the first."""
-    winner, best = None, None
-    for place, (candidate, mean) in enumerate(zip(chosen, means, strict=True)):
-        if candidate.trial is not None and mean and objective.is_better(mean.mean, best):
-            winner, best = place, mean.mean
+    """Return the index of the search's candidate with the best mean; of equals, the first."""
+    winner, best_mean = None, None
+    for index, (candidate, mean) in enumerate(zip(candidates, means, strict=True)):
+        if candidate.trial is not None and mean and objective.is_better(mean.mean, best_mean):
+            winner, best_mean = index, mean.mean
     return winner
 
 
@@ -176,9 +176,9 @@ def _mean(scores: Sequence[float | None]) -> Estimate | None:
     return estimate_mean(finite) if len(finite) == len(scores) else None
 
 
-def _difference(scores: Sequence[float | None], best: Sequence[float | None]) -> Estimate | None:
-    """Return the mean of what the scores are above the winner's, seed by seed."""
-    pairs = zip(scores, best, strict=True)
+def _difference(scores: Sequence[float | None], winner: Sequence[float | None]) -> Estimate | None:
+    """Return the mean difference of the scores to the winner's, paired by seed."""
+    pairs = zip(scores, winner, strict=True)
     return _mean([None if a is None or b is None else a - b for a, b in pairs])
 
 
@@ -190,26 +190,27 @@ def _verdict(difference: Estimate | None, objective: Objective) -> Verdict:
     return Verdict.BETTER if objective.is_better(difference.mean, 0.0) else Verdict.WORSE
 
 
-def _say_what_is_replaced(
-    folder: RunFolder, chosen: Sequence[Candidate], seeds: Sequence[int], say: Say
+def _announce_replacement(
+    folder: RunFolder, candidates: Sequence[Candidate], seeds: Sequence[int], say: Say
 ) -> None:
-    """Say it where the run has another confirmation; its trainings stay in ``confirm/``."""
+    """Say whether this replaces another confirmation, whose trainings stay in ``confirm/``."""
     if not folder.confirmation_file.exists():
         return
     try:
-        before = Confirmation.read(folder.confirmation_file)
+        previous = Confirmation.read(folder.confirmation_file)
     except RunFolderError as error:
-        say(f"{error} It is made anew.")
+        say(f"{error} It is replaced.")
         return
-    if (_trained(before.candidates), before.seeds) != (_trained(chosen), tuple(seeds)):
+    if (_trained(previous.candidates), previous.seeds) != (_trained(candidates), tuple(seeds)):
         say(
-            f"this replaces the confirmation of {len(before.candidates)} candidates on "
-            f"{len(before.seeds)} seeds; its trainings are kept in {columns.CONFIRM_DIR}/"
+            f"this replaces the confirmation of {len(previous.candidates)} candidates on "
+            f"{len(previous.seeds)} seeds; its trainings are kept in {columns.CONFIRM_DIR}/"
         )
 
 
-def _trained(some: Sequence[Candidate]) -> list[tuple[Values, int]]:
-    return [(candidate.values, candidate.epochs) for candidate in some]
+def _trained(candidates: Sequence[Candidate]) -> list[tuple[Values, int]]:
+    """Return what is trained of candidates: their configurations and epochs."""
+    return [(candidate.values, candidate.epochs) for candidate in candidates]
 
 
 def _train(trainer: Trainer, store: ConfirmationStore, pairs: Sequence[Pair], say: Say) -> None:
@@ -217,14 +218,16 @@ def _train(trainer: Trainer, store: ConfirmationStore, pairs: Sequence[Pair], sa
     trainings = [store.training(*pair) for pair in pairs]
     by_state = {training.state: pair for training, pair in zip(trainings, pairs, strict=True)}
     for number, (training, trained) in enumerate(trainer.train(trainings), start=1):
-        store.keep(*by_state[training.state], trained)
+        store.save(*by_state[training.state], trained)
         score = trained.score(objective)
         shown = "no number" if score is None else f"{score:.4f}"
         say(f"{number} of {len(pairs)}: {training.name}: {objective.name} {shown}")
 
 
-def _unread(confirmation: Confirmation, store: ConfirmationStore, folder: RunFolder) -> list[Pair]:
-    """Return which final models have still to read the test split, the winner's first one first."""
+def _unevaluated(
+    confirmation: Confirmation, store: ConfirmationStore, folder: RunFolder
+) -> list[Pair]:
+    """Return the trainings whose models are still to be evaluated on the test split."""
     winner, first = confirmation.winning_candidate, confirmation.seeds[0]
     pairs = [
         pair
@@ -235,7 +238,7 @@ def _unread(confirmation: Confirmation, store: ConfirmationStore, folder: RunFol
     evaluation = read_json(file) if file.exists() else {}
     final = (evaluation.get("values"), evaluation.get("epochs"), evaluation.get("seed"))
     if (winner, first) not in pairs and final != (winner.values, winner.epochs, first):
-        pairs.insert(0, (winner, first))  # final/ has been another's since
+        pairs.insert(0, (winner, first))  # final/ holds another model by now
     return pairs
 
 
@@ -246,7 +249,7 @@ def _evaluate(
     pairs: Sequence[Pair],
     folder: RunFolder,
 ) -> None:
-    """Have each final model read the test split; the winner's first one goes to ``final/``."""
+    """Evaluate models on the test split; write the winner's of the first seed to ``final/``."""
     first = (confirmation.winning_candidate, confirmation.seeds[0])
     models = [(candidate.values, store.trained(candidate, seed).model) for candidate, seed in pairs]
     for pair, evaluated in zip(pairs, trainer.evaluate(models), strict=True):
@@ -263,11 +266,11 @@ def _evaluate(
                 confirmation.seeds,
             )
             write_final(folder, final)
-        store.keep_test(*pair, evaluated.scores)
+        store.save_test(*pair, evaluated.scores)
 
 
-def _name_seeds(folder: RunFolder, seeds: Sequence[int]) -> None:
-    """Have the final model's record name the seeds of this confirmation: an earlier had others."""
+def _record_seeds(folder: RunFolder, seeds: Sequence[int]) -> None:
+    """Record these seeds with the final model, which may come from an earlier confirmation."""
     file = folder.final / columns.EVALUATION_FILE
     evaluation = read_json(file)
     if evaluation[columns.CONFIRMED_SEEDS] != list(seeds):

@@ -1,4 +1,4 @@
-"""confirm/: every training of a confirmation, kept as soon as it is done."""
+"""Stores every training of a confirmation in ``confirm/`` as soon as it is done."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,21 +17,22 @@ from search.space.parameters import fingerprint
 from search.storage.folder import RunFolder
 from search.worker import process
 
-# A training: a candidate on a seed.
+# A candidate and a seed: one training.
 Pair = tuple[Candidate, int]
 ACCURACY = "test_accuracy"
 
 
 class ConfirmationStore:
-    """Keeps the metrics of each training, and its model until the final ones are evaluated.
+    """The stored trainings of a run's confirmations.
 
-    A training is known by its configuration, its epochs and its seed: a later confirmation finds
-    those of an earlier one.
+    It keeps the metrics of each training, and the models until the final ones are evaluated. The
+    file names consist of configuration, epochs and seed, so that a later confirmation finds the
+    trainings of an earlier one.
 
     Args:
         folder: The run.
         seeds: The new seeds.
-        devices: Where a trial was trained, in a search that decided it for each.
+        devices: The device of each trial by its number; None if the search chose none.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class ConfirmationStore:
         self._path.mkdir(exist_ok=True)
 
     def pairs(self, candidates: Iterable[Candidate]) -> list[Pair]:
-        """Return the trainings of some candidates, each once, though two may share one."""
+        """Return the trainings of candidates; one that two candidates share is there once."""
         pairs: dict[str, Pair] = {}
         for candidate in candidates:
             for seed in self.seeds:
@@ -52,52 +53,53 @@ class ConfirmationStore:
         return list(pairs.values())
 
     def training(self, candidate: Candidate, seed: int) -> Training:
-        """Return what is to be trained of a candidate; a seed draws the same for each of them."""
+        """Return the training of a candidate on a seed, which all candidates train with."""
         trial = candidate.trial
         return Training(
             f"{candidate.name} at {candidate.epochs} epochs on seed {seed}",
             candidate.values,
             candidate.epochs,
-            process.trial_seed(seed, 0),  # at each number of epochs: they are compared by seed
+            process.trial_seed(seed, 0),  # for all epochs: candidates are compared seed by seed
             self._folder.checkpoints / f"retraining-{_stem(candidate, seed)}-state.npz",
             None if trial is None else self._devices.get(trial),
         )
 
-    def keep(self, candidate: Candidate, seed: int, trained: Trained) -> None:
-        """Keep a training that is done: its model first, as its metrics say that it is there."""
+    def save(self, candidate: Candidate, seed: int, trained: Trained) -> None:
+        """Save a training: first its model, since its metrics mark it as complete."""
         with replacing(self._model_file(candidate, seed)) as fresh:
             fresh.write_bytes(trained.model)
-        if not self.is_trained(candidate, seed):  # else its model alone was missing
-            kept = {"values": candidate.values, "history": trained.history, "test": None}
-            write_json(self._record_file(candidate, seed), kept)
+        if not self.is_trained(candidate, seed):  # else only its model was missing
+            record = {"values": candidate.values, "history": trained.history, "test": None}
+            write_json(self._record_file(candidate, seed), record)
 
-    def keep_test(self, candidate: Candidate, seed: int, scores: Mapping[str, Any]) -> None:
-        """Keep a model's scores on the test split, which is not read for it again."""
+    def save_test(self, candidate: Candidate, seed: int, scores: Mapping[str, Any]) -> None:
+        """Save a model's scores on the test split, so that it is never evaluated again."""
         record = self._record(candidate, seed)
         write_json(self._record_file(candidate, seed), record | {"test": scores})
 
     def is_trained(self, candidate: Candidate, seed: int) -> bool:
-        """Tell whether the metrics of a training are kept."""
+        """Tell whether the metrics of a training are stored."""
         return self._record_file(candidate, seed).exists()
 
     def is_evaluated(self, candidate: Candidate, seed: int) -> bool:
-        """Tell whether a training's model has read the test split."""
+        """Tell whether the model of a training was evaluated on the test split."""
         return self._record(candidate, seed)["test"] is not None
 
     def has_model(self, candidate: Candidate, seed: int) -> bool:
-        """Tell whether the model of a training is still kept."""
+        """Tell whether the model of a training is still stored."""
         return self._model_file(candidate, seed).exists()
 
     def trained(self, candidate: Candidate, seed: int) -> Trained:
-        """Return a training, its model included."""
+        """Return the metrics and the model of a training."""
         history = self._record(candidate, seed)["history"]
         return Trained(history, self._model_file(candidate, seed).read_bytes())
 
     def scores(self, candidate: Candidate, objective: Objective) -> list[float | None]:
-        """Return the objective at the last epoch on each seed; None of one that diverged."""
-        lasts = [self._record(candidate, seed)["history"][-1] for seed in self.seeds]
+        """Return the objective at the last epoch on each seed; None if the training diverged."""
+        last_epochs = [self._record(candidate, seed)["history"][-1] for seed in self.seeds]
         return [
-            None if has_diverged(last, objective) else last.get(objective.name) for last in lasts
+            None if has_diverged(epoch, objective) else epoch.get(objective.name)
+            for epoch in last_epochs
         ]
 
     def with_tests(self, confirmation: Confirmation) -> Confirmation:
@@ -109,14 +111,14 @@ class ConfirmationStore:
         ]
         return replace(confirmation, candidates=tuple(candidates))
 
-    def forget_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove the models and the states of all trainings: the final model is in ``final/``."""
         for model in self._path.glob("*.keras"):
             model.unlink()
         self._folder.forget_retrainings()
 
     def _test(self, candidate: Candidate) -> AccuracyOnTest | None:
-        """Return the test accuracy on each seed; None where the model is no classifier."""
+        """Return the test accuracy on each seed; None if the model is not a classifier."""
         records = [self._record(candidate, seed) for seed in self.seeds]
         accuracies = [record["test"].get(ACCURACY) for record in records]
         if None in accuracies:
@@ -135,6 +137,6 @@ class ConfirmationStore:
 
 
 def _stem(candidate: Candidate, seed: int) -> str:
-    # By the configuration: another may bear the same name in another confirmation.
+    # From the configuration: in another confirmation, another one may have the same name.
     digest = hashlib.sha256(fingerprint(candidate.values).encode()).hexdigest()[:12]
     return f"{digest}-epochs-{candidate.epochs:05d}-seed-{seed}"

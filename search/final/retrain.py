@@ -1,8 +1,8 @@
-"""Retrain the best configuration, choose the number of epochs, evaluate once.
+"""Retrains the best configuration, chooses the number of epochs and evaluates the model once.
 
-Trained on the training split only, without EarlyStopping, last-epoch weights; the number of
-epochs is chosen on validation data, and only the chosen model sees the test set. ``final/`` is the
-model that a run comes to, its numbers and its mistakes.
+A retraining uses only the training split, no early stopping, and the weights of the last epoch.
+The validation split chooses the number of epochs; only the chosen model sees the test split.
+``final/`` holds the final model of a run, its scores and its mistakes.
 """
 
 import shutil
@@ -19,14 +19,14 @@ from results.record.columns import Values
 from results.record.files import write_json
 from results.record.history import Objective, TrialRecord, has_diverged
 from search.errors import TrainingError
-from search.final.training import Share, Trained, Trainer, Training, ray_errors_as_ours
+from search.final.training import Share, Trained, Trainer, Training, translated_ray_errors
 from search.storage.folder import RunFolder, replace_folder
 from search.worker import process
 
 if TYPE_CHECKING:
     from search.final.scores import Evaluated
 
-# Called after each epoch with the epochs done by each retraining, by its planned epochs.
+# Called after each epoch with the epochs done of each retraining, by its planned epochs.
 Progress = Callable[[Mapping[int, int]], None]
 
 
@@ -37,21 +37,20 @@ def retrain(
     folder: RunFolder,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Retrain, choose, evaluate and write ``final/``; one that stands there is kept beside it.
+    """Retrain, choose, evaluate and write ``final/``; an older ``final/`` is kept beside it.
 
     Args:
         trainer: Trains, on the node of the run folder.
-        best: The trial whose configuration is trained.
+        best: The trial whose configuration to train.
         retrain_epochs: The numbers of epochs to try, trained side by side.
         folder: The run.
-        progress: Told of each epoch.
+        progress: Called after each epoch.
 
     Returns:
-        What ``final/evaluation.json`` says.
+        The content of ``final/evaluation.json``.
 
     Raises:
-        TrainingError: The configuration cannot be trained any more, or no number of epochs
-            gave a value.
+        TrainingError: A training failed, or none has a finite value.
     """
     objective, seed = trainer.problem.objective, trainer.problem.seed
     planned = sorted(set(retrain_epochs))
@@ -67,16 +66,18 @@ def retrain(
     ]
     done = dict.fromkeys(planned, 0)
 
-    def count(training: Training, epoch: int) -> None:
+    def show_progress(training: Training, epoch: int) -> None:
         done[training.epochs] = epoch
         progress(done)
 
-    with ray_errors_as_ours("Retraining or evaluating"):
-        trained = {training.epochs: result for training, result in trainer.train(trainings, count)}
-        trained = {epochs: trained[epochs] for epochs in planned}
+    with translated_ray_errors("Retraining or evaluating"):
+        results = {
+            training.epochs: result for training, result in trainer.train(trainings, show_progress)
+        }
+        trained = {epochs: results[epochs] for epochs in planned}
         epochs = choose(trained, objective)
-        alone = replace(trainer, share=Share(min(trainer.share.cpus, 1), 1, is_here=True))
-        [evaluated] = alone.evaluate([(best.values, trained[epochs].model)])
+        evaluator = replace(trainer, share=Share(min(trainer.share.cpus, 1), 1, is_local=True))
+        [evaluated] = evaluator.evaluate([(best.values, trained[epochs].model)])
     final = FinalModel(best.trial, best.values, objective.name, seed, trained, epochs, evaluated)
     write_final(folder, final)
     folder.forget_retrainings()
@@ -84,7 +85,7 @@ def retrain(
 
 
 def choose(trained: Mapping[int, Trained], objective: Objective) -> int:
-    """Choose a number of epochs by the objective at the last; of equals, the fewer.
+    """Return the number of epochs with the best objective at the last epoch; of equals, the fewest.
 
     Raises:
         TrainingError: None has a finite value.
@@ -98,23 +99,23 @@ def choose(trained: Mapping[int, Trained], objective: Objective) -> int:
     if best is None:
         raise TrainingError(
             f"Retraining gave no finite {objective.name} at {sorted(trained)} epochs: the "
-            "configuration diverges. Retrain another, or search on."
+            "configuration diverges. Try other --retrain-epochs, or extend the search."
         )
     return best
 
 
 @dataclass(frozen=True)
 class FinalModel:
-    """A model that was chosen among its trainings, and has read the test split.
+    """A model that was chosen among its trainings and evaluated on the test split.
 
     Attributes:
-        trial: Number of the trial whose configuration it has.
-        objective: The metric that chose.
-        seed: Of its training.
-        trainings: By planned epochs, all that it was chosen among.
-        epochs: Which of them it is.
+        trial: Number of the trial that has its configuration; None: of no trial.
+        objective: Name of the metric that chose it.
+        seed: Seed of its training.
+        trainings: All trainings to choose from, by planned epochs.
+        epochs: The planned epochs of the chosen training.
         evaluated: Its scores on the test split.
-        confirmed_seeds: The new seeds of the confirmation that it won; None of a retraining.
+        confirmed_seeds: The new seeds of the confirmation that it won; None after a retraining.
     """
 
     trial: int | None
@@ -128,11 +129,11 @@ class FinalModel:
 
     @property
     def training(self) -> Trained:
-        """Its own training."""
+        """The chosen training."""
         return self.trainings[self.epochs]
 
     def evaluation(self) -> dict[str, Any]:
-        """Return what ``final/evaluation.json`` says of it."""
+        """Return the content of ``final/evaluation.json``."""
         last = self.training.history[-1]
         evaluation = self.evaluated.scores | {
             "validation_loss": last.get("val_loss"),
@@ -152,7 +153,7 @@ class FinalModel:
 
 
 def write_final(folder: RunFolder, final: FinalModel) -> None:
-    """Write ``final/`` beside its place and move it there; the one before is kept beside it."""
+    """Write ``final/`` under another name and rename it; the former one is kept beside it."""
     fresh = folder.path / f"{columns.FINAL_DIR}.fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()

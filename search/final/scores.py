@@ -1,4 +1,4 @@
-"""The numbers of a final model: Keras's own, and a classifier's scores and surest mistakes."""
+"""The scores of a final model: Keras's metrics, and a classifier's scores and surest mistakes."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 512
-# Of mistakes.parquet.
-MOST_MISTAKES = 24
-# Of other sides inputs are no pictures that a report could show side by side, but rows of numbers.
+# The most rows of mistakes.parquet.
+MAX_MISTAKES = 24
+# Inputs with sides of other lengths or proportions do not count as pictures for the report.
 SIDE_PIXELS = range(8, 513)
-MOST_OBLONG = 4.0
+MAX_ASPECT_RATIO = 4.0
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a model does on the test split.
+    """The scores of a model on the test split.
 
     Attributes:
         scores: JSON values by name.
-        mistakes: Rows of ``mistakes.parquet``; empty where the model is no classifier.
+        mistakes: Rows of ``mistakes.parquet``; empty if the model is not a classifier.
     """
 
     scores: dict[str, Any]
@@ -42,9 +42,10 @@ def evaluate(
 
     Args:
         model: A compiled model.
-        inputs: Test inputs, of any shape the model takes.
-        targets: Test targets, as long; integer labels of shape (n,) make it a classifier.
-        class_names: Name of each label; without it labels are named by their numbers.
+        inputs: Test inputs of shape (n, ...), as the model takes them.
+        targets: Test targets of shape (n, ...); with integer labels of shape (n,), and outputs of
+            two or more columns, the model counts as a classifier.
+        class_names: Name of each label; None: their numbers.
 
     Returns:
         ``test_<metric>`` of every compiled metric; for a classifier also the scores of
@@ -74,14 +75,14 @@ def classification_scores(
 
     Args:
         labels: True labels in 0..classes-1, shape (n,).
-        predicted: Predicted labels, likewise.
+        predicted: Predicted labels in 0..classes-1, shape (n,).
         classes: Number of classes.
-        class_names: Name of each class.
+        class_names: Name of each class; None: their numbers.
 
     Returns:
         ``test_accuracy``, ``precision_macro``, ``recall_macro``, ``per_class`` (name, precision,
-        recall, f1, support) and ``confusion_matrix`` (rows are true classes). A class never
-        predicted has precision 0, as scikit-learn counts it.
+        recall, f1, support) and ``confusion_matrix`` (rows are true classes). A class that was
+        never predicted has precision 0.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -114,26 +115,26 @@ def most_confident(
     outputs: np.ndarray,
     class_names: tuple[str, ...] | None,
 ) -> list[dict[str, Any]]:
-    """Return the mistakes of which the model was surest, the surest first.
+    """Return the most confident mistakes of a model, the most confident first.
 
     Args:
         inputs: Test inputs; pictures are of shape (n, height, width) or (n, height, width, 1 or 3).
-        labels: True labels, shape (n,); those outside 0..classes-1 are passed over.
-        outputs: Probability of each class, shape (n, classes); where rows are no probabilities,
-            they are taken for logits.
-        class_names: Name of each class; without it classes are named by their numbers.
+        labels: True labels, shape (n,); labels outside 0..classes-1 are ignored.
+        outputs: Probability of each class, shape (n, classes); rows that are not probabilities
+            count as logits.
+        class_names: Name of each class; None: their numbers.
 
     Returns:
-        Rows of ``mistakes.parquet``, ``MOST_MISTAKES`` at most: position in the test split, true
-        and predicted class, probability of each, and the picture as rows of ``uint8`` pixels with
-        its height, width and channels; None for what is no picture.
+        At most ``MAX_MISTAKES`` rows of ``mistakes.parquet``: position in the test split, true and
+        predicted class, probability of each, and the picture as rows of ``uint8`` pixels with its
+        height, width and channels, which are None if the inputs are not pictures.
     """
     classes = outputs.shape[1]
     outputs = _probabilities(outputs)
     predicted = outputs.argmax(axis=1)
     confidence = outputs.max(axis=1)
     wrong = np.flatnonzero((predicted != labels) & (labels >= 0) & (labels < classes))
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
     names = class_names or tuple(str(number) for number in range(classes))
     pictures = _pictures(inputs, surest)
     return [
@@ -150,16 +151,16 @@ def most_confident(
 
 
 def _probabilities(outputs: np.ndarray) -> np.ndarray:
-    """Return rows that sum to 1: those of a softmax as they are, of logits by one."""
-    exact = np.nan_to_num(outputs.astype(np.float64), nan=0.0)
-    if exact.min() >= 0.0 and np.allclose(exact.sum(axis=1), 1.0, atol=1e-3):
-        return exact
-    raised = np.exp(exact - exact.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    """Return rows that sum to 1: probabilities unchanged, logits through a softmax."""
+    rows = np.nan_to_num(outputs.astype(np.float64), nan=0.0)
+    if rows.min() >= 0.0 and np.allclose(rows.sum(axis=1), 1.0, atol=1e-3):
+        return rows
+    exponentials = np.exp(rows - rows.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def _pictures(inputs: np.ndarray, positions: np.ndarray) -> list[dict[str, Any]]:
-    """Return the columns of some pictures, whose pixels are on the scale of all inputs."""
+    """Return the picture columns of some inputs; the range of all inputs becomes pixels 0-255."""
     if not _are_pictures(inputs):
         names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
         return [dict.fromkeys(names) for _ in positions]
@@ -167,11 +168,11 @@ def _pictures(inputs: np.ndarray, positions: np.ndarray) -> list[dict[str, Any]]
     low, high = float(finite.min()), float(finite.max())
     rows: list[dict[str, Any]] = []
     for picture in inputs[positions]:
-        exact = np.nan_to_num(picture.astype(np.float64), nan=low, posinf=high, neginf=low)
-        shares = (exact - low) / (high - low or 1.0)
+        values = np.nan_to_num(picture.astype(np.float64), nan=low, posinf=high, neginf=low)
+        scaled = (values - low) / (high - low or 1.0)
         rows.append(
             {
-                columns.PIXELS: np.round(shares * 255.0).astype(np.uint8).tobytes(),
+                columns.PIXELS: np.round(scaled * 255.0).astype(np.uint8).tobytes(),
                 columns.HEIGHT: picture.shape[0],
                 columns.WIDTH: picture.shape[1],
                 columns.CHANNELS: picture.shape[2] if picture.ndim == 3 else 1,
@@ -187,4 +188,4 @@ def _are_pictures(inputs: np.ndarray) -> bool:
     if not np.isfinite(inputs).any():
         return False
     short, long = sorted(inputs.shape[1:3])
-    return short in SIDE_PIXELS and long in SIDE_PIXELS and long <= MOST_OBLONG * short
+    return short in SIDE_PIXELS and long in SIDE_PIXELS and long <= MAX_ASPECT_RATIO * short

@@ -1,4 +1,4 @@
-"""Whole trainings of known configurations, side by side: for a final model, and on new seeds."""
+"""Trains known configurations to their last epoch, side by side, and evaluates their models."""
 
 import contextlib
 import queue
@@ -31,13 +31,13 @@ Progress = Callable[["Training", int], None]
 
 @dataclass(frozen=True)
 class Training:
-    """One training to be done: all its epochs, on the training split, without early stopping.
+    """A training to do: all its epochs, on the training split, without early stopping.
 
     Attributes:
         name: Its name in error messages.
         seed: Seed of its initial weights, its dropout and the order of its samples.
-        state: Where its state is kept until it ends, on the machine of the run folder.
-        device: Where its trial was trained, in a search that decided it for each.
+        state: The file of its state until it ends, on the machine of the run folder.
+        device: The device of its trial; None if the search chose none.
     """
 
     name: str
@@ -70,57 +70,57 @@ class Share:
     """The resources of one training.
 
     Attributes:
-        cpus: CPUs of Ray's; 0 on a head node that offers none.
+        cpus: CPUs, as Ray counts them; 0 on a head node that offers none.
         threads: Threads that may work on an operation.
-        gpus: GPUs, or the share of one; None: it trains on CPUs alone.
-        is_here: Whether it must run on this node.
+        gpus: Number or share of GPUs; None: it trains on CPUs only.
+        is_local: Whether it must run on this node.
     """
 
     cpus: float
     threads: int
     gpus: float | None = None
-    is_here: bool = False
+    is_local: bool = False
 
     def on(self, device: Device | None) -> "Share":
-        """Return the resources of a training whose trial was on a device."""
+        """Return the resources for a trial's device: without GPUs if that is the CPU."""
         return replace(self, gpus=None) if device is Device.CPU else self
 
     def options(self) -> dict[str, Any]:
-        """Return the options of a task of Ray's."""
-        place = {"scheduling_strategy": this_node_affinity()} if self.is_here else {}
+        """Return the options of a Ray task."""
+        place = {"scheduling_strategy": this_node_affinity()} if self.is_local else {}
         return {"num_cpus": self.cpus, "num_gpus": self.gpus or 0, **place}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a training failed: in one line, and where."""
+    """The error of a failed training: one line, and the traceback."""
 
     message: str
     traceback: str
 
 
 @contextlib.contextmanager
-def ray_errors_as_ours(what: str) -> Iterator[None]:
-    """Turn an error of Ray, such as a process killed for its memory, into one of ours.
+def translated_ray_errors(action: str) -> Iterator[None]:
+    """Turn an error of Ray, such as a process killed for its memory, into a TrainingError.
 
     Raises:
-        TrainingError: Ray raised one.
+        TrainingError: Ray raised an error.
     """
     import ray
 
     try:
         yield
     except ray.exceptions.RayError as error:
-        raise TrainingError(f"{what} failed: {one_line(error)}") from error
+        raise TrainingError(f"{action} failed: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains and evaluates configurations side by side. Ray is running already.
+    """Trains and evaluates configurations side by side, on a running Ray.
 
     Attributes:
-        problem: Names of model and data, and the seed of the search.
-        stored: The splits, in shared memory; they stay those of the search.
+        problem: Names of hypermodel and data, and the seed of the search.
+        stored: The splits of the search, in shared memory.
         share: The resources of each training.
     """
 
@@ -131,63 +131,63 @@ class Trainer:
     def train(
         self, trainings: Sequence[Training], progress: Progress = lambda _training, _epoch: None
     ) -> Iterator[tuple[Training, Trained]]:
-        """Train as many at once as there is room for.
+        """Train configurations, as many at once as the cluster has resources for.
 
         Yields:
             Each training with its result, as soon as it is done.
 
         Raises:
-            TrainingError: One failed, or ended without a result.
+            TrainingError: A training failed, or ended without a result.
         """
         import ray
 
-        train = ray.remote(_train_reporting).options
-        waiting: dict[Any, Training] = {}
+        task_of = ray.remote(_train_reporting).options
+        pending: dict[Any, Training] = {}
         for training in trainings:
             share = self.share.on(training.device)
-            started = train(num_returns="streaming", **share.options())
-            waiting[started.remote(self.problem, self.stored, training, share)] = training
-        while waiting:
-            [ready], _ = ray.wait(list(waiting), num_returns=1)
-            training = waiting[ready]
+            task = task_of(num_returns="streaming", **share.options())
+            pending[task.remote(self.problem, self.stored, training, share)] = training
+        while pending:
+            [ready], _ = ray.wait(list(pending), num_returns=1)
+            training = pending[ready]
             try:
                 item = ray.get(next(ready))
             except StopIteration:
-                message = f"{training.name} ended without a result: run it again."
+                message = f"{training.name} ended without a result: rerun the command."
                 raise TrainingError(message) from None
             if isinstance(item, Trained):
-                del waiting[ready]
+                del pending[ready]
                 yield training, item
             elif isinstance(item, Failure):
-                failed = TrainingError(f"{training.name}: {item.message}")
-                failed.add_note(item.traceback)
-                raise failed
+                error = TrainingError(f"{training.name}: {item.message}")
+                error.add_note(item.traceback)
+                raise error
             elif item is not None:
                 progress(training, item)
 
     def evaluate(self, models: Sequence[tuple[Values, bytes]]) -> "Iterator[Evaluated]":
-        """Evaluate files of models on the test split, each once: nothing else reads it.
+        """Evaluate models on the test split, each once; nothing else reads that split.
 
         Args:
-            models: Of each its configuration and the bytes of its ``.keras`` file.
+            models: The configuration and the bytes of the ``.keras`` file of each model.
 
         Yields:
-            The scores of each, in their order, as soon as they are known.
+            The scores of each model, in the given order, as soon as they are known.
         """
         import ray
 
         evaluate = ray.remote(**self.share.on(Device.CPU).options())(_evaluate)
-        waiting = [evaluate.remote(self.problem, self.stored, *model) for model in models]
-        yield from map(ray.get, waiting)
+        pending = [evaluate.remote(self.problem, self.stored, *model) for model in models]
+        yield from map(ray.get, pending)
 
 
 def _train_reporting(
     problem: Problem, data: Data, training: Training, share: Share
 ) -> Iterator[int | Trained | Failure | None]:
-    """Yield the number of each epoch that is trained here, then the result or why there is none.
+    """Yield the number of each epoch trained here, then the result or the failure.
 
-    If its process dies, Ray starts it again and skips as many items as it had yielded: a training
-    that continues from a state therefore yields None for each epoch before that.
+    If its process dies, Ray restarts the task and skips as many items as the task had yielded. So
+    a training that continues from a state yields None for each earlier epoch.
     """
     items: queue.Queue[int | Trained | Failure] = queue.Queue()
 
@@ -222,10 +222,10 @@ def _train(
     process.reset_session(training.seed)
     hp = mirror.prepare_hyperparameters(hypermodel, training.values)
     model = hypermodel.build(hp)
-    # One that was cut off goes on where it was; a node that does not see the run begins it anew.
-    is_kept = training.state.parent.is_dir()
-    kept = Checkpoints(training.state, seed=training.seed) if is_kept else None
-    fast.install(model, seed=training.seed, fast=problem.fast_epoch, checkpoints=kept)
+    # A training that was cut off continues from its state, if this node sees the run folder.
+    sees_run = training.state.parent.is_dir()
+    checkpoints = Checkpoints(training.state, seed=training.seed) if sees_run else None
+    fast.install(model, seed=training.seed, fast=problem.fast_epoch, checkpoints=checkpoints)
     metrics = Rows(report)
     hypermodel.fit(
         hp,
@@ -249,9 +249,9 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
 
     assert data.test is not None
     hypermodel = process.load_hypermodel(Task.of(problem).hypermodel)
-    # Rebuilt by the same builder, so that the file needs no knowledge of custom objects.
+    # Built again by the hypermodel, so that Keras loads no custom objects from the file.
     model = hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
-    model(data.train[0][:1])  # a builder need not declare the shape of its input
+    model(data.train[0][:1])  # creates the weights of a model without a declared input shape
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         path.write_bytes(model_bytes)

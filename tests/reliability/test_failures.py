@@ -320,14 +320,14 @@ def test_a_replay_tells_the_first_figure_that_differs(tmp_path):
     changed["metrics"]["val_loss"] = was + 0.5
     (run / "journal.jsonl").write_bytes(b"".join(journal.encode(event) for event in events))
     found = replay(run, 0, SilentView(None))
-    assert not found.is_the_same
+    assert not found.is_identical
     assert {difference.epoch for difference in found.differences} == {1}
     # On another kind of machine than the one that wrote it, the last digits of others differ too.
     differences = {one.metric: one for one in found.differences}
     loss = differences.pop("val_loss")
-    assert loss.then == was + 0.5
-    assert loss.now == pytest.approx(was, abs=1e-3)
+    assert loss.recorded == was + 0.5
+    assert loss.replayed == pytest.approx(was, abs=1e-3)
     for other in differences.values():
-        assert other.now == pytest.approx(other.then, abs=1e-3)
+        assert other.replayed == pytest.approx(other.recorded, abs=1e-3)
     with pytest.raises(UsageError, match="has no trial 9: expected one of 0 to 3"):
         replay(run, 9, SilentView(None))

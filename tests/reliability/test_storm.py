@@ -51,7 +51,7 @@ def test_a_storm_leaves_the_table_of_a_calm_search(tmp_path, at_once):
     assert set(survived.victims) == set(storms.VICTIMS)
     # One trial again from its record, in this process.
     replayed = replay(survived.run, 3, SilentView(None))
-    assert replayed.is_the_same
+    assert replayed.is_identical
     assert replayed.epochs == 5
     assert RunFolder.open(survived.run).run_file.exists()
 

@@ -7,7 +7,7 @@ from results.record import columns
 from results.record.confirmation import AccuracyOnTest, Candidate
 from results.record.history import Objective
 from results.record.intervals import estimate_mean
-from search.final.confirm import ranked
+from search.final.confirm import compare_candidates
 
 SEEDS = (1, 2, 3, 4, 5)
 # A winner whose search was lucky, a tie, one that is worse, one that diverged on a seed, and the
@@ -33,7 +33,7 @@ def confirm(run, candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="v
         for name, epochs, search_value, _ in candidates
     ]
     scores = [scores for *_, scores in candidates]
-    made = ranked(chosen, seeds, scores, Objective(objective, mode))
+    made = compare_candidates(chosen, seeds, scores, Objective(objective, mode))
     tested = list(made.candidates)
     for one in made.tested_candidates:
         place = tested.index(one)

@@ -15,7 +15,7 @@ from results.report import charts
 from results.report.report import page
 from results.run import row_of
 from results.text import audited
-from search.final.audit import stopped, summary
+from search.final.audit import stopped_trials, summarize
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_what_the_search_writes_is_read_as_it_was_meant(run):
     events = read(run / columns.JOURNAL_FILE).events
     history = History.replay(Objective("val_accuracy", "max"), events)
     trials = read_run(run).audit.trials
-    made = summary(trials, history)
+    made = summarize(trials, history)
     made.write(run / columns.AUDIT_DIR / columns.AUDIT_FILE)
     found = read_run(run).audit
     assert found == made
-    assert (found.search_best, found.stopped) == (history.best_value, len(stopped(history)))
+    assert (found.search_best, found.stopped) == (history.best_value, len(stopped_trials(history)))
     assert (found.wrong_share, found.seconds_saved) == (0.25, 33.0 * found.stopped)
     # Wilson's formula, of 1 in 4 with z = 1.95996, begins at 0.04559: but one of the 14 is known.
     assert found.stopped == 14

@@ -24,7 +24,7 @@ from results.report.charts.afterwards import MARKS
 from results.report.report import page
 from results.run import row_of
 from results.text import confirmed
-from search.final.confirm import ranked
+from search.final.confirm import compare_candidates
 
 SHOWN = ["confirmed", "95 % of confirmed", "new seeds", "confirmed test", "95 % of test"]
 
@@ -56,7 +56,7 @@ def test_what_the_search_writes_is_read_as_it_was_meant(run):
         Candidate("trial 5", 5, 20, {"layers": 2}, 0.16),
         Candidate("published", None, 20, {"layers": 3}, None),
     ]
-    made = ranked(chosen, (7, 8, 9), scores, Objective("val_loss", "min"))
+    made = compare_candidates(chosen, (7, 8, 9), scores, Objective("val_loss", "min"))
     made.write(run / columns.CONFIRM_DIR / columns.CONFIRMATION_FILE)
     read = read_run(run).confirmation
     assert read == made

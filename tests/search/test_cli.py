@@ -99,7 +99,7 @@ def test_a_study_is_imported_and_compared(commands, tmp_path):
     assert f"{study.best_value:.4f}" in shown
     refused = answered(commands, tmp_path, "retrain", "runs/old")
     assert refused.returncode == 2
-    assert "does not name its builder" in refused.stderr
+    assert "does not name its hypermodel" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from search.cli import app, main
 from search.cli.after import left_to_defaults
 from search.cli.ending import AGAIN
 from search.errors import TrainingError, UsageError
-from search.final.audit import sampled, summary
-from search.final.confirm import candidates, distinct, ranked
-from search.final.follow_up import Outcome, follow
+from search.final.audit import sample_stopped, summarize
+from search.final.confirm import compare_candidates, distinct_trials, make_candidates
+from search.final.follow_up import Outcome, run_follow_up
 from search.plan.plan import ConfirmationPlan
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.space.parameters import Space
@@ -64,14 +64,16 @@ def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epoch
     made = history(
         ended(0, 0.7), ended(1, 0.9, values=same), ended(2, 0.8, values=same), ended(3, 0.6)
     )
-    assert [trial.trial for trial in distinct(made)] == [1, 0, 3]
-    chosen = candidates(made, asked(2, epochs=(5, 9), published={"units": 1}))
+    assert [trial.trial for trial in distinct_trials(made)] == [1, 0, 3]
+    chosen = make_candidates(made, asked(2, epochs=(5, 9), published={"units": 1}))
     assert [(one.name, one.trial, one.epochs, one.search_value) for one in chosen] == [
         ("trial 1", 1, 5, 0.9), ("trial 1", 1, 9, 0.9), ("trial 0", 0, 5, 0.7), ("trial 0", 0, 9, 0.7),
         ("published", None, 5, None), ("published", None, 9, None),
     ]  # fmt: skip
-    with pytest.raises(UsageError, match=r"4 to confirm: 3 different configurations .* at most 3"):
-        candidates(made, asked(4))
+    with pytest.raises(
+        UsageError, match=r"4 to confirm, but only 3 different configurations .* at most 3"
+    ):
+        make_candidates(made, asked(4))
 
 
 def confirmed(scores, objective=MAX, *, compared=()):
@@ -80,7 +82,7 @@ def confirmed(scores, objective=MAX, *, compared=()):
         for place, name in enumerate(scores)
     ]
     seeds = range(len(next(iter(scores.values()))))
-    made = ranked(chosen, seeds, list(scores.values()), objective)
+    made = compare_candidates(chosen, seeds, list(scores.values()), objective)
     return {one.name: one for one in made.candidates}
 
 
@@ -111,7 +113,7 @@ def test_a_configuration_that_diverges_on_a_seed_is_no_winner():
     assert made["a"].verdict == "worse"
     assert made["a"].mean is None
     assert made["b"].verdict == "winner"
-    with pytest.raises(TrainingError, match="every configuration diverges on some seed"):
+    with pytest.raises(TrainingError, match="every configuration diverged on some seed"):
         confirmed({"a": [0.99, None]})
 
 
@@ -131,13 +133,15 @@ def test_stopped_trials_are_chosen_at_random_and_the_same_again():
         ended(30, 0.9, state=State.COMPLETED),
         ended(31, None),
     )
-    numbers = [trial.trial for trial in sampled(made, 10, seed=0)]
-    assert numbers == [trial.trial for trial in sampled(made, 10, seed=0)]
-    assert numbers != [trial.trial for trial in sampled(made, 10, seed=1)]
+    numbers = [trial.trial for trial in sample_stopped(made, 10, seed=0)]
+    assert numbers == [trial.trial for trial in sample_stopped(made, 10, seed=0)]
+    assert numbers != [trial.trial for trial in sample_stopped(made, 10, seed=1)]
     assert len(set(numbers)) == 10
     assert set(numbers) <= set(range(30))
-    with pytest.raises(UsageError, match=r"31 to audit: of this run 30 trials were stopped"):
-        sampled(made, 31, seed=0)
+    with pytest.raises(
+        UsageError, match=r"31 to audit, but only 30 trials of this run were stopped"
+    ):
+        sample_stopped(made, 31, seed=0)
 
 
 def test_the_audit_counts_those_that_would_have_won_and_reckons_what_was_saved():
@@ -146,7 +150,7 @@ def test_the_audit_counts_those_that_would_have_won_and_reckons_what_was_saved()
         AuditedTrial(n, 1, 0.5, 9, 0.8 + n / 5, "completed", n == 1, n / 5 - 0.1, 1.0, 10.0, True)
         for n in range(2)
     ]
-    audit = summary(trials, made)
+    audit = summarize(trials, made)
     assert (audit.stopped, audit.audited, audit.wrong, audit.wrong_share) == (4, 2, 1, 0.5)
     assert audit.seconds_saved == 40.0
     assert audit.seconds_searched == 10.0
@@ -276,7 +280,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers such as 20,50."]),
         (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3: expected --scheduler asha, which stops trials."]),
         (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
-        (["confirm", "{run}", "--top", "99"], ["99 to confirm: 8 different configurations have reported a value: expected at most 8."]),
+        (["confirm", "{run}", "--top", "99"], ["99 to confirm, but only 8 different configurations have reported a value: expected at most 8."]),
         (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: a single seed does not show how much is luck."]),
         (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),
         (["audit", "{run}", "--trials", "0"], ["--trials 0: expected 1 or more."]),
@@ -360,10 +364,10 @@ def test_only_what_an_active_hyperparameter_is_left_to_is_told():
 def cut_off_run(followed_run, tmp_path, monkeypatch):
     """A run whose search was interrupted, followed without Ray: nothing is trained."""
 
-    def follow_alone(plan, what, outcome, view, *, description):
-        return follow(plan, what, SimpleNamespace(content=None), outcome, view)
+    def start_follow_up(plan, what, outcome, view, *, description):
+        return run_follow_up(plan, what, SimpleNamespace(content=None), outcome, view)
 
-    monkeypatch.setattr("search.final.follow_up.follow_alone", follow_alone)
+    monkeypatch.setattr("search.final.follow_up.start_follow_up", start_follow_up)
     monkeypatch.setattr("search.final.follow_up._share", lambda plan: None)
     run = shutil.copytree(followed_run[0] / "run", tmp_path / "run")
     journal = Journal(run / "journal.jsonl")
@@ -416,10 +420,10 @@ def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_pat
         "--retrain-epochs", "none", "--audit", "2", "--out", "run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "--audit 2: 0 trials were stopped" in done.stdout
+    assert "--audit 2: only 0 trials were stopped" in done.stdout
     refused = command(commands, "audit", "run", "--trials", "1", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: 1 to audit: no trial of this run was stopped. Expected a run whose trials --scheduler asha has stopped.\n"
+        "error: 1 to audit, but no trial of this run was stopped: expected a run whose trials --scheduler asha has stopped.\n"
     )
     assert not (tmp_path / "run" / "audit").exists()

@@ -5,7 +5,14 @@ from pathlib import Path
 from results.record.audit import Audit
 from results.record.columns import Decision, State
 from results.record.history import EpochRecord, History, Objective, TrialRecord
-from search.final.audit import WholeTraining, audited, keep, kept_training, stopped, summary
+from search.final.audit import (
+    FullTraining,
+    audit_trial,
+    read_training,
+    stopped_trials,
+    summarize,
+    write_training,
+)
 from search.storage.folder import RunFolder
 
 # As version 0.1.0 wrote it of the trials below.
@@ -44,14 +51,14 @@ def whole(losses, state):
         {"epoch": epoch, "epoch_seconds": 0.25 * epoch, "metrics": {"val_loss": loss, "loss": loss}}
         for epoch, loss in enumerate(losses, start=1)
     ]
-    return WholeTraining(epochs, state, None)
+    return FullTraining(epochs, state, None)
 
 
 def made():
     history = searched()
     trainings = [whole(losses, state) for _, losses, state in TRIALS]
-    pairs = zip(stopped(history), trainings, strict=True)
-    return summary([audited(trial, training, history) for trial, training in pairs], history)
+    pairs = zip(stopped_trials(history), trainings, strict=True)
+    return summarize([audit_trial(trial, training, history) for trial, training in pairs], history)
 
 
 def test_the_file_is_byte_for_byte_that_of_version_0_1_0_and_is_read_as_it_was_written(tmp_path):
@@ -63,8 +70,8 @@ def test_the_file_is_byte_for_byte_that_of_version_0_1_0_and_is_read_as_it_was_w
 def test_a_whole_training_is_kept_and_one_that_failed_is_to_be_done_again(tmp_path):
     folder, history = RunFolder(tmp_path), searched()
     (tmp_path / "audit").mkdir()
-    first, second, third = stopped(history)
+    first, second, third = stopped_trials(history)
     done = whole([0.5, 0.4], State.DIVERGED)
-    keep(folder, first, done)
-    keep(folder, second, WholeTraining([], State.FAILED, "ValueError: no memory for it"))
-    assert [kept_training(folder, trial) for trial in (first, second, third)] == [done, None, None]
+    write_training(folder, first, done)
+    write_training(folder, second, FullTraining([], State.FAILED, "ValueError: no memory for it"))
+    assert [read_training(folder, trial) for trial in (first, second, third)] == [done, None, None]

@@ -10,7 +10,7 @@ from results.record.confirmation import AccuracyOnTest, Candidate, Confirmation,
 from results.record.history import Objective
 from results.record.intervals import estimate_mean
 from search.errors import RunFolderError
-from search.final.confirm import confirmed_trials, ranked
+from search.final.confirm import compare_candidates, confirmed_trials
 from search.final.confirmation_store import ConfirmationStore
 from search.final.training import Trained
 from search.storage.folder import RunFolder
@@ -38,7 +38,7 @@ def candidate(name, epochs, search_value):
 @pytest.fixture
 def confirmation():
     chosen = [candidate(name, epochs, value) for name, epochs, value, _ in SCORES]
-    made = ranked(chosen, SEEDS, [scores for *_, scores in SCORES], ACCURACY)
+    made = compare_candidates(chosen, SEEDS, [scores for *_, scores in SCORES], ACCURACY)
     candidates = list(made.candidates)
     for one in made.tested_candidates:
         place = candidates.index(one)
@@ -118,15 +118,15 @@ def test_what_is_kept_is_found_by_a_later_confirmation_and_only_the_models_are_r
     one = candidate("trial 17", 2, 0.9)
     assert not store.is_trained(one, 1)
     for seed, last in zip(SEEDS, (0.7, None, 0.8), strict=True):
-        store.keep(one, seed, trained(0.5, last))
-    store.keep_test(one, 1, {"test_accuracy": 0.6})
-    store.forget_leftovers()
+        store.save(one, seed, trained(0.5, last))
+    store.save_test(one, 1, {"test_accuracy": 0.6})
+    store.remove_leftovers()
     later = ConfirmationStore(RunFolder(tmp_path / "run"), SEEDS, {})
     renamed = replace(one, name="mine", trial=None)
     assert later.scores(renamed, ACCURACY) == [0.7, None, 0.8]
     assert [later.is_evaluated(one, seed) for seed in SEEDS] == [True, False, False]
     assert not later.has_model(one, 1)
-    later.keep(one, 1, trained(0.1, 0.1))  # its model alone is made again
+    later.save(one, 1, trained(0.1, 0.1))  # its model alone is made again
     assert later.trained(one, 1).model == b"a model"
     assert later.scores(one, ACCURACY)[0] == 0.7
     assert later.is_evaluated(one, 1)
@@ -141,10 +141,12 @@ def test_final_models_of_a_classifier_have_their_accuracy_on_the_test_set(
 ):
     winner, other = candidate("trial 17", 2, 0.9), replace(candidate("trial 4", 2, 0.8), values={})
     for seed in SEEDS:
-        store.keep(winner, seed, trained(0.9))
-        store.keep(other, seed, trained(0.8))
-        store.keep_test(winner, seed, scores)
+        store.save(winner, seed, trained(0.9))
+        store.save(other, seed, trained(0.8))
+        store.save_test(winner, seed, scores)
     chosen = [winner, other]
-    made = ranked(chosen, SEEDS, [store.scores(one, ACCURACY) for one in chosen], ACCURACY)
+    made = compare_candidates(
+        chosen, SEEDS, [store.scores(one, ACCURACY) for one in chosen], ACCURACY
+    )
     first, second = store.with_tests(made).candidates
     assert (first.test and first.test.accuracies, second.test) == (accuracies, None)

@@ -16,8 +16,8 @@ from search.final.follow_up import (
     Outcome,
     audit_run,
     confirm_run,
-    follow_alone,
     retrain_run,
+    start_follow_up,
 )
 from search.plan.plan import ConfirmationPlan
 from search.session.run_file import read_run
@@ -64,7 +64,7 @@ def evaluated(folder, **evaluation):
 
 
 def followed(plan, what, outcome):
-    return follow_alone(plan, what, outcome, View(Console()), description={})
+    return start_follow_up(plan, what, outcome, View(Console()), description={})
 
 
 def test_a_plan_says_what_follows_its_search(plan):
@@ -103,13 +103,13 @@ def test_a_final_model_of_the_best_trial_stands(folder, plan, outcome, capsys):
     evaluated(folder, trial=best, retrain_epochs=[2, 4])
     stood = followed(plan, FollowUp((4, 2, 4)), outcome)
     assert stood.evaluation["trial"] == best
-    assert f"the final model is of the best trial ({best}) already: it stands" in (
+    assert f"keeping the final model: it is that of the best trial ({best})" in (
         capsys.readouterr().out
     )
 
 
 @pytest.mark.parametrize(
-    "what", [FollowUp((2,)), FollowUp((2, 4), is_anew=True), FollowUp((2, 4), audit=1)]
+    "what", [FollowUp((2,)), FollowUp((2, 4), always_retrains=True), FollowUp((2, 4), audit=1)]
 )
 def test_another_final_model_is_made_where_the_epochs_differ_or_it_is_asked_for_anew(
     folder, plan, outcome, what
@@ -132,7 +132,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
     )
     if is_among_them:
         assert followed(plan, FollowUp((2,)), outcome).evaluation["trial"] == 17
-        assert f"trial {best} was among them: it stands" in capsys.readouterr().out
+        assert f"it won the confirmation, which included trial {best}" in capsys.readouterr().out
     else:
         with pytest.raises(RayIsStartedError):
             followed(plan, FollowUp((2,)), outcome)
@@ -145,7 +145,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
         (lambda path, view: audit_run(path, 0, view, address=None), "--audit 0: expected 1 or more"),
         (
             lambda path, view: audit_run(path, 99, view, address=None),
-            r"99 to audit: of this run \d trials were stopped|no trial of this run was stopped",
+            r"99 to audit, but only \d trials of this run were stopped|no trial of this run was stopped",
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(0, 1, ()), view, address=None),
@@ -153,7 +153,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(99, 2, (1,)), view, address=None),
-            "99 to confirm: 4 different configurations",
+            "99 to confirm, but only 4 different configurations",
         ),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from results.record.columns import State, Values
 from results.record.words import format_values
-from search.algorithms.drawing import fill
+from search.algorithms.drawing import choose_values
 from search.errors import SearchError, one_line, raise_any
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, Problem
@@ -136,7 +136,7 @@ def corners(space: Space) -> list[Values]:
     ends = [space.defaults()]
     for turn in range(max(sizes, default=1)):
         for is_high in (False, True):
-            ends.append(fill(space, _end(turn, is_high)))
+            ends.append(choose_values(space, _end(turn, is_high)))
     unlike = [values for place, values in enumerate(ends) if values not in ends[:place]]
     return unlike[:MAX_CORNERS]
 

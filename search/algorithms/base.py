@@ -17,13 +17,13 @@ from search.space.parameters import Space
 
 
 class Pause(Enum):
-    """Why a searcher has no configuration for now."""
+    """A reason why a searcher has no configuration for now."""
 
     WAIT = "ask again when a trial has ended"
 
 
 class Searcher(ABC):
-    """Chooses configurations.
+    """An algorithm that chooses configurations.
 
     Args:
         space: The space as discovered; it grows when a trial registers a new parameter.

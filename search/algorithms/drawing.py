@@ -18,7 +18,7 @@ Position = float
 
 
 class DrawingSearcher(Searcher):
-    """Draws positions on the axes of the space.
+    """A searcher that draws positions on the axes of the space.
 
     Args:
         space: The space to draw from.
@@ -74,14 +74,14 @@ class DrawingSearcher(Searcher):
 
 
 class RandomSearcher(DrawingSearcher):
-    """Draws each configuration with Ray Tune's domains."""
+    """A searcher that draws each configuration at random, with Ray Tune's domains."""
 
     def _draw(self, trial: int, collision: int) -> Values:
         generator = np.random.default_rng([self.seed, trial, collision])
-        return fill(self.space, lambda parameter: _sample(parameter, generator))
+        return choose_values(self.space, lambda parameter: _sample(parameter, generator))
 
 
-def fill(space: Space, choose: Callable[[Parameter], Position]) -> Values:
+def choose_values(space: Space, choose: Callable[[Parameter], Position]) -> Values:
     """Choose a value for every active parameter, parents before children."""
     values: Values = {}
     for parameter in space:

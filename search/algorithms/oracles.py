@@ -14,7 +14,7 @@ from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 
 
 class OracleSearcher(Searcher):
-    """Proposes configurations by an oracle of keras-tuner, while Ray runs the trials.
+    """A searcher that lets an oracle of keras-tuner propose, while Ray runs the trials.
 
     The oracle sees each running trial as a separate tuner, and each ended trial as
 

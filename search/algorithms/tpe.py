@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from results.record.columns import Decision, State, Values
 from results.record.history import Objective
 from results.record.journal import Event
-from search.algorithms.drawing import DrawingSearcher, Position, fill
+from search.algorithms.drawing import DrawingSearcher, Position, choose_values
 from search.plan.plan import Plan
 from search.space.parameters import Parameter, Space
 
@@ -30,7 +30,7 @@ ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class TPESearcher(DrawingSearcher):
-    """Tree-structured Parzen estimator, by Optuna's ask-and-tell interface.
+    """A searcher by the tree-structured Parzen estimator, over Optuna's ask-and-tell interface.
 
     The study learns every epoch and every ending. A trial that the scheduler stopped is pruned, one
     that ended by itself is complete. Running trials count as poor (constant liar), so that workers
@@ -95,7 +95,7 @@ class TPESearcher(DrawingSearcher):
         active = [parameter for parameter in self.space if parameter.is_active(values)]
         self._study.add_trial(
             optuna.trial.create_trial(
-                params={p.key: _as_drawn(p, p.position_of(values[p.name])) for p in active},
+                params={p.key: _optuna_value(p, p.position_of(values[p.name])) for p in active},
                 distributions={p.key: _distribution(p) for p in active},
                 value=score,
             )
@@ -112,7 +112,7 @@ class TPESearcher(DrawingSearcher):
         seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
         optuna_trial = self._optuna_trials[trial] = self._study.ask()
-        return fill(self.space, lambda parameter: _suggest(optuna_trial, parameter))
+        return choose_values(self.space, lambda parameter: _suggest(optuna_trial, parameter))
 
     def _discard(self, trial: int) -> None:
         self._study.tell(self._optuna_trials.pop(trial), state=TrialState.FAIL)
@@ -217,7 +217,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return optuna.distributions.CategoricalDistribution(range(size))
 
 
-def _as_drawn(parameter: Parameter, position: Position) -> Position:
+def _optuna_value(parameter: Parameter, position: Position) -> Position:
     return position if parameter.size is None else int(position)
 
 

@@ -1,6 +1,6 @@
-"""The keras-tuner engine: its own tuner, in this process, writing the same run folder.
+"""The keras-tuner engine: runs a tuner of keras-tuner in this process, and writes a run folder.
 
-The library is used as it is; what happens is learnt through its public hooks.
+It does not modify keras-tuner, but records the search through the tuner's public hooks.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from search.worker import process
 from search.worker.data import Data, load_data
 
 
-class _SearchEnds(kt.errors.FatalError):
-    """Ends keras-tuner's search: it passes only errors of this kind on."""
+class _StopSearch(kt.errors.FatalError):
+    """An error that stops keras-tuner's search, which suppresses errors of other classes."""
 
 
 @dataclass(frozen=True)
 class KerasTunerEngine:
-    """Runs keras-tuner's own search in this process, one trial after the other."""
+    """An engine that runs keras-tuner's own search in this process, one trial after the other."""
 
     plan: Plan
     stored: None = None
 
     def data_digest(self) -> str:
-        return ""  # its runs cannot be resumed
+        return ""  # this engine cannot resume a run
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
         problem = self.plan.problem
@@ -54,22 +54,22 @@ class KerasTunerEngine:
                 **_arguments(self.plan),
             )
             tuner.attach(self.plan, session, stopping)
-            _run(tuner, problem, data, stopping)
+            _search(tuner, problem, data, stopping)
 
 
-def _run(tuner: Any, problem: Problem, data: Data, stopping: Stopping) -> None:
-    early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
+def _search(tuner: Any, problem: Problem, data: Data, stopping: Stopping) -> None:
+    early_stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
     try:
-        # It writes every trial's traceback to the screen: the journal has it.
+        # keras-tuner prints the traceback of every failed trial: the journal records it.
         with contextlib.redirect_stderr(io.StringIO()):
             tuner.search(
                 *data.train,
                 epochs=problem.epochs,
                 validation_data=data.validation,
-                callbacks=[early] if problem.patience else [],
+                callbacks=[early_stopping] if problem.patience else [],
                 verbose=0,
             )
-    except _SearchEnds:
+    except _StopSearch:
         pass
     except KeyboardInterrupt:
         stopping.interrupt()
@@ -77,9 +77,9 @@ def _run(tuner: Any, problem: Problem, data: Data, stopping: Stopping) -> None:
 
 def _arguments(plan: Plan) -> dict[str, Any]:
     common: dict[str, Any] = {
-        # keras-tuner takes a seed of 0 for none.
+        # keras-tuner treats a seed of 0 as no seed.
         "seed": plan.problem.seed + 1,
-        # It would end the search after three failures or NaNs in a row.
+        # Otherwise keras-tuner ends the search after three consecutive failures or NaN scores.
         "max_consecutive_failed_trials": sys.maxsize,
     }
     if plan.tuner is Tuner.HYPERBAND:
@@ -88,8 +88,8 @@ def _arguments(plan: Plan) -> dict[str, Any]:
     return common | {"max_trials": plan.trials}
 
 
-class _Recording:
-    """Mixed into a tuner of keras-tuner: hands on what its hooks are told."""
+class _RecordingMixin:
+    """A mixin for tuners of keras-tuner that records what their hooks report."""
 
     def attach(self, plan: Plan, session: Session, stopping: Stopping) -> None:
         self._plan = plan
@@ -103,10 +103,10 @@ class _Recording:
 
     def on_trial_begin(self, trial: Any) -> None:
         super().on_trial_begin(trial)  # type: ignore[misc]
-        # Hyperband itself decides how many trials there are: --trials is a bound on them.
+        # Hyperband decides the number of its trials; --trials limits it.
         all_started = self._plan.trials is not None and self._trial + 1 >= self._plan.trials
         if all_started or self._stopping.reason:
-            raise _SearchEnds
+            raise _StopSearch
         self._trial += 1
         self._ends_early, self._divergence = False, None
         keras.utils.set_random_seed(process.trial_seed(self._plan.problem.seed, self._trial))
@@ -123,7 +123,7 @@ class _Recording:
         name = self._plan.problem.objective.name
         if name not in metrics:
             self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
-            raise _SearchEnds
+            raise _StopSearch
         trial_so_far = self._recorder.history.trials[self._trial]
         if self._plan.problem.objective.is_better(metrics[name], trial_so_far.best_value):
             model.save_weights(self._session.folder.best_weights_file(self._trial), overwrite=True)
@@ -138,7 +138,7 @@ class _Recording:
         if has_diverged(metrics, self._plan.problem.objective):
             self._divergence = divergence(metrics, self._plan.problem.objective, epoch + 1)
         if self._stopping.reason:
-            raise _SearchEnds
+            raise _StopSearch
 
     def on_trial_end(self, trial: Any) -> None:
         if trial.status == "COMPLETED":
@@ -154,15 +154,15 @@ class _Recording:
         super().on_trial_end(trial)  # type: ignore[misc]
         self._stopping.check_failures()
         if self._stopping.reason:
-            raise _SearchEnds
+            raise _StopSearch
 
 
 def _tuner_class(tuner: Tuner | None) -> Any:
     assert tuner is not None
-    parent = {
+    base_class = {
         Tuner.HYPERBAND: kt.Hyperband,
         Tuner.BAYESIAN: kt.BayesianOptimization,
         Tuner.RANDOM: kt.RandomSearch,
         Tuner.GRID: kt.GridSearch,
     }[tuner]
-    return type(f"Recorded{parent.__name__}", (_Recording, parent), {})
+    return type(f"Recorded{base_class.__name__}", (_RecordingMixin, base_class), {})

@@ -97,7 +97,7 @@ class Logger(ABC):
 
 
 class WallClock:
-    """Converts the seconds of a journal, which continue over all sessions, to time of day."""
+    """A converter of a journal's seconds, which continue over all sessions, to time of day."""
 
     def __init__(self) -> None:
         # By session: its first second in the journal, and the offset to seconds since 1970.

@@ -130,13 +130,13 @@ class Tidier:
     Args:
         folder: The run folder.
         history: The history, which already includes each event.
-        kept: Number of the best trials that keep their weights; None: all trials.
+        kept_trials: Number of the best trials that keep their weights; None: all trials.
     """
 
-    def __init__(self, folder: RunFolder, history: History, kept: int | None) -> None:
+    def __init__(self, folder: RunFolder, history: History, kept_trials: int | None) -> None:
         self._folder = folder
         self._history = history
-        self._kept = kept
+        self._kept_trials = kept_trials
         # Trials that may have weights: only these few of thousands are ranked.
         self._trials_with_weights = set(history.trials)
 
@@ -150,18 +150,18 @@ class Tidier:
             return
         if not self._history.trials[event["trial"]].is_unfinished:
             self._folder.forget_state(event["trial"])
-        if self._kept is not None:
-            self._remove_weights(self._kept)
+        if self._kept_trials is not None:
+            self._remove_weights(self._kept_trials)
 
-    def _remove_weights(self, kept: int) -> None:
-        for trial in self._history.ranked(self._trials_with_weights)[kept:]:
+    def _remove_weights(self, kept_trials: int) -> None:
+        for trial in self._history.ranked(self._trials_with_weights)[kept_trials:]:
             if not trial.is_unfinished:
                 self._folder.forget_weights(trial.trial)
                 self._trials_with_weights.discard(trial.trial)
 
 
 class SearchEngine(Protocol):
-    """Runs the trials of a search."""
+    """An engine that runs the trials of a search."""
 
     @property
     def plan(self) -> Plan:

@@ -18,7 +18,7 @@ TIME_BUDGET_SPENT = "time budget spent"
 
 @dataclass
 class Stopping:
-    """Decides whether the search must end; queried after every event.
+    """The conditions under which a search must end, checked after every event.
 
     Attributes:
         plan: The run, with its target and its time budget.

@@ -221,8 +221,8 @@ class Space:
 
     def unknown_parameters(self, other: "Space") -> "Space":
         """Return the parameters of another space that this one lacks."""
-        known = {parameter.key for parameter in self.parameters}
-        return Space(tuple(parameter for parameter in other if parameter.key not in known))
+        own_keys = {parameter.key for parameter in self.parameters}
+        return Space(tuple(parameter for parameter in other if parameter.key not in own_keys))
 
     def extended(self, other: "Space") -> "Space":
         """Return this space with the parameters of another that it lacks."""

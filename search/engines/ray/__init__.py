@@ -1,1 +1,1 @@
-"""The Ray engine: many trials at once in warm worker processes, stopped early."""
+"""The Ray engine: runs many trials at once in warm worker processes, and stops weak ones early."""

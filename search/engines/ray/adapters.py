@@ -19,14 +19,14 @@ from search.session.stopping import Stopping
 
 
 class _NotPickled:
-    """Pickles as an empty object: Ray Tune pickles the adapters, but only the driver uses them."""
+    """An object that pickles as empty: Ray Tune pickles it, but only the driver uses it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class Callback(_NotPickled, tune.Callback):
-    """Reports started and lost processes to the ``ReportHandler``."""
+    """A callback that passes started and lost processes to the ``ReportHandler``."""
 
     def __init__(self, state: SearchState, handler: ReportHandler) -> None:
         self._state = state
@@ -45,7 +45,7 @@ class Callback(_NotPickled, tune.Callback):
 
 
 class TuneScheduler(_NotPickled, FIFOScheduler):
-    """Passes every report to the ``ReportHandler`` and acts on its reply."""
+    """A scheduler that passes every report to the ``ReportHandler`` and acts on its reply."""
 
     def __init__(
         self, state: SearchState, handler: ReportHandler, suggestions: Suggestions
@@ -66,7 +66,7 @@ class TuneScheduler(_NotPickled, FIFOScheduler):
         would give the trial the process of an ended trial and discard the new process. With trials
         shorter than the start of a process, few processes would ever come up.
         """
-        stranded_ids = self._suggestions.stranded()
+        stranded_ids = self._suggestions.stranded_ids()
         for trial in list(tune_controller.get_live_trials()) if stranded_ids else ():
             if trial.trial_id in stranded_ids and trial.status == Trial.PENDING:
                 self._suggestions.requeue(trial.trial_id)
@@ -85,7 +85,7 @@ class TuneScheduler(_NotPickled, FIFOScheduler):
 
 
 class TuneSearcher(_NotPickled, Searcher):
-    """Gives Ray Tune the config of each trial that it starts."""
+    """A searcher that gives Ray Tune the configs of ``Suggestions``."""
 
     def __init__(self, state: SearchState, suggestions: Suggestions) -> None:
         super().__init__()
@@ -109,14 +109,14 @@ class TuneSearcher(_NotPickled, Searcher):
         self._suggestions.release(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the journal is the record."""
+        """Do nothing: the journal records the search."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the journal is the record."""
+        """Do nothing: the journal records the search."""
 
 
 class Stopper(_NotPickled, tune.Stopper):
-    """Stops all trials when the search ends or Ray is lost."""
+    """A stopper that stops all trials when the search must end or Ray is lost."""
 
     def __init__(self, state: SearchState, stopping: Stopping) -> None:
         self._state = state

@@ -45,7 +45,7 @@ MAX_CONCURRENT_TRIALS = 10_000
 
 @dataclass(frozen=True)
 class RayEngine:
-    """An engine that runs many trials at once, and continues on a new Ray if the Ray is lost.
+    """An engine that runs many trials at once on Ray, and continues on a new Ray if one is lost.
 
     Attributes:
         plan: The run.

@@ -43,7 +43,7 @@ class RunningRay(nodes.OomKillDetector):
 
 @dataclass
 class Liveness:
-    """Watches the processes of trials.
+    """A monitor of the processes of trials.
 
     Attributes:
         state: The search; a trial that loses its process becomes unfinished again.
@@ -79,7 +79,7 @@ class Liveness:
         self.ray.note_start(process)
 
     def note_ready(self, trial: int) -> None:
-        """Note that a trial begins to train."""
+        """Note that the process of a trial has begun to train."""
         self.heartbeats[trial].is_ready = True
 
     # --- Ends -------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Reply(Enum):
 
 @dataclass
 class ReportHandler:
-    """Handles the reports of processes: judges, records, and decides how each continues.
+    """A handler that judges and records what processes report, and decides how each continues.
 
     Attributes:
         state: The search.

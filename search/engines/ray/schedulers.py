@@ -16,7 +16,7 @@ from search.plan.plan import Plan
 
 
 class BaseScheduler(ABC):
-    """Stops trials early.
+    """A scheduler, which may stop trials early.
 
     A subclass defines ``from_plan``, which sets it up, and ``should_stop``, which decides whether
     the value of an epoch stops its trial. Every scheduler keeps two rules: it stops no trial at

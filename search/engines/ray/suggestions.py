@@ -1,4 +1,4 @@
-"""Chooses what each process does.
+"""Chooses the config with which each process starts.
 
 Before the space is known, a process discovers it or warms up and waits. From then on, a process
 gets a trial: unfinished trials first, then new ones, each on the device that suits it.
@@ -26,7 +26,7 @@ DRAWN_AHEAD = 8
 
 
 class Discovery:
-    """Starts a process that discovers the space, and others that warm up and wait."""
+    """The processes before the space is known: one discovers it, the others warm up and wait."""
 
     def __init__(self, plan: Plan) -> None:
         max_processes = min(plan.workers, plan.trials or plan.workers)
@@ -73,7 +73,7 @@ class QueuedTrial:
 
 
 class TrialQueue:
-    """Gives a free device the trial that suits it and has waited longest.
+    """A queue that gives a free device the trial that suits it and has waited longest.
 
     Args:
         draw: Returns the next trial; None if there is none, now or at all.
@@ -116,7 +116,7 @@ class TrialQueue:
 
 
 class NoTrial(Enum):
-    """Why no trial starts."""
+    """A reason why no trial starts."""
 
     FOR_NOW = "ask again later"
     LEFT = "the search has no more trials"
@@ -124,7 +124,7 @@ class NoTrial(Enum):
 
 @dataclass
 class Suggestions:
-    """Suggests to Ray Tune what each of its trials does.
+    """The source of the configs with which Ray Tune starts its processes.
 
     Attributes:
         state: The search.
@@ -164,7 +164,7 @@ class Suggestions:
         """Free the slot of a process that has ended."""
         self.assigned.pop(ray_id, None)
 
-    def stranded(self) -> list[str]:
+    def stranded_ids(self) -> list[str]:
         """Return Ray's ids of the trials assigned to a GPU, if no GPU is left."""
         if self.capacity.has_gpus:
             return []

@@ -12,7 +12,7 @@ def test_the_best_and_the_unfinished_trials_keep_their_weights(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     journal = Journal(folder.journal_file)
     recorder = Recorder(journal, History(Objective("val_accuracy", "max")), scheduler="asha")
-    recorder.listen(Tidier(folder, recorder.history, kept=2))
+    recorder.listen(Tidier(folder, recorder.history, kept_trials=2))
 
     def train(trial, value):
         recorder.trial_started(trial, {"units": trial})
@@ -35,7 +35,7 @@ def test_the_best_and_the_unfinished_trials_keep_their_weights(tmp_path):
     recorder.trial_ended(7, State.INTERRUPTED)  # it may go on
     train(8, 0.3)
     # As a search that goes on begins: with all trials that there are.
-    recorder.listen(Tidier(folder, recorder.history, kept=1))
+    recorder.listen(Tidier(folder, recorder.history, kept_trials=1))
     recorder.trial_ended(8, State.COMPLETED)
     assert with_weights() == {7}
     journal.close()

@@ -125,7 +125,7 @@ def free_devices_by_rule(slots: Slots, load: Load) -> list[Device]:
 
 
 class Capacity:
-    """Tells where another trial may start; counts the cluster again every few seconds."""
+    """The capacity of a cluster, which is counted again every few seconds."""
 
     def __init__(
         self,

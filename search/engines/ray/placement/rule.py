@@ -98,7 +98,7 @@ def make_placer(
 
 
 class _RemotePlacer:
-    """Chooses devices by a rule in a process on this node, which has no GPU."""
+    """A function that chooses devices by a rule, in a process without a GPU on this node."""
 
     def __init__(self, rule: str, task: Task, is_interrupted: Callable[[], bool]) -> None:
         import ray
@@ -144,7 +144,7 @@ class _RemotePlacer:
 
 
 class _PlacerActor:
-    """Builds the model of a configuration and applies the rule, in a process of its own."""
+    """An actor that builds the model of a configuration and applies the rule to it."""
 
     def __init__(self, rule: str, task: Task) -> None:
         from search.worker import process

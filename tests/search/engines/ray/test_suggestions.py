@@ -124,13 +124,13 @@ def test_trials_that_wait_for_a_gpu_that_is_gone_are_given_out_again(make):
     configs = {name: suggestions.suggest(name) for name in ("a", "b", "c")}
     on_gpu = [name for name, config in configs.items() if config.device is Device.GPU]
     assert on_gpu
-    assert suggestions.stranded() == []
+    assert suggestions.stranded_ids() == []
     engine.gpu_slots = 0
     engine.now = 20.0
     suggestions.suggest("d")
-    assert suggestions.stranded() == on_gpu
+    assert suggestions.stranded_ids() == on_gpu
     suggestions.requeue(on_gpu[0])
-    assert suggestions.stranded() == on_gpu[1:]
+    assert suggestions.stranded_ids() == on_gpu[1:]
     again = suggestions.suggest("e")
     assert (again.trial, again.device, again.is_continued) == (
         configs[on_gpu[0]].trial,

@@ -21,7 +21,7 @@ from search.final.confirm import confirm, confirmed_trials, distinct_trials, mak
 from search.final.retrain import retrain
 from search.final.training import Share, Trainer
 from search.plan.importer import source_paths
-from search.plan.plan import ConfirmationPlan, Plan, available_cores
+from search.plan.plan import NO_RETRAINING, ConfirmationPlan, Plan, available_cores
 from search.ray.nodes import largest_node_amount, local_amount, trial_slots
 from search.ray.renewable import RenewableRay, StoredData, fetch, store_data
 from search.ray.runtime import connect_to_ray
@@ -142,7 +142,8 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
         SearchError: The folder is no run, no trial of it reported a value, or retraining failed.
     """
     if not retrain_epochs or min(retrain_epochs) < 1:
-        raise UsageError(f"--retrain-epochs {list(retrain_epochs)}: expected 1 or more each.")
+        numbers = ",".join(map(str, retrain_epochs)) or NO_RETRAINING
+        raise UsageError(f"--retrain-epochs {numbers}: expected numbers such as 20,50.")
     with _locked_search(path, view) as run:
         return _follow_up(run, FollowUp(retrain_epochs, always_retrains=True), view, address=None)
 

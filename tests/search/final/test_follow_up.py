@@ -141,7 +141,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda path, view: retrain_run(path, (), view), r"--retrain-epochs \[\]: expected 1 or"),
+        (lambda path, view: retrain_run(path, (), view), r"--retrain-epochs none: expected numbers"),
         (lambda path, view: audit_run(path, 0, view, address=None), "--audit 0: expected 1 or more"),
         (
             lambda path, view: audit_run(path, 99, view, address=None),
@@ -149,7 +149,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(0, 1, ()), view, address=None),
-            r"--confirm 0: .*\n--seeds 1: .*\n--retrain-epochs \[\]: ",
+            r"--confirm 0: .*\n--seeds 1: .*\n--retrain-epochs none: ",
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(99, 2, (1,)), view, address=None),

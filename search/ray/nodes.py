@@ -141,7 +141,7 @@ def fit_to_cluster(plan: Plan, say: Say) -> Plan:
         )
         return replace(plan, workers=max(1, workers))
     if plan.address is None and workers < plan.workers:
-        say(f"trials at once: {workers}{gpus}; no more fit on this machine")
+        say(f"trials at once: {workers}{gpus}, all that fit on this machine")
         return replace(plan, workers=workers)
     return plan
 

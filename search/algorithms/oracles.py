@@ -67,7 +67,7 @@ class OracleSearcher(Searcher):
 
         This restores the oracle's own bookkeeping, such as the rounds of Hyperband.
         """
-        if not isinstance(self.propose(trial), dict):  # other trials had ended at that time
+        if not isinstance(self.propose(trial), dict):  # the ended trials differ from then
             self._add_running_trial(trial)
         hp = self._oracle.get_trial(self._oracle_ids[trial]).hyperparameters
         hp.values = dict(values)

@@ -235,4 +235,4 @@ def _learn_unfitting(searcher: Searcher, trial: TrialRecord) -> str:
     except ValueError as error:
         return f"{name} is left out: {error}"
     searcher.learn(values, trial.best_value)
-    return f"{name}: learnt from" + (f" without {', '.join(unknown)}" if unknown else "")
+    return f"learnt from {name}" + (f" without {', '.join(unknown)}" if unknown else "")

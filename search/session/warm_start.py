@@ -176,8 +176,8 @@ def _read_run_folder(path: Path, objective: Objective) -> Iterator[EarlierTrial 
     if run_objective != objective:
         raise UsageError(
             f"{str(path)!r} was searched for {run_objective.name} ({run_objective.mode}), not for "
-            f"{objective.name} ({objective.mode}): expected the same objective. Search for that "
-            "one, or name another run."
+            f"{objective.name} ({objective.mode}): expected the same objective. Use that "
+            "objective, or name another run."
         )
     if run.damaged_lines:
         yield f"damaged lines of its journal: {list(run.damaged_lines)}"
@@ -233,7 +233,7 @@ def _read_optuna(text: str, path: Path, objective: Objective) -> Iterator[Earlie
     if direction != objective.mode:
         raise UsageError(
             f"{text!r} has the direction {direction}, but {objective.name} has {objective.mode}: "
-            "expected the same direction. Search in that direction, or name another study."
+            "expected the same direction. Use an objective with that direction, or another study."
         )
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE" and trial.value is not None:

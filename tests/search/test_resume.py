@@ -264,7 +264,7 @@ def test_what_a_changed_space_still_holds_is_learnt_and_the_rest_is_named(whole)
     fitting = [trial for trial in done if trial.values["units"] <= 32]
     assert len(notes) == len(trials)
     for trial in fitting:
-        assert f"trial {trial.trial}: learnt from without activation" in notes
+        assert f"learnt from trial {trial.trial} without activation" in notes
     learnt = searcher._study.get_trials()
     assert sorted(trial.value for trial in learnt) == sorted(one.best_value for one in fitting)
     for trial in set(done_numbers(done)) - set(done_numbers(fitting)):

@@ -64,7 +64,7 @@ class TuneScheduler(_NotPickled, FIFOScheduler):
 
         This method never chooses a trial. If it chose one whose process is still starting, Ray 2.60
         would give the trial the process of an ended trial and discard the new process. With trials
-        shorter than the start of a process, few processes would ever come up.
+        shorter than the start of a process, few processes would ever start.
         """
         stranded_ids = self._suggestions.stranded_ids()
         for trial in list(tune_controller.get_live_trials()) if stranded_ids else ():

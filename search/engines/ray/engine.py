@@ -39,7 +39,7 @@ from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 
-# Above any real cluster: ``Suggestions`` enforces the limit that holds.
+# Higher than any real limit: ``Suggestions`` limits the trials itself.
 MAX_CONCURRENT_TRIALS = 10_000
 
 

@@ -82,8 +82,8 @@ def train(
     # The driver has already ended a stopped trial, unless it has executions left.
     if end.state is not State.STOPPED or task.executions_per_trial > 1:
         _report(messages.Ended(**vars(end)))
-    # Ray Tune 2.60 ends a stopped function in this way. If the function returned, it would report
-    # once more and wait for ever, and no other trial could use its process.
+    # Ray Tune 2.60 ends a stopped function by SystemExit. If this function returned, Tune would
+    # report once more and wait for ever, and no other trial could use its process.
     raise SystemExit(0)
 
 
@@ -147,6 +147,6 @@ def _report_progress(report: dict[str, Any]) -> bool:
     epoch = messages.Epoch(report, process.worker_name())
     try:
         _report(epoch)
-    except SystemExit:  # Ray Tune stops a function in this way; let fit return by itself
+    except SystemExit:  # raised by Ray Tune to stop a function; let fit return by itself
         return False
     return not (epoch.is_judged and _stop_requested.is_set())

@@ -23,7 +23,7 @@ SPARE_TRIALS = 1
 ROUNDING = 1e-6
 
 # Returns how many trials with these resources the cluster can train at once.
-CountSlots = Callable[[Mapping[str, float]], int]
+CountFitting = Callable[[Mapping[str, float]], int]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Slots:
 
 @dataclass(frozen=True)
 class Load:
-    """Numbers of assigned trials: each has a process (running) or waits for one."""
+    """The numbers of assigned trials, which have a process (running) or wait for one."""
 
     cpu_running: int = 0
     cpu_waiting: int = 0
@@ -67,7 +67,7 @@ class Load:
         return self.cpu_running + self.cpu_waiting + self.gpu_running + self.gpu_waiting
 
 
-def count_slots(plan: Plan, count: CountSlots) -> Slots:
+def count_slots(plan: Plan, count_fitting: CountFitting) -> Slots:
     """Count what a cluster can train.
 
     The number of trials is ``plan.workers``, or what the nodes have if the run is elastic. If all
@@ -77,17 +77,17 @@ def count_slots(plan: Plan, count: CountSlots) -> Slots:
     if plan.device_rule is None:
         if plan.gpus is not None:
             return Slots(min(plan.workers, _gpu_shares(plan, plan.gpus)))
-        return Slots(_trial_slots(plan, plan.resources, count))
-    shares_up = count(plan.resources)
+        return Slots(_trial_slots(plan, plan.resources, count_fitting))
+    shares_up = count_fitting(plan.resources)
     shares = shares_up if plan.gpus is None else _gpu_shares(plan, plan.gpus)
-    trials = _trial_slots(plan, plan.cpu_resources, count)
+    trials = _trial_slots(plan, plan.cpu_resources, count_fitting)
     return Slots(trials, gpu_shares=shares, gpu_shares_up=shares_up)
 
 
-def _trial_slots(plan: Plan, resources: Mapping[str, float], count: CountSlots) -> int:
+def _trial_slots(plan: Plan, resources: Mapping[str, float], count_fitting: CountFitting) -> int:
     if not plan.elastic:
         return plan.workers
-    return max(1, count(resources))  # without a node, one trial waits and so asks Ray for one
+    return max(1, count_fitting(resources))  # without a node, one waiting trial asks Ray for one
 
 
 def _gpu_shares(plan: Plan, gpus: float) -> int:
@@ -109,7 +109,7 @@ def free_devices_by_rule(slots: Slots, load: Load) -> list[Device]:
     for ever.
 
     Returns:
-        No, one or both devices; the GPU first, as it suits fewer trials.
+        None, one or both of the devices; the GPU first, as it suits fewer trials.
     """
     gpu_empty = slots.gpu_shares - load.gpu_running
     gpu_spare = SPARE_TRIALS if slots.gpu_shares >= slots.gpu_shares_up else 0
@@ -125,20 +125,26 @@ def free_devices_by_rule(slots: Slots, load: Load) -> list[Device]:
 
 
 class Capacity:
-    """The capacity of a cluster, which is counted again every few seconds."""
+    """The capacity of a cluster, which is counted again every few seconds.
+
+    Args:
+        plan: The run.
+        count_fitting: Counts the trials with some resources that the cluster can train at once.
+        clock: Returns the time, in seconds.
+    """
 
     def __init__(
         self,
         plan: Plan,
         *,
-        count: CountSlots = nodes.trial_slots,
+        count_fitting: CountFitting = nodes.trial_slots,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
-        self._count = count
+        self._count_fitting = count_fitting
         self._clock = clock
         self._counted_at = clock()
-        self._slots = count_slots(plan, count)
+        self._slots = count_slots(plan, count_fitting)
 
     @property
     def has_gpus(self) -> bool:
@@ -149,7 +155,7 @@ class Capacity:
         """Return the devices on which another trial may start now, the GPU first."""
         if self._clock() - self._counted_at > RECOUNT_SECONDS:
             self._counted_at = self._clock()
-            self._slots = count_slots(self._plan, self._count)
+            self._slots = count_slots(self._plan, self._count_fitting)
         if self._plan.device_rule is not None:
             return free_devices_by_rule(self._slots, load)
         return [self._plan.device] if load.trials < self._slots.trials else []

@@ -136,7 +136,8 @@ class _RemotePlacer:
         except ray.exceptions.RayError as error:
             raise ProblemError(
                 f"--resources: the process that applies the rule died ({one_line(error)}): "
-                "expected an answer. Check that it has enough memory to build the model."
+                "expected 'cpu' or 'gpu'. Check that this machine has enough memory to build the "
+                "model."
             ) from error
         if isinstance(placement, ProblemError):
             raise placement

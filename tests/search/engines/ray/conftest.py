@@ -105,7 +105,7 @@ class RayEngine:
         )
         self.suggestions = Suggestions(
             self.state, self.plan, self.task, place=self._place, discovery=self.discovery,
-            capacity=Capacity(self.plan, count=self._slots, clock=lambda: self.now),
+            capacity=Capacity(self.plan, count_fitting=self._slots, clock=lambda: self.now),
         )  # fmt: skip
         self._processes = 0
         self._names = {}

@@ -135,7 +135,7 @@ def test_where_a_rule_chooses_the_device_one_more_is_given_out(slots, load, free
     ],
 )  # fmt: skip
 def test_where_all_take_the_same_one_is_given_out_for_each_slot(changes, load, free):
-    assert Capacity(plan(**changes), count=nodes(cpu=9, gpu=9)).free_devices(load) == free
+    assert Capacity(plan(**changes), count_fitting=nodes(cpu=9, gpu=9)).free_devices(load) == free
 
 
 def test_a_load_counts_trials_by_device_and_by_whether_they_run():
@@ -148,7 +148,9 @@ def test_a_load_counts_trials_by_device_and_by_whether_they_run():
 def test_the_cluster_is_counted_again_once_the_last_count_is_old():
     now, gpus = 0.0, 1.0
     by_rule = plan(device_rule=AUTO, other_resources=HALF)
-    capacity = Capacity(by_rule, count=lambda r: nodes(cpu=4, gpu=gpus)(r), clock=lambda: now)
+    capacity = Capacity(
+        by_rule, count_fitting=lambda r: nodes(cpu=4, gpu=gpus)(r), clock=lambda: now
+    )
     assert capacity.free_devices(Load()) == BOTH
     gpus = 0.0  # its node is lost
     now = RECOUNT_SECONDS
@@ -160,4 +162,4 @@ def test_the_cluster_is_counted_again_once_the_last_count_is_old():
 
 
 def test_where_all_take_the_same_a_lost_gpu_is_waited_for():
-    assert Capacity(plan(elastic=True, other_resources=HALF), count=nodes()).has_gpus
+    assert Capacity(plan(elastic=True, other_resources=HALF), count_fitting=nodes()).has_gpus

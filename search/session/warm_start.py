@@ -229,11 +229,13 @@ def _best_value(metric: Mapping[str, Any], objective: Objective) -> float | None
 
 def _read_optuna(text: str, path: Path, objective: Objective) -> Iterator[EarlierTrial | str]:
     study = _load_study(text, path)
-    direction = {"MAXIMIZE": "max", "MINIMIZE": "min"}.get(study.direction.name)
-    if direction != objective.mode:
+    names = {"MAXIMIZE": "max", "MINIMIZE": "min"}
+    directions = [names.get(direction.name, "none") for direction in study.directions]
+    if directions != [objective.mode]:
         raise UsageError(
-            f"{text!r} has the direction {direction}, but {objective.name} has {objective.mode}: "
-            "expected the same direction. Use an objective with that direction, or another study."
+            f"{text!r} has the direction {' and '.join(directions)}, but {objective.name} has "
+            f"{objective.mode}: expected the same direction. Use an objective with that direction, "
+            "or another study."
         )
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE" and trial.value is not None:

@@ -104,6 +104,15 @@ def test_an_optuna_study_is_read_from_either_kind_of_file(tmp_path):
         read_earlier_search(sqlite, Objective("val_loss", "min"))
 
 
+def test_a_study_of_several_objectives_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(storage=url, directions=["maximize", "minimize"])
+    with pytest.raises(
+        UsageError, match=r"has the direction max and min, but val_accuracy has max"
+    ):
+        read_earlier_search(url, ACCURACY)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a study", b"SQLite format 3\x00 and no more", None])
 def test_what_is_no_earlier_search_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "something"

@@ -1,1 +1,1 @@
-"""A run in the formats of other programs, and searches of other programs as runs."""
+"""Exports runs in the formats of other programs, and imports their searches as runs."""

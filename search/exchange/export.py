@@ -1,4 +1,4 @@
-"""Exports a run: a new folder with the files that other tools open."""
+"""Exports a run into a new folder, as files that other tools open."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ CARD_FILE = "MODEL_CARD.md"
 
 
 class Part(StrEnum):
-    """What can be exported."""
+    """A part of a run that can be exported."""
 
     BEST = "best"
     HYPERPARAMETERS = "hyperparameters"
@@ -36,59 +36,59 @@ class Part(StrEnum):
     MODEL = "model"
 
 
-# Stands for the folder in the use of a file: files are written beside it, then moved there.
+# Placeholder of the folder in the description of a file: the folder is renamed when it is complete.
 FOLDER = "{folder}"
-# Writes into a folder; returns the use of each file by its name.
+# Writes files into a folder; returns the description of each by its name.
 Writer = Callable[[RecordedRun, Path], dict[str, str]]
 
 
 def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()) -> None:
-    """Write the files that other tools open into a new folder, whole or not at all.
+    """Export a run into a new folder, whole or not at all.
 
-    Of a run that is still searched, or was cut off, what it has so far is written.
+    A run that is still searched, or was cut off, is exported as far as it has come.
 
     Args:
         path: The run.
-        out: The folder to make; one that stands already must be empty.
-        view: Told of each file.
-        only: The parts to write; empty: all.
+        out: The folder to make; if it exists, it must be empty.
+        view: Gets a line for each file.
+        only: The parts to export; empty: all.
 
     Raises:
-        SearchError: It is no run, has no best yet, or ``out`` cannot be made.
+        SearchError: The folder is no run, has no best yet, or ``out`` cannot be made.
     """
     _check_target(out)
     run = read_run(RunFolder.open(path))
     if run.damaged_lines:
         view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
-    _best(run)  # before anything is made
+    _best(run)  # raises before anything is written
     parts = [part for part in Part if part in (only or Part)]
     if Part.MODEL in parts and not _has_final(run):
         parts.remove(Part.MODEL)
         if not parts:
             raise UsageError(_no_model(run))
         view.note(_no_model(run))
-    with _made_whole(out) as fresh:
-        uses: dict[str, str] = {}
+    with _new_folder(out) as fresh:
+        descriptions: dict[str, str] = {}
         for part in parts:
-            uses |= WRITERS[part](run, fresh)
-    for name, use in uses.items():
-        view.note(f"{out / name}: {use.replace(FOLDER, str(out))}")
+            descriptions |= WRITERS[part](run, fresh)
+    for name, description in descriptions.items():
+        view.note(f"{out / name}: {description.replace(FOLDER, str(out))}")
     if Part.MODEL in parts:
-        _say_whose_model(run, view)
+        _note_other_trial(run, view)
 
 
 def _best(run: RecordedRun) -> EpochRecord:
     """Return the best epoch of a run.
 
     Raises:
-        UsageError: There is none yet.
+        UsageError: No trial has reported a value yet.
     """
     best = run.history.best
     if best is None:
         path = str(run.folder.path)
         raise UsageError(
             f"{path!r}: no trial has reported {run.problem.objective.name} yet, so there is "
-            "no best to export. Wait for its first epoch, or go on with it: "
+            "no best to export. Wait for its first epoch, or continue the search: "
             f"`fmnist-search resume {shlex.quote(path)}`."
         )
     return best
@@ -102,7 +102,7 @@ def _has_final(run: RecordedRun) -> bool:
 def _no_model(run: RecordedRun) -> str:
     path = os.path.relpath(run.folder.path)
     reason = f"{path!r}: nothing was retrained, so there is no model"
-    if run.problem.hypermodel is None:  # a script's, or of another program
+    if run.problem.hypermodel is None:  # made by a script, or imported
         return f"{reason}."
     return f"{reason}: `fmnist-search retrain {shlex.quote(path)}` makes one."
 
@@ -119,8 +119,8 @@ def _check_target(out: Path) -> None:
 
 
 @contextmanager
-def _made_whole(out: Path) -> Iterator[Path]:
-    """Provide a folder to write to, which becomes ``out`` when the block succeeds."""
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Provide a folder to write to, which becomes ``out`` if the block succeeds."""
     target = out.resolve()
     fresh = target.with_name(f"{target.name}.fresh-{os.getpid()}")
     try:
@@ -129,7 +129,8 @@ def _made_whole(out: Path) -> Iterator[Path]:
         fresh.rename(target)
     except (OSError, sqlite3.Error) as error:
         raise RunFolderError(
-            f"--out {str(out)!r} cannot be made: {one_line(error)}. Nothing is left of it."
+            f"--out {str(out)!r} cannot be made ({one_line(error)}): nothing is left of it. Try "
+            "again, or name another folder."
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -148,30 +149,37 @@ def _write_hyperparameters(run: RecordedRun, out: Path) -> dict[str, str]:
     values = run.history.trials[_best(run).trial].values
     write_json(out / HYPERPARAMETERS_FILE, run.space.to_keras_tuner(values))
     return {
-        HYPERPARAMETERS_FILE: "the same for build_model(hp): hp = keras_tuner.HyperParameters"
+        HYPERPARAMETERS_FILE: "the same, for build_model(hp): hp = keras_tuner.HyperParameters"
         f".from_config(json.load(open('{FOLDER}/{HYPERPARAMETERS_FILE}')))"
     }
 
 
 def _write_study(run: RecordedRun, out: Path) -> dict[str, str]:
-    from search.exchange.optuna_study import moments, write_study
+    from search.exchange.optuna_study import datetime_converter, write_study
 
     history = run.history
     try:
-        moment = moments(run.description, run.events)
+        to_datetime = datetime_converter(run.description, run.events)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
-            f"{run.folder.run_file} does not say when the search began ({one_line(error)}): "
-            "expected what `fmnist-search run` writes."
+            f"{run.folder.run_file} does not say when the search started ({one_line(error)}): "
+            "expected the file as `fmnist-search run` writes it."
         ) from error
-    about = {
+    attributes = {
         "objective": history.objective.name,
         "best_trial": _best(run).trial,
         "ended": history.end_reason or "not yet",
         "fmnist-search": run.description.get("version"),
     }
     with replacing(out / STUDY_FILE) as fresh:
-        write_study(fresh, run.folder.path.name, history, run.space, moment, about=about)
+        write_study(
+            fresh,
+            run.folder.path.name,
+            history,
+            run.space,
+            to_datetime,
+            attributes=attributes,
+        )
     return {
         STUDY_FILE: f"the {len(history.trials)} trials for Optuna: "
         f"optuna.load_study(study_name={run.folder.path.name!r}, storage='sqlite:///{FOLDER}/{STUDY_FILE}')"
@@ -196,30 +204,31 @@ def _write_model(run: RecordedRun, out: Path) -> dict[str, str]:
         epochs = evaluation["epochs"]
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise RunFolderError(
-            f"{final} cannot be described ({one_line(error)}): expected what `fmnist-search "
-            f"retrain` writes. Retrain again."
+            f"{final} cannot be described ({one_line(error)}): expected the files of "
+            "`fmnist-search retrain`. Retrain again."
         ) from error
     with replacing(out / CARD_FILE) as fresh:
         fresh.write_text(card, encoding="utf-8")
     return {
         columns.MODEL_FILE: f"the final model, trained for {epochs} epochs: "
         f"keras.models.load_model('{FOLDER}/{columns.MODEL_FILE}')",
-        CARD_FILE: "what that model is, its scores and its limits",
+        CARD_FILE: "describes that model, its scores and its limits",
     }
 
 
 def _confirmation(run: RecordedRun, evaluation: Mapping[str, Any]) -> Confirmation | None:
-    """Return the confirmation whose winner the final model is; None where it is none."""
+    """Return the confirmation that the final model won; None if it won none."""
     if not run.folder.confirmation_file.exists():
         return None
     confirmation = Confirmation.read(run.folder.confirmation_file)
     winner, seeds = confirmation.winning_candidate, evaluation.get(columns.CONFIRMED_SEEDS, ())
-    # Else it was retrained since, or a later confirmation was cut off.
+    # Otherwise the run was retrained since, or a later confirmation was cut off.
     is_winner = (winner.values, winner.epochs) == (evaluation["values"], evaluation["epochs"])
     return confirmation if is_winner and confirmation.seeds == tuple(seeds) else None
 
 
-def _say_whose_model(run: RecordedRun, view: View) -> None:
+def _note_other_trial(run: RecordedRun, view: View) -> None:
+    """Note if the final model is of another trial than the best one."""
     evaluation = read_json(run.folder.final / columns.EVALUATION_FILE)
     trial, best = evaluation.get("trial"), _best(run).trial
     if trial in (None, best):
@@ -232,8 +241,8 @@ def _say_whose_model(run: RecordedRun, view: View) -> None:
         return
     path = shlex.quote(os.path.relpath(run.folder.path))
     view.note(
-        f"the model is of trial {trial}, the best is trial {best} by now: "
-        f"`fmnist-search retrain {path}` makes one of it"
+        f"the model is of trial {trial}, but the best is now trial {best}: "
+        f"`fmnist-search retrain {path}` retrains it"
     )
 
 

@@ -1,4 +1,4 @@
-"""A run folder made of a search by another program."""
+"""Makes a run folder from a search by another program."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from search.view.view import View
 
 
 def import_run(source: str, objective: Objective, out: Path, view: View) -> RunFolder:
-    """Make a run folder of an earlier search, to compare it and to learn from it.
+    """Make a run folder of an earlier search, for comparison and as a warm start.
 
     Raises:
-        SearchError: It cannot be read, or ``out`` stands already.
+        SearchError: The search cannot be read, or ``out`` exists.
     """
     earlier = read_earlier_search(source, objective)
     plan = Plan(
@@ -42,10 +42,10 @@ def import_run(source: str, objective: Objective, out: Path, view: View) -> RunF
         out=out,
     )
     with new_run(out, view.note) as run:
-        return _written(run.folder, plan, earlier, view)
+        return _write_run(run.folder, plan, earlier, view)
 
 
-def _written(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) -> RunFolder:
+def _write_run(folder: RunFolder, plan: Plan, earlier: EarlierSearch, view: View) -> RunFolder:
     objective = plan.problem.objective
     description = describe(plan, Space(()))
     description["plan"] |= {"engine": earlier.kind, "algorithm": plan.algorithm}

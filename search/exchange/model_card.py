@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a final model is, from what the run recorded and from nothing else."""
+"""Writes MODEL_CARD.md, the description of a final model, from the records of its run only."""
 
 import json
 import shlex
@@ -12,8 +12,9 @@ from results.record.confirmation import Confirmation
 
 TEMPLATES = Path(__file__).parent / "templates"
 CARD = "MODEL_CARD.md.jinja"
-# Scores in evaluation.json beside Keras's own of the test split, which begin with TEST.
-TEST = "test_"
+# Prefix of Keras's metrics of the test split in evaluation.json.
+TEST_PREFIX = "test_"
+# The other scores in evaluation.json, and their names in the card.
 OTHER_SCORES = {
     "precision_macro": "test precision, macro",
     "recall_macro": "test recall, macro",
@@ -34,16 +35,16 @@ def model_card(
     was_tested_before: bool,
     confirmation: Confirmation | None = None,
 ) -> str:
-    """Describe a final model in Markdown.
+    """Return the description of a final model in Markdown.
 
     Args:
         name: Name of the run.
-        description: What run.json says.
-        evaluation: What ``final/evaluation.json`` says.
+        description: Content of run.json.
+        evaluation: Content of ``final/evaluation.json``.
         model: The ``.keras`` file.
-        trials: How many trials the search had.
-        was_tested_before: Whether an earlier final model of the run was evaluated too.
-        confirmation: The confirmation, where the model is its winner.
+        trials: Number of trials of the search.
+        was_tested_before: Whether an earlier final model of the run was evaluated, too.
+        confirmation: The confirmation that the model won; None if it won none.
     """
     import jinja2
 
@@ -56,7 +57,7 @@ def model_card(
     environment.filters |= {"cell": _cell, "code": "`{}`".format, "command": shlex.join}
     saved = _saved(model)
     classes = evaluation.get("per_class") or ()
-    tests = {key: key.replace("_", " ") for key in evaluation if key.startswith(TEST)}
+    tests = {key: key.replace("_", " ") for key in evaluation if key.startswith(TEST_PREFIX)}
     try:
         return environment.get_template(CARD).render(
             name=name,
@@ -76,7 +77,7 @@ def model_card(
             was_tested_before=was_tested_before,
             confirmation=confirmation,
             shape=_input_shape(saved["config"]),
-            foreign=sorted(set(_foreign(saved["config"]))),
+            custom_objects=sorted(set(_custom_objects(saved["config"]))),
             saved_at=saved["date_saved"].replace("@", " "),
         )
     except jinja2.UndefinedError as error:
@@ -84,35 +85,35 @@ def model_card(
 
 
 def _planned_epochs(evaluation: Mapping[str, Any], confirmation: Confirmation | None) -> list[int]:
-    """Return the numbers of epochs that there were to choose from."""
+    """Return the numbers of epochs of which one was chosen."""
     if confirmation is None:
         return list(evaluation.get("retrain_epochs", ()))
     return sorted({candidate.epochs for candidate in confirmation.candidates})
 
 
 def _saved(model: Path) -> dict[str, Any]:
-    """Return what a ``.keras`` file says of itself: when it was saved, and its configuration."""
+    """Return the metadata of a ``.keras`` file, and its configuration under ``config``."""
     with zipfile.ZipFile(model) as archive:
         saved: dict[str, Any] = json.loads(archive.read("metadata.json"))
         return saved | {"config": json.loads(archive.read("config.json"))}
 
 
 def _input_shape(config: Mapping[str, Any]) -> str | None:
-    """Return the shape of a batch of inputs, where the model has one input and says so."""
+    """Return the shape of a batch of inputs; None if the model has several inputs, or no shape."""
     shape = config.get("build_config", {}).get("input_shape")
     if not isinstance(shape, list) or not all(side is None or type(side) is int for side in shape):
         return None
     return "(" + ", ".join(["n", *map(str, shape[1:])]) + ("," if len(shape) == 1 else "") + ")"
 
 
-def _foreign(node: Any) -> Iterator[str]:
-    """Find the classes and functions in a model's configuration that are not Keras's own.
+def _custom_objects(node: Any) -> Iterator[str]:
+    """Yield the classes and functions in a model's configuration that are not Keras's own.
 
     Source: ``serialize_keras_object`` of Keras 3.15, which names the module of each.
     """
     if isinstance(node, list):
         for part in node:
-            yield from _foreign(part)
+            yield from _custom_objects(part)
     elif isinstance(node, dict):
         module = node.get("module")
         if isinstance(module, str) and "class_name" in node:
@@ -120,11 +121,11 @@ def _foreign(node: Any) -> Iterator[str]:
                 yield str(node.get("config"))
             elif module.split(".")[0] != "keras":
                 yield f"{module}.{node['class_name']}"
-        yield from _foreign(list(node.values()))
+        yield from _custom_objects(list(node.values()))
 
 
 def _cell(value: Any) -> str:
-    """Return a value as it stands in a cell of a table."""
+    """Return a value as the text of a table's cell."""
     if isinstance(value, float):
         return f"{value:.4f}" if 0.001 <= abs(value) < 1000 else f"{value:.4g}"
     return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,7 +1,7 @@
 """Writes a run as an Optuna study in one SQLite file; ``search.session.warm_start`` reads one.
 
-Every value is the one that the builder got, in the domain that it was drawn from where Optuna has
-that domain, so that Optuna's importances and pictures use the run's own terms.
+Every value is the one that the hypermodel got, in the domain from which it was drawn, if Optuna has
+that domain. So Optuna's importances and plots use the terms of the run.
 """
 
 import contextlib
@@ -30,11 +30,12 @@ from results.record.journal import Event
 from search.loggers.base import WallClock
 from search.space.parameters import ORACLE_PREFIX, Kind, Parameter, Space
 
-# When a second of the run was: naive local time, as Optuna counts.
-Moment = Callable[[float], datetime.datetime]
-# A grid that Optuna does not have is listed value by value, up to so many.
-MOST_LISTED = 100
-# Optuna's states, by ours; one that reported no value has failed.
+# Converts seconds of the run to naive local time, as Optuna stores it.
+ToDatetime = Callable[[float], datetime.datetime]
+# A grid that Optuna lacks is written as a list of its values, if it has at most so many.
+MAX_LISTED = 100
+# The states that are complete, or pruned, in Optuna. All others have failed, and so has a trial
+# without a value.
 COMPLETE = (State.COMPLETED, State.EARLY_STOPPED)
 PRUNED = (State.STOPPED, State.INTERRUPTED)
 
@@ -44,30 +45,28 @@ def write_study(
     name: str,
     history: History,
     space: Space,
-    moment: Moment,
+    to_datetime: ToDatetime,
     *,
-    about: Mapping[str, Any],
+    attributes: Mapping[str, Any],
 ) -> None:
     """Write every trial of a run into a new SQLite file, whole or not at all.
 
-    A trial that ended by itself is complete; one that ASHA stopped, or the end of the search, is
-    pruned; one that failed, diverged or was lost has failed. A value is the best of all epochs,
-    as in ``trials.parquet``, of a pruned trial too, where Optuna itself would put its last one.
-    ``study.best_trial`` is the best of the complete trials, and Optuna's importances look at no
-    other; the run's own best, which the study's attribute ``best_trial`` names, may be one that
-    was stopped.
-
-    What there is to say about the run becomes the attributes of the study.
+    A trial that ended by itself is complete; one that the scheduler or the end of the search
+    stopped is pruned; one that failed, diverged or was lost has failed. The value of a trial is
+    the best of its epochs, as in ``trials.parquet``; Optuna itself would store the last one of a
+    pruned trial. ``study.best_trial`` is the best complete trial, and Optuna's importances use
+    only complete trials. The best of the run may be a stopped trial; the study's attribute
+    ``best_trial`` names it. ``attributes`` become user attributes of the study.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # In memory first: a database's URL cannot name each path, and a disk is slower by far.
+    # In memory first: the URL of a database cannot name every path, and a disk is far slower.
     storage = RDBStorage("sqlite://")
     try:
         direction = "maximize" if history.objective.mode == "max" else "minimize"
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
-        for key, value in about.items():
+        for key, value in attributes.items():
             study.set_user_attr(key, value)
-        study.add_trials(frozen_trials(history, space, moment))
+        study.add_trials(frozen_trials(history, space, to_datetime))
         with contextlib.closing(storage.engine.raw_connection()) as memory:
             assert isinstance(memory.driver_connection, sqlite3.Connection)
             with contextlib.closing(sqlite3.connect(path)) as file:
@@ -77,24 +76,24 @@ def write_study(
         storage.engine.dispose()
 
 
-def moments(description: Mapping[str, Any], events: Iterable[Event]) -> Moment:
-    """Return the clock time of each second of a run, by run.json and the journal."""
+def datetime_converter(description: Mapping[str, Any], events: Iterable[Event]) -> ToDatetime:
+    """Return the converter from seconds of a run to local time, by run.json and the journal."""
     times = WallClock()
-    # A journal may have lost its beginning, which run.json has too.
+    # Also from run.json, since the journal may have lost its start.
     times.observe({"at_seconds": 0.0, "run": {"started_at": description["started_at"]}})
     for event in events:
         times.observe(event)
     return lambda seconds: datetime.datetime.fromtimestamp(times.seconds_since_1970(seconds))
 
 
-def frozen_trials(history: History, space: Space, moment: Moment) -> list[FrozenTrial]:
-    """Return the trials as Optuna keeps them, by their numbers."""
+def frozen_trials(history: History, space: Space, to_datetime: ToDatetime) -> list[FrozenTrial]:
+    """Return the trials as Optuna stores them, sorted by number."""
     trials = [history.trials[number] for number in sorted(history.trials)]
-    named = [_named(trial.values, space) for trial in trials]
-    domains = _domains(named, space)
+    params_of_trials = [_params(trial.values, space) for trial in trials]
+    domains = _domains(params_of_trials, space)
     return [
-        _frozen(trial, params, domains, history.objective, moment)
-        for trial, params in zip(trials, named, strict=True)
+        _frozen(trial, params, domains, history.objective, to_datetime)
+        for trial, params in zip(trials, params_of_trials, strict=True)
     ]
 
 
@@ -103,28 +102,28 @@ def _frozen(
     params: Values,
     domains: Mapping[str, BaseDistribution],
     objective: Objective,
-    moment: Moment,
+    to_datetime: ToDatetime,
 ) -> FrozenTrial:
     state = _state(trial)
     has_value = state in (TrialState.COMPLETE, TrialState.PRUNED)
-    ended = trial.ended_seconds
+    ended_seconds = trial.ended_seconds
     return FrozenTrial(
         number=trial.trial,
-        trial_id=-1,  # the storage gives its own
+        trial_id=-1,  # the storage assigns its own
         state=state,
         value=trial.best_value if has_value else None,
-        datetime_start=moment(trial.started_seconds),
-        datetime_complete=None if ended is None else moment(ended),
+        datetime_start=to_datetime(trial.started_seconds),
+        datetime_complete=None if ended_seconds is None else to_datetime(ended_seconds),
         params=params,
         distributions={name: domains[name] for name in params},
         user_attrs=_attributes(trial),
         system_attrs={},
-        intermediate_values=_reported(trial, objective),
+        intermediate_values=_intermediate_values(trial, objective),
     )
 
 
 def _state(trial: TrialRecord) -> TrialState:
-    """Return Optuna's state, as the searchers tell it."""
+    """Return Optuna's state of a trial."""
     if trial.state is State.RUNNING:
         return TrialState.RUNNING
     if trial.best_value is not None and trial.state in COMPLETE:
@@ -134,18 +133,20 @@ def _state(trial: TrialRecord) -> TrialState:
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    own = {name: value for name, value in trial.values.items() if name.startswith(ORACLE_PREFIX)}
-    known = {
+    oracle_values = {
+        name: value for name, value in trial.values.items() if name.startswith(ORACLE_PREFIX)
+    }
+    record = {
         "trial": trial.trial,
         "ended": str(trial.ending),
         "best_epoch": trial.best.epoch if trial.best else None,
         "error": trial.error,
     }
-    return own | {name: value for name, value in known.items() if value is not None}
+    return oracle_values | {name: value for name, value in record.items() if value is not None}
 
 
-def _reported(trial: TrialRecord, objective: Objective) -> dict[int, float]:
-    """Return the objective of each epoch of the first training, NaN where it was no number."""
+def _intermediate_values(trial: TrialRecord, objective: Objective) -> dict[int, float]:
+    """Return the objective of each epoch of the first execution; NaN if it is not a number."""
     return {
         epoch.epoch: math.nan if epoch.objective is None else epoch.objective
         for epoch in trial.epochs
@@ -153,25 +154,24 @@ def _reported(trial: TrialRecord, objective: Objective) -> dict[int, float]:
     }
 
 
-def _named(values: Values, space: Space) -> Values:
-    """Return a configuration by the names in the study.
+def _params(values: Values, space: Space) -> Values:
+    """Return a configuration as Optuna's params.
 
-    A name that stands in several scopes has a domain in each: there the scope is part of it.
+    A name in several conditional scopes has a domain in each, so the scope becomes part of it.
     """
-    several = {
-        name for name, count in Counter(parameter.name for parameter in space).items() if count > 1
-    }
-    named = {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
+    counts = Counter(parameter.name for parameter in space)
+    params = {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
     for parameter in space:
-        if parameter.name in named and parameter.name in several and parameter.is_active(values):
-            named[parameter.key] = named.pop(parameter.name)
-    return named
+        name = parameter.name
+        if name in params and counts[name] > 1 and parameter.is_active(values):
+            params[parameter.key] = params.pop(name)
+    return params
 
 
-def _domains(named: Sequence[Values], space: Space) -> dict[str, BaseDistribution]:
-    """Return the domain of each name in the study: the same for all trials, as Optuna asks."""
+def _domains(params_of_trials: Sequence[Values], space: Space) -> dict[str, BaseDistribution]:
+    """Return the domain of each param, which Optuna requires to be the same for all trials."""
     tried: dict[str, list[Scalar]] = {}
-    for params in named:
+    for params in params_of_trials:
         for name, value in params.items():
             tried.setdefault(name, []).append(value)
     parameters = {parameter.name: parameter for parameter in space}
@@ -180,66 +180,68 @@ def _domains(named: Sequence[Values], space: Space) -> dict[str, BaseDistributio
 
 
 def domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> BaseDistribution:
-    """Return Optuna's domain of a parameter, with every value that was tried in it.
+    """Return Optuna's domain of a parameter, which contains every tried value.
 
-    Optuna knows no ``reverse_log`` and no steps on a log scale: there the values are the same, on
-    a linear scale or listed.
+    Optuna has no ``reverse_log`` and no steps on a log scale: such a domain becomes a linear one
+    with the same bounds, or a list of its values.
 
     Args:
-        parameter: None where the space does not know it, as of an imported search.
-        tried: At least one value. One that is off the domain, as a default may be, or a value of
-            a space that has changed since, makes it wider.
+        parameter: The parameter; None if the space lacks it, as in an imported search.
+        tried: The tried values, at least one. Values outside the parameter's domain, such as some
+            defaults or those of an earlier space, widen Optuna's domain.
     """
-    equal = _equal(parameter) if parameter else None
-    if equal is not None and all(_holds(equal, value) for value in tried):
-        return equal
-    return _spanning(parameter, tried)
+    exact = _exact_domain(parameter) if parameter else None
+    if exact is not None and all(_contains(exact, value) for value in tried):
+        return exact
+    return _covering_domain(parameter, tried)
 
 
-def _equal(parameter: Parameter) -> BaseDistribution | None:
-    """Return the domain that has the values of a parameter; None where Optuna has none."""
+def _exact_domain(parameter: Parameter) -> BaseDistribution | None:
+    """Return the domain with exactly the values of a parameter; None if Optuna has none."""
     if parameter.choices:
         return CategoricalDistribution(parameter.choices)
-    is_log, is_whole = parameter.sampling == "log", parameter.kind is Kind.INT
+    is_log, is_int = parameter.sampling == "log", parameter.kind is Kind.INT
     if parameter.size is None:
         low, high = parameter.low, parameter.high
-        if is_whole:
+        if is_int:
             return IntDistribution(int(low), int(high), log=is_log)
         return FloatDistribution(low, high, log=is_log)
     assert parameter.step is not None
     if parameter.sampling == "linear":
         top = float(parameter.value_at(parameter.size - 1))
-        if is_whole:
+        if is_int:
             return IntDistribution(int(parameter.low), int(top), step=int(parameter.step))
-        stepped = _stepped(parameter.low, top, parameter.step)
-        if _holds(stepped, top):
+        stepped = _stepped_domain(parameter.low, top, parameter.step)
+        if _contains(stepped, top):
             return stepped
-    if parameter.size > MOST_LISTED:
+    if parameter.size > MAX_LISTED:
         return None
-    return CategoricalDistribution([parameter.value_at(place) for place in range(parameter.size)])
+    return CategoricalDistribution([parameter.value_at(index) for index in range(parameter.size)])
 
 
-def _stepped(low: float, top: float, step: float) -> BaseDistribution:
+def _stepped_domain(low: float, top: float, step: float) -> BaseDistribution:
     with warnings.catch_warnings():
-        # Steps that add up to a little more than they should: it says that it drops the last one.
+        # If rounding puts the last step above the top, Optuna drops it with a warning.
         warnings.simplefilter("ignore")
         return FloatDistribution(low, top, step=step)
 
 
-def _holds(distribution: BaseDistribution, value: Scalar) -> bool:
+def _contains(distribution: BaseDistribution, value: Scalar) -> bool:
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except ValueError:
         return False
 
 
-def _spanning(parameter: Parameter | None, tried: Sequence[Scalar]) -> BaseDistribution:
-    """Return a domain from the lowest to the highest number, or of all the values."""
+def _covering_domain(parameter: Parameter | None, tried: Sequence[Scalar]) -> BaseDistribution:
+    """Return the range of the declared and tried numbers, or the list of the values."""
     declared: tuple[Scalar, ...] = ()
     if parameter is not None:
         declared = parameter.choices or (parameter.low, parameter.high)
     values = (*declared, *tried)
-    numbers = [n for n in values if isinstance(n, (int, float)) and type(n) is not bool]
+    numbers = [
+        value for value in values if isinstance(value, (int, float)) and type(value) is not bool
+    ]
     if len(numbers) < len(values) or (parameter is not None and parameter.choices):
         return CategoricalDistribution(tuple(dict.fromkeys(values)))
     low, high = min(numbers), max(numbers)

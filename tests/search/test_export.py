@@ -30,7 +30,7 @@ from search.algorithms.drawing import RandomSearcher
 from search.errors import RunFolderError, SearchError, UsageError
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
-from search.exchange.optuna_study import domain, frozen_trials, moments
+from search.exchange.optuna_study import datetime_converter, domain, frozen_trials
 from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
 from search.plan.task import NamedObject
@@ -327,7 +327,7 @@ def test_every_value_that_can_be_drawn_stands_in_the_study_as_it_is(program, see
     for number, values in enumerate(drawn):
         started = {"event": "trial_started", "at_seconds": 0.0, "trial": number, "values": values}
         history.apply(started)
-    now = moments({"started_at": "2026-01-01T00:00:00+00:00"}, [])
+    now = datetime_converter({"started_at": "2026-01-01T00:00:00+00:00"}, [])
     for trial, values in zip(frozen_trials(history, space, now), drawn, strict=True):
         trial._validate()
         stored = {
@@ -550,12 +550,12 @@ def test_the_card_of_another_model_says_what_keras_does_not_know(every_end, tmp_
     evaluation = {"test_mse": 0.25, "epochs": 2, "seed": 0, "trial": 1, "values": {"a|b": 0.015}}
     (final / "evaluation.json").write_text(json.dumps(evaluation))
     said = exported(every_end, tmp_path / "out", Part.MODEL)
-    assert "the model is of trial 1, the best is trial 3 by now" in said[-1]
+    assert "the model is of trial 1, but the best is now trial 3" in said[-1]
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "| test mse | 0.2500 |" in card
     assert r"| a\|b | 0.015 |" in card
     assert "an array of shape (n, 4, 2)" in card
-    assert "It uses what Keras does not know: `squared`." in card
+    assert "It uses custom objects: `squared`." in card
     assert "classes" not in card.lower()
     assert "earlier final model" not in card
     # The same model, had it won a confirmation that was not recorded to its end.
@@ -666,7 +666,7 @@ def test_the_card_of_a_real_run_states_what_is_recorded(taken):
     for name, value in recorded["values"].items():
         assert f"| {name} | {value} |" in card
     for said in (
-        f"trained it anew for {recorded['epochs']} epochs",
+        f"retrained it for {recorded['epochs']} epochs",
         "the test split, 10,000 examples",
         "an array of shape (n, 28, 28)",
         f"digest `{asked['data_digest']}`",
@@ -678,7 +678,7 @@ def test_the_card_of_a_real_run_states_what_is_recorded(taken):
         assert said in card
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "MODEL_CARD.md", "exec")
-    assert "Keras does not know" not in card
+    assert "custom objects" not in card
 
 
 def test_exporting_needs_no_tensorflow(tmp_path):

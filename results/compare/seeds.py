@@ -303,7 +303,7 @@ def few_pairs_warning(pairs: Iterable[int]) -> Iterator[str]:
         yield (
             f"caution: the intervals of few seeds are too narrow ({', '.join(map(str, few))} pairs "
             "here). If two settings are equally good, the interval of their difference excludes "
-            "zero in a half of the cases with 2 pairs, a quarter with 3, a seventh with 5 and a "
+            "zero in half of the cases with 2 pairs, a quarter with 3, a seventh with 5 and a "
             "tenth with 10."
         )
 

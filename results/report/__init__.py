@@ -1,1 +1,1 @@
-"""The report of runs as one HTML file, and its charts as pictures."""
+"""The report of runs as an HTML file, and its charts as PNG files."""

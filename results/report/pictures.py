@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG files: the report's charts, and what needs no browser."""
+"""Save pictures of a run as PNG files; the charts of the report need a browser."""
 
 import asyncio
 import os
@@ -23,40 +23,40 @@ from results.run import Run
 WIDTH_PIXELS = 1000
 MISTAKES_PICTURE = "mistakes.png"
 MISTAKES_PER_ROW = 6
-# So many pixels of the file are one of the page.
+# Pixels of the file per pixel of the page.
 SCALE = 2
-# Names the browser where several are installed, or one is where nobody looks.
+# Environment variable with the path of the browser to use.
 BROWSER_VARIABLE = "BROWSER_PATH"
-# A browser calls its makers, which no picture asked for: nobody is behind this proxy.
-NOBODY = "127.0.0.1:9"
-# To draw one chart.
+# A browser connects to its vendor by itself; this proxy does not exist and so blocks that.
+BLOCKING_PROXY = "127.0.0.1:9"
+# For a single chart.
 DRAW_TIMEOUT_SECONDS = 60.0
 
 
 class NoBrowserError(Exception):
-    """The charts are drawn by Chrome or Chromium, and neither was found."""
+    """Neither Chrome nor Chromium was found; the charts need one of them."""
 
 
 def draw_charts(run: Run, folder: Path | None = None, *, on_file: Callable[[Path], None]) -> None:
-    """Draw the report's charts, all but the confusion matrix.
+    """Draw the charts of the report, without the confusion matrix.
 
     Args:
         run: A run.
-        folder: Where the files are made, each named as its chart. Default: ``pictures/`` of it.
-        on_file: Told of each file, when it is whole.
+        folder: Folder of the files, each named after its chart. Default: ``pictures/`` in the run.
+        on_file: Called with the path of each finished file.
 
     Raises:
-        NoBrowserError: There is no browser to draw them.
-        RunFolderError: They could not be written.
+        NoBrowserError: There is no browser.
+        RunFolderError: The browser failed, or a file cannot be written.
     """
-    shown = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
-    draw(shown, folder or run.path / columns.PICTURES_DIR, on_file=on_file)
+    charts = [chart for chart in charts_of(run) if chart.name != "confusion-matrix"]
+    draw(charts, folder or run.path / columns.PICTURES_DIR, on_file=on_file)
 
 
-def draw(shown: Sequence[Chart], folder: Path, *, on_file: Callable[[Path], None]) -> None:
-    """Draw charts as files of a folder; as ``draw_charts``."""
+def draw(charts: Sequence[Chart], folder: Path, *, on_file: Callable[[Path], None]) -> None:
+    """Draw charts as files in a folder; for arguments and errors see ``draw_charts``."""
     try:
-        asyncio.run(_draw(shown, folder, on_file))
+        asyncio.run(_draw(charts, folder, on_file))
     except errors.ChromeNotFoundError as error:
         raise NoBrowserError(str(error)) from error
     except (
@@ -66,56 +66,56 @@ def draw(shown: Sequence[Chart], folder: Path, *, on_file: Callable[[Path], None
         errors.JavascriptError,
         TimeoutError,
         ChannelClosedError,
-        asyncio.CancelledError,  # of a browser that was ended
+        asyncio.CancelledError,  # raised if the browser is killed
     ) as error:
         raise RunFolderError(
-            f"the browser did not draw ({type(error).__name__}): name another in "
-            f"{BROWSER_VARIABLE}. `fmnist-results report` needs none."
+            f"the browser failed to draw a chart ({type(error).__name__}): set {BROWSER_VARIABLE} "
+            "to the path of another browser. `fmnist-results report` needs no browser."
         ) from error
 
 
-async def _draw(shown: Sequence[Chart], folder: Path, on_file: Callable[[Path], None]) -> None:
+async def _draw(charts: Sequence[Chart], folder: Path, on_file: Callable[[Path], None]) -> None:
     async with kaleido.Kaleido(
         path=os.environ.get(BROWSER_VARIABLE) or None,
-        mathjax=False,  # it would be fetched from the internet
-        proxy_server=NOBODY,
+        mathjax=False,  # it would be loaded from the internet
+        proxy_server=BLOCKING_PROXY,
         timeout=DRAW_TIMEOUT_SECONDS,
     ) as browser:
-        for chart in shown:
+        for chart in charts:
             size = {"width": WIDTH_PIXELS, "height": chart.figure.layout.height, "scale": SCALE}
             png = await browser.calc_fig(figure_on_paper(chart), opts=size | {"format": "png"})
             path = folder / f"{chart.name}.png"
-            with replacing_output(path) as fresh:
-                fresh.write_bytes(png)
+            with replacing_output(path) as new_file:
+                new_file.write_bytes(png)
             on_file(path)
 
 
 def draw_final(run: Run, folder: Path | None = None) -> Iterator[Path]:
-    """Draw the confusion matrix of the final model and its most confident mistakes, if it has any.
+    """Draw the confusion matrix and the most confident mistakes of the final model, if present.
 
     Args:
         run: A run.
-        folder: Where the files are made. Default: ``final/`` and ``pictures/`` of it.
+        folder: Folder of the files. Default: ``final/`` and ``pictures/`` in the run.
 
     Yields:
-        Each file, when it is whole.
+        The path of each finished file.
 
     Raises:
-        RunFolderError: It could not be written, or the file of the mistakes is damaged.
+        RunFolderError: A file cannot be written, or the file with the mistakes is damaged.
     """
     evaluation = run.evaluation or {}
     if "confusion_matrix" in evaluation:
-        place = folder or run.path / columns.FINAL_DIR
-        yield _saved(_confusion_figure(evaluation), place / columns.CONFUSION_FILE)
+        path = (folder or run.path / columns.FINAL_DIR) / columns.CONFUSION_FILE
+        yield _save(_confusion_figure(evaluation), path)
     mistakes = [mistake for mistake in mistakes_of(run) if mistake.pixels is not None]
     if mistakes:
-        place = folder or run.path / columns.PICTURES_DIR
-        yield _saved(_mistakes_figure(mistakes), place / MISTAKES_PICTURE)
+        path = (folder or run.path / columns.PICTURES_DIR) / MISTAKES_PICTURE
+        yield _save(_mistakes_figure(mistakes), path)
 
 
-def _saved(figure: Figure, path: Path) -> Path:
-    with replacing_output(path) as fresh:
-        figure.savefig(fresh, dpi=120, format="png")
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing_output(path) as new_file:
+        figure.savefig(new_file, dpi=120, format="png")
     return path
 
 
@@ -127,18 +127,18 @@ def _mistakes_figure(mistakes: Sequence[Mistake]) -> Figure:
         axes.axis("off")
     for axes, mistake in zip(grid, mistakes, strict=False):
         axes.imshow(mistake.pixels)
-        said = (
-            f"{mistake.true}\ntaken for {mistake.predicted}\nprobability {mistake.confidence:.4f}"
+        title = (
+            f"{mistake.true}\npredicted {mistake.predicted}\nprobability {mistake.confidence:.4f}"
         )
-        axes.set_title(said, fontsize=8, parse_math=False)
+        axes.set_title(title, fontsize=8, parse_math=False)
     return figure
 
 
 def _confusion_figure(evaluation: dict[str, Any]) -> Figure:
-    """Return the matplotlib figure of an evaluation's confusion matrix; rows are true classes."""
+    """Return the confusion matrix of an evaluation as a figure; rows are true classes."""
     matrix = np.asarray(evaluation["confusion_matrix"])
     names = [entry["name"] for entry in evaluation["per_class"]]
-    # Coloured by the share of the true class, so that classes of any size can be read.
+    # Colours show the share of the true class, because classes may differ in size.
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     has_numbers = len(names) <= MAX_CLASSES
     side = 2.5 + 0.6 * min(len(names), MAX_CLASSES)

@@ -1,8 +1,7 @@
-"""The report: one HTML file of one run or several, which opens without a network.
+"""The report: an HTML file of one or more runs, which opens without a network.
 
-What it shows is made by ``results.report.charts``; here it is put into a page. The charts take the
-colours of text and background from the page, light or dark; each says in words, and most in a
-table, what it shows.
+The charts come from ``results.report.charts``. Their colours follow the page, light or dark. Each
+chart has a description, and most have a table.
 """
 
 import json
@@ -26,21 +25,21 @@ from results.record.words import first_line, format_number
 from results.report.charts import charts_by_part, without_none
 from results.report.charts.axes import axes_of
 from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
-from results.report.charts.final import confused, mistakes_of
+from results.report.charts.final import confusions, mistakes_of
 from results.report.charts.importance import MIN_TRIALS
 from results.report.charts.progress import best_over_epochs, best_over_time
 from results.run import Row, Run, best_trial, ending_of, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"
-# Near the head of the page: by it a report is known.
+# Near the top of the page; ``is_report`` looks for it.
 GENERATOR = '<meta name="generator" content="fmnist-results report">'
 CONFIG = {
     "responsive": True,
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
 }
-# These published rows are drawn beside the curves; the others stand in the table.
+# Published rows that the charts show as lines; the table shows all.
 DRAWN_ROWS = ("published: best of the search",)
 
 
@@ -48,24 +47,24 @@ def write_report(runs: Sequence[Run], out: Path) -> Path:
     """Write the report of runs.
 
     Args:
-        runs: One or more; the first says which objective is drawn.
-        out: The file to write; one that stands there is replaced, when the new one is whole.
+        runs: At least one; the progress charts show the objective of the first.
+        out: The file to write; an existing file is replaced.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        RunFolderError: It cannot be written, or a file of a run is damaged.
+        RunFolderError: The report cannot be written, or a file of a run is damaged.
     """
     text = page(runs)
-    with replacing_output(out) as fresh:
-        # The name of a folder need not be UTF-8.
-        fresh.write_bytes(text.encode("utf-8", errors="replace"))
+    with replacing_output(out) as new_file:
+        # The name of a folder may not be valid UTF-8.
+        new_file.write_bytes(text.encode("utf-8", errors="replace"))
     return out
 
 
 def is_report(path: Path) -> bool:
-    """Tell whether a file is a report, which a newer one may take the place of."""
+    """Tell whether a file is a report, which a new report may replace."""
     with path.open("rb") as file:
         return GENERATOR.encode() in file.read(1000)
 
@@ -73,23 +72,23 @@ def is_report(path: Path) -> bool:
 def page(runs: Sequence[Run]) -> str:
     """Return the report as HTML."""
     names = _names(runs)
-    peers = [place for place, run in enumerate(runs) if _peers(run) == _peers(runs[0])]
-    published = [row for row in published_rows() if any(_is_like(row, run) for run in runs)]
+    drawn = [index for index, run in enumerate(runs) if _goal(run) == _goal(runs[0])]
+    published = [row for row in published_rows() if any(_has_goal_of(row, run) for run in runs)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
     text: str = environment.get_template(PAGE).render(
         title=" and ".join(names[:3]) + (" and others" if names[3:] else ""),
-        sections=[_section(run, names[place], place + 1) for place, run in enumerate(runs)],
+        sections=[_section(run, names[index], index + 1) for index, run in enumerate(runs)],
         comparison=_comparison(runs, names, published),
         over_seeds=_over_seeds(runs),
         has_published=bool(published),
         progress=_progress(
-            [runs[place] for place in peers], [names[place] for place in peers], published
+            [runs[index] for index in drawn], [names[index] for index in drawn], published
         ),
         objective=runs[0].objective,
-        least_trials=MIN_TRIALS,
-        not_drawn=[name for place, name in enumerate(names) if place not in peers],
+        min_trials=MIN_TRIALS,
+        not_drawn=[name for index, name in enumerate(names) if index not in drawn],
         templates=json.dumps({scheme: template(scheme) for scheme in TEXT}),
         config=json.dumps(CONFIG),
         plotly=plotly.offline.get_plotlyjs(),
@@ -100,7 +99,7 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Return what the runs are called: by their folders, and those above where names repeat."""
+    """Return names for the runs: their folders, with the parent folder if names repeat."""
     count = Counter(run.name for run in runs)
     return [
         run.name if count[run.name] == 1 else "/".join(run.path.resolve().parts[-2:])
@@ -108,46 +107,48 @@ def _names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _peers(run: Run) -> tuple[str | None, str, str]:
+def _goal(run: Run) -> tuple[str | None, str, str]:
+    """Return data, objective and mode; runs are comparable if these are equal."""
     return row_of(run).data, run.objective, run.mode
 
 
-def _is_like(row: Row, run: Run) -> bool:
-    return (row.data, row.objective, row.mode) == _peers(run)
+def _has_goal_of(row: Row, run: Run) -> bool:
+    return (row.data, row.objective, row.mode) == _goal(run)
 
 
 def _progress(runs: list[Run], names: list[str], published: Sequence[Row]) -> list[Chart]:
-    beside = [row for row in published if row.name in DRAWN_ROWS and _is_like(row, runs[0])]
+    references = [row for row in published if row.name in DRAWN_ROWS and _has_goal_of(row, runs[0])]
     return without_none(
-        [best_over_time(runs, beside, names), best_over_epochs(runs, beside, names)]
+        [best_over_time(runs, references, names), best_over_epochs(runs, references, names)]
     )
 
 
-def _section(run: Run, name: str, place: int) -> dict[str, Any]:
-    """Return what the page shows of one run, at its place in the page, from 1."""
-    asked, evaluation = run.description, run.evaluation or {}
+def _section(run: Run, name: str, number: int) -> dict[str, Any]:
+    """Return the content of a run's section; ``number`` is its position on the page, from 1."""
+    description, evaluation = run.description, run.evaluation or {}
     mistakes = mistakes_of(run)
     return {
         "run": run,
         "name": name,
-        "number": place,
+        "number": number,
         "facts": _facts(run),
-        # As typed: the first, and each that went on with it.
+        # The command that started the run, then those that resumed it.
         "commands": [
-            shlex.join(one.get("command") or []) for one in [asked, *asked.get("resumed", [])]
+            shlex.join(session.get("command") or [])
+            for session in [description, *description.get("resumed", [])]
         ],
         "best": _best(run),
-        "settings": _settings(asked),
+        "settings": _settings(description),
         "charts": charts_by_part(run),
         "states": _states(run),
         "scores": _scores(evaluation),
-        # The new seed that the final model was trained on, where it is a confirmation's winner.
+        # Seed of the final model if it is the winner of a confirmation.
         "confirmed_seed": evaluation.get("seed")
         if evaluation.get(columns.CONFIRMED_SEEDS)
         else None,
         "mistakes": mistakes,
-        "lacks_mistakes": not mistakes and confused(evaluation.get("confusion_matrix") or []),
-        "can_be_retrained": asked["plan"]["problem"].get("hypermodel"),
+        "lacks_mistakes": not mistakes and confusions(evaluation.get("confusion_matrix") or []),
+        "can_be_retrained": description["plan"]["problem"].get("hypermodel"),
         "trials": _trials(run),
     }
 
@@ -163,20 +164,20 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if best:
         facts += [
             (f"best {run.objective}", format_number(best[columns.BEST_OBJECTIVE])),
-            ("found", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
-            ("after", f"{best[columns.BEST_SECONDS]:.0f} s"),
+            ("found in", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
+            ("found after", f"{best[columns.BEST_SECONDS]:.0f} s"),
         ]
     if row.confirmed_mean is not None:
         facts.append(
-            (f"mean of {row.confirmed_seeds} new seeds", format_number(row.confirmed_mean))
+            (f"mean over {row.confirmed_seeds} new seeds", format_number(row.confirmed_mean))
         )
     if row.test_accuracy is not None:
         facts.append(("test accuracy", format_number(row.test_accuracy)))
     if row.confirmed_test_mean is not None:
-        facts.append(("test accuracy, mean", format_number(row.confirmed_test_mean)))
+        facts.append(("mean test accuracy", format_number(row.confirmed_test_mean)))
     facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
     if row.wall_seconds is not None:
-        facts.append(("search took", f"{row.wall_seconds:.0f} s"))
+        facts.append(("search time", f"{row.wall_seconds:.0f} s"))
     return facts
 
 
@@ -188,25 +189,26 @@ def _best(run: Run) -> list[tuple[str, str]]:
     return [(name, _text(value)) for name, value in values if value is not None]
 
 
-def _settings(asked: dict[str, Any]) -> list[tuple[str, str]]:
-    plan, problem = asked["plan"], asked["plan"]["problem"]
+def _settings(description: dict[str, Any]) -> list[tuple[str, str]]:
+    plan, problem = description["plan"], description["plan"]["problem"]
+    versions = description.get("versions") or {}
     is_ray = plan.get("engine") == "ray"
     settings = [
         ("model", problem.get("hypermodel")), ("data", problem.get("data")),
         ("space", problem.get("space")), ("engine", plan.get("engine")),
-        ("searched by", plan.get("tuner") or plan.get("algorithm")),
-        ("stopped by", plan.get("scheduler") if is_ray else None),
+        ("algorithm", plan.get("tuner") or plan.get("algorithm")),
+        ("scheduler", plan.get("scheduler") if is_ray else None),
         ("workers", plan.get("workers")), ("seed", problem.get("seed")),
-        ("started", _when(asked.get("started_at"))),
-        ("machine", _machine(asked.get("machine") or {})),
-        ("versions", ", ".join(f"{k} {v}" for k, v in (asked.get("versions") or {}).items())),
+        ("started", _date_and_time(description.get("started_at"))),
+        ("machine", _machine(description.get("machine") or {})),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]  # fmt: skip
     return [(name, str(value)) for name, value in settings if value not in (None, "")]
 
 
-def _when(stamp: Any) -> str | None:
+def _date_and_time(timestamp: Any) -> str | None:
     try:
-        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M UTC")
+        return datetime.fromisoformat(timestamp).strftime("%Y-%m-%d %H:%M UTC")
     except (TypeError, ValueError):
         return None
 
@@ -219,27 +221,27 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _scores(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the numbers of evaluation.json, those of the test split first."""
-    tested = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
+    """Return the numbers of evaluation.json, those of the test set first."""
+    test_scores = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
     others = {
-        "precision_macro": "precision, mean of the classes",
-        "recall_macro": "recall, mean of the classes",
+        "precision_macro": "mean precision of the classes",
+        "recall_macro": "mean recall of the classes",
         "validation_accuracy": "validation accuracy", "validation_loss": "validation loss",
-        "epochs": "retrained for, epochs", "objective": "epochs chosen by",
+        "epochs": "epochs of the retraining", "objective": "epochs chosen by",
     }  # fmt: skip
-    found = ((name, evaluation.get(key)) for key, name in (tested | others).items())
+    scores = ((name, evaluation.get(key)) for key, name in (test_scores | others).items())
     return [
         (name, format_number(value) if isinstance(value, float) else str(value))
-        for name, value in found
+        for name, value in scores
         if value is not None
     ]
 
 
 def _trials(run: Run) -> list[list[str]]:
-    """Return a table of all trials; of hyperparameters those that any trial used."""
+    """Return a table of all trials, with the hyperparameters that any trial used."""
     names = [axis.name for axis in axes_of(run)]
-    heads = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
-    rows = [[*heads, "error"]]
+    headings = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
+    rows = [[*headings, "error"]]
     for row in run.trials.to_pylist():
         values = [row[columns.HP_PREFIX + name] for name in names]
         error = first_line(row[columns.ERROR])
@@ -268,21 +270,21 @@ def _comparison(
 
 
 def _over_seeds(runs: Sequence[Run]) -> tuple[list[list[str]], list[str]]:
-    """Return the table over seeds and what is to be said of it; empty where no group has two."""
-    usable, notes = [], []
+    """Return the comparison over seeds and notes on it; empty if no group has two seeds."""
+    complete, notes = [], []
     for run in runs:
         try:
             seeds.check_complete(run)
-            usable.append(run)
+            complete.append(run)
         except RunFolderError as error:
-            notes.append(f"left out: {error}")
-    standings, said = seeds.compare_groups(usable, seeds.Against.BEST)
-    if not any(row.seeds > 1 for row in standings):
+            notes.append(f"skipped: {error}")
+    rows, group_notes = seeds.compare_groups(complete, seeds.Against.BEST)
+    if not any(row.seeds > 1 for row in rows):
         return [], []
-    return formats.cells(standings, seeds.shown_columns(standings)), [*said, *notes]
+    return formats.cells(rows, seeds.shown_columns(rows)), [*group_notes, *notes]
 
 
 def _figure_json(chart: Chart) -> str:
-    """Return a figure for a script element: it holds no ``<``, which could end the element."""
-    found: str = chart.figure.to_json()
-    return found.replace("<", "\\u003c")
+    """Return a figure as JSON for a script element, without ``<``, which could end the element."""
+    figure_json: str = chart.figure.to_json()
+    return figure_json.replace("<", "\\u003c")

@@ -73,7 +73,7 @@ def _best_audited(audit: Audit) -> Iterator[str]:
     amount = format_difference(abs(best.excess or 0.0), audit.search_best, sign="-")
     comparison = f"{amount} {'better' if best.is_wrong else 'worse'} than the search's best"
     value = format_number(best.value)
-    sentence = f"The best audited trial, {best.trial}, reached {value}, {comparison}"
+    sentence = f"The best audited trial is trial {best.trial}: it reached {value}, {comparison}"
     wrong = [trial.excess for trial in with_value if trial.is_wrong and trial.excess is not None]
     if len(wrong) > 1:
         mean = format_difference(statistics.fmean(wrong), audit.search_best, sign="-")

@@ -82,7 +82,7 @@ def test_show_says_it_in_a_few_lines_after_the_trials(results, run, plain):
         "4 of 120 stopped trials, drawn at random, were trained to the last epoch: 1 would have "
         "beaten the search's best val_accuracy, 0.9112. That is 25%; the share among all stopped "
         "trials is between 5% and 70% (95 % Wilson interval).",
-        "The best audited trial, 7, reached 0.9124, 0.0012 better than the search's best.",
+        "The best audited trial is trial 7: it reached 0.9124, 0.0012 better than the search's best.",
         "Stopping saved about 3960 worker seconds, 83% of the time that training every trial to "
         "its last epoch would take (estimated from the mean of the audited trials). The search "
         "took 820 worker seconds.",
@@ -104,11 +104,11 @@ def test_an_audit_of_the_search_as_it_is_has_no_such_note(results, run):
     ("trials", "mode", "said"),
     [
         ([(1, 1, 0.5, 0.9), (2, 1, 0.5, 0.8)], "max",
-         ["none would have beaten", "trial, 1, reached 0.9000, 0.0112 worse than the search's best."]),
+         ["none would have beaten", "trial is trial 1: it reached 0.9000, 0.0112 worse than the search's best."]),
         ([(1, 1, 0.5, 0.93), (2, 1, 0.5, 0.92)], "max",
          ["2 would have beaten", "0.0188 better than the search's best; the 2 wrongly stopped trials are 0.0138 better on average."]),
         ([(1, 1, 2.0, 0.9), (2, 1, 1.5, 1.3)], "min",
-         ["1 would have beaten", "trial, 1, reached 0.9000, 0.0112 better than the search's best."]),
+         ["1 would have beaten", "trial is trial 1: it reached 0.9000, 0.0112 better than the search's best."]),
         ([(1, 1, 0.5, None)], "max", ["1 of 120 stopped trials, drawn at random, was trained"]),
     ],
 )  # fmt: skip
@@ -210,7 +210,7 @@ def test_what_is_far_off_does_not_squeeze_the_rest_and_that_is_said(run, mode):
     low, high = chart.figure.layout.xaxis.range
     assert not low <= far <= high
     assert low <= 0.9 <= high
-    assert chart.text.endswith("outside of what is drawn; the table has it.")
+    assert chart.text.endswith("outside the visible range; the table has them all.")
 
 
 def test_of_very_many_some_are_labelled(run):

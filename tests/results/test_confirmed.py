@@ -20,7 +20,7 @@ from results.record.confirmation import Candidate, Verdict
 from results.record.history import Objective
 from results.record.words import format_difference
 from results.report import charts
-from results.report.charts.afterwards import MARKS
+from results.report.charts.afterwards import MARKERS
 from results.report.report import page
 from results.run import row_of
 from results.text import confirmed
@@ -331,7 +331,7 @@ def test_each_mark_of_the_chart_stands_where_the_file_says(run):
 
 
 def test_no_two_verdicts_look_alike():
-    assert len({symbol for _, symbol in MARKS.values()}) == len(MARKS) == len(Verdict)
+    assert len({symbol for _, symbol in MARKERS.values()}) == len(MARKERS) == len(Verdict)
 
 
 def test_a_name_that_a_user_gave_is_text_and_short_on_the_axis(run):
@@ -348,13 +348,13 @@ def test_a_name_that_a_user_gave_is_text_and_short_on_the_axis(run):
 def test_the_page_says_it_and_which_seed_s_model_is_the_final_one(run, plain):
     made_up.retrained(run)
     before = page([read_run(run)])
-    assert "the number of epochs was chosen on validation data" in before
+    assert "The number of epochs was chosen on validation data" in before
     evaluation = run / columns.FINAL_DIR / columns.EVALUATION_FILE
     scores = json.loads(evaluation.read_text())
     evaluation.write_text(json.dumps(scores | {"seed": 1, "confirmed_seeds": [1, 2, 3, 4, 5]}))
     html = page([read_run(run)])
-    assert "as it was trained on the new seed 1;" in html
-    assert "<dt>mean of 5 new seeds</dt><dd>0.9071</dd>" in html
+    assert "trained on the new seed 1." in html
+    assert "<dt>mean over 5 new seeds</dt><dd>0.9071</dd>" in html
     assert "<details open><summary>Confirmed on new seeds as a table</summary>" in html
     assert html.count('href="#run-1-confirmed-title"') == 1
     assert "new seeds" not in page([read_run(plain)]).partition("<script>")[0]

@@ -72,5 +72,5 @@ def test_a_folder_that_cannot_be_written_is_one_line(commands, run_folder, tmp_p
 def test_a_program_that_is_no_browser_is_one_line(commands, run_folder, tmp_path):
     done = plot(commands, run_folder, "--out", tmp_path, browser="/bin/false")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: the browser did not draw")
+    assert done.stderr.splitlines()[-1].startswith("error: the browser failed")
     assert "BROWSER_PATH" in done.stderr

@@ -282,7 +282,7 @@ def test_a_regression_has_a_report_and_claims_nothing_of_classes(show, tmp_path)
     one = show(write_report([read_run(path)], tmp_path / "report.html"))
     text = wait(one).inner_text("main")
     assert "2.5e-06" in text
-    assert "Its mistakes were not kept" not in text
+    assert "Its mistakes were not saved" not in text
     assert "Confusion matrix" not in text
     assert one.complaints == []
 

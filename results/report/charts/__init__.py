@@ -1,4 +1,4 @@
-"""The charts of a run, as Plotly figures with their texts: for the report and for PNG files."""
+"""The charts of a run as Plotly figures with descriptions, for the report and for PNG files."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from results.run import Run
 
 
 def charts_by_part(run: Run) -> dict[str, list[Chart]]:
-    """Return the charts that can be drawn of one run, by part of its page."""
+    """Return the charts of a run by part of its section; charts without data are omitted."""
     return {
         "curves": without_none([learning_curves(run)]),
         "space": without_none([importance_chart(run), parallel_coordinates(run)]),
@@ -25,11 +25,11 @@ def charts_by_part(run: Run) -> dict[str, list[Chart]]:
 
 
 def charts_of(run: Run) -> list[Chart]:
-    """Return every chart that can be drawn of a run."""
+    """Return all charts of a run; charts without data are omitted."""
     progress = without_none([best_over_time([run]), best_over_epochs([run])])
     return progress + [chart for charts in charts_by_part(run).values() for chart in charts]
 
 
 def without_none(charts: Iterable[Chart | None]) -> list[Chart]:
-    """Return the charts that there are."""
+    """Return the charts that are not None."""
     return [chart for chart in charts if chart is not None]

@@ -1,4 +1,4 @@
-"""What was done after the search: stopped trials at their end, and the best on new seeds."""
+"""Charts of what follows a search: the audit of early stopping, and the confirmation."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -25,57 +25,59 @@ from results.text import audited, confirmed
 
 MAX_HEIGHT_PIXELS = 1600
 AUDIT_ROW_PIXELS = 26
-# So many rows have room for the numbers of their trials.
+# With more rows, only some have a label.
 MAX_LABELS = 60
-# By colour and by form: how a candidate stands to the winner.
-MARKS = {
+# Colour and symbol of a candidate by its verdict.
+MARKERS = {
     Verdict.WINNER: (COLORS[0], "diamond"),
     Verdict.BETTER: (COLORS[3], "star"),
     Verdict.TIE: (COLORS[2], "circle"),
     Verdict.WORSE: (GREY, "square"),
 }
 CANDIDATE_ROW_PIXELS = 52
-# Of a name that the user gave.
-LABEL_CHARACTERS, LABEL_LINES = 22, 2
+# Limits of the name of a candidate in its label.
+MAX_LABEL_CHARACTERS, MAX_LABEL_LINES = 22, 2
 
 
 def audit_chart(run: Run) -> Chart | None:
-    """Draw audited trials as lines from their stop to their end; None where none was audited."""
-    found = run.audit
-    if found is None:
+    """Draw audited trials as lines from their stop to their end; None without an audit."""
+    audit = run.audit
+    if audit is None:
         return None
-    trials = found.best_first
+    trials = audit.best_first
     figure = go.Figure()
-    _draw_ways(figure, trials)
+    _draw_lines(figure, trials)
     _draw_stops(figure, trials)
     for is_wrong in (True, False):
         _draw_ends(figure, trials, is_wrong=is_wrong)
-    _draw_best(figure, found)
+    _draw_search_best(figure, audit)
     height = min(MAX_HEIGHT_PIXELS, 150 + AUDIT_ROW_PIXELS * len(trials))
-    lay_out(figure, x=f"best {found.objective}", height=height)
+    lay_out(figure, x=f"best {audit.objective}", height=height)
     step = -(-len(trials) // MAX_LABELS)
-    _name_rows(figure, [f"trial {one.trial}" for one in trials], step)
-    text = "\n".join([*audited.sentences(found), *audited.outdated(run), *_cut_off(figure, found)])
-    return Chart("early-stop-audit", "What early stopping cost", text, figure, audited.cells(found))
+    _label_rows(figure, [f"trial {trial.trial}" for trial in trials], step)
+    notes = [*audited.outdated(run), *_limit_range(figure, audit)]
+    text = "\n".join([*audited.sentences(audit), *notes])
+    return Chart("early-stop-audit", "What early stopping cost", text, figure, audited.cells(audit))
 
 
-def _cut_off(figure: Any, found: Audit) -> Iterator[str]:
-    """Show where the trials come near to the best; say so where some lie outside of that."""
-    pairs = [(one.stopped_value, one.value) for one in found.trials]
-    values = [found.search_best, *(value for pair in pairs for value in pair if value is not None)]
-    low, high = without_worst_tenth(values, found.mode) or (found.search_best, found.search_best)
+def _limit_range(figure: Any, audit: Audit) -> Iterator[str]:
+    """Limit the axis to values near the best; yield a note if some values are outside."""
+    best = audit.search_best
+    pairs = [(trial.stopped_value, trial.value) for trial in audit.trials]
+    values = [best, *(value for pair in pairs for value in pair if value is not None)]
+    low, high = without_worst_tenth(values, audit.mode) or (best, best)
     figure.update_xaxes(range=padded_range(low, high, 0.04))
     if min(values) < low or max(values) > high:
-        yield "What is furthest off lies outside of what is drawn; the table has it."
+        yield "Some values are outside the visible range; the table has them all."
 
 
-def _draw_ways(figure: Any, trials: Sequence[AuditedTrial]) -> None:
+def _draw_lines(figure: Any, trials: Sequence[AuditedTrial]) -> None:
     x: list[float | None] = []
     y: list[int | None] = []
-    for place, one in enumerate(trials):
-        if one.stopped_value is not None and one.value is not None:
-            x += [one.stopped_value, one.value, None]
-            y += [place, place, None]
+    for row, trial in enumerate(trials):
+        if trial.stopped_value is not None and trial.value is not None:
+            x += [trial.stopped_value, trial.value, None]
+            y += [row, row, None]
     figure.add_scatter(
         x=x, y=y, mode="lines", line={"color": GREY, "width": 1.5}, hoverinfo="skip",
         showlegend=False,
@@ -85,119 +87,126 @@ def _draw_ways(figure: Any, trials: Sequence[AuditedTrial]) -> None:
 def _draw_stops(figure: Any, trials: Sequence[AuditedTrial]) -> None:
     points = [
         (
-            one.stopped_value,
-            place,
-            _audit_told(one, "stopped", one.stopped_epoch, one.stopped_value),
+            trial.stopped_value,
+            row,
+            _audit_hover_text(trial, "stopped", trial.stopped_epoch, trial.stopped_value),
         )
-        for place, one in enumerate(trials)
-        if one.stopped_value is not None
+        for row, trial in enumerate(trials)
+        if trial.stopped_value is not None
     ]
-    mark = {"color": GREY, "symbol": "circle-open", "size": 9, "line": {"width": 2}}
-    draw_points(figure, points, "when it was stopped", mark)
+    marker = {"color": GREY, "symbol": "circle-open", "size": 9, "line": {"width": 2}}
+    draw_points(figure, points, "when stopped", marker)
 
 
 def _draw_ends(figure: Any, trials: Sequence[AuditedTrial], *, is_wrong: bool) -> None:
     points = [
-        (one.value, place, _audit_told(one, one.state, one.epochs, one.value))
-        for place, one in enumerate(trials)
-        if one.is_wrong is is_wrong and one.value is not None
+        (trial.value, row, _audit_hover_text(trial, trial.state, trial.epochs, trial.value))
+        for row, trial in enumerate(trials)
+        if trial.is_wrong is is_wrong and trial.value is not None
     ]
     color, symbol = (COLORS[5], "diamond") if is_wrong else (COLORS[0], "circle")
     name = f"at its end: {'wrongly' if is_wrong else 'rightly'} stopped"
     draw_points(figure, points, name, {"color": color, "symbol": symbol, "size": 10})
 
 
-def _audit_told(one: AuditedTrial, ended: str, epoch: int, value: float | None) -> str:
-    return f"trial {one.trial}, {ended} after epoch {epoch}: {format_number(value)}"
+def _audit_hover_text(trial: AuditedTrial, ending: str, epoch: int, value: float | None) -> str:
+    return f"trial {trial.trial}, {ending} after epoch {epoch}: {format_number(value)}"
 
 
-def _draw_best(figure: Any, found: Audit) -> None:
-    # A line with its name in the legend: a note beside it would be cut off at the edge.
+def _draw_search_best(figure: Any, audit: Audit) -> None:
+    # The line has a legend entry, because an annotation beside it would be cut off at the edge.
     figure.add_scatter(
-        x=[found.search_best] * 2, y=[-0.6, len(found.trials) - 0.4], mode="lines",
+        x=[audit.search_best] * 2, y=[-0.6, len(audit.trials) - 0.4], mode="lines",
         line={"color": COLORS[1], "dash": "dot", "width": 2}, hoverinfo="skip",
-        name=f"the search's best, {format_number(found.search_best)}", showlegend=True,
+        name=f"the search's best, {format_number(audit.search_best)}", showlegend=True,
     )  # fmt: skip
 
 
 def confirmation_chart(run: Run) -> Chart | None:
-    """Draw means with intervals, seeds and the search's best; None where nothing was confirmed."""
-    found = run.confirmation
-    if found is None:
+    """Draw means with intervals, seeds and values of the search; None without a confirmation."""
+    confirmation = run.confirmation
+    if confirmation is None:
         return None
-    candidates = found.best_first
+    candidates = confirmation.best_first
     figure = go.Figure()
     for verdict in Verdict:
         _draw_means(figure, candidates, verdict)
-    _draw_seeds(figure, candidates, found.seeds)
-    _draw_search(figure, candidates)
+    _draw_seeds(figure, candidates, confirmation.seeds)
+    _draw_search_values(figure, candidates)
     height = min(MAX_HEIGHT_PIXELS, 130 + CANDIDATE_ROW_PIXELS * len(candidates))
-    lay_out(figure, x=found.objective, height=height)
-    _name_rows(figure, [_label(one) for one in candidates])
-    text = "\n".join([*confirmed.sentences(found), *confirmed.outdated(run)])
-    return Chart("confirmed", "Confirmed on new seeds", text, figure, confirmed.cells(found))
+    lay_out(figure, x=confirmation.objective, height=height)
+    _label_rows(figure, [_label(candidate) for candidate in candidates])
+    text = "\n".join([*confirmed.sentences(confirmation), *confirmed.outdated(run)])
+    rows = confirmed.cells(confirmation)
+    return Chart("confirmed", "Confirmed on new seeds", text, figure, rows)
 
 
 def _draw_seeds(
     figure: Any, candidates: Sequence[ConfirmedCandidate], seeds: Sequence[int]
 ) -> None:
     points = [
-        (score, place, f"{escaped(confirmed.label(one))}, seed {seed}: {format_number(score)}")
-        for place, one in enumerate(candidates)
-        for seed, score in zip(seeds, one.scores, strict=True)
+        (
+            score,
+            row + 0.24,  # below the mean, which would hide it
+            f"{escaped(confirmed.label(candidate))}, seed {seed}: {format_number(score)}",
+        )
+        for row, candidate in enumerate(candidates)
+        for seed, score in zip(seeds, candidate.scores, strict=True)
         if score is not None
     ]
-    # Below the mean, which would hide them.
-    mark = {"color": GREY, "symbol": "line-ns-open", "size": 9, "line": {"width": 1.5}}
-    draw_points(figure, [(x, place + 0.24, text) for x, place, text in points], "each seed", mark)
+    marker = {"color": GREY, "symbol": "line-ns-open", "size": 9, "line": {"width": 1.5}}
+    draw_points(figure, points, "each seed", marker)
 
 
 def _draw_means(figure: Any, candidates: Sequence[ConfirmedCandidate], verdict: Verdict) -> None:
-    shown = [
-        (place, one)
-        for place, one in enumerate(candidates)
-        if one.verdict is verdict and one.mean is not None
+    rows = [
+        (row, candidate.estimate, candidate)
+        for row, candidate in enumerate(candidates)
+        if candidate.verdict is verdict and candidate.estimate is not None
     ]
-    color, symbol = MARKS[verdict]
-    lines = {
+    color, symbol = MARKERS[verdict]
+    error_bars = {
         "type": "data", "symmetric": False, "color": color, "thickness": 2, "width": 5,
-        "array": [(one.high or one.mean or 0.0) - (one.mean or 0.0) for _, one in shown],
-        "arrayminus": [(one.mean or 0.0) - (one.low or one.mean or 0.0) for _, one in shown],
+        "array": [estimate.high - estimate.mean for _, estimate, _ in rows],
+        "arrayminus": [estimate.mean - estimate.low for _, estimate, _ in rows],
     }  # fmt: skip
-    points = [(one.mean, place, _mean_told(one)) for place, one in shown]
-    mark = {"color": color, "symbol": symbol, "size": 11}
-    draw_points(figure, points, f"{verdict}: mean", mark, error_x=lines)
+    points = [
+        (estimate.mean, row, _mean_hover_text(candidate)) for row, estimate, candidate in rows
+    ]
+    marker = {"color": color, "symbol": symbol, "size": 11}
+    draw_points(figure, points, f"{verdict}: mean", marker, error_x=error_bars)
 
 
-def _draw_search(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
+def _draw_search_values(figure: Any, candidates: Sequence[ConfirmedCandidate]) -> None:
     points = [
         (
-            one.search_value,
-            place,
-            f"{escaped(one.name)} in the search: {format_number(one.search_value)}",
+            candidate.search_value,
+            row,
+            f"{escaped(candidate.name)} in the search: {format_number(candidate.search_value)}",
         )
-        for place, one in enumerate(candidates)
-        if one.search_value is not None
+        for row, candidate in enumerate(candidates)
+        if candidate.search_value is not None
     ]
-    mark = {"color": COLORS[1], "symbol": "circle-open", "size": 11, "line": {"width": 2}}
-    draw_points(figure, points, "best in the search", mark)
+    marker = {"color": COLORS[1], "symbol": "circle-open", "size": 11, "line": {"width": 2}}
+    draw_points(figure, points, "best in the search", marker)
 
 
-def _mean_told(one: ConfirmedCandidate) -> str:
-    between = format_interval(one.low, one.high)
-    return f"{escaped(confirmed.label(one))}: {format_number(one.mean)} ({between}), {one.verdict}"
+def _mean_hover_text(candidate: ConfirmedCandidate) -> str:
+    name, mean = escaped(confirmed.label(candidate)), format_number(candidate.mean)
+    interval = format_interval(candidate.low, candidate.high)
+    return f"{name}: {mean} ({interval}), {candidate.verdict}"
 
 
-def _label(one: ConfirmedCandidate) -> str:
-    """Return a candidate's name on two or three short lines, for a narrow screen too."""
-    lines = textwrap.wrap(one.name, LABEL_CHARACTERS, max_lines=LABEL_LINES, placeholder=" …") or [
-        ""
-    ]
-    return "<br>".join([*map(escaped, lines), quantity(one.epochs, "epoch")])
+def _label(candidate: ConfirmedCandidate) -> str:
+    """Return the name of a candidate on short lines that fit on a narrow screen."""
+    lines = textwrap.wrap(
+        candidate.name, MAX_LABEL_CHARACTERS, max_lines=MAX_LABEL_LINES, placeholder=" …"
+    )
+    return "<br>".join([*map(escaped, lines or [""]), quantity(candidate.epochs, "epoch")])
 
 
-def _name_rows(figure: Any, labels: Sequence[str], step: int = 1) -> None:
-    """Name rows from the top to the bottom, or one of so many."""
+def _label_rows(figure: Any, labels: Sequence[str], step: int = 1) -> None:
+    """Label the rows from top to bottom; ``step`` 2 labels every second row."""
     figure.update_yaxes(
         tickvals=list(range(0, len(labels), step)), ticktext=labels[::step],
         range=[len(labels) - 0.4, -0.6], showgrid=False, zeroline=False,

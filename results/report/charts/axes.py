@@ -1,4 +1,4 @@
-"""The hyperparameters of a run as axes: where a value stands on one, and how it is labelled."""
+"""The hyperparameters of a run as axes of charts."""
 
 import json
 import math
@@ -10,21 +10,22 @@ from typing import Any
 from results.record import columns
 from results.run import Run
 
-# Of a search that declared no space, numbers that spread as far are drawn on a logarithmic axis.
-WIDE_SPREAD = 100.0
+# Without a declared space, an axis is logarithmic if the largest value exceeds the smallest by this
+# factor.
+LOG_AXIS_RATIO = 100.0
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One hyperparameter.
+    """A hyperparameter as the axis of a chart.
 
     Attributes:
-        name: Its name.
-        values: The value of each trial, in the order of ``trials.parquet``; None: inactive.
-        choices: What there is to choose from, in order; None of a range of numbers.
-        is_ordered: Whether the order of the choices means something.
-        is_log: Whether it is drawn on a logarithmic scale.
-        bounds: The range that was declared, and all values in it; None where none was.
+        name: Name of the hyperparameter.
+        values: Value of each trial, in the order of ``trials.parquet``; None if it is inactive.
+        choices: The choices in order; None for a range of numbers.
+        is_ordered: Whether the order of the choices has a meaning.
+        is_log: Whether the axis is logarithmic.
+        bounds: The declared range, extended to all values; None without a declared range.
     """
 
     name: str
@@ -35,19 +36,19 @@ class Axis:
     bounds: tuple[float, float] | None = None
 
     def position(self, value: Any) -> float:
-        """Return where a value stands: the place of a choice, or the number, or its logarithm."""
+        """Return the position of a value: the index of a choice, or the number, or its log10."""
         if self.choices is not None:
             return float(self.choices.index(value))
         return math.log10(value) if self.is_log else float(value)
 
     @cached_property
     def active(self) -> list[Any]:
-        """The values of the trials in which it is active."""
+        """Values of the trials in which the hyperparameter is active."""
         return [value for value in self.values if value is not None]
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The positions between which it is drawn: those of what there was to choose from."""
+        """Positions of the lowest and the highest possible value."""
         if self.choices is not None:
             return 0.0, float(len(self.choices) - 1)
         low, high = self.bounds or (min(self.active), max(self.active))
@@ -55,16 +56,16 @@ class Axis:
 
     @cached_property
     def is_integer(self) -> bool:
-        """Whether all its values are whole numbers."""
+        """Whether all values are integers."""
         return all(isinstance(value, int) for value in self.active)
 
 
 def axes_of(run: Run) -> list[Axis]:
     """Return the hyperparameters that any trial used, in the order of the space.
 
-    One that the builder registered only later is known by its values alone.
+    A hyperparameter that is missing from the recorded space is described by its values only.
     """
-    found = []
+    axes = []
     names = [
         name.removeprefix(columns.HP_PREFIX)
         for name in run.trials.column_names
@@ -72,29 +73,29 @@ def axes_of(run: Run) -> list[Axis]:
     ]
     space = run.description.get("space") or []
     declared = [row["name"] for row in space]
-    for name in sorted(names, key=lambda one: (_place(declared, one), one)):
+    for name in sorted(names, key=lambda name: (_order(declared, name), name)):
         values = run.trials[columns.HP_PREFIX + name].to_pylist()
         if any(value is not None for value in values):
             rows = [row for row in space if row["name"] == name]
-            found.append(_axis(name, _decoded(values, rows), rows))
-    return found
+            axes.append(_axis(name, _decode(values, rows), rows))
+    return axes
 
 
-def _place(declared: Sequence[str], name: str) -> int:
+def _order(declared: Sequence[str], name: str) -> int:
     return declared.index(name) if name in declared else len(declared)
 
 
-def _decoded(values: Sequence[Any], rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
-    """Return the values as they were: a column of several types is kept as JSON texts."""
+def _decode(values: Sequence[Any], rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
+    """Decode a column of several types, which is stored as JSON texts; else return it unchanged."""
     declared = {type(choice) for row in rows for choice in row["choices"]}
     has_numbers = any(not row["choices"] for row in rows) or declared - {str}
-    are_texts = all(isinstance(value, str) for value in values if value is not None)
-    if not (rows and has_numbers and are_texts):
+    is_text = all(isinstance(value, str) for value in values if value is not None)
+    if not (rows and has_numbers and is_text):
         return tuple(values)
-    return tuple(None if value is None else _loaded(value) for value in values)
+    return tuple(None if value is None else _load_json(value) for value in values)
 
 
-def _loaded(text: str) -> Any:
+def _load_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -103,12 +104,12 @@ def _loaded(text: str) -> Any:
 
 def _axis(name: str, values: tuple[Any, ...], rows: list[dict[str, Any]]) -> Axis:
     used = {value for value in values if value is not None}
-    are_numbers = all(type(value) in (int, float) for value in used)
-    if any(row["choices"] for row in rows) or not are_numbers:
+    is_numeric = all(type(value) in (int, float) for value in used)
+    if any(row["choices"] for row in rows) or not is_numeric:
         declared = [choice for row in rows for choice in row["choices"]]
         choices = _choices(declared, used)
-        known = {choice: choice for choice in choices}  # 1.0 and 1 are one choice
-        chosen = tuple(None if value is None else known[value] for value in values)
+        equal_choice = {choice: choice for choice in choices}  # 1.0 and 1 are the same choice
+        chosen = tuple(None if value is None else equal_choice[value] for value in values)
         return Axis(name, chosen, choices, is_ordered=bool(rows) and rows[0]["ordered"])
     return Axis(name, values, None, is_log=_is_log(rows, used), bounds=_bounds(rows, used))
 
@@ -117,16 +118,16 @@ def _bounds(rows: Sequence[dict[str, Any]], used: Iterable[float]) -> tuple[floa
     ranges = [(row["low"], row["high"]) for row in rows if row["low"] < row["high"]]
     if not ranges:
         return None
-    ends = [*used, *(end for one in ranges for end in one)]
+    ends = [*used, *(end for bounds in ranges for end in bounds)]
     return min(ends), max(ends)
 
 
 def _choices(declared: Sequence[Any], used: Iterable[Any]) -> tuple[Any, ...]:
-    others = sorted(set(used) - set(declared), key=_sorted_as)
-    return tuple(dict.fromkeys([*declared, *others]))
+    undeclared = sorted(set(used) - set(declared), key=_numbers_first)
+    return tuple(dict.fromkeys([*declared, *undeclared]))
 
 
-def _sorted_as(value: Any) -> tuple[bool, float, str]:
+def _numbers_first(value: Any) -> tuple[bool, float, str]:
     is_number = isinstance(value, (int, float))
     return not is_number, float(value) if is_number else 0.0, str(value)
 
@@ -135,4 +136,4 @@ def _is_log(rows: Sequence[dict[str, Any]], used: Iterable[float]) -> bool:
     low, high = min(used), max(used)
     if low <= 0:
         return False
-    return rows[0]["sampling"] == "log" if rows else high / low > WIDE_SPREAD
+    return rows[0]["sampling"] == "log" if rows else high / low > LOG_AXIS_RATIO

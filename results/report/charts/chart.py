@@ -1,4 +1,4 @@
-"""What a chart is, and the colours that all share: on a page, light or dark, or on paper."""
+"""The chart class, shared colours and layout; on a light or dark page, or on paper."""
 
 import html
 import math
@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from results.record.columns import State
 
-# Okabe and Ito's palette, told apart by the colour-blind, in shades that stand out on white and on
-# black. Source: https://jfly.uni-koeln.de/color
+# Okabe and Ito's palette for colour-blind readers, in shades that are visible on white and black.
+# Source: https://jfly.uni-koeln.de/color
 COLORS = ("#2f8fd0", "#e08a00", "#00a37a", "#c96aa5", "#c9a400", "#d55e00", "#56b4e9", "#8a8f98")
 GREY = COLORS[-1]
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -28,7 +28,7 @@ STATE_COLORS = {
     State.LOST: "#7b5fd0",
     State.HUNG: "#8c6d4f",
 }
-# Of text and of lines, by the scheme of the page (templates/report.css has the same).
+# Colours of text and lines by colour scheme; keep equal to templates/report.css.
 TEXT = {"light": "#1c2126", "dark": "#e6e8ea"}
 LINES = {"light": "#d9dde1", "dark": "#3a4149"}
 TRANSPARENT = "rgba(0,0,0,0)"
@@ -40,15 +40,15 @@ Cells = list[list[str]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with what it says in words, for those who do not see it.
+    """A chart with a description in words, for readers who cannot see it.
 
     Attributes:
-        name: Of its file, and of its place in the report: letters, digits, ``-`` and ``_`` alone.
-        title: What it shows.
-        text: What there is to see in it, a sentence or two, or a line for each of more.
-        figure: The chart, without colours of text and background: those are the page's.
-        rows: The same as a table, its headings first; None where the table of trials has it.
-        is_wide: Whether it cannot be read on a narrow screen unless that scrolls.
+        name: Name of its file and its element in the report: letters, digits, ``-`` and ``_`` only.
+        title: Title.
+        text: Description: one or two sentences, or several lines.
+        figure: The figure, without colours of text and background, which the page provides.
+        rows: The data as a table, headings first; None if the table of trials has them.
+        is_wide: Whether it must scroll sideways on a narrow screen.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Chart:
 
 
 def lay_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = HEIGHT_PIXELS) -> None:
-    """Give a figure titles of its axes, a legend above it and little margin."""
+    """Set the axis titles, the height, the legend above the chart and small margins of a figure."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -76,20 +76,20 @@ def draw_points(
     points: Sequence[tuple[float | None, float, str]],
     name: str,
     marker: dict[str, Any],
-    **others: Any,
+    **options: Any,
 ) -> None:
-    """Draw points, each of x, y and what is said of it, under one name in the legend."""
+    """Draw points, each with x, y and hover text, as one entry of the legend."""
     if not points:
         return
     x, y, texts = zip(*points, strict=True)
     figure.add_scatter(
         x=x, y=y, text=texts, name=name, mode="markers", marker=marker, showlegend=True,
-        hovertemplate="%{text}<extra></extra>", **others,
+        hovertemplate="%{text}<extra></extra>", **options,
     )  # fmt: skip
 
 
 def template(scheme: str) -> dict[str, Any]:
-    """Return Plotly's template for a page of ``light`` or ``dark`` colours."""
+    """Return a Plotly template for a ``light`` or ``dark`` page."""
     lines = ("gridcolor", "linecolor", "zerolinecolor", "tickcolor")
     axis = dict.fromkeys(lines, LINES[scheme])
     return {
@@ -105,44 +105,44 @@ def template(scheme: str) -> dict[str, Any]:
 
 
 def figure_on_paper(chart: Chart) -> go.Figure:
-    """Return a chart's figure for a picture of its own: on white, with its title."""
+    """Return the figure of a chart on white, with its title, for a file of its own."""
     figure = go.Figure(chart.figure)
-    top = (figure.layout.margin.t or 0) + TITLE_PIXELS
-    place = {"x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"}
+    top_margin = (figure.layout.margin.t or 0) + TITLE_PIXELS
+    position = {"x": 0.01, "y": 0.99, "yanchor": "top", "yref": "container"}
     figure.update_layout(
         template=template("light"),
         paper_bgcolor="#ffffff",
-        title={"text": escaped(chart.title), **place},
-        margin={"t": top},
+        title={"text": escaped(chart.title), **position},
+        margin={"t": top_margin},
     )
     return figure
 
 
 def escaped(text: object) -> str:
-    """Return text that Plotly shows as it is, where it would take ``<b>`` for bold."""
+    """Escape text, so that Plotly shows ``<b>`` literally instead of as bold."""
     return html.escape(str(text), quote=False)
 
 
 def slug(name: str) -> str:
-    """Return a name as part of a file's: what a user called it may be a path."""
+    """Return a user's name as a valid part of a file name."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:MAX_SLUG_CHARACTERS]
 
 
-def quantity(count: int, thing: str) -> str:
-    """Return a number of things."""
-    return f"1 {thing}" if count == 1 else f"{count} {thing}s"
+def quantity(count: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 trial`` or ``2 trials``."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def padded_range(low: float, high: float, share: float) -> list[float]:
-    """Return a range with some room at both ends; of a single value, room around it."""
-    room = share * (high - low) or abs(low) * 0.01 or 0.01
-    return [low - room, high + room]
+    """Return a range that is wider at both ends, by a share of its width."""
+    padding = share * (high - low) or abs(low) * 0.01 or 0.01
+    return [low - padding, high + padding]
 
 
 def without_worst_tenth(values: Sequence[float], mode: str) -> tuple[float, float] | None:
-    """Return the lowest and the highest, the worst tenth left out; None of no values."""
+    """Return the range of the values without the worst tenth; None without values."""
     if not values:
         return None
     best_first = sorted(values, reverse=mode == "max")
-    kept = best_first[: math.ceil(0.9 * len(best_first))]
-    return min(kept), max(kept)
+    best = best_first[: math.ceil(0.9 * len(best_first))]
+    return min(best), max(best)

@@ -1,4 +1,4 @@
-"""Which hyperparameters the good configurations depend on, and how sure that is."""
+"""The importance of the hyperparameters for the best trials, with its uncertainty."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,23 +21,24 @@ from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import COLORS, Chart, escaped, lay_out
 from results.run import Run
 
-# Fewer trials than this say nothing: their best tenth would be two.
+# With fewer trials, the best tenth would be only one or two.
 MIN_TRIALS = 20
-# How far the shares hang on single trials is seen by drawing the trials anew so often.
+# Number of resamples of the trials, which show how much the shares depend on single trials.
 RESAMPLES = 20
 QUANTILES = (0.1, 0.9)
-# A hyperparameter whose share may be less than this does not stand out.
+# A hyperparameter stands out if the lower end of its share is at least this.
 CLEAR_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of one hyperparameter in what the best trials have in common.
+    """The importance of a hyperparameter for the best trials.
 
     Attributes:
-        share: In 0..1; the shares of all are 1.
-        low: The share that a tenth of the resamples stay below.
-        high: The share that a tenth of them exceed.
+        name: Name of the hyperparameter.
+        share: Its importance, in 0..1; the shares of all hyperparameters sum to 1.
+        low: First decile of its share over the resamples.
+        high: Ninth decile of its share over the resamples.
     """
 
     name: str
@@ -47,66 +48,67 @@ class Importance:
 
 
 def importances(run: Run) -> list[Importance]:
-    """Return the importance of each hyperparameter that was varied, the largest share first.
+    """Return the importance of each hyperparameter that varies, largest share first.
 
-    What counts is the best value of a trial, however many epochs it was given. Conditional
-    hyperparameters are weighed too. Empty where fewer than ``MIN_TRIALS`` have a value, or all
-    have the same.
+    A trial counts with its best value, whatever its number of epochs. Conditional hyperparameters
+    are included. The result is empty if fewer than ``MIN_TRIALS`` trials have a value, or all have
+    the same value.
 
     Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
     Arbitrary Subspaces", IJCAI 2023; ``optuna.importance.PedAnovaImportanceEvaluator``, Optuna 5.0.
-    The ranges are our own: the same of trials drawn with replacement.
+    The ranges are our own addition: the shares of trials drawn with replacement.
     """
     axes = [axis for axis in axes_of(run) if len(set(axis.active)) > 1]
     values = run.trials[columns.BEST_OBJECTIVE].to_pylist()
-    known = [place for place, value in enumerate(values) if value is not None]
-    if not axes or len(known) < MIN_TRIALS or len({values[place] for place in known}) == 1:
+    scored = [index for index, value in enumerate(values) if value is not None]
+    if not axes or len(scored) < MIN_TRIALS or len({values[index] for index in scored}) == 1:
         return []
-    trials = _trials(axes, [(place, values[place]) for place in known])
+    trials = _optuna_trials(axes, [(index, values[index]) for index in scored])
     generator = np.random.default_rng(0)
-    drawn = [
-        _shares([trials[one] for one in generator.integers(0, len(trials), len(trials))], run.mode)
+    count = len(trials)
+    resampled = [
+        _shares([trials[index] for index in generator.integers(0, count, count)], run.mode)
         for _ in range(RESAMPLES)
     ]
-    found = []
+    results = []
     for name, share in _shares(trials, run.mode).items():
-        low, high = np.quantile([one.get(name, 0.0) for one in drawn], QUANTILES)
-        found.append(Importance(name, share, min(float(low), share), max(float(high), share)))
-    return found
+        low, high = np.quantile([shares.get(name, 0.0) for shares in resampled], QUANTILES)
+        results.append(Importance(name, share, min(float(low), share), max(float(high), share)))
+    return results
 
 
 def importance_chart(run: Run) -> Chart | None:
-    """Draw the importances; None where there is nothing to tell."""
-    found = importances(run)
-    if not found:
+    """Draw the importances; None if there are none."""
+    by_share = importances(run)
+    if not by_share:
         return None
-    upwards = found[::-1]
+    bars = by_share[::-1]  # Plotly draws the first bar at the bottom
     figure = go.Figure(
         go.Bar(
-            x=[one.share for one in upwards], y=[escaped(one.name) for one in upwards],
+            x=[bar.share for bar in bars], y=[escaped(bar.name) for bar in bars],
             orientation="h", marker={"color": COLORS[0]},
             error_x={
                 "type": "data", "symmetric": False, "color": "#8a8f98", "thickness": 1.5,
-                "array": [one.high - one.share for one in upwards],
-                "arrayminus": [one.share - one.low for one in upwards],
+                "array": [bar.high - bar.share for bar in bars],
+                "arrayminus": [bar.share - bar.low for bar in bars],
             },
             hovertemplate="%{y}: %{x:.3f}<extra></extra>",
         )
     )  # fmt: skip
-    lay_out(figure, x="share", height=110 + 26 * len(upwards))
-    most = found[0]
+    lay_out(figure, x="share", height=110 + 26 * len(bars))
+    top = by_share[0]
     trials = sum(value is not None for value in run.trials[columns.BEST_OBJECTIVE].to_pylist())
-    text = f"What the best tenth of {trials} trials have in common, by PED-ANOVA: "
-    if most.low < CLEAR_SHARE:
+    text = f"Importance for the best tenth of {trials} trials, by PED-ANOVA: "
+    if top.low < CLEAR_SHARE:
         text += "no hyperparameter stands out yet. "
     else:
-        text += f"{most.name} counts most, {most.share:.0%} of all. "
+        text += f"{top.name} matters most, with a share of {top.share:.0%}. "
     text += (
-        f"Where the trials are drawn anew, the share of {most.name} lies between {most.low:.0%} "
-        f"and {most.high:.0%}, as its line shows. A stopped trial counts with the best that it had."
+        f"In 80 % of resamples of the trials, the share of {top.name} is between {top.low:.0%} and "
+        f"{top.high:.0%}, as the line on its bar shows. Stopped trials count with their best value."
     )
     rows = [["hyperparameter", "share", "80 % of resamples"]]
-    rows += [[one.name, f"{one.share:.3f}", f"{one.low:.3f} to {one.high:.3f}"] for one in found]
+    rows += [[row.name, f"{row.share:.3f}", f"{row.low:.3f} to {row.high:.3f}"] for row in by_share]
     return Chart("importances", "Importance of the hyperparameters", text, figure, rows)
 
 
@@ -114,41 +116,42 @@ def _shares(trials: Sequence[optuna.trial.FrozenTrial], mode: str) -> dict[str, 
     with _quietly():
         study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
         study.add_trials(trials)
-        found: dict[str, float] = optuna.importance.get_param_importances(study)
-    return found
+        shares: dict[str, float] = optuna.importance.get_param_importances(study)
+    return shares
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep Optuna from saying what it does, and that equal trials have equal shares."""
-    before = optuna.logging.get_verbosity()
+    """Silence the log and the warnings of Optuna."""
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
-def _trials(
-    axes: Sequence[Axis], known: Sequence[tuple[int, float]]
+def _optuna_trials(
+    axes: Sequence[Axis], scores: Sequence[tuple[int, float]]
 ) -> list[optuna.trial.FrozenTrial]:
-    domains = {axis.name: _distribution(axis) for axis in axes}
-    found = []
-    for place, value in known:
-        active = [axis for axis in axes if axis.values[place] is not None]
-        found.append(
+    """Return Optuna trials from the index and the value of each trial."""
+    distributions = {axis.name: _distribution(axis) for axis in axes}
+    trials = []
+    for index, value in scores:
+        active = [axis for axis in axes if axis.values[index] is not None]
+        trials.append(
             optuna.trial.create_trial(
-                params={axis.name: _drawn(axis, axis.values[place]) for axis in active},
-                distributions={axis.name: domains[axis.name] for axis in active},
+                params={axis.name: _parameter(axis, axis.values[index]) for axis in active},
+                distributions={axis.name: distributions[axis.name] for axis in active},
                 value=value,
             )
         )
-    return found
+    return trials
 
 
-def _drawn(axis: Axis, value: Any) -> Any:
+def _parameter(axis: Axis, value: Any) -> Any:
     if axis.choices is not None:
         return axis.choices.index(value)
     return value if axis.is_integer else float(value)

@@ -1,4 +1,4 @@
-"""Where in the space the good configurations are; inactive hyperparameters are shown as such."""
+"""Charts of the search space: parallel coordinates, and a slice for each hyperparameter."""
 
 import math
 from collections.abc import Sequence
@@ -20,33 +20,33 @@ from results.report.charts.chart import (
 )
 from results.run import Run, ending_of
 
-# What an inactive hyperparameter is called on its axis.
+# Label of an inactive hyperparameter on its axis.
 INACTIVE = "inactive"
-# Plotly draws 60 axes and leaves out what comes after; the last is the objective's.
+# Plotly draws at most 60 axes; the last is the objective.
 MAX_AXES = 59
-# Lines take the colour of their objective from the better part, where good and best differ.
+# The colour scale starts at this quantile of the objective, so that good and best trials differ.
 COLORED_FROM_QUANTILE = 0.25
-# From the worse to the better; each stands out on white and on black.
+# From worse to better; all colours are visible on white and black.
 COLORSCALE = [[0.0, "#8a8f98"], [0.6, "#2f8fd0"], [1.0, "#e08a00"]]
-# Ticks of a logarithmic axis.
+# Mantissas of the ticks of a logarithmic axis.
 STEPS = (1, 2, 5)
 
 
 def parallel_coordinates(run: Run) -> Chart | None:
-    """Draw each trial as a line through all axes; None where there is none to draw."""
+    """Draw each trial as a line through all axes; None without values or axes."""
     objectives = run.trials[columns.BEST_OBJECTIVE].to_pylist()
-    shown = [place for place, value in enumerate(objectives) if value is not None]
+    scored = [index for index, value in enumerate(objectives) if value is not None]
     axes = axes_of(run)
-    if not shown or not axes:
+    if not scored or not axes:
         return None
-    # The worst first, so that the best lie on top.
-    shown.sort(key=lambda place: objectives[place], reverse=run.mode == "min")
-    values = [objectives[place] for place in shown]
+    # Worst first, so that the best lines are on top.
+    scored.sort(key=lambda index: objectives[index], reverse=run.mode == "min")
+    values = [objectives[index] for index in scored]
     worst, best = values[int(COLORED_FROM_QUANTILE * (len(values) - 1))], values[-1]
-    dimensions = [_dimension(axis, shown) for axis in axes[:MAX_AXES]]
+    dimensions = [_dimension(axis, scored) for axis in axes[:MAX_AXES]]
     figure = go.Figure(
         go.Parcoords(
-            dimensions=[*dimensions, _of_objective(run, values, worst)],
+            dimensions=[*dimensions, _objective_dimension(run, values, worst)],
             line={
                 "color": values, "colorscale": COLORSCALE, "cmin": min(worst, best),
                 "cmax": max(worst, best), "reversescale": run.mode == "min", "showscale": True,
@@ -57,28 +57,28 @@ def parallel_coordinates(run: Run) -> Chart | None:
     )  # fmt: skip
     lay_out(figure, height=480)
     figure.update_layout(margin={"l": 60, "r": 30, "t": 80, "b": 30})
-    text = _told(run, len(shown), axes)
+    text = _describe(run, len(scored), axes)
     return Chart("parallel-coordinates", "Parallel coordinates", text, figure, is_wide=True)
 
 
-def _told(run: Run, lines: int, axes: Sequence[Axis]) -> str:
-    text = f"{quantity(lines, 'trial')}; a line is a configuration, its colour the best "
+def _describe(run: Run, trials: int, axes: Sequence[Axis]) -> str:
+    text = f"{quantity(trials, 'trial')}. Each line is a configuration, coloured by its best "
     text += f"{run.objective}."
     if any(len(axis.active) < len(axis.values) for axis in axes):
-        text += f" A hyperparameter that a configuration does not use stands at “{INACTIVE}”."
+        text += f" Hyperparameters that a configuration does not use are at “{INACTIVE}”."
     if len(axes) > MAX_AXES:
-        text += f" Of {len(axes)} hyperparameters the first {MAX_AXES} are drawn."
-    return f"{text} Drag along an axis to single out a part of it."
+        text += f" The chart shows the first {MAX_AXES} of {len(axes)} hyperparameters."
+    return f"{text} Drag along an axis to select a range."
 
 
 def slices(run: Run) -> list[Chart]:
-    """Draw the best of each trial over each hyperparameter, where that is active."""
+    """Draw the best value of each trial over each hyperparameter that it uses."""
     if all(value is None for value in run.trials[columns.BEST_OBJECTIVE].to_pylist()):
         return []
-    return [_slice(run, axis, place) for place, axis in enumerate(axes_of(run), start=1)]
+    return [_slice(run, axis, number) for number, axis in enumerate(axes_of(run), start=1)]
 
 
-def _slice(run: Run, axis: Axis, place: int) -> Chart:
+def _slice(run: Run, axis: Axis, number: int) -> Chart:
     figure = go.Figure()
     trials = run.trials.to_pylist()
     for ending in dict.fromkeys(map(ending_of, trials)):
@@ -87,9 +87,10 @@ def _slice(run: Run, axis: Axis, place: int) -> Chart:
             for value, row in zip(axis.values, trials, strict=True)
             if value is not None and ending_of(row) == ending
         ]
-        x, y, numbers = zip(*points, strict=True) if points else ((), (), ())
+        x, y, trial_numbers = zip(*points, strict=True) if points else ((), (), ())
         figure.add_scatter(
-            x=[_shown(axis, value) for value in x], y=y, customdata=numbers, mode="markers",
+            x=[_display_value(axis, value) for value in x], y=y, customdata=trial_numbers,
+            mode="markers",
             name=str(ending),
             marker={"color": STATE_COLORS[ending.state], "size": 6, "opacity": 0.75},
             hovertemplate="trial %{customdata}: %{x}, %{y}<extra></extra>",
@@ -99,63 +100,70 @@ def _slice(run: Run, axis: Axis, place: int) -> Chart:
     values = [
         value for value in run.trials[columns.BEST_OBJECTIVE].to_pylist() if value is not None
     ]
-    ends = without_worst_tenth(values, run.mode)
-    figure.update_yaxes(range=padded_range(*ends, 0.1) if ends else None)
-    _scale(figure, axis)
-    active, number = len(axis.active), len(axis.values)
-    where = f"Active in {active} of {quantity(number, 'trial')}"
-    text = f"{where if active < number else quantity(number, 'trial')}."
-    return Chart(f"slice-{place:02}-{slug(axis.name)}", axis.name, text, figure)
+    value_range = without_worst_tenth(values, run.mode)
+    figure.update_yaxes(range=padded_range(*value_range, 0.1) if value_range else None)
+    _set_x_axis(figure, axis)
+    active, trial_count = len(axis.active), quantity(len(axis.values), "trial")
+    is_always_active = active == len(axis.values)
+    text = f"{trial_count}." if is_always_active else f"Active in {active} of {trial_count}."
+    return Chart(f"slice-{number:02}-{slug(axis.name)}", axis.name, text, figure)
 
 
-def _scale(figure: Any, axis: Axis) -> None:
+def _set_x_axis(figure: Any, axis: Axis) -> None:
     if axis.choices is not None:
-        order = [_shown(axis, choice) for choice in axis.choices]
+        order = [_display_value(axis, choice) for choice in axis.choices]
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
         return
     low, high = axis.ends
     figure.update_xaxes(range=padded_range(low, high, 0.04))
     if axis.is_log:
-        # Of a wide range the powers of ten alone: there is little room.
-        marks = _ticks(axis, low, high)
-        few = [one for one in marks if one[0] == round(one[0])] if len(marks) > 5 else marks
+        ticks = _ticks(axis, low, high)
+        if len(ticks) > 5:  # there is little space: powers of ten only
+            ticks = [(position, text) for position, text in ticks if position == round(position)]
         figure.update_xaxes(
-            type="log", tickvals=[10**place for place, _ in few], ticktext=[text for _, text in few]
+            type="log",
+            tickvals=[10**position for position, _ in ticks],
+            ticktext=[text for _, text in ticks],
         )
     elif axis.is_integer and high - low <= 12:
         figure.update_xaxes(dtick=1)
 
 
-def _shown(axis: Axis, value: Any) -> Any:
+def _display_value(axis: Axis, value: Any) -> Any:
     return escaped(value) if axis.choices is not None else value
 
 
-def _dimension(axis: Axis, shown: list[int]) -> dict[str, Any]:
-    """Return an axis of the parallel coordinates, with a place below it for what is inactive."""
+def _dimension(axis: Axis, trials: list[int]) -> dict[str, Any]:
+    """Return an axis of the parallel coordinates; inactive values are at a tick below its range.
+
+    Args:
+        axis: The hyperparameter.
+        trials: Indices of the trials to show, in order.
+    """
     low, high = axis.ends
     gap = (high - low or 1.0) * 0.18
-    below = low - gap
-    values = [axis.values[place] for place in shown]
+    inactive = low - gap
+    values = [axis.values[index] for index in trials]
     ticks = _ticks(axis, low, high)
     has_inactive = len(axis.active) < len(axis.values)
     if has_inactive:
-        ticks = [(below, INACTIVE), *ticks]
+        ticks = [(inactive, INACTIVE), *ticks]
     return {
         "label": escaped(axis.name),
-        "values": [below if value is None else axis.position(value) for value in values],
-        "range": [below if has_inactive else low, high if high > low else low + gap],
-        "tickvals": [place for place, _ in ticks],
+        "values": [inactive if value is None else axis.position(value) for value in values],
+        "range": [inactive if has_inactive else low, high if high > low else low + gap],
+        "tickvals": [position for position, _ in ticks],
         "ticktext": [escaped(text) for _, text in ticks],
     }
 
 
-def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]:
-    """Return the axis of the objective; the worse part, which would stretch it, stands at its end.
+def _objective_dimension(run: Run, values: list[float], worst: float) -> dict[str, Any]:
+    """Return the axis of the objective; values beyond ``worst`` are shown at its end.
 
     Args:
-        run: Whose objective.
-        values: The best of each trial, the worst first.
-        worst: The value from which on they are told apart.
+        run: The run.
+        values: Best value of each trial, worst first.
+        worst: End of the axis; without it, bad trials would stretch the axis.
     """
     is_max = run.mode == "max"
     low, high = sorted((worst, values[-1]))
@@ -166,25 +174,25 @@ def _of_objective(run: Run, values: list[float], worst: float) -> dict[str, Any]
         "label": escaped(run.objective),
         "values": [max(value, worst) if is_max else min(value, worst) for value in values],
         "range": [low, high if high > low else low + abs(low) + 1.0],
-        "tickvals": [place for place, _ in ticks],
+        "tickvals": [position for position, _ in ticks],
         "ticktext": [text for _, text in ticks],
     }
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Return some four round numbers within a range, the lower first."""
+    """Return about four round numbers in a range, in ascending order."""
     span = high - low
     if span <= 0.0:
         return [low]
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(step * power for step in (*STEPS, 10) if span / (step * power) <= 5)
     first = math.ceil(low / step)
-    return [round(place * step, 12) for place in range(first, math.floor(high / step) + 1)]
+    return [round(factor * step, 12) for factor in range(first, math.floor(high / step) + 1)]
 
 
 def _ticks(axis: Axis, low: float, high: float) -> list[tuple[float, str]]:
     if axis.choices is not None:
-        return [(float(place), str(choice)) for place, choice in enumerate(axis.choices)]
+        return [(float(index), str(choice)) for index, choice in enumerate(axis.choices)]
     if axis.is_log:
         powers = range(math.floor(low), math.ceil(high) + 1)
         marks = [step * 10.0**power for power in powers for step in STEPS]

@@ -1,4 +1,4 @@
-"""Which worker did what when: idle gaps are seen as gaps."""
+"""A timeline of the workers: which trial each process trained, and when it was idle."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,23 +12,25 @@ from results.record.words import format_number
 from results.report.charts.chart import STATE_COLORS, Chart, escaped, lay_out, quantity
 from results.run import Run, ending_of
 
-# What of a report was not waiting: the epoch, and what the trial needed before its first one.
+# Activities of a report that belong to a trial: the epoch, and the preparation of the first epoch.
 BUSY_LAPS = ("reset", "build", "compile", "train", "validate", "keep")
 MAX_HEIGHT_PIXELS = 1600
-# So many rows have room for their names.
+# With more rows, only some have a label.
 MAX_LABELS = 80
 
 
 @dataclass
 class Stay:
-    """A trial in a process, from its begin to its last report there.
+    """The time that a trial spent in a process, until its last report there.
 
     Attributes:
-        ending: How the trial ended, there or elsewhere.
-        began_seconds: When its first epoch began there, its model's building included.
-        ended_seconds: When its last epoch was reported.
-        epochs: How many were trained there.
-        best: Their best objective; None where none gave one.
+        worker: Name of the process.
+        trial: Number of the trial.
+        ending: How the trial ended, in this process or another.
+        began_seconds: Start of its first epoch in the process, model building included.
+        ended_seconds: Time of its last report from the process.
+        epochs: Number of epochs trained in the process.
+        best: Best objective of these epochs; None without a value.
     """
 
     worker: str
@@ -41,44 +43,47 @@ class Stay:
 
 
 def stays(run: Run) -> list[Stay]:
-    """Return what each process trained, in the order in which it began."""
+    """Return the stays of all trials in processes, in order of their start."""
     endings = {row[columns.TRIAL]: ending_of(row) for row in run.trials.to_pylist()}
     better = max if run.mode == "max" else min
-    found: dict[tuple[Any, ...], Stay] = {}
+    stays_by_key: dict[tuple[Any, ...], Stay] = {}
     for row in sorted(run.epochs.to_pylist(), key=lambda row: row[columns.AT_SECONDS]):
-        trial, at, value = row[columns.TRIAL], row[columns.AT_SECONDS], row[columns.OBJECTIVE]
+        trial, value = row[columns.TRIAL], row[columns.OBJECTIVE]
+        at_seconds = row[columns.AT_SECONDS]
         key = row[columns.WORKER], trial, row[columns.ATTEMPT]
-        if key not in found:
-            began = max(0.0, at - _busy_seconds(row))
-            found[key] = Stay(key[0], trial, endings[trial], began, at, 0, None)
-        stay = found[key]
-        stay.ended_seconds, stay.epochs = at, stay.epochs + 1
+        if key not in stays_by_key:
+            began = max(0.0, at_seconds - _busy_seconds(row))
+            stays_by_key[key] = Stay(key[0], trial, endings[trial], began, at_seconds, 0, None)
+        stay = stays_by_key[key]
+        stay.ended_seconds, stay.epochs = at_seconds, stay.epochs + 1
         if value is not None:
             stay.best = value if stay.best is None else better(stay.best, value)
-    return list(found.values())
+    return list(stays_by_key.values())
 
 
 def timeline(run: Run) -> Chart | None:
-    """Draw a bar for each trial in the row of its process; None where nothing was trained."""
-    found = stays(run)
-    if not found:
+    """Draw a row for each process with a bar for each trial; None if nothing was trained."""
+    bars = stays(run)
+    if not bars:
         return None
-    workers = list(dict.fromkeys(stay.worker for stay in found))
+    workers = list(dict.fromkeys(stay.worker for stay in bars))
     figure = go.Figure()
-    nth = {id(stay): place for place, stay in enumerate(found)}
-    for ending in dict.fromkeys(stay.ending for stay in found):
-        shown = [stay for stay in found if stay.ending == ending]
+    index_of = {id(stay): index for index, stay in enumerate(bars)}
+    for ending in dict.fromkeys(stay.ending for stay in bars):
+        shown = [stay for stay in bars if stay.ending == ending]
         figure.add_bar(
             orientation="h", name=str(ending), showlegend=True,
             y=[escaped(stay.worker) for stay in shown],
             base=[stay.began_seconds for stay in shown],
             x=[stay.ended_seconds - stay.began_seconds for stay in shown],
-            text=[_words(stay) for stay in shown], textposition="none",
+            text=[_hover_text(stay) for stay in shown], textposition="none",
             hovertemplate="%{text}<extra></extra>",
             marker={
-                # Neighbours are told apart without a line, which would hide what is short.
+                # Shades separate neighbours; an outline would hide short bars.
                 "color": STATE_COLORS[ending.state], "line": {"width": 0},
-                "opacity": [1.0 - 0.35 * (nth[id(stay)] // len(workers) % 2) for stay in shown],
+                "opacity": [
+                    1.0 - 0.35 * (index_of[id(stay)] // len(workers) % 2) for stay in shown
+                ],
             },
         )  # fmt: skip
     lay_out(
@@ -86,43 +91,42 @@ def timeline(run: Run) -> Chart | None:
     )
     figure.update_layout(barmode="overlay", bargap=0.25)
     figure.update_yaxes(
-        categoryorder="array", categoryarray=[escaped(one) for one in workers[::-1]],
+        categoryorder="array", categoryarray=[escaped(worker) for worker in workers[::-1]],
         type="category", tickmode="linear" if len(workers) <= MAX_LABELS else "auto",
     )  # fmt: skip
-    return Chart("timeline", "What each worker did", _summary(found, workers), figure)
+    return Chart("timeline", "What each worker did", _describe(bars, workers), figure)
 
 
-def _summary(found: list[Stay], workers: list[str]) -> str:
-    of_workers = [[stay for stay in found if stay.worker == worker] for worker in workers]
-    gaps = [gap for of_worker in of_workers for gap in _gaps(of_worker)]
-    began = min(stay.began_seconds for stay in found)
-    busy = sum(stay.ended_seconds - stay.began_seconds for stay in found)
-    there = sum(
-        max(stay.ended_seconds for stay in of_worker) - of_worker[0].began_seconds
-        for of_worker in of_workers
+def _describe(bars: list[Stay], workers: list[str]) -> str:
+    bars_by_worker = [[stay for stay in bars if stay.worker == worker] for worker in workers]
+    gaps = [gap for worker_bars in bars_by_worker for gap in _gaps(worker_bars)]
+    began = min(stay.began_seconds for stay in bars)
+    busy = sum(stay.ended_seconds - stay.began_seconds for stay in bars)
+    total = sum(
+        max(stay.ended_seconds for stay in worker_bars) - worker_bars[0].began_seconds
+        for worker_bars in bars_by_worker
     )
     processes = "1 process" if len(workers) == 1 else f"{len(workers)} processes"
-    text = f"{processes}; the first began to train "
-    text += f"after {began:.0f} s. Between its first and its last trial each was at work for "
-    text += f"{min(busy / (there or 1.0), 1.0):.0%} of the time"
+    text = f"{processes}; training started after {began:.0f} s. From their first to their last "
+    text += f"trial, the processes were busy {min(busy / (total or 1.0), 1.0):.0%} of the time"
     text += f"; the longest gap between two trials was {max(gaps):.1f} s." if gaps else "."
-    return f"{text} Shades tell neighbours apart, and mean nothing."
+    return f"{text} The shades only separate neighbouring trials."
 
 
-def _gaps(of_a_worker: list[Stay]) -> list[float]:
-    rows = sorted(of_a_worker, key=lambda stay: stay.began_seconds)
+def _gaps(worker_bars: list[Stay]) -> list[float]:
+    in_order = sorted(worker_bars, key=lambda stay: stay.began_seconds)
     return [
-        max(0.0, after.began_seconds - before.ended_seconds) for before, after in pairwise(rows)
+        max(0.0, after.began_seconds - before.ended_seconds) for before, after in pairwise(in_order)
     ]
 
 
 def _busy_seconds(row: dict[str, Any]) -> float:
-    """Return how long before its report the work on an epoch began."""
+    """Return the seconds of work on an epoch before its report."""
     laps = sum(row.get(columns.LAP_PREFIX + name) or 0.0 for name in BUSY_LAPS)
     return max(float(laps), float(row[columns.EPOCH_SECONDS]))
 
 
-def _words(stay: Stay) -> str:
+def _hover_text(stay: Stay) -> str:
     return "<br>".join(
         [
             f"trial {stay.trial}, {stay.ending}",

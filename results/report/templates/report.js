@@ -1,22 +1,22 @@
 const dark = matchMedia("(prefers-color-scheme: dark)");
-// A finger scrolls the page; with a mouse a part of a chart can be drawn large.
+// With a mouse, dragging zooms into a chart. On a touch screen, dragging scrolls the page.
 const hasMouse = matchMedia("(hover: hover)").matches;
 
-function draw(place) {
-  const figure = JSON.parse(document.getElementById(place.dataset.chart).textContent);
+function draw(container) {
+  const figure = JSON.parse(document.getElementById(container.dataset.chart).textContent);
   const template = TEMPLATES[dark.matches ? "dark" : "light"];
   const layout = { ...figure.layout, template, dragmode: hasMouse && "zoom" };
-  return Plotly.react(place, figure.data, layout, { ...CONFIG, displayModeBar: hasMouse && "hover" });
+  return Plotly.react(container, figure.data, layout, { ...CONFIG, displayModeBar: hasMouse && "hover" });
 }
 
-// One after the other, with a breath in between: the page can be read while the rest is drawn.
+// Draws the charts one by one with pauses, so that the page stays responsive.
 async function drawAll() {
   delete document.body.dataset.drawn;
-  for (const place of document.querySelectorAll("[data-chart]")) {
+  for (const container of document.querySelectorAll("[data-chart]")) {
     try {
-      await draw(place);
+      await draw(container);
     } catch (error) {
-      place.textContent = "This chart could not be drawn.";
+      container.textContent = "This chart could not be drawn.";
       console.error(error);
     }
     await new Promise((resolve) => setTimeout(resolve));
@@ -40,9 +40,9 @@ function sortBy(table, head, column) {
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const body = table.tBodies[0];
   const rows = [...body.rows].sort((a, b) => compare(a, b, column) * (descending ? -1 : 1));
-  // What is missing comes last, either way.
-  const missing = (row) => row.cells[column].textContent === "";
-  body.replaceChildren(...rows.filter((row) => !missing(row)), ...rows.filter(missing));
+  // Empty cells come last in both orders.
+  const isEmpty = (row) => row.cells[column].textContent === "";
+  body.replaceChildren(...rows.filter((row) => !isEmpty(row)), ...rows.filter(isEmpty));
 }
 
 function compare(a, b, column) {

@@ -1,4 +1,4 @@
-"""Commands for finished runs: retrain, confirm, audit, replay; import, export, tables."""
+"""The commands for finished runs: retrain, confirm, audit, replay, import, export, tables."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from results.record.columns import Values
 from results.record.files import read_json
 from results.record.tables import rebuild
 from search.cli.ending import carry_out
-from search.cli.options import RunArgument, chosen, converted, takes
+from search.cli.options import RunArgument, parse_choice, parse_values, takes
 from search.errors import SearchError, UsageError, nearest, raise_any
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
@@ -52,23 +52,23 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
 def confirm_command(
     run_folder: RunArgument,
     top: Annotated[
-        int, typer.Option(metavar="N", help="Number of the best configurations to retrain.")
+        int, typer.Option(metavar="N", help="Number of best configurations to retrain.")
     ] = 3,
     also: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="JSON file of a configuration to train beside them, such as a best.json; may be "
-            "given several times.",
+            help="JSON file of another configuration to train for comparison, such as a "
+            "best.json; may be given several times.",
         ),
     ] = None,
     **typed: Any,
 ) -> None:
-    """Retrain the best of a run on new seeds, choose by the mean, evaluate the winner."""
+    """Retrain the best configurations on new seeds; evaluate the one with the best mean."""
     problems: list[str] = []
     epochs = _retrain_epochs(typed, problems)
     configurations = read_configurations(also or [], problems)
-    names = names_of(configurations)
+    names = short_names(configurations)
     confirmation = ConfirmationPlan(
         top,
         typed.get("seeds", SEEDS),
@@ -80,9 +80,11 @@ def confirm_command(
     raise_any(problems)
     view = make_view(Console())
     for file, values in configurations.items():
-        left = left_to_defaults(values, space)
-        if left:
-            view.note(f"{file} leaves these hyperparameters at their defaults: {', '.join(left)}")
+        defaults = hyperparameters_at_defaults(values, space)
+        if defaults:
+            view.note(
+                f"{file} leaves these hyperparameters at their defaults: {', '.join(defaults)}"
+            )
     carry_out(
         lambda: confirm_run(run_folder, confirmation, view, address=typed.get("address")),
         run_folder,
@@ -95,11 +97,11 @@ def confirm_command(
 def audit_command(
     run_folder: RunArgument,
     trials: Annotated[
-        int, typer.Option(metavar="N", help="Number of stopped trials to train to their end.")
+        int, typer.Option(metavar="N", help="Number of stopped trials to train to the end.")
     ] = 10,
     **typed: Any,
 ) -> None:
-    """Train some stopped trials to their end, to measure what early stopping cost and saved."""
+    """Train some stopped trials to the end, to measure what early stopping cost and saved."""
     if trials < 1:
         raise UsageError(f"--trials {trials}: expected 1 or more.")
     view = make_view(Console())
@@ -126,7 +128,7 @@ def replay_command(
             f"epoch {row.epoch}, {row.metric}: {row.replayed!r}, in the journal {row.recorded!r}"
         )
     if replayed.new_error is not None:
-        view.note(f"it ended differently: {replayed.new_error}")
+        view.note(f"the trial ended differently: {replayed.new_error}")
     view.note(f"trial {trial} differs from its record")
     raise typer.Exit(1)
 
@@ -145,7 +147,7 @@ def import_command(
     ],
     **typed: Any,
 ) -> None:
-    """Make a run folder of an earlier search, to compare it or to learn from it."""
+    """Convert an earlier search into a run folder, to compare it or to learn from it."""
     direction = typed.get("direction")
     if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
         raise UsageError(problem)
@@ -154,7 +156,7 @@ def import_command(
     target = typed.get("out", Path("runs") / Path(source.partition("::")[0]).stem)
     folder = import_run(source, objective, target, view)
     shown = os.path.relpath(folder.path)
-    view.note(f"kept in {shown}")
+    view.note(f"saved in {shown}")
     view.note(
         f"to learn from it: fmnist-search run --warm-start {shown}, or in a script "
         f"RayTuner(..., warm_start={shown!r})"
@@ -176,7 +178,7 @@ def export_command(
 ) -> None:
     """Export a run for other tools: best values, keras-tuner config, Optuna study, final model."""
     problems: list[str] = []
-    parts = [chosen(Part, "--only", name, problems) for name in only or ()]
+    parts = [parse_choice(Part, "--only", name, problems) for name in only or ()]
     raise_any(problems)
     export_run(run_folder, out, make_view(Console()), only=parts)
 
@@ -187,40 +189,39 @@ def tables_command(run_folder: RunArgument) -> None:
     folder = RunFolder.open(run_folder)
     damage = rebuild(folder.path)
     for number in damage.damaged_lines:
-        view.note(f"journal: line {number} is damaged and left out")
+        view.note(f"journal: line {number} is damaged and ignored")
     if damage.run_file_note is not None:
         view.note(damage.run_file_note)
-    view.note(f"written: {os.path.relpath(folder.trials_file)}, {folder.epochs_file.name}")
+    view.note(f"wrote {os.path.relpath(folder.trials_file)} and {folder.epochs_file.name}")
 
 
 def _retrain_epochs(typed: dict[str, Any], problems: list[str]) -> tuple[int, ...]:
-    epochs: tuple[int, ...] = converted(typed, problems).get(
-        "retrain_epochs", DEFAULT_RETRAIN_EPOCHS
-    )
+    values = parse_values(typed, problems)
+    epochs: tuple[int, ...] = values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
     return epochs
 
 
-def _space_of(run_folder: Path, others: dict[Path, Values], problems: list[str]) -> Space:
-    """Return the space that a run recorded, and check the names of other configurations by it.
+def _space_of(run_folder: Path, configurations: dict[Path, Values], problems: list[str]) -> Space:
+    """Return the space of a run, and check the names in configurations against it.
 
-    It is not read where there are none. ``problems`` gets a line for each unknown name, and one
-    where the space cannot be read.
+    Without configurations, return an empty space. Add a line to ``problems`` for each unknown name,
+    or if the space cannot be read.
     """
     space = Space(())
     try:
-        if others:
+        if configurations:
             space = read_run(RunFolder.open(run_folder)).space
     except SearchError as error:
         problems.append(str(error))
-    for file, values in others.items():
+    for file, values in configurations.items():
         problems += unknown_names(file, values, space)
     return space
 
 
 def read_configurations(files: Iterable[Path], problems: list[str]) -> dict[Path, Values]:
-    """Read the configurations in files, each file once.
+    """Read configurations from files, each file once.
 
-    ``problems`` gets a line for each file that holds no configuration.
+    Add a line to ``problems`` for each file without a configuration.
     """
     configurations: dict[Path, Values] = {}
     for file in {os.path.abspath(file): file for file in files}.values():
@@ -238,41 +239,42 @@ def read_configurations(files: Iterable[Path], problems: list[str]) -> dict[Path
     return configurations
 
 
-def names_of(files: Iterable[Path]) -> dict[Path, str]:
-    """Name files by the shortest endings of their paths that no other has, such as ``a/best``."""
+def short_names(files: Iterable[Path]) -> dict[Path, str]:
+    """Return for each file the shortest unique ending of its path, such as ``a/best``."""
     paths = {file: Path(os.path.abspath(file)).with_suffix("").parts for file in files}
     names: dict[Path, str] = {}
     for file, parts in paths.items():
         others = [other for name, other in paths.items() if name != file]
         endings = (parts[-length:] for length in range(1, len(parts) + 1))
-        alone = (end for end in endings if all(other[-len(end) :] != end for other in others))
-        end = next(alone, None)
-        names[file] = str(file) if end is None else "/".join(end)  # another suffix alone differs
+        unique = (e for e in endings if all(other[-len(e) :] != e for other in others))
+        ending = next(unique, None)
+        # Without a unique ending, two paths differ only in the suffix of the file.
+        names[file] = str(file) if ending is None else "/".join(ending)
     return names
 
 
 def unknown_names(file: Path, values: Values, space: Space) -> Iterator[str]:
-    """Say which names of a configuration a space does not know, a line each."""
-    known = list(dict.fromkeys(parameter.name for parameter in space))
+    """Yield each name of a configuration that a space does not have, one per line."""
+    names = list(dict.fromkeys(parameter.name for parameter in space))
     for name in values:
-        if known and name not in known and not name.startswith(ORACLE_PREFIX):
+        if names and name not in names and not name.startswith(ORACLE_PREFIX):
             yield (
-                f"--also {str(file)!r}: {name!r} is no hyperparameter of this run: expected some "
-                f"of {', '.join(known)}.{nearest(name, known)}"
+                f"--also {str(file)!r}: {name!r} is not a hyperparameter of this run: expected one "
+                f"of {', '.join(names)}.{nearest(name, names)}"
             )
 
 
-def left_to_defaults(values: Values, space: Space) -> list[str]:
+def hyperparameters_at_defaults(values: Values, space: Space) -> list[str]:
     """List the active hyperparameters that a configuration leaves at their defaults.
 
-    Each as ``name=default``; without those that have one value alone.
+    Each is given as ``name=default``. Hyperparameters with only one value are left out.
     """
-    whole: Values = {}
-    left: list[str] = []
+    configuration: Values = {}
+    defaults: list[str] = []
     for parameter in space:
-        if not parameter.is_active(whole) or parameter.name in whole:
+        if not parameter.is_active(configuration) or parameter.name in configuration:
             continue
-        whole[parameter.name] = values.get(parameter.name, parameter.default)
+        configuration[parameter.name] = values.get(parameter.name, parameter.default)
         if parameter.name not in values and parameter.size != 1:
-            left.append(f"{parameter.name}={parameter.default}")
-    return left
+            defaults.append(f"{parameter.name}={parameter.default}")
+    return defaults

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from search.cli.options import named_problem, takes, workers_at_once
+from search.cli.options import parse_problem, takes, workers_at_once
 from search.doctor import examine, is_ready
 from search.errors import UsageError, raise_any
 from search.plan.plan import (
@@ -19,19 +19,19 @@ from search.plan.plan import (
 )
 from search.view.live import make_view
 
-PROBLEM = ("space", "hypermodel", "data", "data_dir", "objective", "direction")
+PROBLEM_OPTIONS = ("space", "hypermodel", "data", "data_dir", "objective", "direction")
 
 
-@takes(*(OPTIONS[name] for name in (*PROBLEM, "workers", "address")))
+@takes(*(OPTIONS[name] for name in (*PROBLEM_OPTIONS, "workers", "address")))
 def doctor_command(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder that will hold the run.")
     ] = Path("runs"),
     **typed: Any,
 ) -> None:
-    """Check a search before it runs: versions, disk, data, the corners of the space."""
+    """Check a search before it runs: versions, disk, memory, data, corners of the space."""
     problems: list[str] = []
-    named = named_problem(typed, problems)
+    problem_fields = parse_problem(typed, problems)
     for name in ("data_dir", "direction"):
         if name in typed and (problem := OPTIONS[name].problem(typed[name])):
             problems.append(problem)
@@ -43,7 +43,7 @@ def doctor_command(
         problems.append(str(error))
     raise_any(problems)
     plan = Plan(
-        problem=Problem(**named, objective=objective, epochs=1),
+        problem=Problem(**problem_fields, objective=objective, epochs=1),
         trials=1,
         workers=workers_at_once(typed.get("workers"), Engine.RAY, 1.0),
         retrain_epochs=(1,),

@@ -1,4 +1,4 @@
-"""What a command says at its end: what came out, where it is, and how to go on."""
+"""Report the result of a command, where it is saved, and what to do next."""
 
 import os
 import shlex
@@ -17,21 +17,24 @@ from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED
 from search.view.view import View
 
-AGAIN = "interrupted; finished trainings are saved: run the same command to continue"
-# Scores of the final model, behind the one that was searched for.
+REPEAT_TO_CONTINUE = "interrupted; finished trainings are saved: run the same command to continue"
+# The scores of the final model that are shown after the score of the objective.
 SCORES = ("test_accuracy", "precision_macro", "recall_macro", "test_loss")
 
 
 def carry_out(
     work: Callable[[], Outcome], run_folder: Path, view: View, *, is_repeatable: bool = False
 ) -> None:
-    """Do the work of a command; say how it ended and how to go on.
+    """Do the work of a command; report its result and what to do next.
 
     Args:
-        work: What the command does.
-        run_folder: The run that it works on.
+        work: Does the work.
+        run_folder: The run folder of the command.
         view: Shows the messages.
-        is_repeatable: Whether an interrupted command continues when it is run again.
+        is_repeatable: Whether the same command continues after an interruption.
+
+    Raises:
+        typer.Exit: The user interrupted the command.
     """
     try:
         outcome = work()
@@ -39,40 +42,40 @@ def carry_out(
         _end_interrupted(run_folder, view, is_repeatable=is_repeatable)
     if is_repeatable and outcome.reason == INTERRUPTED:
         _end_interrupted(run_folder, view, is_repeatable=True)
-    _say_what_came_out(outcome, view)
+    _say_result(outcome, view)
     shown = os.path.relpath(outcome.folder.path)
-    view.note(f"kept in {shown}")
+    view.note(f"saved in {shown}")
     if outcome.reason == INTERRUPTED:
-        view.note(f"to go on: fmnist-search resume {shlex.quote(shown)}")
-        view.note(f"to see its trials: fmnist-results show {shown}")
+        view.note(f"to continue: fmnist-search resume {shlex.quote(shown)}")
+        view.note(f"to list its trials: fmnist-results show {shlex.quote(shown)}")
         raise typer.Exit(INTERRUPTED_STATUS)
-    view.note(f"to look into it: fmnist-results report {shlex.quote(shown)}")
+    view.note(f"for a report: fmnist-results report {shlex.quote(shown)}")
     view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
 
 
 def _end_interrupted(run_folder: Path, view: View, *, is_repeatable: bool) -> NoReturn:
-    """Say what Ctrl-C leaves, where nothing else says so."""
+    """Report what an interrupted command leaves, and end the command."""
     if is_repeatable:
-        view.note(AGAIN)
+        view.note(REPEAT_TO_CONTINUE)
     elif (run_folder / columns.JOURNAL_FILE).exists():
         shown = shlex.quote(os.path.relpath(run_folder))
-        view.note(f"interrupted; to go on: fmnist-search resume {shown}")
+        view.note(f"interrupted; to continue: fmnist-search resume {shown}")
     else:
-        view.note("interrupted before anything was recorded: nothing is kept")
+        view.note("interrupted before anything was recorded: nothing is saved")
     raise typer.Exit(INTERRUPTED_STATUS) from None
 
 
-def _say_what_came_out(outcome: Outcome, view: View) -> None:
+def _say_result(outcome: Outcome, view: View) -> None:
     if outcome.audit is not None:
         _say_audit(outcome.audit, view)
     if outcome.confirmation is not None:
         _say_confirmation(outcome.confirmation, view)
     elif outcome.evaluation is not None:
         evaluation = outcome.evaluation
-        searched_for = f"test_{outcome.history.objective.name.removeprefix('val_')}"
+        objective = f"test_{outcome.history.objective.name.removeprefix('val_')}"
         scores = [
             f"{name} {evaluation[name]:.4f}"
-            for name in dict.fromkeys((searched_for, *SCORES))
+            for name in dict.fromkeys((objective, *SCORES))
             if evaluation.get(name) is not None
         ]
         view.note(f"final model ({evaluation['epochs']} epochs): {', '.join(scores)}")
@@ -98,8 +101,8 @@ def _say_confirmation(confirmation: Confirmation, view: View) -> None:
         if candidate.verdict is Verdict.BETTER:
             mean = _mean(candidate.estimate)
             view.note(
-                f"{candidate.name} at {candidate.epochs} epochs is better, mean {mean}: it is "
-                "only compared, and does not become the final model"
+                f"{candidate.name} at {candidate.epochs} epochs is better, mean {mean}: it was "
+                "trained for comparison only and does not become the final model"
             )
         if candidate.test is not None:
             mean = _mean(candidate.test.estimate)

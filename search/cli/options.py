@@ -1,4 +1,4 @@
-"""The table of options as parameters of commands, and what was typed as values of a plan."""
+"""Turn the table of options into parameters of commands, and typed values into those of a plan."""
 
 import functools
 import inspect
@@ -28,22 +28,22 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 
 
 def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command options of the table.
+    """Return a decorator that adds options of the table to a command.
 
-    The command gets those that were typed, by name, as keyword arguments.
+    The command receives the typed options, by name, as keyword arguments.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
+        command_parameters = [
             parameter
             for parameter in inspect.signature(command).parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
-        parameters = [*own, *map(_parameter, in_order(options))]
+        parameters = [*command_parameters, *map(_make_parameter, in_order(options))]
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            arguments = {parameter.name: values.pop(parameter.name) for parameter in own}
+            arguments = {each.name: values.pop(each.name) for each in command_parameters}
             typed = {name: value for name, value in values.items() if value is not None}
             command(**arguments, **typed)
 
@@ -54,37 +54,37 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
     return decorate
 
 
-def converted(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return typed options as values of a plan; ``problems`` gets a line for each that is none."""
+def parse_values(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return typed options as values of a plan; add a line to ``problems`` for each invalid one."""
     values = {}
     for name, value in typed.items():
         row = OPTIONS[name]
         if row.names:
-            value = chosen(row.type, row.flag or "", value, problems)
+            value = parse_choice(row.type, row.flag or "", value, problems)
         elif row is RETRAIN_EPOCHS:
-            value = epoch_numbers(value, problems)
+            value = parse_epochs(value, problems)
         values[name] = value
     return values
 
 
-def chosen(choices: type[Choice], flag: str, value: str, problems: list[str]) -> Choice:
-    """Return what the value of an option names.
+def parse_choice(choices: type[Choice], flag: str, value: str, problems: list[str]) -> Choice:
+    """Return the choice that a value names.
 
-    Where nothing has that name ``problems`` gets a line, and the first choice is returned, so that
-    the other options can be checked.
+    For an unknown name, add a line to ``problems`` and return the first choice, so that the other
+    options can be checked too.
     """
     try:
         return choices(value)
     except ValueError:
-        known = ", ".join(choices)
-        problems.append(f"{flag} {value!r}: expected one of {known}.{nearest(value, choices)}")
+        names = ", ".join(choices)
+        problems.append(f"{flag} {value!r}: expected one of {names}.{nearest(value, choices)}")
         return next(iter(choices))
 
 
-def named_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return the hypermodel, the space's name and the data of what was typed, by field.
+def parse_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return hypermodel, space and data of a ``Problem``, by field, from typed options.
 
-    ``problems`` gets a line for what is wrong.
+    Add a line to ``problems`` for each mistake.
     """
     space = typed.get("space", OPTIONS["space"].default)
     hypermodel, data = typed.get("hypermodel"), typed.get("data")
@@ -92,13 +92,13 @@ def named_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         if data is None:
             problems.append(
                 f"--hypermodel {hypermodel!r} needs --data: name a function that returns the "
-                "splits, as module:attribute."
+                "splits, as MODULE:NAME."
             )
         space = hypermodel.rpartition(":")[2]
     elif space not in SHIPPED_SPACES:
-        known = ", ".join(SHIPPED_SPACES)
+        names = ", ".join(SHIPPED_SPACES)
         problems.append(
-            f"--space {space!r}: expected one of {known}.{nearest(space, SHIPPED_SPACES)}"
+            f"--space {space!r}: expected one of {names}.{nearest(space, SHIPPED_SPACES)}"
         )
     return {
         "hypermodel": hypermodel or SHIPPED_SPACES.get(space, ""),
@@ -108,10 +108,10 @@ def named_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     }
 
 
-def epoch_numbers(text: str, problems: list[str]) -> tuple[int, ...]:
+def parse_epochs(text: str, problems: list[str]) -> tuple[int, ...]:
     """Return the numbers of epochs for retraining, typed as ``20,50,100``.
 
-    ``problems`` gets a line where these are no numbers.
+    Add a line to ``problems`` if they are not numbers.
     """
     if text == NO_RETRAINING:
         return ()
@@ -122,11 +122,11 @@ def epoch_numbers(text: str, problems: list[str]) -> tuple[int, ...]:
             f"--retrain-epochs {text!r}: expected whole numbers such as 20,50,100, or "
             f"{NO_RETRAINING}."
         )
-        return (1,)  # the other options are checked with it
+        return (1,)  # so that the other options can be checked too
 
 
 def workers_at_once(workers: int | None, engine: Engine, cpus_per_trial: float) -> int:
-    """Return how many trials run at once on this machine."""
+    """Return the number of trials that run at once on this machine."""
     if engine is Engine.KERAS_TUNER:
         return 1
     if workers is not None or not 0 < cpus_per_trial < math.inf:
@@ -134,12 +134,12 @@ def workers_at_once(workers: int | None, engine: Engine, cpus_per_trial: float) 
     return local_workers(cpus_per_trial)
 
 
-def _parameter(row: Option) -> inspect.Parameter:
-    """Return an option of the table as a parameter that typer makes an option of."""
+def _make_parameter(row: Option) -> inspect.Parameter:
+    """Return an option of the table as a parameter for typer."""
     flag = row.flag or ""
     if row.type is bool and row.default:
         flag = f"{flag}/{flag.replace('--', '--no-', 1)}"
-    is_text = bool(row.names) or row.type is tuple  # converted by us, with our own messages
+    is_text = bool(row.names) or row.type is tuple  # parse_values converts it, with better messages
     info = typer.Option(
         flag,
         help=row.help_and_default,

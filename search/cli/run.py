@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from search.cli.ending import carry_out
-from search.cli.options import RunArgument, converted, named_problem, takes, workers_at_once
+from search.cli.options import RunArgument, parse_problem, parse_values, takes, workers_at_once
 from search.doctor import check
 from search.errors import SearchError, UsageError, raise_any
 from search.plan.options import rows
@@ -36,13 +36,13 @@ from search.view.live import make_view
 
 @takes(*OPTIONS.values())
 def run_command(**typed: Any) -> None:
-    """Search, retrain the best configuration and evaluate it once on the test set."""
+    """Search, retrain the best configuration, and evaluate it once on the test set."""
     problems: list[str] = []
-    values = converted(typed, problems)
-    problems += _misplaced(values)
-    shipped = named_problem(values, problems)
+    values = parse_values(typed, problems)
+    problems += _misplaced_options(values)
+    problem_fields = parse_problem(values, problems)
     try:
-        plan = _planned(values, shipped)
+        plan = _make_plan(values, problem_fields)
         check(plan, is_new=not values.get("or_resume"))
     except UsageError as error:
         problems.append(str(error))
@@ -61,91 +61,91 @@ def run_command(**typed: Any) -> None:
 def resume_command(run_folder: RunArgument, **typed: Any) -> None:
     """Continue an interrupted run, or extend a finished one."""
     problems: list[str] = []
-    values = converted(typed, problems)
-    has_seeds_alone = "seeds" in values and "confirm" not in values
-    if has_seeds_alone and read_previous_run(run_folder).plan.confirm is None:
+    values = parse_values(typed, problems)
+    is_seeds_alone = "seeds" in values and "confirm" not in values
+    if is_seeds_alone and read_previous_run(run_folder).plan.confirm is None:
         problems.append(_seeds_alone(values["seeds"]))
     raise_any(problems)
     view = make_view(Console())
     carry_out(lambda: resume_run(run_folder, Changes(values), view), run_folder, view)
 
 
-def _planned(values: dict[str, Any], named: dict[str, Any]) -> Plan:
-    """Return the plan of what was typed.
+def _make_plan(values: dict[str, Any], problem_fields: dict[str, Any]) -> Plan:
+    """Return the plan for the options that were typed.
 
     Args:
-        values: Options that were typed, by name.
-        named: The problem's hypermodel, data and name of the space.
+        values: Their values, by name.
+        problem_fields: Hypermodel, data, folder of the data and name of the space, by field.
 
     Raises:
-        UsageError: The direction of the objective cannot be known.
+        UsageError: The direction of the objective is unknown.
     """
     engine = values.get("engine", Engine.RAY)
     is_ray = engine is Engine.RAY
     tuner = None if is_ray else values.get("tuner", Tuner.HYPERBAND)
     algorithm = values.get("algorithm", OPTIONS["algorithm"].default)
     cpus = values.get("cpus_per_trial", OPTIONS["cpus_per_trial"].default)
-    address = values.get("address") if is_ray else None  # also where RAY_ADDRESS names a cluster
+    address = values.get("address") if is_ray else None  # even if RAY_ADDRESS is set
     share = values.get("gpus_per_trial", GPU_SHARE if "device_rule" in values else 0)
-    is_published = named["hypermodel"] == SHIPPED_SPACES["published"]
+    is_published = problem_fields["hypermodel"] == SHIPPED_SPACES["published"]
     derived = {
         "tuner": tuner,
         "trials": _trials(values, tuner),
         "workers": workers_at_once(values.get("workers"), engine, cpus),
         "address": address,
         "retrain_epochs": values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS),
-        "out": values.get("out", _default_out(named["space"], tuner or algorithm)),
+        "out": values.get("out", _default_out(problem_fields["space"], tuner or algorithm)),
     }
     objective = infer_objective(values.get("objective", DEFAULT_OBJECTIVE), values.get("direction"))
     problem = Problem(
         **{"patience": PUBLISHED_PATIENCE_EPOCHS if is_published else 0}
-        | _fields(values, Problem)
-        | named
+        | _fields_of(Problem, values)
+        | problem_fields
         | {"objective": objective}
     )
     return Plan(
-        **_fields(values, Plan) | derived,
+        **_fields_of(Plan, values) | derived,
         problem=problem,
         elastic=address is not None and "workers" not in values,
         other_resources=gpu_resources(share),
     )
 
 
-def _fields(values: dict[str, Any], table: type) -> dict[str, Any]:
-    """Return those of the values that are fields of a table."""
+def _fields_of(table: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that are fields of a table."""
     return {row.name: values[row.name] for row in rows(table) if row.name in values}
 
 
-def _misplaced(values: dict[str, Any]) -> Iterator[str]:
-    """Say which options need another one, or do not go with one, a line each."""
+def _misplaced_options(values: dict[str, Any]) -> Iterator[str]:
+    """Yield each option that lacks or excludes another one, one per line."""
     if values.get("engine") is Engine.KERAS_TUNER:
         for name, value in values.items():
             row = OPTIONS[name]
             is_default = value == row.default and name != "algorithm"
             if row.instead is not None and not is_default:
-                yield f"{row.called(value)} is for --engine ray: {row.instead}."
+                yield f"{row.called(value)} needs --engine ray: {row.instead}."
     elif "tuner" in values:
-        named = OPTIONS["tuner"].called(values["tuner"])
-        yield f"{named} is for --engine keras-tuner: add that, or use --algorithm."
+        tuner = OPTIONS["tuner"].called(values["tuner"])
+        yield f"{tuner} needs --engine keras-tuner: add it, or use --algorithm instead."
     if "seeds" in values and "confirm" not in values:
         yield _seeds_alone(values["seeds"])
     is_resumable = "out" in values and values.get("engine") is not Engine.KERAS_TUNER
     if values.get("or_resume") and not is_resumable:
-        yield "--or-resume needs --out, which names the run to resume, and --engine ray."
+        yield "--or-resume needs --engine ray, and --out with the folder of the run to resume."
     direction = values.get("direction")
     if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
         yield problem
 
 
 def _seeds_alone(seeds: int) -> str:
-    return f"--seeds {seeds} is for --confirm: add that."
+    return f"--seeds {seeds} needs --confirm: add it."
 
 
 def _trials(values: dict[str, Any], tuner: Tuner | None) -> int | None:
     trials: int | None = values.get("trials")
-    # Hyperband and grid search know by themselves how many trials they need.
-    knows_itself = tuner in (Tuner.HYPERBAND, Tuner.GRID)
-    if trials is not None or "time_budget_seconds" in values or knows_itself:
+    # Hyperband and grid search determine their number of trials.
+    tuner_decides = tuner in (Tuner.HYPERBAND, Tuner.GRID)
+    if trials is not None or "time_budget_seconds" in values or tuner_decides:
         return trials
     return DEFAULT_TRIALS
 

@@ -1,4 +1,4 @@
-"""What a user asked for: a frozen value, checked whole before any work starts.
+"""The plan of a run, as a frozen value that is checked completely before any work starts.
 
 The fields of ``Problem``, ``Plan`` and ``Unrecorded`` are the table of options.
 """
@@ -27,26 +27,26 @@ from search.plan.options import (
 )
 from search.plan.registry import Algorithm, Log, Scheduler
 
-# The problem that ships with the project, by name: nothing of it is imported here.
+# Names of the problem that ships with this project; it is not imported here.
 SHIPPED_SPACES = {"published": "fmnist_model.mlp:published", "wide": "fmnist_model.mlp:Wide"}
 SHIPPED_DATA = "fmnist_model.data:load_data"
 NO_RETRAINING = "none"
-# Ray's name, in what a trial takes.
+# The key of GPUs in the resources of a trial.
 GPU = "gpu"
-# The rule of ``search.engines.ray.placement.rule``, in place of one of the user's own.
+# Selects the rule of ``search.engines.ray.placement.rule`` instead of a user's function.
 AUTO = "auto"
 GPU_SHARE = 0.25
-# How many of the best trials keep their weights.
+# The number of best trials whose weights are kept.
 KEPT_WEIGHTS = 10
 DEFAULT_TRIALS = 20
 DEFAULT_OBJECTIVE = "val_accuracy"
 DEFAULT_RETRAIN_EPOCHS = (20, 50, 100)
-# EarlyStopping on val_loss; elsewhere none, which on ``wide`` costs no accuracy: docs/settings.md.
+# Patience of EarlyStopping on val_loss. ``wide`` is as accurate without it: docs/settings.md.
 PUBLISHED_PATIENCE_EPOCHS = 5
 
 
 class Engine(StrEnum):
-    """What runs the trials."""
+    """The program that runs the trials."""
 
     RAY = "ray"
     KERAS_TUNER = "keras-tuner"
@@ -57,8 +57,8 @@ class ASHA:
     """Settings of asynchronous successive halving.
 
     Attributes:
-        grace_period: Epochs that every trial may train.
-        reduction_factor: About one trial in this many passes a rung; more than 1.
+        grace_period: Epochs that each trial trains before ASHA may stop it; 1 or more.
+        reduction_factor: About one in this many trials continues past each rung; more than 1.
     """
 
     grace_period: int = 1
@@ -66,7 +66,7 @@ class ASHA:
 
 
 class Tuner(StrEnum):
-    """Which of keras-tuner's tuners its engine runs."""
+    """The tuners of the keras-tuner engine."""
 
     HYPERBAND = "hyperband"
     BAYESIAN = "bayesian"
@@ -76,14 +76,14 @@ class Tuner(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is searched: models, data and objective, by names that any process can load.
+    """The problem of a search: hypermodel, data and objective.
 
     Attributes:
-        hypermodel: ``module:attribute`` of a ``build_model(hp)`` or a ``HyperModel``; None where
-            a script's own object is searched, which no other process can name.
-        data: ``module:attribute`` of a function that returns the splits; for a script's own data,
-            a description that equal data share.
-        space: Name of the space, for the tables.
+        hypermodel: ``module:attribute`` of a ``build_model(hp)`` or a ``HyperModel``; None for an
+            object of a script, which has no such name.
+        data: ``module:attribute`` of a function that returns the splits; for the data of a
+            script, a description that is equal for equal data.
+        space: Name of the space in tables.
     """
 
     space: str = option(
@@ -92,7 +92,7 @@ class Problem:
         group=Group.PROBLEM,
         is_common=True,
         metavar="|".join(SHIPPED_SPACES),
-        help="Space of the Fashion-MNIST problem to search.",
+        help="Search space of the Fashion-MNIST problem.",
     )
     hypermodel: str | None = option(
         str,
@@ -114,7 +114,7 @@ class Problem:
         group=Group.PROBLEM,
         metavar="FOLDER",
         rule=Rule(lambda folder: Path(folder).expanduser().is_dir(), "an existing folder"),
-        help="Folder that is passed to the data function.",
+        help="Folder to pass to the data function.",
     )
     objective: Objective = option(
         str,
@@ -136,7 +136,7 @@ class Problem:
         in_resume=True,
         help="Maximum epochs per trial.",
         argument_help="Maximum epochs per trial. Default: `epochs` of `search`.",
-        resume_help="Maximum epochs of a new trial.",
+        resume_help="Maximum epochs per new trial.",
     )
     patience: int = option(
         int,
@@ -144,8 +144,7 @@ class Problem:
         group=Group.EARLY_STOPPING,
         metavar="EPOCHS",
         rule=at_least(0),
-        default_text=f"{PUBLISHED_PATIENCE_EPOCHS} for --space published, as in the published "
-        "work; else 0",
+        default_text=f"{PUBLISHED_PATIENCE_EPOCHS} for --space published, otherwise 0",
         help="Stop a trial after this many epochs without a better val_loss; 0: never.",
     )
     seed: int = option(
@@ -163,17 +162,19 @@ class Problem:
         True,
         group=Group.RESOURCES,
         argument="fast_epoch",
-        help="Run an epoch as one compiled call where this gives the same numbers as Keras.",
+        help="Compile each epoch into a single call, for models and data that allow it.",
     )
 
 
 @dataclass(frozen=True)
 class ConfirmationPlan:
-    """What is trained again: the ``top`` of a search, each on ``seeds`` new seeds.
+    """A confirmation: the best configurations of a search are retrained on new seeds.
 
     Attributes:
-        epochs: Numbers of epochs at which each is trained.
-        also: By name, configurations that are trained beside them, to compare.
+        top: Number of configurations; 1 or more.
+        seeds: Number of seeds; 2 or more.
+        epochs: Numbers of epochs to train; each is a candidate of its own.
+        also: Further configurations to train for comparison, by name.
     """
 
     top: int
@@ -182,40 +183,37 @@ class ConfirmationPlan:
     also: Mapping[str, Values] = field(default_factory=dict)
 
     def problems(self, *, top_option: str = "--confirm") -> Iterator[str]:
-        """Say everything that is wrong, a line each; ``top_option`` is the option typed for it."""
+        """Yield each problem, one per line; ``top_option`` is the option that sets ``top``."""
         if self.top < 1:
             yield f"{top_option} {self.top}: expected 1 or more."
         if self.seeds < 2:
-            yield (
-                f"--seeds {self.seeds}: expected 2 or more: a single seed does not show how much "
-                "is luck."
-            )
+            yield f"--seeds {self.seeds}: expected 2 or more, because one seed shows no spread."
         if not self.epochs:
-            yield f"--retrain-epochs {NO_RETRAINING}: {top_option} needs numbers such as 20,50."
+            yield f"--retrain-epochs {NO_RETRAINING}: {top_option} needs numbers, such as 20,50."
         elif min(self.epochs) < 1:
             yield RETRAIN_EPOCHS.problem(self.epochs) or ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole run: the problem, how it is searched, and what follows.
+    """The plan of a run: the problem, how to search it, and what to do after the search.
 
     Attributes:
-        algorithm: How the Ray engine chooses configurations: an ``Algorithm``, or the name of
-            the keras-tuner oracle that does.
-        tuner: What the keras-tuner engine runs; None for the Ray engine.
-        trials: Maximum number of started trials; None: the tuner decides.
-        workers: Trials at once; for an elastic run, the capacity at its start.
+        trials: Maximum number of trials; None: no limit, or the tuner decides.
+        time_budget_seconds: Counted from the start of the process; None: no limit.
+        workers: Number of trials at once; for an elastic run, the capacity at its start.
+        algorithm: Name of an ``Algorithm``, or of the keras-tuner oracle that chooses the
+            configurations of a script.
+        tuner: Tuner of the keras-tuner engine; None for the Ray engine.
         elastic: Whether the number of trials at once follows the capacity of the cluster.
-        address: The Ray cluster to join; None: a Ray of this machine, for this run alone.
-        other_resources: Ray's resources of a trial beside CPUs, such as ``{"gpu": 0.5}``.
-        time_budget_seconds: Counted from the start of the process.
+        address: The Ray cluster to join; None: start Ray on this machine, for this run.
+        other_resources: Ray resources per trial beside CPUs, such as ``{"gpu": 0.5}``.
         hung_after_seconds: None: hung trials are not ended.
-        kept_weights: How many of the best trials keep their weights; None: all.
-        log: Which logger writes while the search runs; None: none.
-        confirm: How many of the best configurations are retrained on new seeds; the best by the
-            mean becomes the final model. None: the best of the search does.
-        audit: How many stopped trials are trained to their end; None: none.
+        kept_weights: Number of best trials whose weights are kept; None: all.
+        confirm: Number of best configurations to retrain on new seeds; the one with the best mean
+            becomes the final model. None: the best configuration of the search does.
+        audit: Number of stopped trials to train to the end; None: none.
+        log: The logger that writes during the search; None: none.
     """
 
     problem: Problem
@@ -229,7 +227,7 @@ class Plan:
         default_text=f"{DEFAULT_TRIALS}; no limit with --time-budget",
         in_resume=True,
         help="Maximum number of trials.",
-        resume_help="Maximum number of trials, including the earlier ones.",
+        resume_help="Maximum number of trials, including the trials so far.",
     )
     time_budget_seconds: float | None = option(
         float,
@@ -241,14 +239,14 @@ class Plan:
         rule=more_than(0, " seconds"),
         in_resume=True,
         help="End the search after this many seconds.",
-        resume_help="End the search after this many seconds, including the earlier ones.",
+        resume_help="End the search after this many seconds, including the time so far.",
     )
     workers: int = option(
         int,
         group=Group.RESOURCES,
         is_common=True,
         rule=at_least(1),
-        default_text="the CPUs of this machine, or of the cluster",
+        default_text="as many as the CPUs allow",
         in_resume=True,
         help="Number of trials that run at once.",
     )
@@ -258,12 +256,12 @@ class Plan:
         group=Group.AFTER,
         is_common=True,
         metavar=f"N,N,..|{NO_RETRAINING}",
-        rule=Rule(lambda numbers: all(number >= 1 for number in numbers), "1 or more each"),
+        rule=Rule(lambda numbers: all(number >= 1 for number in numbers), "numbers of 1 or more"),
         default_text=",".join(map(str, DEFAULT_RETRAIN_EPOCHS)),
         in_resume=True,
-        help="Retrain the best configuration for each of these numbers of epochs, and evaluate "
-        "the best of the models on the test set.",
-        resume_help="Retrain the best configuration for each of these numbers of epochs.",
+        help="Retrain the best configuration once for each of these numbers of epochs, and "
+        "evaluate the best of these models on the test set.",
+        resume_help="Retrain the best configuration once for each of these numbers of epochs.",
     )
     out: Path = option(
         Path,
@@ -285,23 +283,23 @@ class Plan:
         Engine,
         Engine.RAY,
         group=Group.SEARCH,
-        help="What runs the trials; keras-tuner runs one at a time.",
+        help="Program that runs the trials; keras-tuner runs one at a time.",
     )
     algorithm: str = option(
         Algorithm,
         Algorithm.TPE,
         group=Group.SEARCH,
         argument="algorithm",
-        argument_type="`tpe`, `random` or a keras-tuner oracle",
-        instead="use --tuner",
-        help="How configurations are chosen.",
+        argument_type='`"tpe"`, `"random"` or a keras-tuner oracle',
+        instead="use --tuner instead",
+        help="Algorithm that chooses the configurations.",
     )
     tuner: Tuner | None = option(
         Tuner,
         None,
         group=Group.SEARCH,
         default_text="hyperband",
-        help="Which tuner --engine keras-tuner runs.",
+        help="Tuner for --engine keras-tuner.",
     )
     warm_start: str | None = option(
         str,
@@ -310,25 +308,26 @@ class Plan:
         metavar="PATH",
         argument="warm_start",
         instead="keras-tuner's tuners cannot learn from another search",
-        help="Learn from an earlier search: a keras-tuner project, an Optuna study or a run "
+        help="Earlier search to learn from: a keras-tuner project, an Optuna study or a run "
         "folder.",
     )
     defaults_first: bool = option(
         bool,
         True,
         group=Group.SEARCH,
-        instead="keras-tuner chooses its first trial itself",
-        help="Start with the default values that the builder declares.",
+        instead="keras-tuner chooses the first trial itself",
+        help="Train the default hyperparameter values in the first trial.",
     )
     scheduler: Scheduler = option(
         Scheduler,
         Scheduler.ASHA,
         group=Group.EARLY_STOPPING,
         argument="scheduler",
-        argument_type="`asha`, `search.ASHA(...)` or `none`",
+        argument_type='`"asha"`, `search.ASHA(grace_period=1, reduction_factor=3)` or None',
         argument_default=AUTO,
-        help="What stops weak trials early.",
-        argument_help="What stops weak trials early. Default: ASHA; none with Hyperband's oracle.",
+        help="Scheduler that stops weak trials early.",
+        argument_help="Scheduler that stops weak trials early. Default: ASHA; None with a "
+        "Hyperband oracle.",
     )
     grace_period: int = option(
         int,
@@ -336,14 +335,14 @@ class Plan:
         group=Group.EARLY_STOPPING,
         metavar="EPOCHS",
         rule=at_least(1),
-        help="Epochs that ASHA lets every trial train.",
+        help="Epochs that each trial trains before ASHA may stop it.",
     )
     reduction_factor: float = option(
         float,
         ASHA.reduction_factor,
         group=Group.EARLY_STOPPING,
         rule=more_than(1, ", such as 3"),
-        help="ASHA lets about one in this many trials pass each rung.",
+        help="At each rung, ASHA continues about one in this many trials.",
     )
     elastic: bool = False
     address: str | None = option(
@@ -353,9 +352,11 @@ class Plan:
         metavar="HOST:PORT|auto",
         environment_variable="RAY_ADDRESS",
         argument="address",
-        default_text="a Ray of its own on this machine",
+        default_text="start Ray on this machine",
         in_resume=True,
-        help="Ray cluster to run on; auto: the one on this machine.",
+        help="Ray cluster to join; auto: the one that runs on this machine.",
+        argument_help='Ray cluster to join, such as `"head:6379"`; `"auto"`: the one that runs on '
+        "this machine. Default: start Ray on this machine.",
     )
     cpus_per_trial: float = option(
         float,
@@ -363,7 +364,7 @@ class Plan:
         group=Group.RESOURCES,
         rule=more_than(0, ", such as 1"),
         instead="keras-tuner runs one trial at a time, on all CPUs",
-        help="CPUs per trial, which is also its number of threads.",
+        help="CPUs per trial; also its number of threads.",
     )
     other_resources: dict[str, float] = field(default_factory=dict)
     reuse_workers: bool = option(
@@ -371,7 +372,7 @@ class Plan:
         True,
         group=Group.RESOURCES,
         argument="reuse_workers",
-        help="Run many trials in each worker process.",
+        help="Reuse each worker process for many trials.",
     )
     checkpoint_seconds: float = option(
         float,
@@ -379,8 +380,8 @@ class Plan:
         group=Group.RESOURCES,
         metavar="SECONDS",
         rule=at_least(0, "seconds"),
-        help="Training that a lost worker process may cost, but at least one epoch; 0: save "
-        "every epoch.",
+        help="Seconds of training that the loss of a worker process may cost, or one epoch if "
+        "that is longer; 0: save every epoch.",
     )
     hung_after_seconds: float | None = option(
         float,
@@ -402,25 +403,26 @@ class Plan:
         metavar=f"{AUTO}|MODULE:NAME",
         rule=Rule(
             lambda rule: rule == AUTO or ":" in rule,
-            f"{AUTO}, or module:function of a rule of your own",
+            f"{AUTO}, or MODULE:NAME of your own function",
         ),
-        instead="keras-tuner runs one trial at a time, on all that the machine has",
+        instead="keras-tuner runs one trial at a time, on the whole machine",
         argument="resources_per_trial",
-        argument_type='a dict such as `{"cpu": 1, "gpu": 0.5}`, `auto` or `module:function`',
-        help="Decide for each trial whether it gets a GPU. auto: if its model is large; else "
-        "your own function.",
-        argument_help="Ray resources per trial. `auto`: a CPU, and a quarter of a GPU if the "
-        'model is large; `module:function` decides like it. Default: `{"cpu": 1}`.',
+        argument_type='a dict such as `{"cpu": 1, "gpu": 0.5}`, `"auto"` or `"module:function"`',
+        help="Decide for each trial whether it gets a GPU. auto: if its model is large; "
+        "MODULE:NAME: your function decides.",
+        argument_help='Ray resources per trial. `"auto"`: one CPU, and a quarter of a GPU if the '
+        'model is large; `"module:function"`: your function decides on the GPU. Default: '
+        '`{"cpu": 1}`.',
     )
     gpus: float | None = option(
         float,
         None,
         group=Group.RESOURCES,
         rule=more_than(0),
-        default_text="the GPUs that are up",
-        instead="keras-tuner runs one trial at a time, on all that the machine has",
+        default_text="all GPUs of the cluster",
+        instead="keras-tuner runs one trial at a time, on the whole machine",
         in_resume=True,
-        help="GPUs for all trials together, including those that an autoscaler may add.",
+        help="Maximum number of GPUs of all trials, including those that an autoscaler may add.",
     )
     kept_weights: int | None = KEPT_WEIGHTS
     confirm: int | None = option(
@@ -428,7 +430,7 @@ class Plan:
         None,
         group=Group.AFTER,
         in_resume=True,
-        help="Retrain the best N configurations on new seeds and choose the best by its mean.",
+        help="Retrain the best N configurations on new seeds; choose the one with the best mean.",
     )
     seeds: int = option(
         int,
@@ -443,56 +445,57 @@ class Plan:
         group=Group.AFTER,
         rule=at_least(1),
         in_resume=True,
-        help="Train N stopped trials to their end, to measure what early stopping cost.",
+        help="Train N stopped trials to the end, to measure the cost of early stopping.",
     )
     log: Log | None = option(
         Log,
         None,
         group=Group.FILES,
         argument="log",
+        argument_type='`"tensorboard"` or None',
         in_resume=True,
-        help="Also write the curves and values of the trials for this viewer.",
+        help="Also write the metrics and hyperparameters of the trials for this viewer.",
     )
 
     @property
     def resources(self) -> dict[str, float]:
-        """What a trial takes of Ray's resources."""
+        """Ray resources per trial."""
         return {"cpu": self.cpus_per_trial, **self.other_resources}
 
     @property
     def threads(self) -> int:
-        """How many threads a trial may use: one for each of its CPUs."""
+        """Number of threads per trial: one for each of its CPUs."""
         return max(1, int(self.cpus_per_trial))
 
     @property
     def cpu_resources(self) -> dict[str, float]:
-        """What a trial takes that is trained on CPUs alone."""
+        """Ray resources of a trial that trains on CPUs only."""
         return {name: n for name, n in self.resources.items() if name != GPU}
 
     @property
     def device(self) -> Device:
-        """Where trials are trained, unless a rule decides it for each."""
+        """The device of all trials, unless a rule chooses it for each trial."""
         return Device.GPU if self.gpu_share else Device.CPU
 
     @property
     def gpu_share(self) -> float | None:
-        """What a trial takes of GPUs; None: none."""
+        """GPUs per trial; None: none."""
         return self.other_resources.get(GPU) or None
 
     def resources_on(self, device: Device) -> dict[str, float]:
-        """Return what a trial takes on a device."""
+        """Return the Ray resources of a trial on a device."""
         return self.resources if device is Device.GPU else self.cpu_resources
 
     @property
     def confirmation(self) -> ConfirmationPlan | None:
-        """What is retrained on new seeds; None: nothing."""
+        """The confirmation that follows the search; None: none."""
         if self.confirm is None:
             return None
         return ConfirmationPlan(self.confirm, self.seeds, self.retrain_epochs)
 
     @property
     def algorithm_name(self) -> str:
-        """The algorithm in the words of the engine that runs it."""
+        """The algorithm as its engine calls it."""
         return str(self.tuner if self.engine is Engine.KERAS_TUNER else self.algorithm)
 
     def to_json(self) -> dict[str, Any]:
@@ -501,12 +504,17 @@ class Plan:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], problem: Problem, out: Path) -> "Plan":
-        """Return the plan of JSON values, with its problem and the folder where it stands now.
+        """Return the plan that ``to_json`` wrote.
+
+        Args:
+            row: The JSON values.
+            problem: The problem of the run.
+            out: The folder where the run is now.
 
         Raises:
-            KeyError, TypeError, ValueError: These are no values of a plan.
+            KeyError, TypeError, ValueError: A value is missing or invalid.
         """
-        tuner, log = row["tuner"], row.get("log")  # version 0.1.0 knew no log
+        tuner, log = row["tuner"], row.get("log")  # version 0.1.0 has no log
         enumerations = {
             "engine": Engine(row["engine"]),
             "tuner": None if tuner is None else Tuner(tuner),
@@ -518,10 +526,10 @@ class Plan:
         return cls(**values | {"problem": problem, "out": out})
 
     def problems(self, speaker: Speaker = Speaker.COMMAND) -> Iterator[str]:
-        """Say everything that is wrong with the plan, a line each.
+        """Yield each problem of the plan, one per line.
 
         Args:
-            speaker: Who reads the lines: they name options as it writes them.
+            speaker: Who gave the options; the lines call them by their names there.
         """
         yield from problems_of(self.problem, speaker)
         yield from problems_of(self, speaker)
@@ -534,7 +542,8 @@ class Plan:
         if self.grace_period > self.problem.epochs >= 1:
             epochs = OPTIONS["epochs"].called(self.problem.epochs, speaker)
             yield (
-                f"--grace-period {self.grace_period} is above {epochs}: expected at most as many."
+                f"--grace-period {self.grace_period}: expected at most {self.problem.epochs}, "
+                f"because of {epochs}."
             )
         if self.engine is Engine.KERAS_TUNER and 1 < self.reduction_factor <= 1.5:
             yield (
@@ -547,24 +556,24 @@ class Plan:
         if share is not None and (problem := OPTIONS["gpus_per_trial"].problem(share)):
             yield problem
         if self.device_rule is not None and not share:
-            yield f"--resources {self.device_rule!r}: expected --gpus-per-trial above 0 with it."
+            yield f"--resources {self.device_rule!r} needs --gpus-per-trial above 0, such as 0.25."
         if self.gpus is None:
             return
         named = OPTIONS["gpus"].called(self.gpus)
         if share and 0 < self.gpus < share:
-            yield f"{named}: expected {share:g} or more, what a trial takes."
+            yield f"{named}: expected {share:g} or more, the GPUs of one trial."
         if self.address is None:
-            yield f"{named}: expected --address too: it asks the autoscaler of a cluster for GPUs."
+            yield f"{named} needs --address: it counts the GPUs of a cluster."
         if not share:
-            yield f"{named} is for --gpus-per-trial or --resources: add one of them."
+            yield f"{named} needs --gpus-per-trial or --resources: add one of them."
 
     def _confirmation_problems(self) -> Iterator[str]:
         if self.confirmation is not None:
             yield from self.confirmation.problems()
         if self.confirm and self.trials is not None and self.confirm > self.trials:
             yield (
-                f"--confirm {self.confirm} is above --trials {self.trials}: expected at most as "
-                "many."
+                f"--confirm {self.confirm}: expected at most {self.trials}, because of --trials "
+                f"{self.trials}."
             )
 
     def _audit_problems(self) -> Iterator[str]:
@@ -572,16 +581,16 @@ class Plan:
             return
         if self.engine is not Engine.RAY:
             yield (
-                f"--audit {self.audit} is for --engine ray: --engine {self.engine} stops no trial "
-                "that could be trained to its end."
+                f"--audit {self.audit} needs --engine ray: --engine {self.engine} has no stopped "
+                "trials to audit."
             )
         elif self.scheduler is Scheduler.NONE:
-            yield f"--audit {self.audit}: expected --scheduler asha, which stops trials."
+            yield f"--audit {self.audit} needs --scheduler asha: it audits stopped trials."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unrecorded:
-    """Options that shape fields of the plan, and are no fields themselves."""
+    """Options from which fields of the plan are derived."""
 
     direction: str | None = option(
         str,
@@ -589,8 +598,7 @@ class Unrecorded:
         group=Group.PROBLEM,
         metavar="max|min",
         rule=Rule(lambda direction: direction in ("max", "min"), "max or min"),
-        help="Whether more or less of the objective is better; needed where its name does not "
-        "tell.",
+        help="Whether to maximize or to minimize the objective; inferred for common metrics.",
     )
     gpus_per_trial: float | None = option(
         float,
@@ -598,10 +606,10 @@ class Unrecorded:
         group=Group.RESOURCES,
         rule=Rule(
             lambda share: 0 <= share <= 1 or (1 < share < math.inf and share % 1 == 0),
-            "a share of one, such as 0.25, or a whole number",
+            "a share of a GPU, such as 0.25, or a whole number",
         ),
         default_text=f"0; {GPU_SHARE:g} with --resources",
-        instead="keras-tuner runs one trial at a time, on all that the machine has",
+        instead="keras-tuner runs one trial at a time, on the whole machine",
         in_resume=True,
         help="GPUs per trial: a share such as 0.25, or a whole number.",
         resume_help="GPUs per trial from now on; 0: none.",
@@ -614,7 +622,7 @@ class Unrecorded:
     )
 
 
-# By name, in the order of the help within a group.
+# All options by name, in their order within a group of the help.
 OPTIONS: dict[str, Option] = {row.name: row for row in rows(Problem, Plan, Unrecorded)}
 RETRAIN_EPOCHS = OPTIONS["retrain_epochs"]
 CHECKPOINT_SECONDS: float = OPTIONS["checkpoint_seconds"].default
@@ -629,29 +637,29 @@ def available_cores() -> int:
 
 
 def gpu_resources(share: float) -> dict[str, float]:
-    """Return what a trial takes of GPUs, as Ray's resources; 0: nothing."""
+    """Return a number of GPUs per trial as Ray resources; empty for 0."""
     return {GPU: share} if share else {}
 
 
 def local_workers(cpus_per_trial: float) -> int:
-    """Return for how many trials at once this machine has CPUs; 1 at least."""
+    """Return the number of trials at once for which this machine has CPUs, at least 1."""
     return max(1, int(available_cores() / cpus_per_trial))
 
 
 def infer_objective(name: str, direction: str | None) -> Objective:
-    """Make an objective of a metric's name, its direction inferred where it is well known.
+    """Return the objective of a metric; without a direction, infer it from the name.
 
     Raises:
-        UsageError: The direction cannot be known.
+        UsageError: The name does not determine the direction.
     """
     if direction:
         return Objective(name, direction)
-    bare = name.removeprefix("val_")
-    if "loss" in bare or "error" in bare:
+    metric = name.removeprefix("val_")
+    if "loss" in metric or "error" in metric:
         return Objective(name, "min")
-    if any(word in bare for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2")):
+    if any(word in metric for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2")):
         return Objective(name, "max")
     raise UsageError(
-        f"--objective {name!r}: its name does not tell whether more or less of it is better. Add "
+        f"--objective {name!r}: its name does not show whether to maximize or to minimize it. Add "
         "--direction max or --direction min."
     )

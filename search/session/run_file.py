@@ -1,4 +1,4 @@
-"""What a run folder says: run.json, written and read, with the journal beside it."""
+"""Write run.json, and read a run folder: run.json and the journal."""
 
 import datetime
 import importlib.metadata
@@ -28,7 +28,7 @@ RECORDED_VERSIONS = ("tensorflow", "keras", "keras-tuner", "ray", "optuna", "num
 
 
 def describe(plan: Plan, space: Space) -> dict[str, Any]:
-    """Return run.json's content, as JSON values."""
+    """Return the content of run.json, as JSON values."""
     versions = {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS}
     return {
         "version": importlib.metadata.version("fmnist-search"),
@@ -48,11 +48,15 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as its folder tells it; asked for what is damaged or foreign, it raises.
+    """A run as read from its folder.
 
     Attributes:
-        description: What run.json says, or what the journal repeats of it.
-        damaged_lines: Numbers of the journal's lines that are left out.
+        description: Content of run.json, or the copy of it in the journal.
+        events: Undamaged events of the journal.
+        damaged_lines: Numbers of the damaged lines of the journal, from 1.
+
+    Raises:
+        RunFolderError: From each property whose part of the description is damaged or unknown.
     """
 
     folder: RunFolder
@@ -62,7 +66,7 @@ class RecordedRun:
 
     @cached_property
     def problem(self) -> Problem:
-        """The problem that the run was made for."""
+        """The problem of the run."""
         objective = objective_of(self.folder.path, self.description)
         try:
             return Problem(**{**self.description["plan"]["problem"], "objective": objective})
@@ -71,7 +75,7 @@ class RecordedRun:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan of the run, as it stands."""
+        """The plan of the run."""
         try:
             return Plan.from_json(self.description["plan"], self.problem, self.folder.path)
         except (KeyError, TypeError, ValueError) as error:
@@ -79,20 +83,17 @@ class RecordedRun:
 
     @cached_property
     def history(self) -> History:
-        """The events, folded."""
+        """The history that the events describe."""
         return History.replay(self.problem.objective, self.events)
 
     @property
     def seconds(self) -> float:
-        """How long it has been searched so far."""
+        """Seconds of search so far."""
         return max((event["at_seconds"] for event in self.events), default=0.0)
 
     @property
     def space(self) -> Space:
-        """The space as it was discovered, with the parameters that trials registered first.
-
-        Empty where none is recorded.
-        """
+        """The space, including hyperparameters that trials added; empty if none is recorded."""
         space = Space.from_json(self.description.get("space", []))
         for event in self.events:
             if event["event"] == "space_grown":
@@ -101,19 +102,19 @@ class RecordedRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is damaged, a line each."""
-        notes = [f"journal: line {number} is damaged and left out" for number in self.damaged_lines]
+        """A line for each damaged part."""
+        notes = [f"journal: line {number} is damaged and ignored" for number in self.damaged_lines]
         if not has_valid_run_file(self.folder.path):
             name = self.folder.run_file.name
-            notes.append(f"{name} is missing or damaged: what the journal repeats is used")
+            notes.append(f"{name} is missing or damaged: its copy in the journal is used")
         return tuple(notes)
 
 
 def read_run(folder: RunFolder) -> RecordedRun:
-    """Read what a run folder says.
+    """Read a run from its folder.
 
     Raises:
-        RunFolderError: It is damaged beyond use, or of a newer version.
+        RunFolderError: It is too damaged, or was written by a newer version.
     """
     content = read(folder.journal_file)
     description = read_description(folder.path, content.events)

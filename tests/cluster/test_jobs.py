@@ -258,7 +258,7 @@ def test_a_job_outlives_who_submitted_it_is_stopped_cleanly_and_gone_on_with(hea
     assert (last["event"], last["reason"]) == ("search_ended", "interrupted")
     status, output = head.run("follow", "long", folder=project)
     assert status == 130
-    assert "to go on: fmnist-search resume runs/long" in output
+    assert "to continue: fmnist-search resume runs/long" in output
 
     again = ("submit", "--name", "again", "--", "resume", "runs/long")
     client = head.start(*again, folder=project)

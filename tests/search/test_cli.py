@@ -30,10 +30,10 @@ def answered(commands, tmp_path, *arguments):
             [
                 "--trials 0: expected 1 or more.",
                 "--workers 0: expected 1 or more.",
-                "--grace-period 99 is above --epochs 30: expected at most as many.",
+                "--grace-period 99: expected at most 30, because of --epochs 30.",
             ],
         ),
-        (["run", "--tuner", "random"], ["--tuner 'random' is for --engine keras-tuner"]),
+        (["run", "--tuner", "random"], ["--tuner 'random' needs --engine keras-tuner"]),
         (["run", "--data-dir", "nowhere"], ["--data-dir 'nowhere': expected an existing folder."]),
         (["run", "--epochs", "0"], ["--epochs 0: expected 1 or more."]),
         (["run", "--objective", "quality"], ["Add --direction max or --direction min."]),
@@ -43,11 +43,11 @@ def answered(commands, tmp_path, *arguments):
         (["run", "--warm-start", "nowhere"], ["--warm-start: 'nowhere' is no earlier search: expected"]),
         (
             ["run", "--engine", "keras-tuner", "--warm-start", "nowhere"],
-            ["--warm-start 'nowhere' is for --engine ray", "'nowhere' is no earlier search"],
+            ["--warm-start 'nowhere' needs --engine ray", "'nowhere' is no earlier search"],
         ),
         (
             ["run", "--engine", "keras-tuner", "--no-defaults-first"],
-            ["--no-defaults-first is for --engine ray"],
+            ["--no-defaults-first needs --engine ray"],
         ),
         (["import", "nowhere"], ["'nowhere' is no earlier search: expected a keras-tuner project"]),
         (["import", "nowhere", "--direction", "up"], ["--direction 'up': expected max or min."]),

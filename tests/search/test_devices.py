@@ -53,15 +53,15 @@ def test_the_memory_of_the_gpu_is_asked_of_its_driver(tmp_path, monkeypatch):
     ("changes", "said"),
     [
         ({"cpus_per_trial": 0.0}, "--cpus-per-trial 0: expected more than 0"),
-        ({"other_resources": {"gpu": 1.5}}, "--gpus-per-trial 1.5: expected a share of one"),
-        ({"other_resources": {"gpu": -1}}, "--gpus-per-trial -1: expected a share of one"),
+        ({"other_resources": {"gpu": 1.5}}, "--gpus-per-trial 1.5: expected a share of a GPU"),
+        ({"other_resources": {"gpu": -1}}, "--gpus-per-trial -1: expected a share of a GPU"),
         ({"gpus": 0}, "--gpus 0: expected more than 0"),
-        ({"gpus": 2, "other_resources": {}, "device_rule": None}, "--gpus 2 is for --gpus-per-trial or --resources"),
-        ({"other_resources": {}, "gpus": None}, "--resources 'auto': expected --gpus-per-trial above 0"),
-        ({"other_resources": {"gpu": float("inf")}}, "--gpus-per-trial inf: expected a share of one"),
+        ({"gpus": 2, "other_resources": {}, "device_rule": None}, "--gpus 2 needs --gpus-per-trial or --resources"),
+        ({"other_resources": {}, "gpus": None}, "--resources 'auto' needs --gpus-per-trial above 0"),
+        ({"other_resources": {"gpu": float("inf")}}, "--gpus-per-trial inf: expected a share of a GPU"),
         ({"gpus": 0.2}, "--gpus 0.2: expected 0.5 or more"),
-        ({"address": None}, "--gpus 1: expected --address with it"),
-        ({"device_rule": "fancy"}, "--resources 'fancy': expected auto, or module:function"),
+        ({"address": None}, "--gpus 1 needs --address"),
+        ({"device_rule": "fancy"}, "--resources 'fancy': expected auto, or MODULE:NAME"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_resources_is_said_before_anything_starts(changes, said):

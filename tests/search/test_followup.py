@@ -20,8 +20,8 @@ from results.record.history import EpochRecord, History, Objective, TrialRecord
 from results.record.intervals import estimate_mean, estimate_share
 from results.record.journal import Journal
 from search.cli import app, main
-from search.cli.after import left_to_defaults
-from search.cli.ending import AGAIN
+from search.cli.after import hyperparameters_at_defaults
+from search.cli.ending import REPEAT_TO_CONTINUE
 from search.errors import TrainingError, UsageError
 from search.final.audit import sample_stopped, summarize
 from search.final.confirm import compare_candidates, distinct_trials, make_candidates
@@ -274,25 +274,25 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "--confirm", "9", "--trials", "5"], ["--confirm 9 is above --trials 5: expected at most as many."]),
-        (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more: a single seed does not show how much is luck."]),
-        (["run", "--seeds", "3"], ["--seeds 3 is for --confirm: add that."]),
-        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers such as 20,50."]),
-        (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3: expected --scheduler asha, which stops trials."]),
+        (["run", "--confirm", "9", "--trials", "5"], ["--confirm 9: expected at most 5, because of --trials 5."]),
+        (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more, because one seed shows no spread."]),
+        (["run", "--seeds", "3"], ["--seeds 3 needs --confirm: add it."]),
+        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers, such as 20,50."]),
+        (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3 needs --scheduler asha: it audits stopped trials."]),
         (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
         (["confirm", "{run}", "--top", "99"], ["99 to confirm, but only 8 different configurations have reported a value: expected at most 8."]),
-        (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more: a single seed does not show how much is luck."]),
+        (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more, because one seed shows no spread."]),
         (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),
         (["audit", "{run}", "--trials", "0"], ["--trials 0: expected 1 or more."]),
-        (["run", "--engine", "keras-tuner", "--audit", "3"], ["--audit 3 is for --engine ray: --engine keras-tuner stops no trial that could be trained to its end."]),
-        (["resume", "plain", "--seeds", "7"], ["--seeds 7 is for --confirm: add that."]),
+        (["run", "--engine", "keras-tuner", "--audit", "3"], ["--audit 3 needs --engine ray: --engine keras-tuner has no stopped trials to audit."]),
+        (["resume", "plain", "--seeds", "7"], ["--seeds 7 needs --confirm: add it."]),
         (
             ["confirm", "{run}", "--seeds", "1", "--also", "misspelt.json", "--also", "nothing.json"],
             [
                 "--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run.",
-                "--seeds 1: expected 2 or more: a single seed does not show how much is luck.",
-                "--also 'misspelt.json': 'unitz' is no hyperparameter of this run: expected some of units, rate. Did you mean 'units'?",
-                "--also 'misspelt.json': 'depth' is no hyperparameter of this run: expected some of units, rate.",
+                "--seeds 1: expected 2 or more, because one seed shows no spread.",
+                "--also 'misspelt.json': 'unitz' is not a hyperparameter of this run: expected one of units, rate. Did you mean 'units'?",
+                "--also 'misspelt.json': 'depth' is not a hyperparameter of this run: expected one of units, rate.",
             ],
         ),
         (
@@ -356,8 +356,8 @@ def test_only_what_an_active_hyperparameter_is_left_to_is_told():
             for name, conditions, choices, default in rows
         ]
     )  # fmt: skip
-    assert left_to_defaults({"deep": True}, space) == ["depth=2"]
-    assert left_to_defaults({"deep": True, "depth": 3}, space) == []
+    assert hyperparameters_at_defaults({"deep": True}, space) == ["depth=2"]
+    assert hyperparameters_at_defaults({"deep": True, "depth": 3}, space) == []
 
 
 @pytest.fixture
@@ -391,8 +391,13 @@ def test_what_follows_an_interrupted_search_ends_well_or_is_interrupted_itself(
         raise KeyboardInterrupt
 
     for work, status, said, unsaid in (
-        (lambda *_words, **_how: made, None, "to look into it: fmnist-results report", AGAIN),
-        (interrupted, 130, AGAIN, "to look into it"),
+        (
+            lambda *_words, **_how: made,
+            None,
+            "for a report: fmnist-results report",
+            REPEAT_TO_CONTINUE,
+        ),
+        (interrupted, 130, REPEAT_TO_CONTINUE, "for a report"),
     ):
         monkeypatch.setattr(f"search.final.follow_up.{name}", work)
         assert app([name, str(cut_off_run), *words], standalone_mode=False) == status

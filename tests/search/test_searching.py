@@ -336,7 +336,7 @@ def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
     assert status == 130, output + errors
     assert errors == ""
     assert "search ended (interrupted)" in output
-    assert "to go on: fmnist-search resume run" in output
+    assert "to continue: fmnist-search resume run" in output
     trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
     assert "interrupted" in {trial["state"] for trial in trials}
     assert sum(trial["epochs"] for trial in trials) > 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.after import names_of, read_configurations, unknown_names
+from search.cli.after import read_configurations, short_names, unknown_names
 from search.space.parameters import Kind, Parameter, Space
 
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))
@@ -46,13 +46,13 @@ def test_a_file_that_holds_no_configuration_is_a_problem(tmp_path, content):
 )
 def test_files_have_the_shortest_names_that_tell_them_apart(tmp_path, monkeypatch, files, names):
     monkeypatch.chdir(tmp_path)
-    assert list(names_of(map(Path, files)).values()) == names
+    assert list(short_names(map(Path, files)).values()) == names
 
 
 def test_an_unknown_name_is_told_with_the_nearest():
     [line] = unknown_names(Path("mine.json"), {"unit": 4, "units": 4, "tuner/epochs": 3}, SPACE)
     assert line == (
-        "--also 'mine.json': 'unit' is no hyperparameter of this run: expected some of units. "
+        "--also 'mine.json': 'unit' is not a hyperparameter of this run: expected one of units. "
         "Did you mean 'units'?"
     )
 

@@ -5,7 +5,7 @@ import typer
 from rich.console import Console
 
 from results.record.history import History, Objective
-from search.cli.ending import AGAIN, carry_out
+from search.cli.ending import REPEAT_TO_CONTINUE, carry_out
 from search.final.follow_up import Outcome
 from search.session.stopping import INTERRUPTED, TRIALS_DONE
 from search.storage.folder import RunFolder
@@ -29,9 +29,9 @@ def said(capsys, work, folder, **how):
 @pytest.mark.parametrize(
     ("is_recorded", "how", "line"),
     [
-        (True, {}, "interrupted; to go on: fmnist-search resume 'a run'"),
-        (False, {}, "interrupted before anything was recorded: nothing is kept"),
-        (True, {"is_repeatable": True}, AGAIN),
+        (True, {}, "interrupted; to continue: fmnist-search resume 'a run'"),
+        (False, {}, "interrupted before anything was recorded: nothing is saved"),
+        (True, {"is_repeatable": True}, REPEAT_TO_CONTINUE),
     ],
 )
 def test_ctrl_c_leaves_a_word_on_what_is_kept(
@@ -57,8 +57,8 @@ def test_a_finished_run_is_told_with_the_scores_of_its_final_model(tmp_path, mon
     assert said(capsys, lambda: outcome, tmp_path / "a run") == (
         [
             "final model (20 epochs): test_accuracy 0.9000, test_loss 0.2500",
-            "kept in a run",
-            "to look into it: fmnist-results report 'a run'",
+            "saved in a run",
+            "for a report: fmnist-results report 'a run'",
             "to compare: fmnist-results compare ./*",
         ],
         0,
@@ -72,6 +72,6 @@ def test_a_search_that_was_interrupted_ends_with_the_way_to_go_on(tmp_path, monk
     )
     lines, status = said(capsys, lambda: outcome, tmp_path / "run")
     assert status == 130
-    assert "to go on: fmnist-search resume run" in lines
+    assert "to continue: fmnist-search resume run" in lines
     repeatable = said(capsys, lambda: outcome, tmp_path / "run", is_repeatable=True)
-    assert repeatable == ([AGAIN], 130)
+    assert repeatable == ([REPEAT_TO_CONTINUE], 130)

@@ -82,13 +82,13 @@ def sample_stopped(history: History, count: int, seed: int) -> list[TrialRecord]
     trials = sorted(stopped_trials(history), key=lambda trial: trial.trial)
     if not trials:
         raise UsageError(
-            f"{count} to audit, but no trial of this run was stopped: expected a run whose trials "
+            f"--trials {count}: no trial of this run was stopped: expected a run whose trials "
             "--scheduler asha has stopped."
         )
     if len(trials) < count:
         raise UsageError(
-            f"{count} to audit, but only {len(trials)} trials of this run were stopped: expected "
-            f"at most {len(trials)}."
+            f"--trials {count}: only {len(trials)} trials of this run were stopped: expected at "
+            f"most {len(trials)}."
         )
     return random.Random(seed).sample(trials, count)
 

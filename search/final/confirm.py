@@ -47,8 +47,8 @@ def make_candidates(history: History, plan: ConfirmationPlan) -> list[Candidate]
     trials = distinct_trials(history)
     if len(trials) < plan.top:
         raise UsageError(
-            f"{plan.top} to confirm, but only {len(trials)} different configurations have reported "
-            f"a value: expected at most {len(trials)}."
+            f"--top {plan.top}: only {len(trials)} different configurations have reported a value: "
+            f"expected at most {len(trials)}."
         )
     numbers_of_epochs = sorted(set(plan.epochs))
     from_search = [

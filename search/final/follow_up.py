@@ -154,7 +154,7 @@ def confirm_run(path: Path, plan: ConfirmationPlan, view: View, *, address: str 
     Raises:
         SearchError: The folder is no run, it has fewer trials than planned, or a training failed.
     """
-    raise_any(list(plan.problems()))
+    raise_any(list(plan.problems(top_option="--top")))
     with _locked_search(path, view) as run:
         make_candidates(run.history, plan)  # raises before Ray is started
         return _follow_up(run, FollowUp(confirmation=plan), view, address=address)
@@ -167,7 +167,7 @@ def audit_run(path: Path, count: int, view: View, *, address: str | None) -> Out
         SearchError: The folder is no run, fewer of its trials were stopped, or training failed.
     """
     if count < 1:
-        raise UsageError(f"--audit {count}: expected 1 or more.")
+        raise UsageError(f"--trials {count}: expected 1 or more.")
     with _locked_search(path, view) as run:
         sample_stopped(run.history, count, seed=0)  # raises before Ray is started
         return _follow_up(run, FollowUp(audit=count), view, address=address)

@@ -70,9 +70,7 @@ def test_the_best_configurations_are_taken_each_once_and_at_each_number_of_epoch
         ("trial 1", 1, 5, 0.9), ("trial 1", 1, 9, 0.9), ("trial 0", 0, 5, 0.7), ("trial 0", 0, 9, 0.7),
         ("published", None, 5, None), ("published", None, 9, None),
     ]  # fmt: skip
-    with pytest.raises(
-        UsageError, match=r"4 to confirm, but only 3 different configurations .* at most 3"
-    ):
+    with pytest.raises(UsageError, match=r"--top 4: only 3 different configurations .* at most 3"):
         make_candidates(made, asked(4))
 
 
@@ -138,9 +136,7 @@ def test_stopped_trials_are_chosen_at_random_and_the_same_again():
     assert numbers != [trial.trial for trial in sample_stopped(made, 10, seed=1)]
     assert len(set(numbers)) == 10
     assert set(numbers) <= set(range(30))
-    with pytest.raises(
-        UsageError, match=r"31 to audit, but only 30 trials of this run were stopped"
-    ):
+    with pytest.raises(UsageError, match=r"--trials 31: only 30 trials of this run were stopped"):
         sample_stopped(made, 31, seed=0)
 
 
@@ -280,7 +276,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers, such as 20,50."]),
         (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3 needs --scheduler asha: it audits stopped trials."]),
         (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
-        (["confirm", "{run}", "--top", "99"], ["99 to confirm, but only 8 different configurations have reported a value: expected at most 8."]),
+        (["confirm", "{run}", "--top", "99"], ["--top 99: only 8 different configurations have reported a value: expected at most 8."]),
         (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more, because one seed shows no spread."]),
         (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),
         (["audit", "{run}", "--trials", "0"], ["--trials 0: expected 1 or more."]),
@@ -429,6 +425,6 @@ def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_pat
     refused = command(commands, "audit", "run", "--trials", "1", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: 1 to audit, but no trial of this run was stopped: expected a run whose trials --scheduler asha has stopped.\n"
+        "error: --trials 1: no trial of this run was stopped: expected a run whose trials --scheduler asha has stopped.\n"
     )
     assert not (tmp_path / "run" / "audit").exists()

@@ -142,18 +142,18 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
     ("ask", "said"),
     [
         (lambda path, view: retrain_run(path, (), view), r"--retrain-epochs none: expected numbers"),
-        (lambda path, view: audit_run(path, 0, view, address=None), "--audit 0: expected 1 or more"),
+        (lambda path, view: audit_run(path, 0, view, address=None), "--trials 0: expected 1 or more"),
         (
             lambda path, view: audit_run(path, 99, view, address=None),
-            r"99 to audit, but only \d trials of this run were stopped|no trial of this run was stopped",
+            r"--trials 99: only \d trials of this run were stopped|no trial of this run was stopped",
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(0, 1, ()), view, address=None),
-            r"--confirm 0: .*\n--seeds 1: .*\n--retrain-epochs none: ",
+            r"--top 0: .*\n--seeds 1: .*\n--retrain-epochs none: ",
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(99, 2, (1,)), view, address=None),
-            "99 to confirm, but only 4 different configurations",
+            "--top 99: only 4 different configurations",
         ),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ def printed_nodes(output: str) -> list[Node]:
     return [Node(**row) for row in json.loads(table[0])] if table else []
 
 
-def joined_nodes(
+def poll_nodes(
     list_nodes: Callable[[], list[Node]],
     count: int,
     say: Callable[[str], None],

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
             lambda: live_nodes("auto"), expected_nodes() or 1, _say, seconds=JOIN_SECONDS
         )
     except ClusterError as error:
-        if not _is_up():
+        if not _ray_answers():
             _say(f"error: {error}")
             return 2
         _say(f"warning: {error} The search starts without them and uses them when they join.")
@@ -67,7 +67,7 @@ def _run_search(arguments: list[str]) -> int:
     return search.returncode
 
 
-def _is_up() -> bool:
+def _ray_answers() -> bool:
     try:
         return bool(live_nodes("auto"))
     except ClusterError:

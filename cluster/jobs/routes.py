@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cluster.errors import ClusterError
 from cluster.onprem.config import read_cluster_file
-from cluster.onprem.hosts import ANSWER_SECONDS, MARK, Ssh, refusal
+from cluster.onprem.hosts import ANSWER_SECONDS, MARK, Ssh, ssh_problem
 
 CLUSTER_FILE = Path("cluster/onprem.yaml")
 # A shared connection, which the user's own settings may ask for, would keep the port open after
@@ -141,7 +141,7 @@ def _check_tunnel(ssh: Ssh, port: int, tunnel: subprocess.Popen[str]) -> None:
                 f"{head}: ssh cannot forward the job server's port ({reason}): try again. If the "
                 "head forbids forwarding, name its job server by --address."
             )
-        raise ClusterError(refusal(ssh, head, errors))
+        raise ClusterError(ssh_problem(ssh, head, errors))
 
 
 def _answer(tunnel: subprocess.Popen[str]) -> str:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.onprem.hosts import SSH_FAILED_STATUS, Ssh, check_local_tools, refusal, run_local
+from cluster.onprem.hosts import SSH_FAILED_STATUS, Ssh, check_local_tools, run_local, ssh_problem
 
 RUNS = "fmnist-search/runs"
 JOURNAL = "journal.jsonl"
@@ -22,7 +22,7 @@ def newest_run(ssh: Ssh) -> str:
     """
     listing = ssh.run(ssh.file.head, f"ls -t ~/{RUNS}/*/{JOURNAL}")
     if listing.returncode == SSH_FAILED_STATUS:
-        raise ClusterError(refusal(ssh, ssh.file.head, listing.stderr))
+        raise ClusterError(ssh_problem(ssh, ssh.file.head, listing.stderr))
     paths = [line for line in listing.stdout.splitlines() if line.endswith(JOURNAL)]
     if not paths:
         raise ClusterError(

@@ -130,7 +130,7 @@ def _check(ssh: Ssh, host: str) -> MachineReport:
         script += [*(CHECK_PORT.format(port=port) for port in ports), CHECK_SEARCHES]
     shell = ssh.run(host, "\n".join([*script, CHECKED]))
     if shell.returncode == SSH_FAILED_STATUS:
-        return MachineReport((refusal(ssh, host, shell.stderr),))
+        return MachineReport((ssh_problem(ssh, host, shell.stderr),))
     marked = (line.partition(MARK) for line in shell.stdout.splitlines())
     lines = [text.split() for _, mark, text in marked if mark]
     if ["checked"] not in lines:
@@ -170,7 +170,7 @@ def _problem(kind: str, *details: str) -> str | None:
     return None
 
 
-def refusal(ssh: Ssh, host: str, errors: str) -> str:
+def ssh_problem(ssh: Ssh, host: str, errors: str) -> str:
     """Return the message about a machine that ssh could not log in to, from the errors of ssh."""
     reason = last_line(errors)
     if "Permission denied" in reason:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
+from cluster.nodes import Node, missing_hosts, poll_nodes, printed_nodes
 from cluster.onprem.config import TOKEN, ClusterFile
 from cluster.onprem.hosts import (
     SSH_FAILED_STATUS,
@@ -19,7 +19,7 @@ from cluster.onprem.hosts import (
     check_local_tools,
     check_machines,
     last_line,
-    refusal,
+    ssh_problem,
 )
 
 JOIN_SECONDS = 120.0
@@ -81,7 +81,7 @@ def down(file: ClusterFile, say: Say) -> None:
     problems = []
     for host, stop in zip(file.hosts, stops, strict=True):
         if stop.returncode == SSH_FAILED_STATUS:
-            problems.append(refusal(ssh, host, stop.stderr))
+            problems.append(ssh_problem(ssh, host, stop.stderr))
         elif stop.returncode != 0:
             problems.append(f"{host}: `ray stop` failed ({last_line(stop.stderr)}).")
         else:
@@ -114,7 +114,7 @@ def nodes_of(ssh: Ssh) -> list[Node]:
     """
     listing = ssh.run(ssh.file.head, "fmnist-cluster nodes --json")
     if listing.returncode == SSH_FAILED_STATUS:
-        raise ClusterError(refusal(ssh, ssh.file.head, listing.stderr))
+        raise ClusterError(ssh_problem(ssh, ssh.file.head, listing.stderr))
     return printed_nodes(listing.stdout)
 
 
@@ -126,7 +126,7 @@ def wait_for_nodes(
     seconds: float,
     log: str = MONITOR_LOG,
 ) -> list[Node]:
-    """Wait until all nodes have joined, with ``joined_nodes``; return them.
+    """Wait until all nodes have joined, with ``poll_nodes``; return them.
 
     ``expected`` names the machines, or is the number of nodes. ``log`` is the file in which Ray
     writes why a node does not join.
@@ -135,7 +135,7 @@ def wait_for_nodes(
         ClusterError: Nodes have not joined; names their machines, if ``expected`` does.
     """
     count = expected if isinstance(expected, int) else len(expected)
-    nodes = joined_nodes(list_nodes, count, say, seconds=seconds)
+    nodes = poll_nodes(list_nodes, count, say, seconds=seconds)
     if len(nodes) >= count:
         return nodes
     advice = f"in {seconds:g} s. See {log} for the reason; run `ray up` again to retry."

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cluster.errors import ClusterError
 from cluster.slurm.job import INTERRUPTED_STATUS, Job, Signals, program, resuming, say
-from cluster.slurm.ray_start import ray_of
+from cluster.slurm.ray_start import running_ray
 
 # slurm.sh tells Slurm to send it before the time limit.
 TIME_LIMIT_SIGNAL = signal.SIGUSR1
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
             )
         job = Job.of(os.environ)
         arguments = job.arguments(arguments)
-        with ray_of(job) as ray:
+        with running_ray(job) as ray:
             ray.wait_for_nodes(signals)
             environment = {**ray.environment, "RAY_ADDRESS": f"{ray.host}:{ray.port}"}
             status = signals.run([program("fmnist-search"), *arguments], environment)

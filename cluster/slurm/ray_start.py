@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from cluster.errors import ClusterError
-from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
+from cluster.nodes import Node, missing_hosts, poll_nodes, printed_nodes
 from cluster.slurm.job import Job, Signals, program, say
 
 JOIN_SECONDS = 300.0
@@ -66,7 +66,7 @@ class JobRay:
         """
         seconds = join_seconds(self.environment)
         count = 1 + len(self.job.others)
-        nodes = joined_nodes(
+        nodes = poll_nodes(
             self.nodes, count, say, seconds=seconds,
             is_over=lambda: bool(signals.received) or self._has_ended(),
         )  # fmt: skip
@@ -102,7 +102,7 @@ class JobRay:
 
 
 @contextmanager
-def ray_of(job: Job) -> Iterator[JobRay]:
+def running_ray(job: Job) -> Iterator[JobRay]:
     """Run Ray on the nodes of a job."""
     host, port = own_address(job), first_free_port(job.number)
     environment = dict(os.environ) | ENVIRONMENT | (ON_LOOPBACK if not job.others else {})

@@ -64,11 +64,11 @@ def retrain(
         )
         for epochs in planned
     ]
-    done = dict.fromkeys(planned, 0)
+    epochs_done = dict.fromkeys(planned, 0)
 
     def show_progress(training: Training, epoch: int) -> None:
-        done[training.epochs] = epoch
-        progress(done)
+        epochs_done[training.epochs] = epoch
+        progress(epochs_done)
 
     with translated_ray_errors("Retraining or evaluating"):
         results = {

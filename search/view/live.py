@@ -90,8 +90,9 @@ class LiveView(View):
     def end(self) -> None:
         self._live.stop()
 
-    def progress(self, done: Mapping[int, int]) -> None:
-        self._console.print(describe_retraining(done), end="\n" if all_done(done) else "\r")
+    def progress(self, epochs_done: Mapping[int, int]) -> None:
+        end = "\n" if all_done(epochs_done) else "\r"
+        self._console.print(describe_retraining(epochs_done), end=end)
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         free_columns = self._console.width - cell_len(line)

@@ -69,10 +69,10 @@ class View:
     def end(self) -> None:
         """Stop showing the search."""
 
-    def progress(self, done: Mapping[int, int]) -> None:
+    def progress(self, epochs_done: Mapping[int, int]) -> None:
         """Show the progress of the retrainings: epochs done, by planned epochs."""
-        if sum(done.values()) % LINE_EVERY_EPOCHS == 0 or all_done(done):
-            self.note(describe_retraining(done))
+        if sum(epochs_done.values()) % LINE_EVERY_EPOCHS == 0 or all_done(epochs_done):
+            self.note(describe_retraining(epochs_done))
 
 
 class SilentView(View):
@@ -121,14 +121,16 @@ def describe_end(reason: str, history: History) -> str:
     return f"{text}\n{describe_best(best, history.objective.name)}: {values}"
 
 
-def describe_retraining(done: Mapping[int, int]) -> str:
-    """Return the progress of the retrainings as text; ``done`` has epochs done, by planned ones."""
-    return "retraining: epoch " + ", ".join(f"{epoch} of {plan}" for plan, epoch in done.items())
+def describe_retraining(epochs_done: Mapping[int, int]) -> str:
+    """Return the progress of the retrainings as text: epochs done, by planned epochs."""
+    return "retraining: epoch " + ", ".join(
+        f"{epoch} of {plan}" for plan, epoch in epochs_done.items()
+    )
 
 
-def all_done(done: Mapping[int, int]) -> bool:
-    """Tell whether all retrainings are done; ``done`` has epochs done, by planned ones."""
-    return all(epoch == plan for plan, epoch in done.items())
+def all_done(epochs_done: Mapping[int, int]) -> bool:
+    """Tell whether all retrainings are done."""
+    return all(epoch == plan for plan, epoch in epochs_done.items())
 
 
 def _epochs_per_second(history: History, seconds: float) -> float:

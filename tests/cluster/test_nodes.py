@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from cluster.nodes import Node, joined_nodes, missing_hosts, printed_nodes
+from cluster.nodes import Node, missing_hosts, poll_nodes, printed_nodes
 from search.ray.environment import prepare_environment
 
 START = (
@@ -69,7 +69,7 @@ def test_nodes_are_waited_for_until_there_is_no_reason_to(monkeypatch):
     looks = iter([[], [HERE], [HERE]])
     lines = []
     over = iter([False, False, True])
-    nodes = joined_nodes(
+    nodes = poll_nodes(
         lambda: next(looks), 2, lines.append, seconds=600, is_over=lambda: next(over)
     )
     assert nodes == [HERE]

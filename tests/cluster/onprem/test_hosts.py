@@ -10,7 +10,7 @@ import pytest
 
 from cluster.onprem.config import ClusterFile
 from cluster.onprem.fetch import newest_run
-from cluster.onprem.hosts import Ssh, check_machines, refusal, run_local
+from cluster.onprem.hosts import Ssh, check_machines, run_local, ssh_problem
 
 FILE = ClusterFile(Path("mine.yaml"), "10.0.0.1", ("10.0.0.2",), "me", None, port=1, job_port=1)
 TOOLS = ("awk", "bash", "df", "grep", "ls", "tr")
@@ -98,7 +98,7 @@ def test_a_shell_that_does_not_run_the_script_is_unfit(here, monkeypatch):
     ],
 )  # fmt: skip
 def test_why_ssh_failed_is_a_line_that_names_the_machine(errors, expected):
-    line = refusal(Ssh(FILE), "10.0.0.2", errors)
+    line = ssh_problem(Ssh(FILE), "10.0.0.2", errors)
     assert line.startswith(f"10.0.0.2: {expected}")
     assert len(line.splitlines()) == 1
 

@@ -135,4 +135,4 @@ def _address_problems(addresses: list[Any]) -> Iterator[str]:
         if address in addresses[:place]:
             yield f"provider: {address} is listed twice: expected each machine once"
         if str(address).startswith(EXAMPLE_NETWORK):
-            yield f"provider: {address} is an example: expected the address of your machine"
+            yield f"provider: {address} is an example: expected the address of one of your machines"

@@ -28,11 +28,11 @@ INSTALL_SECONDS = 1800.0
 PROJECT = Path(__file__).resolve().parents[2]
 MONITOR_LOG = "/tmp/ray/session_latest/logs/monitor.out"
 LAST_LINES = 12
-# Such as "[3/7] Processing file mounts" and "(2/3) make setup".
+# Matches steps such as "[3/7] Processing file mounts" and "(2/3) make setup".
 STEP = re.compile(r"-- ((?:\[\d/\d\]|\(\d/\d\)) .*)")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # As in the cluster file; here it keeps `ray up` from announcing version 2.
+    # The cluster file sets it for the head; here it keeps `ray up` from announcing version 2.
     "RAY_UP_enable_autoscaler_v2": "0",
 }
 
@@ -138,14 +138,17 @@ def wait_for_nodes(
     nodes = poll_nodes(list_nodes, count, say, seconds=seconds)
     if len(nodes) >= count:
         return nodes
-    advice = f"in {seconds:g} s. See {log} for the reason; run `ray up` again to retry."
+    advice = f"See {log} for the reason; run `ray up` again to retry."
     if isinstance(expected, int):
         joined = ", ".join(node.address for node in nodes) or "none"
         raise ClusterError(
-            f"{count - len(nodes)} of {count} nodes have not joined {advice} Joined: {joined}."
+            f"{count - len(nodes)} of {count} nodes have not joined in {seconds:g} s. {advice} "
+            f"Joined: {joined}."
         )
     missing = missing_hosts(expected, nodes)
-    raise ClusterError("\n".join(f"{host}: has not joined {advice}" for host in missing))
+    raise ClusterError(
+        "\n".join(f"{host}: has not joined in {seconds:g} s. {advice}" for host in missing)
+    )
 
 
 def _run_ray(command: str, *arguments: str, say: Say) -> None:

@@ -27,7 +27,7 @@ from results.record.console import INTERRUPTED_STATUS
 LOST_STATUS = 255
 
 app = console.make_app(
-    "Start, look at and end the Ray cluster that a search runs on; bring runs home."
+    "Start and stop a Ray cluster for searches, submit searches to it, and copy runs home."
 )
 
 

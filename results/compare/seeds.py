@@ -11,6 +11,7 @@ from results.compare.formats import Column
 from results.reading import CUT_OFF, RUNNING
 from results.record.errors import RunFolderError
 from results.record.intervals import mean_interval
+from results.record.words import quantity
 from results.run import Run, row_of
 
 # With fewer pairs than this, a warning says that the interval is too narrow: see mean_interval.
@@ -127,10 +128,11 @@ class SeedsRow:
     tie: bool | None = None
 
 
-def paired_difference(ours: Scores, theirs: Scores) -> Difference:
-    """Return the mean of ours minus theirs, paired by seed."""
+def paired_difference(scores: Scores, reference: Scores) -> Difference:
+    """Return the mean of the scores minus the reference's, paired by seed."""
     # Sorted, so that equal values always give the same interval.
-    differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    seeds = sorted(scores.keys() & reference.keys())
+    differences = [scores[seed] - reference[seed] for seed in seeds]
     mean = statistics.fmean(differences) if differences else None
     return Difference(len(differences), mean, mean_interval(differences))
 
@@ -264,22 +266,22 @@ def _compare_peers(groups: Sequence[Group], against: Against) -> Iterator[SeedsR
 
 
 def _compare_group(
-    group: Group, reference: Group, metric: str, ours: Scores, theirs: Scores
+    group: Group, reference: Group, metric: str, scores: Scores, reference_scores: Scores
 ) -> SeedsRow:
-    low, high = mean_interval([ours[seed] for seed in sorted(ours)]) or (None, None)
+    low, high = mean_interval([scores[seed] for seed in sorted(scores)]) or (None, None)
     row = SeedsRow(
         group=group.label,
         data=group.data,
         metric=metric,
         mode="max" if metric == TEST_METRIC else group.mode,
-        seeds=len(ours),
-        mean=statistics.fmean(ours.values()),
+        seeds=len(scores),
+        mean=statistics.fmean(scores.values()),
         low=low,
         high=high,
     )
     if group is reference:
         return row
-    difference = paired_difference(ours, theirs)
+    difference = paired_difference(scores, reference_scores)
     low, high = difference.interval or (None, None)
     return replace(
         row,
@@ -335,7 +337,7 @@ def _difference(row: SeedsRow) -> str:
 def _difference_interval(row: SeedsRow) -> str:
     if row.against is None:
         return ""
-    pairs = f"{row.pairs} pair" if row.pairs == 1 else f"{row.pairs} pairs"
+    pairs = quantity(row.pairs or 0, "pair")
     return _interval(row.difference_low, row.difference_high, pairs, sign="+")
 
 

@@ -39,7 +39,7 @@ class AuditedTrial:
 
 @dataclass(frozen=True)
 class Audit(JsonRecord):
-    """How often early stopping was wrong, and what it saved.
+    """An audit of early stopping: how often it was wrong, and what it saved.
 
     Attributes:
         objective: Name of the metric.

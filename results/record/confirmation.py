@@ -119,10 +119,10 @@ class Confirmation(JsonRecord):
             raise ValueError(f"winner is {self.winner} of {len(self.candidates)} candidates")
         if self.winning_candidate.mean is None or self.winning_candidate.is_for_comparison:
             raise ValueError(f"candidates[{self.winner}] cannot be the winner")
-        for place, candidate in enumerate(self.candidates):
+        for index, candidate in enumerate(self.candidates):
             scores, seeds = len(candidate.scores), len(self.seeds)
             if scores != seeds:
-                raise ValueError(f"candidates[{place}] has {scores} scores of {seeds} seeds")
+                raise ValueError(f"candidates[{index}] has {scores} scores of {seeds} seeds")
 
     @property
     def sign(self) -> float:

@@ -43,6 +43,11 @@ def format_values(values: Mapping[str, Any]) -> str:
     )
 
 
+def quantity(count: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 trial`` or ``2 trials``."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def first_line(text: str | None) -> str:
     """Return the first line of a text, such as an error; an empty text for None."""
     return next(iter((text or "").splitlines()), "")
@@ -50,7 +55,7 @@ def first_line(text: str | None) -> str:
 
 def describe_trial_end(trial: TrialRecord, objective: str) -> str:
     """Describe how a trial ended and its best value."""
-    sentence = f"trial {trial.trial} {trial.ending} after {len(trial.epochs)} epochs"
+    sentence = f"trial {trial.trial} {trial.ending} after {quantity(len(trial.epochs), 'epoch')}"
     if trial.best:
         sentence += f", best {objective} {trial.best.objective:.4f}"
     return f"{sentence}: {first_line(trial.error)}" if trial.error else sentence
@@ -63,7 +68,8 @@ def describe_new_best(best: EpochRecord, objective: str) -> str:
 
 def describe_totals(history: History) -> str:
     """Return the number of trials and epochs in words."""
-    return f"{len(history.trials)} trials, {history.epochs_trained} epochs"
+    trials = quantity(len(history.trials), "trial")
+    return f"{trials}, {quantity(history.epochs_trained, 'epoch')}"
 
 
 def describe_best(best: EpochRecord, objective: str) -> str:

@@ -223,13 +223,13 @@ def _machine(machine: dict[str, Any]) -> str:
 def _scores(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the numbers of evaluation.json, those of the test set first."""
     test_scores = {key: key.replace("_", " ") for key in evaluation if key.startswith("test_")}
-    others = {
+    other_scores = {
         "precision_macro": "mean precision of the classes",
         "recall_macro": "mean recall of the classes",
         "validation_accuracy": "validation accuracy", "validation_loss": "validation loss",
         "epochs": "epochs of the retraining", "objective": "epochs chosen by",
     }  # fmt: skip
-    scores = ((name, evaluation.get(key)) for key, name in (test_scores | others).items())
+    scores = ((name, evaluation.get(key)) for key, name in (test_scores | other_scores).items())
     return [
         (name, format_number(value) if isinstance(value, float) else str(value))
         for name, value in scores

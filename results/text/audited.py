@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from results.record import columns
 from results.record.audit import Audit, AuditedTrial
 from results.record.columns import State
-from results.record.words import format_difference, format_number
+from results.record.words import format_difference, format_number, quantity
 from results.run import Run, best_trial
 
 
@@ -54,7 +54,7 @@ def _row(trial: AuditedTrial, audit: Audit) -> list[str]:
 
 
 def _error_rate(audit: Audit) -> str:
-    trials = f"{audit.stopped} stopped trials" if audit.stopped > 1 else "1 stopped trial"
+    trials = quantity(audit.stopped, "stopped trial")
     were = "were" if audit.audited > 1 else "was"
     best = f"the search's best {audit.objective}, {format_number(audit.search_best)}"
     return (

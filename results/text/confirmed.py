@@ -8,7 +8,7 @@ from results.compare.formats import Column
 from results.record import columns
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
 from results.record.intervals import Estimate
-from results.record.words import format_difference, format_number
+from results.record.words import format_difference, format_number, quantity
 from results.run import Run, best_trial
 
 # A list of configurations names at most this many and counts the others.
@@ -17,8 +17,7 @@ MAX_NAMED = 3
 
 def label(candidate: ConfirmedCandidate) -> str:
     """Return the name of a candidate in a sentence."""
-    epochs = "1 epoch" if candidate.epochs == 1 else f"{candidate.epochs} epochs"
-    return f"{candidate.name} with {epochs}"
+    return f"{candidate.name} with {quantity(candidate.epochs, 'epoch')}"
 
 
 def verdict(candidate: ConfirmedCandidate) -> str:
@@ -102,8 +101,11 @@ def few_seeds_warning(confirmation: Confirmation) -> Iterator[str]:
 
 
 def _ties(confirmation: Confirmation) -> Iterator[str]:
-    own = [candidate for candidate in confirmation.best_first if not candidate.is_for_comparison]
-    ties = [candidate for candidate in own if candidate.verdict is Verdict.TIE]
+    ties = [
+        candidate
+        for candidate in confirmation.best_first
+        if candidate.verdict is Verdict.TIE and not candidate.is_for_comparison
+    ]
     if ties:
         yield (
             "Tied with the winner, because the 95 % interval of the difference, paired by seed, "

@@ -16,6 +16,7 @@ from results.record import columns
 from results.record.columns import Decision, State
 from results.record.history import History, Objective
 from results.record.journal import Journal, encode
+from results.record.words import quantity
 from results.run import ending_of
 from search.storage.lock import RunLock
 from search.storage.recorder import Recorder
@@ -136,7 +137,7 @@ def test_each_new_thing_is_a_line_as_it_happens(search, capsys):
         "    3.5 s  trial 1 continues in another process\n",
         "    4.0 s  trial 0 failed and restarts: ValueError: no\n",
         "    4.5 s  trial 0 failed after 0 epochs: ValueError: no\n",
-        "    5.0 s  trial 1 stopped by ASHA after 1 epochs, best val_accuracy 0.7500\n",
+        "    5.0 s  trial 1 stopped by ASHA after 1 epoch, best val_accuracy 0.7500\n",
         "search ended (trials done): 2 trials, 3 epochs, best val_accuracy 0.7500 in trial 1, "
         "epoch 1, after 2 s\n",
     ]
@@ -173,7 +174,7 @@ def test_the_best_is_that_of_the_history(search, capsys):
     assert [line.split()[-1] for line in said[1:]] == ["0.2000", "0.2500", "0.2800"]
     best = recorder.history.best
     assert f"best val_accuracy {best.objective:.4f} in trial {best.trial}" in search.told[-1]
-    assert "trial 1 interrupted after 1 epochs, best val_accuracy 0.2900" in search.told[-1]
+    assert "trial 1 interrupted after 1 epoch, best val_accuracy 0.2900" in search.told[-1]
 
 
 def test_half_a_line_waits_for_the_rest(search, capsys):
@@ -235,7 +236,7 @@ def test_a_damaged_line_is_skipped_and_named_once(search, capsys):
     assert search.complaints.splitlines() == [
         f"journal: damaged lines skipped: {number}" for number in (2, 4, 5, 6, 7)
     ]
-    assert search.told[0] == "so far: 1 trials, 0 epochs\n"
+    assert search.told[0] == "so far: 1 trial, 0 epochs\n"
     assert search.told[1:-1] == [""] * (len(search.told) - 2)
 
 
@@ -319,7 +320,7 @@ def test_an_ended_run_that_is_being_extended_is_waited_for(search, capsys):
     )
     assert "search resumed" in search.told[2]
     assert "trial 0 started" in search.told[3]
-    assert "search ended (time budget spent): 1 trials, 0 epochs" in search.told[-1]
+    assert "search ended (time budget spent): 1 trial, 0 epochs" in search.told[-1]
 
 
 def test_an_ended_run_is_told_at_once_without_a_driver(search, capsys):
@@ -528,7 +529,7 @@ def test_a_real_search_is_followed_to_its_end(commands, tmp_path):
     assert len(rows) == 4
     for trial, row in rows.items():
         assert any(f"  trial {trial} started: " in line for line in lines)
-        end = f"trial {trial} {ending_of(row)} after {row['epochs']} epochs, best val_accuracy "
+        end = f"trial {trial} {ending_of(row)} after {quantity(row['epochs'], 'epoch')}, best val_accuracy "
         assert any(f"{end}{row['best_objective']:.4f}" in line for line in lines)
     best = max(row["best_objective"] for row in rows.values())
     assert lines[-1].startswith(

@@ -311,7 +311,7 @@ def test_the_end_of_a_trial_is_a_line_and_an_error_is_said_whole(screen):
     it.lines()
     it.tell.trial_ended(0, State.COMPLETED)
     [ended] = [line for line in it.said() if "trial 0 completed" in line]
-    assert ended.startswith("    0.5 s  trial 0 completed after 1 epochs, best val_accuracy 0.8000")
+    assert ended.startswith("    0.5 s  trial 0 completed after 1 epoch, best val_accuracy 0.8000")
     assert len(ended) == it.width
     assert ended.endswith("…")
     error = "ValueError: " + "a long reason, " * 9 + "which ends here"
@@ -347,6 +347,6 @@ def test_a_terminal_gets_the_live_view_and_a_pipe_plain_lines(tmp_path):
     tell.trial_ended(0, State.COMPLETED)
     assert file.getvalue().splitlines() == [
         "    1.0 s  trial 0, epoch 1: best val_accuracy so far 0.5000",
-        "    1.0 s  trial 0 completed after 1 epochs, best val_accuracy 0.5000  activation=relu "
+        "    1.0 s  trial 0 completed after 1 epoch, best val_accuracy 0.5000  activation=relu "
         "units=192 rate=0.00151 optimizer=nadam layers=3",
     ]

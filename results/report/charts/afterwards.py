@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from results.record.audit import Audit, AuditedTrial
 from results.record.confirmation import ConfirmedCandidate, Verdict
-from results.record.words import format_interval, format_number
+from results.record.words import format_interval, format_number, quantity
 from results.report.charts.chart import (
     COLORS,
     GREY,
@@ -17,7 +17,6 @@ from results.report.charts.chart import (
     escaped,
     lay_out,
     padded_range,
-    quantity,
     without_worst_tenth,
 )
 from results.run import Run

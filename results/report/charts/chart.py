@@ -128,11 +128,6 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:MAX_SLUG_CHARACTERS]
 
 
-def quantity(count: int, noun: str) -> str:
-    """Return a count with its noun, such as ``1 trial`` or ``2 trials``."""
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def padded_range(low: float, high: float, share: float) -> list[float]:
     """Return a range that is wider at both ends, by a share of its width."""
     padding = share * (high - low) or abs(low) * 0.01 or 0.01

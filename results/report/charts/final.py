@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from results.reading import read_table
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.record.words import format_number
-from results.report.charts.chart import COLORS, Cells, Chart, escaped, lay_out, quantity
+from results.record.words import format_number, quantity
+from results.report.charts.chart import COLORS, Cells, Chart, escaped, lay_out
 from results.run import Run
 
 LOSS = "loss"

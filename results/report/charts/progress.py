@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from results.record import columns
 from results.record.columns import Ending, State
-from results.record.words import format_number
+from results.record.words import format_number, quantity
 from results.report.charts.chart import (
     COLORS,
     DASHES,
@@ -20,7 +20,6 @@ from results.report.charts.chart import (
     escaped,
     lay_out,
     padded_range,
-    quantity,
     without_worst_tenth,
 )
 from results.run import Row, Run, ending_of

@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from results.record import columns
+from results.record.words import quantity
 from results.report.charts.axes import Axis, axes_of
 from results.report.charts.chart import (
     STATE_COLORS,
@@ -14,7 +15,6 @@ from results.report.charts.chart import (
     escaped,
     lay_out,
     padded_range,
-    quantity,
     slug,
     without_worst_tenth,
 )

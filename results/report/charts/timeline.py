@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from results.record import columns
 from results.record.columns import Ending
-from results.record.words import format_number
-from results.report.charts.chart import STATE_COLORS, Chart, escaped, lay_out, quantity
+from results.record.words import format_number, quantity
+from results.report.charts.chart import STATE_COLORS, Chart, escaped, lay_out
 from results.run import Run, ending_of
 
 # Activities of a report that belong to a trial: the epoch, and the preparation of the first epoch.

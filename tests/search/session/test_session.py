@@ -148,7 +148,7 @@ def test_a_listener_is_told_before_the_view_shows_an_event(sessions):
     train(session, 0.5, state=State.COMPLETED)
     assert shown == [("search_started", 1), ("trial_started", 1), ("epoch", 1), ("trial_ended", 2)]
     assert len(sessions.notes) == 3
-    assert "trial 0 completed after 1 epochs" in sessions.notes[2]
+    assert "trial 0 completed after 1 epoch" in sessions.notes[2]
 
 
 def test_an_earlier_search_is_recorded_as_far_as_it_fits(sessions):

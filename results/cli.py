@@ -30,11 +30,12 @@ Folders = Annotated[
     # readable=False: the command reports and skips unreadable folders; typer would reject them all.
     list[Path], typer.Argument(metavar="RUN", help="Run folders.", readable=False)
 ]
-TableOrJson = Annotated[str, typer.Option("--format", help="table or json.")]
+TableOrJson = Annotated[str, typer.Option("--format", metavar="FORMAT", help="table or json.")]
 OutputFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
+        metavar="FORMAT",
         help=f"{', '.join(formats.Format)}. Default: by the extension of --out, else table.",
     ),
 ]
@@ -57,13 +58,14 @@ class _UsageError(SearchError):
 def compare_command(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run folders.", readable=False),
+        typer.Argument(metavar="RUN", help="Run folders.", readable=False),
     ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
             metavar="[-]FIELD",
-            help="Sort by a field; -FIELD sorts in descending order. Default: best first.",
+            help="Sort by a field of --format json; -FIELD sorts in descending order. Default: "
+            "best first.",
         ),
     ] = None,
     where: Annotated[
@@ -95,7 +97,8 @@ def compare_command(
 def seeds_command(
     folders: Folders,
     against: Annotated[
-        str, typer.Option(help="Reference group: best, or first on the command line.")
+        str,
+        typer.Option(metavar="GROUP", help="Reference group: best, or first on the command line."),
     ] = "best",
     output: OutputFormat = None,
     out: OutputFile = None,
@@ -124,8 +127,8 @@ def show_command(
         bool,
         typer.Option(
             "--follow",
-            help="Then print each event until the search ends (exit status 0) or is cut off (1). "
-            "With --format json, print the events of the journal, one a line. Ctrl-C stops (130).",
+            help="Then print each new event until the search ends (exit status 0) or is cut off "
+            "(1); stop with Ctrl-C (130). With --format json, print all events, one a line.",
         ),
     ] = False,
 ) -> None:
@@ -165,8 +168,9 @@ def report_command(
     out: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="File to write. Default: report.html in the run folder; for several runs, in the "
-            "current folder."
+            "current folder.",
         ),
     ] = None,
 ) -> None:
@@ -191,7 +195,8 @@ def plot_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the pictures. Default: pictures/ and final/ in the run folder."
+            metavar="FOLDER",
+            help="Folder for the pictures. Default: pictures/ and final/ in the run folder.",
         ),
     ] = None,
 ) -> None:

@@ -1,7 +1,7 @@
-"""What would go wrong in a search, found before it starts: each finding one line, with its cure.
+"""Find what would fail in a search before it starts; each finding is one line with a remedy.
 
-The quick part is done before every run; the whole also loads the data, builds the corners of the
-space, trains a batch of each, and asks every node of a cluster.
+``check`` takes no time and precedes every run. ``examine`` also loads the data, builds and trains
+models at the corners of the space, and checks every node of a cluster.
 """
 
 import contextlib
@@ -42,18 +42,18 @@ from search.worker.process import quiet_training
 
 PACKAGE = "fmnist-search"
 SHARED_MEMORY = Path("/dev/shm")
-# Ray keeps the data there; below this it falls back to a disk.
+# Ray stores data in shared memory; with less than this, it uses a disk.
 MIN_SHARED_BYTES = 500 * 1024**2
-# A worker process with TensorFlow, a small model and its share of the data, as measured here.
+# Measured memory of a worker process with TensorFlow, a small model and its share of the data.
 WORKER_BYTES = 900 * 1024**2
-# A batch and a bit of each split.
+# The number of samples of each split that a corner trains on: more than one batch.
 SAMPLES = 256
 MAX_CORNERS = 16
-OBJECTIVE = "--objective"
+OBJECTIVE_OPTION = "--objective"
 
 
 class Grade(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -62,117 +62,129 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in one line; of what is wrong it says what to do."""
+    """The result of a check, in one line; a warning or problem says what to do."""
 
     grade: Grade
     text: str
 
     def __str__(self) -> str:
-        """Return the line."""
+        """Return the line, with its grade."""
         return f"{self.grade:<8} {self.text}"
 
 
 def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
-    """Check what takes no time, before every run: what was asked, versions, disk, memory.
+    """Check a plan, package versions, disk and memory, before a run starts.
 
     Args:
-        plan: What was asked.
-        is_new: Whether the run folder is still to be made.
+        plan: The plan of the run.
+        is_new: Whether the run will create its folder.
 
     Returns:
         The warnings.
 
     Raises:
-        UsageError: Names every problem, a line each.
+        UsageError: It lists every problem, one per line.
     """
     problems = list(plan.problems())
     if is_new and plan.out.exists() and not is_blank(plan.out):
         problems.append(out_exists_message(plan.out))
-    return _warnings(_quick(plan), problems)
+    return _warnings(_check_machine(plan), problems)
 
 
 def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
-    """Look at everything, and tell of each thing as soon as it is known.
+    """Check everything, and yield each finding as soon as it is known.
 
-    Every node of the Ray cluster at ``address`` is asked too; None: this machine alone.
+    Args:
+        plan: The plan of the search.
+        address: Address of the Ray cluster whose nodes to check too; None: only this machine.
     """
-    yield from _quick(plan)
+    yield from _check_machine(plan)
     data = None
     try:
         data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
     else:
-        yield from _data(data)
-    yield from _corners(plan.problem, data)
+        yield from _check_data(data)
+    yield from _check_corners(plan.problem, data)
     if address is not None:
-        yield from _nodes(plan, address, data.digest() if data else None)
+        yield from _examine_nodes(plan, address, data.digest() if data else None)
 
 
 def check_nodes() -> list[Finding]:
-    """Ask every node of the cluster that was joined what takes no time, as ``check`` does here."""
-    return _warnings(_of_nodes(call_on_every_node(_report, None), digest=None))
+    """Check versions, disk and memory on every node of the running Ray; return the warnings.
+
+    Raises:
+        UsageError: It lists every problem, one per line.
+    """
+    return _warnings(_check_reports(call_on_every_node(_make_report, None), digest=None))
 
 
 def _warnings(findings: Iterable[Finding], problems: Iterable[str] = ()) -> list[Finding]:
-    """Return the warnings, or refuse the search for its problems and those among the findings."""
+    """Return the warnings; raise a UsageError of the problems and those among the findings."""
     findings = list(findings)
-    wrong = [*problems, *(each.text for each in findings if each.grade is Grade.PROBLEM)]
-    raise_any(wrong)
+    raise_any([*problems, *(each.text for each in findings if each.grade is Grade.PROBLEM)])
     return [finding for finding in findings if finding.grade is Grade.WARNING]
 
 
-def _quick(plan: Plan) -> Iterator[Finding]:
-    yield from (*_versions(), *_disk(plan.out), *_memory(plan.workers), *_shared_memory())
+def _check_machine(plan: Plan) -> Iterator[Finding]:
+    yield from _check_versions()
+    yield from _check_disk(plan.out)
+    yield from _check_memory(plan.workers)
+    yield from _check_shared_memory()
 
 
 def corners(space: Space) -> list[Values]:
-    """Return the configurations at the ends of a space.
+    """Return the configurations at the corners of a space, at most ``MAX_CORNERS``.
 
-    The defaults; then each value of every choice once with all numbers at their lowest, and once
-    with all at their highest.
+    The first has the defaults. The others have each value of every choice, once with all numbers
+    at their lower bounds and once with all at their upper bounds.
     """
     sizes = [len(parameter.choices) for parameter in space if parameter.choices]
-    ends = [space.defaults()]
-    for turn in range(max(sizes, default=1)):
+    configurations = [space.defaults()]
+    for choice_index in range(max(sizes, default=1)):
         for is_high in (False, True):
-            ends.append(choose_values(space, _end(turn, is_high)))
-    unlike = [values for place, values in enumerate(ends) if values not in ends[:place]]
-    return unlike[:MAX_CORNERS]
+            values = choose_values(space, _corner_position(choice_index, is_high))
+            if values not in configurations:
+                configurations.append(values)
+    return configurations[:MAX_CORNERS]
 
 
-def _end(turn: int, is_high: bool) -> Callable[[Parameter], float]:
+def _corner_position(choice_index: int, is_high: bool) -> Callable[[Parameter], float]:
+    """Return a function that gives the position of a parameter's value at a corner."""
+
     def position(parameter: Parameter) -> float:
         size = parameter.size
         if parameter.kind in (Kind.CHOICE, Kind.BOOLEAN, Kind.FIXED):
-            return turn % len(parameter.choices)
+            return choice_index % len(parameter.choices)
         last = math.nextafter(1.0, 0.0) if size is None else size - 1
         return last if is_high else 0
 
     return position
 
 
-def _versions() -> Iterator[Finding]:
+def _check_versions() -> Iterator[Finding]:
     try:
-        required = _required()
+        requirements = _requirements()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(Grade.PROBLEM, f"{PACKAGE} is not installed: expected `make setup`, or pip.")
+        yield Finding(Grade.PROBLEM, f"{PACKAGE} is not installed: run `make setup`, or use pip.")
         return
-    wrong, versions = 0, _installed()
-    for requirement in required:
+    is_ok, versions = True, _installed_versions()
+    for requirement in requirements:
         version = versions.get(requirement.name, "missing")
         if version == "missing" or not requirement.specifier.contains(version, prereleases=True):
-            wrong += 1
+            is_ok = False
             yield Finding(
                 Grade.PROBLEM,
                 f"{requirement.name} is {version}, expected {requirement.specifier}: "
                 f"pip install '{requirement.name}{requirement.specifier}'.",
             )
-    if not wrong:
-        yield Finding(Grade.OK, f"versions: Python {platform.python_version()}, packages as needed")
+    if is_ok:
+        python_version = platform.python_version()
+        yield Finding(Grade.OK, f"versions: Python {python_version}, packages as required")
 
 
-def _disk(out: Path) -> Iterator[Finding]:
+def _check_disk(out: Path) -> Iterator[Finding]:
     reason = why_unwritable(out)
     if reason is not None:
         yield Finding(Grade.PROBLEM, reason)
@@ -182,24 +194,24 @@ def _disk(out: Path) -> Iterator[Finding]:
     if free < MIN_FREE_BYTES:
         yield Finding(
             Grade.PROBLEM,
-            f"--out {str(out)!r}: {free / 1024**2:.0f} MB are free there, a run needs "
-            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room, or name another disk.",
+            f"--out {str(out)!r}: {free / 1024**2:.0f} MB of disk are free, expected "
+            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Free some space, or choose another disk.",
         )
     else:
         yield Finding(Grade.OK, f"disk: {free / 1024**3:.1f} GB free in {str(folder)!r}")
 
 
-def _memory(workers: int) -> Iterator[Finding]:
+def _check_memory(workers: int) -> Iterator[Finding]:
     free, needed = psutil.virtual_memory().available, workers * WORKER_BYTES
-    text = f"memory: {free / 1024**3:.1f} GB free, {workers} workers need some "
+    text = f"memory: {free / 1024**3:.1f} GB free, {workers} workers need about "
     text += f"{needed / 1024**3:.1f} GB"
     if free < needed:
-        yield Finding(Grade.WARNING, f"{text}: ask for fewer by --workers.")
+        yield Finding(Grade.WARNING, f"{text}. Reduce --workers.")
     else:
         yield Finding(Grade.OK, text)
 
 
-def _shared_memory() -> Iterator[Finding]:
+def _check_shared_memory() -> Iterator[Finding]:
     if not SHARED_MEMORY.is_dir():
         return
     free = shutil.disk_usage(SHARED_MEMORY).free
@@ -207,24 +219,24 @@ def _shared_memory() -> Iterator[Finding]:
     if free < MIN_SHARED_BYTES:
         yield Finding(
             Grade.WARNING,
-            f"{text}: Ray will keep the data on disk, which is slow. In Docker: --shm-size=2g.",
+            f"{text}, so Ray stores data on disk, which is slow. In Docker, use --shm-size=2g.",
         )
     else:
         yield Finding(Grade.OK, text)
 
 
-def _scratch_disk() -> Iterator[Finding]:
+def _check_scratch_disk() -> Iterator[Finding]:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         yield Finding(
             Grade.PROBLEM,
-            f"{free / 1024**2:.0f} MB are free in {folder!r}, where Ray and trials write; expected "
-            f"{MIN_FREE_BYTES / 1024**2:.0f} MB or more. Make room there.",
+            f"{free / 1024**2:.0f} MB of disk are free in {folder!r}, where Ray and trials write; "
+            f"expected {MIN_FREE_BYTES / 1024**2:.0f} MB or more. Free some space.",
         )
 
 
-def _data(data: Data) -> Iterator[Finding]:
+def _check_data(data: Data) -> Iterator[Finding]:
     import numpy as np
 
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -233,14 +245,14 @@ def _data(data: Data) -> Iterator[Finding]:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 yield Finding(
                     Grade.PROBLEM,
-                    f"data: the {name} split holds numbers that are not finite: every trial would "
-                    "diverge. Clean it.",
+                    f"data: the {name} split holds numbers that are not finite, so every trial "
+                    "would diverge. Remove or replace them.",
                 )
     sizes = ", ".join(f"{name} {len(split[0])}" for name, split in splits.items() if split)
     yield Finding(Grade.OK, f"data: {sizes}; digest {data.digest()}")
 
 
-def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
+def _check_corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
     from search.worker import process
 
     process.set_up(sees_gpus=False)
@@ -248,8 +260,8 @@ def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
     try:
         space = process.discover(problem.hypermodel)
     except SearchError as error:
-        named = f"--hypermodel {problem.hypermodel!r}: "
-        yield Finding(Grade.PROBLEM, named + str(error).removeprefix(named))
+        prefix = f"--hypermodel {problem.hypermodel!r}: "
+        yield Finding(Grade.PROBLEM, prefix + str(error).removeprefix(prefix))
         return
     if data is None:
         return
@@ -257,22 +269,24 @@ def _corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
         (inputs[:SAMPLES], targets[:SAMPLES]) for inputs, targets in (data.train, data.validation)
     )
     sample = Data(train, validation)
-    ends = corners(space)
-    wrong = 0
-    for number, values in enumerate(ends):
-        for finding in _tried(problem, sample, number, values):
-            wrong += 1
+    configurations = corners(space)
+    is_ok = True
+    for number, values in enumerate(configurations):
+        for finding in _try_corner(problem, sample, number, values):
+            is_ok = False
             yield finding
-            if finding.text.startswith(OBJECTIVE):
-                return  # no other corner would report it
-    if not wrong:
+            if finding.text.startswith(OBJECTIVE_OPTION):
+                return  # the same at every other corner
+    if is_ok:
         yield Finding(
             Grade.OK,
-            f"space: {len(ends)} corners built and trained; each reports {problem.objective.name}",
+            f"space: {len(configurations)} corners built and trained; each reports "
+            f"{problem.objective.name}",
         )
 
 
-def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
+def _try_corner(problem: Problem, data: Data, number: int, values: Values) -> Iterator[Finding]:
+    """Train an epoch of a configuration; yield a finding if it fails."""
     from search.worker.callbacks import ObjectiveMissing
     from search.worker.trial import run_trial
 
@@ -281,43 +295,50 @@ def _tried(problem: Problem, data: Data, number: int, values: Values) -> Iterato
         end = run_trial(
             task, data, trial=number, values=values, report=lambda _epoch: True, folder=None
         )
-    where = format_values(values)
+    configuration = format_values(values)
     if end.fatal == ObjectiveMissing.__name__:
-        yield Finding(Grade.PROBLEM, f"{OBJECTIVE}: {end.error}")
+        yield Finding(Grade.PROBLEM, f"{OBJECTIVE_OPTION}: {end.error}")
         return
     if end.state in (State.FAILED, State.OUT_OF_MEMORY):
         yield Finding(
             Grade.PROBLEM,
-            f"space: {end.error} at {where}: mend the builder there, or narrow the space.",
+            f"space: {end.error} at {configuration}. Correct the builder, or narrow the space.",
         )
     elif end.state is State.DIVERGED:
-        yield Finding(Grade.WARNING, f"space: diverges at {where} ({end.error}).")
+        yield Finding(Grade.WARNING, f"space: training diverges at {configuration} ({end.error}).")
 
 
-def _nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
+def _examine_nodes(plan: Plan, address: str, digest: str | None) -> Iterator[Finding]:
     try:
         with connect_to_ray(
             address, plan.workers, source_paths(plan.problem.hypermodel, plan.problem.data)
         ):
-            reports = call_on_every_node(_report, plan.problem)
+            reports = call_on_every_node(_make_report, plan.problem)
     except SearchError as error:
         yield Finding(Grade.PROBLEM, str(error))
         return
-    yield from _of_nodes(reports, digest)
+    yield from _check_reports(reports, digest)
 
 
-def _of_nodes(reports: Iterable["_Report | str"], digest: str | None) -> Iterator[Finding]:
-    here = _installed()
+def _check_reports(reports: Iterable["_NodeReport | str"], digest: str | None) -> Iterator[Finding]:
+    """Check reports of nodes; a string is the error of a node that gave no report."""
+    versions = _installed_versions()
     for report in reports:
         if isinstance(report, str):
             yield Finding(Grade.PROBLEM, report)
         else:
-            yield from _of_a_node(report, here, digest)
+            yield from _check_report(report, versions, digest)
 
 
 @dataclass(frozen=True)
-class _Report:
-    """What a node says of itself."""
+class _NodeReport:
+    """The versions, findings and data of a node.
+
+    Attributes:
+        versions: Versions of Python and the required packages, by name.
+        digest: Digest of the data that the node loads itself; None if it loads none.
+        error: Why it cannot load the data; None if it can.
+    """
 
     host: str
     versions: dict[str, str]
@@ -326,64 +347,72 @@ class _Report:
     error: str | None
 
 
-def _report(problem: Problem | None) -> _Report:
-    """Look at the node that this is called on; load the data of a problem, where one is given."""
+def _make_report(problem: Problem | None) -> _NodeReport:
+    """Report on the node that this runs on; with a problem, load its data too."""
     digest, error = None, None
     try:
         digest = load_data(problem, needs_test=False).digest() if problem else None
     except Exception as raised:
         error = str(raised) if isinstance(raised, SearchError) else one_line(raised)
-    findings = (*_shared_memory(), *_scratch_disk())
-    return _Report(socket.gethostname(), _installed(), findings, digest, error)
+    findings = (*_check_shared_memory(), *_check_scratch_disk())
+    return _NodeReport(socket.gethostname(), _installed_versions(), findings, digest, error)
 
 
-def _of_a_node(report: _Report, here: dict[str, str], digest: str | None) -> Iterator[Finding]:
-    host, wrong = report.host, 0
-    for name, version in here.items():
-        there = report.versions.get(name, "missing")
-        if there != version:
-            wrong += 1
-            minor = name == "python" and there.rpartition(".")[0] == version.rpartition(".")[0]
+def _check_report(
+    report: _NodeReport, versions: dict[str, str], digest: str | None
+) -> Iterator[Finding]:
+    """Compare the report of a node with the versions and the data of this machine."""
+    host, is_ok = report.host, True
+    for name, version in versions.items():
+        node_version = report.versions.get(name, "missing")
+        if node_version != version:
+            is_ok = False
+            is_patch = name == "python" and _minor(node_version) == _minor(version)
             yield Finding(
-                Grade.WARNING if minor else Grade.PROBLEM,
-                f"{host}: {name} is {there}, here it is {version}: install the same there.",
+                Grade.WARNING if is_patch else Grade.PROBLEM,
+                f"{host}: {name} is {node_version}, expected {version} as on this machine. Install "
+                "it there.",
             )
-    unusable = report.error
-    if unusable is None and digest is not None and report.digest != digest:
-        unusable = f"its data have digest {report.digest}, here it is {digest}"
-    if unusable is not None:
-        wrong += 1
+    error = report.error
+    if error is None and digest is not None and report.digest != digest:
+        error = f"digest {report.digest}, expected {digest}"
+    if error is not None:
+        is_ok = False
         yield Finding(
             Grade.WARNING,
-            f"{host}: its own copy of the data cannot be used ({unusable.rstrip('.')}): a search "
-            "sends it those of the head. Remove or mend that copy.",
+            f"{host}: its own copy of the data cannot be used ({error.rstrip('.')}), so a search "
+            "sends it the data of this machine. Remove or repair that copy.",
         )
     for finding in report.findings:
         if finding.grade is not Grade.OK:
-            wrong += 1
+            is_ok = False
             yield Finding(finding.grade, f"{host}: {finding.text}")
-    if not wrong:
-        yield Finding(Grade.OK, f"{host}: versions, data and shared memory as here")
+    if is_ok:
+        yield Finding(Grade.OK, f"{host}: versions, data and shared memory as on this machine")
 
 
-def _installed() -> dict[str, str]:
+def _minor(version: str) -> str:
+    return version.rpartition(".")[0]
+
+
+def _installed_versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for requirement in _required():
+    for requirement in _requirements():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[requirement.name] = importlib.metadata.version(requirement.name)
     return versions
 
 
-def _required() -> list[Requirement]:
-    """Return the packages that this one needs, without the tools of developers."""
-    required = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
+def _requirements() -> list[Requirement]:
+    """Return the packages that this one requires, without those of its extras."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or ()]
     return [
         requirement
-        for requirement in required
+        for requirement in requirements
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     ]
 
 
 def is_ready(findings: Iterable[Finding]) -> bool:
-    """Tell whether nothing stands in the way of a search."""
+    """Tell whether a search can start: whether no finding is a problem."""
     return all(finding.grade is not Grade.PROBLEM for finding in findings)

@@ -1,4 +1,4 @@
-"""A whole run: check, lock the folder, search, then what follows the search."""
+"""A run from start to end: check, lock the folder, search, and follow up."""
 
 import math
 import shutil
@@ -39,32 +39,32 @@ from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, ne
 from search.storage.recorder import Recorder
 from search.view.view import View, describe_end
 
-# Fields of a plan that take effect even where nothing is left to search.
-AFTER_THE_SEARCH = ("retrain_epochs", "confirm", "seeds", "audit", "log")
+# The fields of a plan that take effect even if the search is already complete.
+FOLLOW_UP_FIELDS = ("retrain_epochs", "confirm", "seeds", "audit", "log")
 
 
 def run(plan: Plan, view: View) -> Outcome:
-    """Search, then do what follows: retrain or confirm the best, audit the early stops.
+    """Search, then follow up: retrain or confirm the best configurations, audit stopped trials.
 
     Raises:
-        SearchError: Something is wrong with what was asked, with the problem, or with every
-            trial. What was found before is kept in the run folder.
+        SearchError: The plan or the problem is invalid, or every trial failed. The run folder
+            keeps the results so far.
     """
     warnings = check(plan)
     earlier = read_warm_start(plan.warm_start, plan.problem.objective)
     _say_starting(plan, warnings, view)
     with new_run(plan.out, view.note) as locked:
         origin = NewRun(History(plan.problem.objective), earlier)
-        return _search_and_follow(plan, locked, origin, view)
+        return _search_and_follow_up(plan, locked, origin, view)
 
 
 def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
-    """Go on with a run that was cut off, or extend one; then do what follows.
+    """Continue an interrupted run or extend a finished one, then follow up.
 
     Raises:
-        SearchError: The folder is no run, another process drives it, or what ``run`` raises.
+        SearchError: The folder is not a run, or another process uses it; or as for ``run``.
     """
-    check(changes.applied(read_previous_run(path).plan), is_new=False)  # before anything is touched
+    check(changes.applied(read_previous_run(path).plan), is_new=False)  # before any change
     with locked_run(RunFolder.open(path), view.note) as locked:
         previous = read_previous_run(path)
         for note in previous.notes:
@@ -72,18 +72,18 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         plan = changes.applied(previous.plan)
         warnings = check(plan, is_new=False)
         origin = ResumedRun(previous)
-        over = _reason_to_skip(plan, previous, origin.clock(seconds_since_process_start))
-        if over is not None:
-            return _skip_search(plan, previous, over, view)
+        reason = _reason_to_skip(plan, previous, origin.clock(seconds_since_process_start))
+        if reason is not None:
+            return _skip_search(plan, previous, reason, view)
         _say_starting(plan, warnings, view)
-        return _search_and_follow(plan, locked, origin, view)
+        return _search_and_follow_up(plan, locked, origin, view)
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
-    """Go on with the run that stands in a plan's folder; begin it where none does.
+    """Continue the run in the folder of a plan, or start it if there is none.
 
     Raises:
-        SearchError: What stands there was asked otherwise; else as ``run`` or ``resume_run``.
+        SearchError: The folder holds a different search; or as for ``run`` and ``resume_run``.
     """
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
@@ -97,23 +97,23 @@ def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     if plan.address:
         view.note(f"joining the Ray cluster at {plan.address}{at_once}")
     else:
-        view.note(f"starting{at_once} (training begins in 10 to 30 s)")
+        view.note(f"starting{at_once}; training begins in 10 to 30 s")
 
 
-def _search_and_follow(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
-    """Search on the engine that the plan names, then do what follows."""
+def _search_and_follow_up(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:
+    """Search on the engine of the plan, then follow up."""
     with ENGINES[plan.engine](plan, view) as engine:
         outcome = _run_search(engine, run, origin, view)
         follow_up = FollowUp.of(engine.plan)
         if engine.stored is None:
-            # keras-tuner ran one trial at a time, on all cores: what follows may use them all too.
+            # The keras-tuner engine has no Ray: the follow-up starts one on all cores.
             return start_follow_up(engine.plan, follow_up, outcome, view, description={})
         return run_follow_up(engine.plan, follow_up, engine.stored, outcome, view)
 
 
 @contextmanager
 def _ray_engine(plan: Plan, view: View) -> Iterator[SearchEngine]:
-    """Start or join Ray; what it has room for is what the search is planned for."""
+    """Start or join Ray, and fit the plan to its capacity."""
     code = source_paths(plan.problem.hypermodel, plan.problem.data, custom_rule(plan.device_rule))
     cpus = math.ceil(plan.workers * plan.cpus_per_trial)
     ray = RenewableRay(
@@ -148,10 +148,10 @@ ENGINES: dict[Engine, Callable[[Plan, View], AbstractContextManager[SearchEngine
 
 
 def _run_search(engine: SearchEngine, run: LockedRun, origin: Origin, view: View) -> Outcome:
-    """Run the trials, and return what the search came to.
+    """Run the trials and return the outcome of the search.
 
     Raises:
-        SearchError: What made the search fail.
+        SearchError: The search failed.
     """
     clock = origin.clock(seconds_since_process_start)
     stopping = Stopping(engine.plan, origin.history, clock)
@@ -171,10 +171,10 @@ def _run_search(engine: SearchEngine, run: LockedRun, origin: Origin, view: View
 
 
 def _raise_failure(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> None:
-    """Raise what made the search fail; a new folder without one trained epoch is removed."""
+    """Raise the error of a failed search; remove a new folder in which no epoch was trained."""
     error: SearchError | None = stopping.error
     if error is None and outcome.history.best is None and outcome.reason != INTERRUPTED:
-        error = AllTrialsFailedError(_no_value(outcome))
+        error = AllTrialsFailedError(_no_value_message(outcome))
     if error is None:
         return
     for trial in outcome.history.trials.values():
@@ -182,22 +182,22 @@ def _raise_failure(outcome: Outcome, stopping: Stopping, *, is_new: bool) -> Non
             error.add_note(trial.traceback)
             break
     if is_new and outcome.history.epochs_trained == 0 and not outcome.history.best:
-        # Nothing was trained, so nothing is lost, and the name is free for the next try.
+        # Nothing of value is lost, and the next try can use the same name.
         shutil.rmtree(outcome.folder.path, ignore_errors=True)
     raise error
 
 
-def _no_value(outcome: Outcome) -> str:
+def _no_value_message(outcome: Outcome) -> str:
     trials = outcome.history.trials.values()
-    ends = sorted({f"{one.ending}{f': {one.error}' if one.error else ''}" for one in trials})
+    endings = sorted({f"{t.ending}: {t.error}" if t.error else str(t.ending) for t in trials})
     return (
-        f"The search ended ({outcome.reason}) before any epoch reported a finite "
-        f"{outcome.history.objective.name}; trials: {'; '.join(ends) or 'none'}."
+        f"No epoch reported a finite {outcome.history.objective.name} before the search ended "
+        f"({outcome.reason}). Trials: {'; '.join(endings) or 'none'}."
     )
 
 
 def _reason_to_skip(plan: Plan, previous: RecordedRun, clock: Clock) -> str | None:
-    """Return why nothing is left to search; None where something is."""
+    """Return why the search is complete; None if there is more to search."""
     history = previous.history
     reason = Stopping(plan, history, clock).reason
     if reason is not None:
@@ -205,40 +205,43 @@ def _reason_to_skip(plan: Plan, previous: RecordedRun, clock: Clock) -> str | No
     if history.unfinished():
         return None
     if plan.trials is not None and history.next_trial >= plan.trials:
-        return f"there are {len(history.trials)} trials, {plan.trials} were asked for"
-    # One that ended by itself, its space exhausted, would end again.
-    ended_by_itself = history.end_reason == TRIALS_DONE and plan.trials == previous.plan.trials
-    return "its configurations are exhausted" if ended_by_itself else None
+        return f"{len(history.trials)} trials are done, the maximum is {plan.trials}"
+    # Fewer trials than planned: the algorithm had no new configuration, and would have none now.
+    is_exhausted = history.end_reason == TRIALS_DONE and plan.trials == previous.plan.trials
+    return "all configurations have been tried" if is_exhausted else None
 
 
-def _skip_search(plan: Plan, previous: RecordedRun, over: str, view: View) -> Outcome:
-    """Write what is missing of a run whose search has ended, and do what follows the search."""
+def _skip_search(plan: Plan, previous: RecordedRun, reason: str, view: View) -> Outcome:
+    """Complete the files of a run whose search is complete, then follow up."""
     history, folder = previous.history, previous.folder
-    ended = over if over in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
-    if history.end_reason is None:  # killed before it was recorded
+    new_end_reason = reason if reason in (TARGET_REACHED, TIME_BUDGET_SPENT) else TRIALS_DONE
+    if history.end_reason is None:  # the driver was killed before it recorded the end
         journal = Journal(folder.journal_file)
-        Recorder(journal, history, clock=lambda: previous.seconds).search_ended(ended)
+        Recorder(journal, history, clock=lambda: previous.seconds).search_ended(new_end_reason)
         journal.close()
     write_tables(folder.path, history)
-    log = make_logger(plan, folder, history, view.note, previous_events=previous.events)
-    if log is not None:
-        log.write_all()
-    _record_what_follows(plan, previous)
-    reason = ended if history.end_reason in (None, INTERRUPTED) else history.end_reason
-    view.note(describe_end(reason, history))
-    view.note(f"nothing more to search: {over} (more by --trials, --time-budget or --target)")
-    outcome = Outcome(folder, reason, history)
+    logger = make_logger(plan, folder, history, view.note, previous_events=previous.events)
+    if logger is not None:
+        logger.write_all()
+    _record_follow_up(plan, previous)
+    end_reason = new_end_reason if history.end_reason in (None, INTERRUPTED) else history.end_reason
+    view.note(describe_end(end_reason, history))
+    view.note(
+        f"nothing left to search: {reason} (to search further, change --trials, --time-budget or "
+        "--target)"
+    )
+    outcome = Outcome(folder, end_reason, history)
     return start_follow_up(plan, FollowUp.of(plan), outcome, view, description=previous.description)
 
 
-def _record_what_follows(plan: Plan, previous: RecordedRun) -> None:
-    """Record what is to follow the search, so that the next resume does it too."""
+def _record_follow_up(plan: Plan, previous: RecordedRun) -> None:
+    """Record changes to the follow-up in run.json, so that the next resume does the same."""
     row = plan.to_json()
     changes = {
         name: row[name]
-        for name in AFTER_THE_SEARCH
+        for name in FOLLOW_UP_FIELDS
         if getattr(plan, name) != getattr(previous.plan, name)
     }
     if changes:
-        before = previous.description
-        write_json(previous.folder.run_file, before | {"plan": before["plan"] | changes})
+        description = previous.description
+        write_json(previous.folder.run_file, description | {"plan": description["plan"] | changes})

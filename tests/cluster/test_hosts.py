@@ -115,7 +115,7 @@ def test_a_node_with_another_version_is_named_before_the_search(hosts):
     [line] = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert (
         line.strip()
-        == f"error: worker1: optuna is 4.0.0, here it is {here}: install the same there."
+        == f"error: worker1: optuna is 4.0.0, expected {here} as on this machine. Install it there."
     )
     assert not hosts.folder("runs/versions").exists()
 
@@ -133,7 +133,7 @@ def test_a_nodes_damaged_data_file_is_named(hosts):
     assert len(said) == 1, done.stdout
     assert said[0].startswith("warning  worker2: its own copy of the data cannot be used")
     assert "train-images" in said[0]
-    assert "worker1: versions, data and shared memory as here" in done.stdout
+    assert "worker1: versions, data and shared memory as on this machine" in done.stdout
 
 
 @pytest.mark.long

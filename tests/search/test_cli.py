@@ -81,7 +81,7 @@ def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
     assert done.returncode == 2
-    assert "1 MB are free there, a run needs 500 MB or more" in done.stderr
+    assert "1 MB of disk are free, expected 500 MB or more" in done.stderr
 
 
 def test_a_study_is_imported_and_compared(commands, tmp_path):

@@ -43,7 +43,7 @@ def test_a_corner_that_cannot_be_built_is_named_with_what_to_do(tmp_path):
     asked = plan(tmp_path / "runs", "problems:mixed_ends")
     [problem, *_] = lines(asked, Grade.PROBLEM)
     assert problem.startswith("space: RuntimeError: this configuration cannot be built at end=bad")
-    assert problem.endswith("mend the builder there, or narrow the space.")
+    assert problem.endswith("Correct the builder, or narrow the space.")
     assert any("diverges at end=nan" in text for text in lines(asked, Grade.WARNING))
 
 
@@ -150,5 +150,5 @@ def test_every_node_of_a_cluster_is_asked(tmp_path, commands):
     assert done.returncode == 0, done.stderr[-2000:]
     status, output, errors = json.loads(done.stdout.splitlines()[-1])
     assert status == 0, output + errors
-    assert output.count("versions, data and shared memory as here") == 2
+    assert output.count("versions, data and shared memory as on this machine") == 2
     assert output.rstrip().endswith("ready to search")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "Run", "RunError", "ranked", "read_run", "row_of"]
 
-# Imported when they are used: the record below them, which every command reads, starts without.
+# Imported on first use, because every command imports ``results.record`` and must start quickly.
 _HOMES = {
     "Row": "results.run",
     "Run": "results.run",

@@ -223,7 +223,7 @@ def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_exte
     evaluation = (run / "final" / "evaluation.json").stat().st_mtime_ns
     status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
     assert status == 0, output + errors
-    assert "the final model is of the best trial (0) already" in output
+    assert "keeping the final model: it is that of the best trial (0)" in output
     assert (run / "final" / "evaluation.json").stat().st_mtime_ns == evaluation
     # Given more, it goes on.
     status, output, errors = finish(

@@ -55,7 +55,7 @@ def test_each_final_model_reads_the_test_split_once_whatever_is_asked_after_it(c
 
     read, said = count("resume", "run")
     assert (read, json.loads(final.read_text())) == (0, confirmed)
-    assert "the final model is confirmed" in said
+    assert "keeping the final model: it won the confirmation" in said
 
     # As a kill between two evaluations leaves it; the same configuration once more changes nothing.
     records = (tmp_path / "run" / "confirm").glob("*-seed-*.json")

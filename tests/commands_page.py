@@ -53,10 +53,14 @@ def page() -> str:
 
 def _usage(program: str, name: str, command: Any) -> str:
     text = " ".join((command.help or "").split())
-    arguments = " ".join(
-        each.metavar or each.name.upper() for each in command.params if _is_argument(each)
-    )
+    arguments = " ".join(map(_argument_usage, filter(_is_argument, command.params)))
     return f"`{program} {name} {arguments}`".replace(" `", "`") + f": {text}"
+
+
+def _argument_usage(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    name = f"{name}..." if argument.nargs == -1 and not name.endswith("...") else name
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_named_and_left_out(commands, real_run, tmp_p
     assert [line.split()[0:2] for line in done.stderr.splitlines()] == [["left", "out:"]] * 2
     alone = results(commands, "compare", tmp_path / "nowhere")
     assert alone.returncode == 2
-    assert "None of the folders is a run with results" in alone.stderr
+    assert "None of these folders is a run with usable results" in alone.stderr
     assert alone.stdout == ""
 
 

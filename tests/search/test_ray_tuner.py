@@ -65,7 +65,7 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
     said = str(caught.value).splitlines()
     for part in (
         "factor=3 is for one tuner of keras-tuner: give it as scheduler=search.ASHA",
-        "distribution_strategy: each trial is a process of its own",
+        "distribution_strategy: each trial runs in a process of its own",
         "nonsense=2 is no argument of RayTuner",
         "hypermodel is missing",
         "max_trials=0: expected a whole number, 1 or more",

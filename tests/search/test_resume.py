@@ -655,9 +655,7 @@ def test_a_folder_in_which_nothing_was_recorded_is_taken_again(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     killed = {**vars(Owner.this_process()), "started": 1.0, "beats": 3}
     folder.lock_file.write_text(json.dumps(killed))
-    with pytest.raises(
-        SearchError, match=r"ended before the first one.*Run the same command"
-    ):
+    with pytest.raises(SearchError, match=r"ended before the first one.*Run the same command"):
         read_previous_run(folder.path)
     check(plan(folder.path))
     with new_run(folder.path, print) as run:

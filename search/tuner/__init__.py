@@ -1,1 +1,1 @@
-"""``RayTuner``, the drop-in for the tuners of keras-tuner, and what it checks of its arguments."""
+"""``RayTuner``, which replaces the tuners of keras-tuner in a script, and its parts."""

@@ -1,4 +1,4 @@
-"""What ``search`` is called with: how ``fit`` takes it, and whether it reports the objective.
+"""Adapt the arguments of ``search`` for ``fit``, and check that ``fit`` reports the objective.
 
 Imports Keras.
 """
@@ -18,32 +18,36 @@ from search.plan.task import FitArguments
 from search.space.mirror import has_own_fit
 
 
-def fit_arguments(
+def adapt_fit_arguments(
     hypermodel: kt.HyperModel, args: tuple[Any, ...], kwargs: dict[str, Any], max_epochs: int | None
 ) -> FitArguments:
-    """Return what ``fit`` is to be called with, given the arguments of ``search``.
+    """Return the arguments of ``fit`` for the arguments of ``search``.
 
-    ``max_epochs`` takes the place of ``epochs``; None: they stay.
+    Args:
+        hypermodel: The hypermodel whose ``fit`` is called.
+        args: Positional arguments of ``search``.
+        kwargs: Keyword arguments of ``search``.
+        max_epochs: Replaces ``epochs``; None: ``epochs`` stays.
     """
-    # A fit of the user's own may set by itself what it does not name.
-    known = {*inspect.signature(hypermodel.fit).parameters, *kwargs}
+    # A fit of the user may set epochs and verbose itself if it does not have them as parameters.
+    names = {*inspect.signature(hypermodel.fit).parameters, *kwargs}
     if not has_own_fit(hypermodel):
-        known |= {"epochs", "verbose"}
+        names |= {"epochs", "verbose"}
     changes: dict[str, Any] = {}
-    if max_epochs is not None and "epochs" in known:
+    if max_epochs is not None and "epochs" in names:
         changes["epochs"] = max_epochs
-    if "verbose" in known:
-        changes["verbose"] = 0  # a bar that nobody sees costs time after every batch
+    if "verbose" in names:
+        changes["verbose"] = 0  # an invisible progress bar costs time after every batch
     return FitArguments(args, kwargs | changes)
 
 
-def epochs_of(hypermodel: kt.HyperModel, arguments: FitArguments) -> int | None:
-    """Return the epochs that ``fit`` is asked for, by position or by name; None: none are."""
+def requested_epochs(hypermodel: kt.HyperModel, arguments: FitArguments) -> int | None:
+    """Return the ``epochs`` among the arguments of ``fit``; None if there are none."""
     has_own = has_own_fit(hypermodel)
     fit = hypermodel.fit if has_own else keras.Model.fit
-    hidden = (None, None) if has_own else (None,)  # hp and model, or self
+    leading = (None, None) if has_own else (None,)  # hp and model, or self
     try:
-        bound = inspect.signature(fit).bind_partial(*hidden, *arguments.args, **arguments.kwargs)
+        bound = inspect.signature(fit).bind_partial(*leading, *arguments.args, **arguments.kwargs)
     except TypeError:
         return None
     epochs = bound.arguments.get("epochs", arguments.kwargs.get("epochs"))
@@ -56,91 +60,93 @@ def check_objective(
     arguments: FitArguments,
     build: Callable[[], keras.Model],
 ) -> None:
-    """Check that the model reports the objective, where that can be known without training.
+    """Check that ``fit`` reports the objective, if that is known without training.
 
     Args:
-        objective: What is searched for.
-        hypermodel: Says whether ``fit`` is the user's own.
-        arguments: Of ``fit``.
-        build: Builds a model of the defaults, as a trial does.
+        objective: The objective of the search.
+        hypermodel: The hypermodel; a ``fit`` of the user cannot be checked.
+        arguments: The arguments of ``fit``.
+        build: Builds a model with the default values, as a trial does.
 
     Raises:
-        ObjectiveError: It reports others.
-        UsageError: Keras's own ``fit`` does not know an argument.
+        ObjectiveError: ``fit`` does not report the objective, or there is no objective.
+        UsageError: Keras's ``fit`` does not have one of the arguments.
     """
     is_missing = objective.name == DEFAULT_OBJECTIVE
     if is_missing and has_own_fit(hypermodel):
         return
-    reported = _reported(hypermodel, arguments, build)
-    if reported is None:
+    metrics = _reported_metrics(hypermodel, arguments, build)
+    if metrics is None:
         return
     if is_missing:
         raise ObjectiveError(
-            "objective is missing: expected one of the metrics that an epoch reports, "
-            f"{', '.join(sorted(reported))}; only a HyperModel.fit that returns its score can "
-            "do without."
+            f"objective is missing: expected one of the metrics {', '.join(sorted(metrics))}, or a "
+            "HyperModel.fit that returns the value to minimize."
         )
     for part in objective.parts or (objective,):
         # Callbacks of Keras that change the learning rate report it.
-        if part.name in reported | {"learning_rate"}:
+        if part.name in metrics | {"learning_rate"}:
             continue
-        if part.name.removeprefix("val_") in reported:
+        if part.name.removeprefix("val_") in metrics:
             raise ObjectiveError(
-                f"objective {part.name!r} needs data to validate on: give search "
-                "validation_data=(x, y) or validation_split=0.2."
+                f"objective {part.name!r} needs validation data: pass validation_data=(x, y) or "
+                "validation_split=0.2 to search."
             )
-        raise ObjectiveError(objective_not_reported(part.name, reported))
+        raise ObjectiveError(objective_not_reported(part.name, metrics))
 
 
-def _reported(
+def _reported_metrics(
     hypermodel: kt.HyperModel, arguments: FitArguments, build: Callable[[], keras.Model]
 ) -> set[str] | None:
-    """Return the names that an epoch reports, from one look at one sample; None: unknown."""
+    """Return the names of the metrics that an epoch reports; None if they are unknown."""
     kwargs = arguments.kwargs
     callbacks = kwargs.get("callbacks") or []
-    foreign = [c for c in callbacks if not type(c).__module__.startswith("keras.")]
-    if has_own_fit(hypermodel) or foreign:
+    has_own_callbacks = any(not type(c).__module__.startswith("keras.") for c in callbacks)
+    if has_own_fit(hypermodel) or has_own_callbacks:
         return None
     try:
         model = build()
-    except Exception:  # what is wrong with it, the trials say
+    except Exception:  # the trials will report the error
         return None
     if type(model).fit is keras.Model.fit:
         _check_names(arguments)
     if type(model).train_step is not keras.Model.train_step:
         return None
     try:
-        names = _evaluated(model, arguments)
-    except Exception:  # what is wrong with model or data, the trials say
+        metrics = _evaluate_sample(model, arguments)
+    except Exception:  # the trials will report the error
         return None
     if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
-        names |= {f"val_{name}" for name in names}
-    return names
+        metrics |= {f"val_{name}" for name in metrics}
+    return metrics
 
 
 def _check_names(arguments: FitArguments) -> None:
-    """Check that Keras's own ``fit`` knows what ``search`` was given.
+    """Check the names of the keyword arguments of Keras's ``fit``.
 
     Raises:
-        UsageError: Names what it does not know.
+        UsageError: ``fit`` has no argument of a name.
     """
-    known = inspect.signature(keras.Model.fit).parameters
+    names = inspect.signature(keras.Model.fit).parameters
     raise_any(
         [
-            f"search({name}=...): model.fit takes no {name!r}.{nearest(name, known)}"
+            f"search({name}=...): model.fit has no argument {name!r}.{nearest(name, names)}"
             for name in arguments.kwargs
-            if name not in known
+            if name not in names
         ]
     )
 
 
-def _evaluated(model: keras.Model, arguments: FitArguments) -> set[str]:
+def _evaluate_sample(model: keras.Model, arguments: FitArguments) -> set[str]:
+    """Evaluate a model on one training sample; return the names of its metrics."""
     bound = inspect.signature(model.fit).bind(*arguments.args, **arguments.kwargs).arguments
     inputs, targets = bound.get("x"), bound.get("y")
     if targets is None:
         assert inputs is not None
         batch = inputs[0] if isinstance(inputs, keras.utils.PyDataset) else next(iter(inputs))
         inputs, targets = batch[0], batch[1]
-    model.run_eagerly = True  # one sample is not worth compiling for
-    first = partial(keras.tree.map_structure, lambda array: array[:1])
-    return set(model.evaluate(first(inputs), first(targets), verbose=0, return_dict=True))
+    model.run_eagerly = True  # compiling takes longer than one sample
+    first_sample = partial(keras.tree.map_structure, lambda array: array[:1])
+    return set(
+        model.evaluate(first_sample(inputs), first_sample(targets), verbose=0, return_dict=True)
+    )

@@ -1,4 +1,4 @@
-"""The arguments of ``RayTuner`` as what every trial shares, and as a plan. Imports Keras."""
+"""Make the task and the plan of a search from the arguments of ``RayTuner``. Imports Keras."""
 
 import random
 from typing import Any
@@ -12,28 +12,28 @@ from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
 from search.space.mirror import has_own_fit
 from search.storage.folder import RunFolder
-from search.tuner.fit_arguments import epochs_of
+from search.tuner.fit_arguments import requested_epochs
 from search.tuner.settings import Settings
 from search.worker import process
 from search.worker.arguments import describe_data
 
-# Where fit itself decides on the epochs: ASHA's rungs up to here.
-UNKNOWN_EPOCHS = 100
+# The maximum epochs for which ASHA makes rungs if ``fit`` decides on the epochs itself.
+ASSUMED_EPOCHS = 100
 
 
 def make_task(
     tuner: kt.Tuner, settings: Settings, objective: Objective, registered: dict[str, Any] | None
 ) -> Task:
-    """Return what every trial of a tuner shares.
+    """Return the task that all trials of a tuner share.
 
     Args:
-        tuner: Has the hypermodel, and what it is compiled with.
-        settings: The other arguments.
-        objective: What is searched for.
-        registered: Config of the entries that were registered in advance; None: none were.
+        tuner: The tuner, with the hypermodel, optimizer, loss and metrics.
+        settings: The other arguments of the tuner.
+        objective: The objective of the search.
+        registered: Config of the hyperparameters that were registered in advance; None: none.
 
     Raises:
-        ProblemError: The hypermodel, or what it is compiled with, cannot be sent to a worker.
+        ProblemError: The hypermodel, optimizer, loss or metrics cannot be sent to a worker.
     """
     overrides = {"optimizer": tuner.optimizer, "loss": tuner.loss, "metrics": tuner.metrics}
     overrides = {name: value for name, value in overrides.items() if value is not None}
@@ -61,13 +61,20 @@ def make_task(
 def make_plan(
     tuner: kt.Tuner, settings: Settings, arguments: FitArguments, task: Task, folder: RunFolder
 ) -> Plan:
-    """Return the plan of a tuner's search, for as many workers as Ray has room for.
+    """Return the plan of a search, with as many workers as fit on the running Ray.
+
+    Args:
+        tuner: The tuner.
+        settings: Its arguments.
+        arguments: The packed arguments of ``fit``.
+        task: The task that all trials share.
+        folder: The run folder.
 
     Raises:
-        ProblemError: There is no room for one.
+        ProblemError: Not even one worker fits.
     """
-    epochs = most_epochs(tuner.hypermodel, settings, arguments)
-    rungs = settings.asha
+    epochs = max_epochs_per_trial(tuner.hypermodel, settings, arguments)
+    asha = settings.asha
     resources = dict(settings.resources)
     cpus = resources.pop("cpu")
     return Plan(
@@ -89,22 +96,24 @@ def make_plan(
         other_resources=resources,
         device_rule=settings.device_rule,
         scheduler=settings.scheduler_name,
-        grace_period=min(rungs.grace_period, epochs),
-        reduction_factor=rungs.reduction_factor,
+        grace_period=min(asha.grace_period, epochs),
+        reduction_factor=asha.reduction_factor,
         out=folder.path,
         retrain_epochs=(),
-        warm_start=settings.earlier_search,
-        # Hyperband trains on from the weights of any trial of a round.
+        warm_start=settings.warm_start,
+        # Hyperband may continue any trial of a round from its weights.
         kept_weights=None if settings.hyperband else KEPT_WEIGHTS,
         **settings.plan_fields(),
     )
 
 
-def most_epochs(hypermodel: kt.HyperModel, settings: Settings, arguments: FitArguments) -> int:
-    """Return the most epochs of a trial."""
+def max_epochs_per_trial(
+    hypermodel: kt.HyperModel, settings: Settings, arguments: FitArguments
+) -> int:
+    """Return the maximum epochs per trial."""
     if settings.hyperband is not None:
         return int(settings.hyperband.max_epochs)
-    epochs = epochs_of(hypermodel, arguments)
+    epochs = requested_epochs(hypermodel, arguments)
     if epochs is not None:
         return epochs
-    return settings.max_epochs or (UNKNOWN_EPOCHS if has_own_fit(hypermodel) else 1)
+    return settings.max_epochs or (ASSUMED_EPOCHS if has_own_fit(hypermodel) else 1)

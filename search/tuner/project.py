@@ -1,4 +1,4 @@
-"""The folder of a tuner's project: what stands there, and whether the search goes on with it."""
+"""The run folder of a tuner: whether it has a run, and whether the search continues it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +18,11 @@ from search.view.view import View
 
 @dataclass
 class Project:
-    """The run folder of a tuner.
+    """The project of a tuner.
 
     Attributes:
-        folder: ``directory/project_name``; it is made when the search begins.
-        overwrites: Whether a search that stands there is moved away; else it goes on.
+        folder: The run folder ``directory/project_name``; a search creates it.
+        overwrites: Whether a search moves an existing run away; otherwise it continues that run.
     """
 
     folder: RunFolder
@@ -30,108 +30,108 @@ class Project:
 
     @property
     def is_run(self) -> bool:
-        """Whether a run stands there."""
+        """Whether the folder has a run."""
         return self.folder.run_file.exists() or self.folder.journal_file.exists()
 
     def check(self) -> None:
-        """Check that nothing stands there but a run.
+        """Check that the folder has a run, is empty, or does not exist.
 
         Raises:
-            UsageError: Something else does.
+            UsageError: It has other files.
         """
         path = self.folder.path
         if not path.exists() or not any(path.iterdir()):
             return
         if (path / KERAS_TUNER_FILE).exists():
             raise UsageError(
-                f"{str(path)!r} is a project of keras-tuner: it is left as it is, overwrite=True "
-                f"or not. Name another project_name; warm_start={str(path)!r} learns from it."
+                f"{str(path)!r} is a project of keras-tuner, which RayTuner never overwrites. "
+                f"Choose another project_name; warm_start={str(path)!r} learns from the project."
             )
         if not self.is_run:
             raise UsageError(
-                f"{str(path)!r} holds no run of RayTuner: expected a new folder, so that nothing "
-                "is lost. Name another directory or project_name."
+                f"{str(path)!r} holds files other than a run of RayTuner: expected a new or empty "
+                "folder. Choose another directory or project_name."
             )
 
-    def events(self, objective: Objective) -> tuple[Event, ...]:
-        """Read what has happened in the run that stands there.
+    def read_events(self, objective: Objective) -> tuple[Event, ...]:
+        """Read the events of the run in the folder.
 
         Raises:
-            SearchError: It cannot be read, or another objective was searched for.
+            SearchError: The run cannot be read, or has another objective.
         """
         run = read_run(self.folder)
-        searched = run.problem.objective
-        if searched != objective:
+        previous = run.problem.objective
+        if previous != objective:
             raise UsageError(
-                f"{str(self.folder.path)!r} was searched for {searched.name} ({searched.mode}), "
-                f"not for {objective.name}: expected the same objective. Name another project, or "
-                "say overwrite=True."
+                f"{str(self.folder.path)!r} was searched for {previous.name} ({previous.mode}), "
+                f"not for {objective.name}: expected the same objective. Choose another "
+                "project_name, or set overwrite=True."
             )
         return run.events
 
-    def planned_trials(self) -> int | None:
-        """Return how many trials were asked for of the run that stands there."""
+    def read_max_trials(self) -> int | None:
+        """Return the maximum number of trials of the run in the folder."""
         trials: int | None = read_run(self.folder).description["plan"]["trials"]
         return trials
 
-    def goes_on(self, history: History) -> bool:
-        """Tell whether the search goes on; one that found nothing makes room for the next try."""
+    def is_continued(self, history: History) -> bool:
+        """Tell whether a search continues the run; a run without any value is replaced."""
         return not self.overwrites and (history.best is not None or bool(history.unfinished()))
 
     @contextmanager
-    def locked(self, history: History, view: View) -> Iterator[LockedRun]:
-        """Lock the run folder; a new one where the search does not go on."""
-        if self.goes_on(history):
+    def lock(self, history: History, view: View) -> Iterator[LockedRun]:
+        """Lock the run folder; move an old run away first unless the search continues it."""
+        if self.is_continued(history):
             with locked_run(self.folder, view.note) as run:
                 yield run
             return
-        self._make_room(view)
+        self._move_away_run(view)
         with new_run(self.folder.path, view.note) as run:
             yield run
 
-    def _make_room(self, view: View) -> None:
+    def _move_away_run(self, view: View) -> None:
         path = self.folder.path
         if not path.exists():
             return
         if self.is_run:
             with locked_run(self.folder, view.note):
-                pass  # nobody else is searching in what is moved
-        moved = move_away(path)
-        if moved is not None:
-            view.note(f"{path}: what was there is now in {moved.name}")
+                pass  # checks that no other process uses the run
+        new_path = move_away(path)
+        if new_path is not None:
+            view.note(f"{path}: the previous content is now in {new_path.name}")
 
-    def previous(self, data: str, view: View) -> RecordedRun:
-        """Read the run that goes on.
+    def read_previous(self, data: str, view: View) -> RecordedRun:
+        """Read the run that the search continues.
 
         Args:
-            data: Describes the data, as equal data are described.
-            view: Told what is damaged.
+            data: Description of the data, which is equal for equal data.
+            view: Shows what is damaged.
 
         Raises:
-            UsageError: It was searched with other data.
+            UsageError: The run used other data.
         """
         previous = read_previous_run(self.folder.path)
         for note in previous.notes:
             view.note(note)
-        before = previous.plan.problem.data
-        if data != before:
+        previous_data = previous.plan.problem.data
+        if data != previous_data:
             raise UsageError(
-                f"{str(self.folder.path)!r} was searched with other data ({before}, now {data}): "
-                "its figures would not be of one problem. Give search the same, or name another "
-                "project_name."
+                f"{str(self.folder.path)!r} was searched with other data ({previous_data}, now "
+                f"{data}), so its results cannot be compared. Pass the same data to search, or "
+                "choose another project_name."
             )
         return previous
 
 
 def move_away(path: Path) -> Path | None:
-    """Make room where an earlier search stands, by moving it to a name like ``NAME.previous``.
+    """Rename a folder to ``NAME.previous``, ``NAME.previous-2`` and so on; remove an empty one.
 
     Returns:
-        Where it is now; None where there was nothing in the folder.
+        The new path; None if the folder was empty.
     """
     if not any(path.iterdir()):
         path.rmdir()
         return None
-    names = chain([".previous"], map(".previous-{}".format, count(2)))
-    free = next(f for n in names if not (f := path.with_name(path.name + n)).exists())
-    return path.rename(free)
+    suffixes = chain([".previous"], map(".previous-{}".format, count(2)))
+    paths = (path.with_name(path.name + suffix) for suffix in suffixes)
+    return path.rename(next(new_path for new_path in paths if not new_path.exists()))

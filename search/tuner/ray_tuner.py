@@ -1,4 +1,4 @@
-"""``RayTuner``: a tuner of keras-tuner that runs its trials on Ray. Imports Keras."""
+"""``RayTuner``, a keras-tuner tuner that runs its trials on Ray. Imports Keras."""
 
 import contextlib
 import tempfile
@@ -37,7 +37,7 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch, read_warm_start
 from search.space import mirror
 from search.storage.clock import start_clock
-from search.tuner.fit_arguments import check_objective, fit_arguments
+from search.tuner.fit_arguments import adapt_fit_arguments, check_objective
 from search.tuner.planning import make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
@@ -48,38 +48,51 @@ from search.worker.arguments import describe_data, pack
 
 @takes_options
 class RayTuner(RecordedTuner):
-    """Searches as a tuner of keras-tuner does: on Ray, many trials at once, stopped early.
+    """A keras-tuner tuner that runs many trials in parallel on Ray and stops weak trials early.
 
-    Takes what ``keras_tuner.RandomSearch`` takes, in the same order, and what every tuner takes
-    by keyword; docs/keras-tuner.md tells the state of each argument and method. Everything that
-    happens is in the run folder ``directory/project_name``.
+    It replaces a tuner of keras-tuner in a script, such as ``keras_tuner.RandomSearch``::
+
+        from search import RayTuner
+
+        tuner = RayTuner(build_model, objective="val_accuracy", max_trials=30)
+        tuner.search(x, y, epochs=10, validation_split=0.2)
+        model = tuner.get_best_models()[0]
+
+    keras-tuner itself builds, trains and scores the model of each trial, in a worker process. The
+    positional arguments are those of ``RandomSearch``, in the same order. The run folder
+    ``directory/project_name`` records the search: run the script again to continue it, and use
+    ``fmnist-results`` to read it. docs/keras-tuner.md lists all differences from keras-tuner.
 
     Args:
-        hypermodel: A function ``build_model(hp)`` or a ``HyperModel``.
-        objective: Name of a metric, a ``keras_tuner.Objective``, a list of them, or None where
-            ``HyperModel.fit`` returns the value to minimize.
-        max_trials: Most trials. Default: 10, or what the oracle says.
-        seed: Seed of configurations and weights. Default: a random one, kept in run.json.
-        hyperparameters: Entries registered in advance, which the builder's own do not change.
-        tune_new_entries: Whether entries that are not among those are searched.
-        allow_new_entries: Whether there may be any.
-        max_retries_per_trial: How often a trial that failed is begun again.
-        max_consecutive_failed_trials: The search ends after so many failures in a row.
-        executions_per_trial: Trainings of each configuration, whose scores are averaged.
-        max_model_size: A model with more trainable weights fails its trial.
-        optimizer: To compile with, in the place of the builder's own.
-        loss: Likewise.
-        metrics: Likewise.
-        directory: Folder of projects.
-        project_name: The run folder in it.
-        overwrite: Whether a search of that name is moved away (to ``NAME.previous``); else it is
-            reloaded.
-        tuner_id: Taken for compatibility; this tuner has no other beside it.
-        logger: Likewise; keras-tuner ignores it too.
-        options: The options listed below, by keyword.
+        hypermodel: A function ``build_model(hp)`` that returns a model, or a ``HyperModel``.
+        objective: Name of a metric, a ``keras_tuner.Objective``, or a list of these, whose sum is
+            minimized (objectives to maximize are subtracted). Leave it out if ``HyperModel.fit``
+            returns the value to minimize, or if ``algorithm`` is an oracle.
+        max_trials: Maximum number of trials. Default: 10, or that of the oracle.
+        seed: Seed of the configurations and the weights. Default: random, recorded in run.json.
+        hyperparameters: Hyperparameters registered in advance; they override those of the same
+            name in the builder.
+        tune_new_entries: Whether to search hyperparameters that are not registered in advance;
+            otherwise they keep their defaults.
+        allow_new_entries: Whether the builder may use hyperparameters that are not registered in
+            advance.
+        max_retries_per_trial: How often to retry a failed trial.
+        max_consecutive_failed_trials: End the search after this many failed trials in a row.
+        executions_per_trial: Number of trainings per configuration; their scores are averaged.
+        max_model_size: Maximum number of trainable weights; a trial with a larger model fails.
+        optimizer: Optimizer that replaces the one with which the builder compiles the model.
+        loss: Loss that replaces the builder's.
+        metrics: Metrics that replace the builder's.
+        directory: Parent folder of the run folder. Default: the current folder.
+        project_name: Name of the run folder. Default: ``untitled_project``.
+        overwrite: Whether to start a new search if the run folder exists; the old run is renamed
+            to ``NAME.previous``. Otherwise the tuner continues the old run.
+        tuner_id: Ignored; accepted because keras-tuner's tuners have it.
+        logger: Ignored, as in keras-tuner.
+        options: The options below, as keyword arguments.
 
     Raises:
-        UsageError: Names everything that is wrong with the arguments, a line each.
+        UsageError: It lists every problem of the arguments, one per line.
     """
 
     def __init__(
@@ -120,7 +133,7 @@ class RayTuner(RecordedTuner):
         )
         raise_any(settings.problems(type(self), hypermodel))
         self._settings = settings
-        self._registered = settings.registered()  # before the space is explored
+        self._registered = settings.registered()  # before keras-tuner explores the space
         super().__init__(
             settings.oracle_arguments(),
             hypermodel,
@@ -136,19 +149,22 @@ class RayTuner(RecordedTuner):
         )
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Run trials until there are ``max_trials``, as ``HyperModel.fit`` is called with.
+        """Run trials until there are ``max_trials``; each calls ``fit`` with the arguments.
+
+        If the run folder has a run and ``overwrite`` is False, continue that run.
 
         Args:
-            fit_args: Passed to ``HyperModel.fit``, such as the training data.
-            fit_kwargs: Likewise; ``verbose=0`` also keeps the search itself quiet.
+            fit_args: Positional arguments of ``HyperModel.fit``, such as the training data.
+            fit_kwargs: Keyword arguments of ``HyperModel.fit``; ``verbose=0`` also silences the
+                search.
 
         Raises:
-            UsageError: Something is wrong with the arguments.
+            UsageError: An argument is invalid, or the run folder has another search.
             ProblemError: The arguments cannot be sent to the workers.
             ObjectiveError: The model does not report the objective.
-            FailureLimitError: Too many trials failed one after the other.
-            keras_tuner.errors.FatalError: A trial raised one.
-            KeyboardInterrupt: The user ended the search; what was found is kept.
+            FailureLimitError: ``max_consecutive_failed_trials`` trials failed in a row.
+            keras_tuner.errors.FatalError: A trial raised it.
+            KeyboardInterrupt: The user interrupted the search; the run folder keeps its results.
         """
         clock = start_clock()
         settings, project = self._settings, self._project
@@ -158,7 +174,7 @@ class RayTuner(RecordedTuner):
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
         project.check()
-        arguments = fit_arguments(self.hypermodel, fit_args, fit_kwargs, settings.max_epochs)
+        arguments = adapt_fit_arguments(self.hypermodel, fit_args, fit_kwargs, settings.max_epochs)
         task = make_task(self, settings, self._objective, self._registered)
         check_objective(
             self._objective,
@@ -166,18 +182,18 @@ class RayTuner(RecordedTuner):
             arguments,
             lambda: self._try_build(self.oracle.get_space()),
         )
-        earlier = read_warm_start(settings.earlier_search, self._objective)
-        self._explore(earlier)
+        earlier = read_warm_start(settings.warm_start, self._objective)
+        self._extend_space(earlier)
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(temporary))
-            carried = pack(arguments, scratch)
-            run = stack.enter_context(project.locked(self._history, view))
-            origin = self._origin(carried, earlier, view)
+            packed = pack(arguments, scratch)
+            run = stack.enter_context(project.lock(self._history, view))
+            origin = self._make_origin(packed, earlier, view)
             if isinstance(origin, ResumedRun):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
-            ray = stack.enter_context(self._ray(carried, view))
-            plan = make_plan(self, settings, carried, task, project.folder)
+            ray = stack.enter_context(self._make_ray(packed, view))
+            plan = make_plan(self, settings, packed, task, project.folder)
             _say_starting(plan, view)
             self.on_search_begin()
             space = mirror.mirror_space(self.oracle.get_space().space)
@@ -191,124 +207,131 @@ class RayTuner(RecordedTuner):
                 view=view,
                 clock=origin.clock(clock),
                 searcher=searcher,
-                listeners=(self._report, self._call_hooks),
+                listeners=(self._update_oracle, self._call_hooks),
             )
             from search.engines.ray.engine import RayEngine
 
-            self._run(RayEngine(plan, task, ray, space), deferred)
+            self._run_trials(RayEngine(plan, task, ray, space), deferred)
             self.on_search_end()
 
     def _is_done(self) -> bool:
-        """Tell whether the search that was asked for has been made already."""
+        """Tell whether the run folder already has the whole search."""
         if self._history.end_reason != TRIALS_DONE or self._project.overwrites:
             return False
         remaining = self.remaining_trials
         if remaining is not None and remaining <= 0:
             return True
-        return bool(self._project.planned_trials() == self.oracle.max_trials)
+        return bool(self._project.read_max_trials() == self.oracle.max_trials)
 
-    def _origin(self, arguments: FitArguments, earlier: EarlierSearch | None, view: View) -> Origin:
-        """Return what the search starts from.
+    def _make_origin(
+        self, arguments: FitArguments, earlier: EarlierSearch | None, view: View
+    ) -> Origin:
+        """Return the origin of the search: the run in the folder, or a new run.
 
         Raises:
-            UsageError: The run that goes on was searched with other data.
+            UsageError: The run in the folder used other data.
         """
-        if self._project.goes_on(self._history):
-            return ResumedRun(self._project.previous(describe_data(arguments), view))
+        if self._project.is_continued(self._history):
+            return ResumedRun(self._project.read_previous(describe_data(arguments), view))
         self.oracle.clear()
         return NewRun(History(self._objective), earlier)
 
-    def _ray(self, arguments: FitArguments, view: View) -> RenewableRay:
+    def _make_ray(self, arguments: FitArguments, view: View) -> RenewableRay:
         settings = self._settings
         module = getattr(self.hypermodel.build, "__module__", None)
         code = source_paths(module, custom_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
             partial(connect_to_ray, settings["address"], available_cores(), code, forks=forks),
-            partial(_stored, arguments),
+            partial(_store_arguments, arguments),
             say=view.note,
         )
 
-    def _run(self, engine: SearchEngine, deferred: DeferredSession) -> None:
-        """Run the trials.
+    def _run_trials(self, engine: SearchEngine, deferred: DeferredSession) -> None:
+        """Run the trials, and report how the search ended.
 
         Raises:
-            KeyboardInterrupt: The user ended the search.
+            KeyboardInterrupt: The user interrupted the search.
         """
         history, view = deferred.history, deferred.view
         self._history = history
-        self._project.overwrites = False  # what follows is this tuner's own
+        self._project.overwrites = False  # another call of search continues this run
         limit = self.oracle.max_consecutive_failed_trials
         stopping = Stopping(
             deferred.plan, history, deferred.clock, max_consecutive_failed_trials=limit
         )
         reason = run_trials(engine, deferred, stopping)
         if stopping.error is not None:
-            raise _raised(stopping.error, history)
+            raise _as_keras_tuner_error(stopping.error, history)
         view.note(describe_end(reason, history))
         if reason == INTERRUPTED:
             view.note(
-                f"kept in {self.project_dir}: `fmnist-results show {self.project_dir}` lists it, "
-                "and this script, run again with overwrite=False, goes on with it"
+                f"saved in {self.project_dir}; to list its trials: fmnist-results show "
+                f"{self.project_dir}; to continue: run this script again with overwrite=False"
             )
             raise KeyboardInterrupt
 
-    def _explore(self, earlier: EarlierSearch | None) -> None:
-        """Build once with each earlier configuration that names entries not met so far.
+    def _extend_space(self, earlier: EarlierSearch | None) -> None:
+        """Build each earlier configuration that has hyperparameters which the space lacks.
 
-        keras-tuner explores conditional scopes; what a builder asks for in a loop it meets only
-        where an earlier value leads there.
+        keras-tuner explores conditional scopes. It does not find hyperparameters that a builder
+        uses only for some values, such as those of the layers in a loop; earlier configurations do.
         """
         for trial in earlier.trials if earlier else ():
             hp = self.oracle.get_space()
             if set(trial.values) <= {parameter.name for parameter in hp.space}:
                 continue
             hp.values = hp.values | trial.values
-            # What cannot be built, or is not allowed, is named when the trial is fitted.
+            # A configuration that fails here is reported later, when it is fitted to the space.
             with contextlib.suppress(Exception):
                 self.hypermodel.build(hp)
                 self.oracle.update_space(hp)
 
 
 def _say_starting(plan: Plan, view: View) -> None:
-    """Say what is searched with, and what might go wrong.
+    """Check the plan and the nodes, and announce the search.
 
     Raises:
-        UsageError: Something would.
+        UsageError: It lists every problem, one per line.
     """
-    nodes = check_nodes() if len(nodes_up()) > 1 else []
-    for warning in (*check(plan, is_new=False), *nodes):
+    node_warnings = check_nodes() if len(nodes_up()) > 1 else []
+    for warning in (*check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
     name = columns.DISPLAY_NAMES.get(plan.scheduler, plan.scheduler)
-    stopping = "without early stopping" if plan.scheduler is Scheduler.NONE else f"under {name}"
-    soon = "" if plan.address else " (training begins in 10 to 30 s)"
-    view.note(f"starting: {plan.algorithm} {stopping}, {plan.workers} trials at once{soon}")
+    stopping = "without early stopping" if plan.scheduler is Scheduler.NONE else f"with {name}"
+    delay = "" if plan.address else "; training begins in 10 to 30 s"
+    view.note(f"starting: {plan.algorithm} {stopping}; trials at once: {plan.workers}{delay}")
 
 
-def _stored(arguments: FitArguments) -> StoredData:
+def _store_arguments(arguments: FitArguments) -> StoredData:
+    """Store the packed arguments of ``fit`` in the running Ray.
+
+    Raises:
+        ProblemError: They cannot be sent to the workers.
+    """
     import ray
 
     try:
         return StoredData(ray.put(arguments))
     except Exception as error:
         raise ProblemError(
-            f"the arguments of search cannot be sent to the workers ({one_line(error)}): expected "
-            "arrays, tf.data.Dataset or keras.utils.PyDataset objects and callbacks."
+            f"the arguments of search cannot be sent to the workers ({one_line(error)}): pass "
+            "arrays, tf.data.Dataset or keras.utils.PyDataset objects, and callbacks."
         ) from error
 
 
-def _raised(error: SearchError, history: History) -> Exception:
-    """Return an error as keras-tuner would raise it, with the traceback of a trial."""
-    raised: Exception = error
+def _as_keras_tuner_error(error: SearchError, history: History) -> Exception:
+    """Return an error as keras-tuner would raise it, with the traceback of a failed trial."""
+    converted: Exception = error
     if isinstance(error, FatalTrialError):
-        kind = getattr(kt.errors, error.kind, None)
-        if kind is not None:
-            raised = kind(str(error))
+        error_class = getattr(kt.errors, error.kind, None)
+        if error_class is not None:
+            converted = error_class(str(error))
         elif error.kind == "ObjectiveMissing":
-            raised = ObjectiveError(str(error))
+            converted = ObjectiveError(str(error))
     for note in getattr(error, "__notes__", ()):
-        raised.add_note(note)
-    failed = next((t for t in reversed(history.trials.values()) if t.traceback), None)
-    if failed is not None and raised is error:
-        raised.add_note(failed.traceback or "")
-    return raised
+        converted.add_note(note)
+    failed_trial = next((t for t in reversed(history.trials.values()) if t.traceback), None)
+    if failed_trial is not None and converted is error:
+        converted.add_note(failed_trial.traceback or "")
+    return converted

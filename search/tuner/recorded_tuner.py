@@ -1,7 +1,4 @@
-"""A tuner of keras-tuner whose record is a run folder: what it and its oracle show of it.
-
-Imports Keras.
-"""
+"""A keras-tuner tuner that shows the trials of a run folder, and its oracle. Imports Keras."""
 
 import os
 from pathlib import Path
@@ -22,8 +19,8 @@ from search.tuner.settings import plain_objective
 from search.worker.trial import PatchedTuner
 from search.worker.weights import load_best_weights
 
-# How keras-tuner would call the ways in which a trial may end. It has no word for a trial that
-# was stopped by a scheduler: STOPPED is its word for a search that ended.
+# keras-tuner's statuses of trials. It has none for a trial that a scheduler stopped: its STOPPED
+# means that the search ended.
 STATUSES = {
     State.RUNNING: "RUNNING",
     State.COMPLETED: "COMPLETED",
@@ -39,10 +36,10 @@ STATUSES = {
 
 
 class ReportingOracle(kt.Oracle):
-    """Shows the trials of a search as keras-tuner's tuners do; it proposes nothing.
+    """An oracle that shows the trials of a search, and proposes none.
 
-    A trial that was stopped has the status ``STOPPED`` and, as score, the best value that it
-    reached: it may be the best of all, so it is ranked with the completed ones.
+    A stopped trial has the status ``STOPPED``, and its best value as score. It is ranked with the
+    completed trials, since it may be the best of all.
     """
 
     def __init__(self, objective: Any, **arguments: Any) -> None:
@@ -50,47 +47,47 @@ class ReportingOracle(kt.Oracle):
         self.verbose = 0
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Propose nothing.
+        """Refuse to propose a trial.
 
         Raises:
-            UsageError: Always: the search itself chooses.
+            UsageError: Always.
         """
         raise UsageError("RayTuner.oracle only reports trials: call RayTuner.search to run them.")
 
     def save(self) -> None:
-        """Do nothing: the journal is the record."""
+        """Do nothing: the journal records the search."""
 
     def clear(self) -> None:
-        """Forget the trials of a search that another takes the place of."""
+        """Remove all trials, before a new search."""
         self.trials.clear()
         self.start_order.clear()
         self.end_order.clear()
 
-    def name(self, number: int) -> str:
-        """Return the name of a trial, as keras-tuner would call it."""
+    def trial_id(self, number: int) -> str:
+        """Return keras-tuner's ID of a trial."""
         return f"{number:0{len(str(self.max_trials))}d}"
 
-    def show(self, record: TrialRecord) -> kt.engine.trial.Trial:
-        """Bring a trial up to date with what is known of it."""
-        name = self.name(record.trial)
+    def update_trial_from(self, record: TrialRecord) -> kt.engine.trial.Trial:
+        """Create or replace a trial from its record."""
+        trial_id = self.trial_id(record.trial)
         hp = self.hyperparameters.copy()
         hp.values = dict(record.values)
-        trial = kt.engine.trial.Trial(hp, name, status=STATUSES[record.state])
-        if name not in self.trials:
-            self.start_order.append(name)
-        if record.state is not State.RUNNING and name not in self.end_order:
-            self.end_order.append(name)
+        trial = kt.engine.trial.Trial(hp, trial_id, status=STATUSES[record.state])
+        if trial_id not in self.trials:
+            self.start_order.append(trial_id)
+        if record.state is not State.RUNNING and trial_id not in self.end_order:
+            self.end_order.append(trial_id)
         trial.message = record.traceback or record.error
-        if record.state is State.STOPPED:  # keras-tuner's summary shows it
+        if record.state is State.STOPPED:  # keras-tuner's summary shows the message
             trial.message = f"{record.ending} after {len(record.epochs)} epochs"
         if record.best is not None:
-            self._score(trial, record)
+            self._set_score(trial, record)
         elif record.state is State.DIVERGED:
             trial.status = "FAILED"
-        self.trials[name] = trial
+        self.trials[trial_id] = trial
         return trial
 
-    def _score(self, trial: Any, record: TrialRecord) -> None:
+    def _set_score(self, trial: Any, record: TrialRecord) -> None:
         assert record.best is not None
         step = record.best.epoch - 1
         trial.score, trial.best_step = record.best.objective, step
@@ -102,25 +99,25 @@ class ReportingOracle(kt.Oracle):
                 trial.metrics.update(name, value, step=step)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the best trials, stopped ones among them; then those without a score."""
+        """Return the best trials, completed and stopped ones; then trials without a score."""
         sign = -1.0 if self.objective.direction == "max" else 1.0
-        ended = ("COMPLETED", "STOPPED")
-        scored = [t for t in self.trials.values() if t.score is not None and t.status in ended]
+        statuses = ("COMPLETED", "STOPPED")
+        scored = [t for t in self.trials.values() if t.score is not None and t.status in statuses]
         ranked = sorted(scored, key=lambda trial: sign * trial.score)
-        others = [trial for trial in self.trials.values() if trial not in ranked]
-        return (ranked + others)[:num_trials]
+        unranked = [trial for trial in self.trials.values() if trial not in ranked]
+        return (ranked + unranked)[:num_trials]
 
 
 class RecordedTuner(PatchedTuner):
-    """Shows the trials of a run folder as keras-tuner's tuners do; a subclass runs them.
+    """A keras-tuner tuner that shows the trials of a run folder; a subclass runs the trials.
 
     Args:
-        oracle_arguments: Arguments of the oracle that reports the trials.
-        hypermodel: What is searched.
-        directory: Folder of projects.
-        project_name: The run folder in it.
-        overwrite: Whether a search of that name is moved away; else it is reloaded.
-        others: Handed on to keras-tuner's tuner.
+        oracle_arguments: Arguments of the oracle that shows the trials.
+        hypermodel: A function ``build_model(hp)`` or a ``HyperModel``.
+        directory: Parent folder of the run folder. Default: the current folder.
+        project_name: Name of the run folder. Default: ``untitled_project``.
+        overwrite: Whether a search moves an existing run away; otherwise the tuner reloads it.
+        tuner_arguments: Further arguments of keras-tuner's tuner.
     """
 
     def __init__(
@@ -131,7 +128,7 @@ class RecordedTuner(PatchedTuner):
         directory: Any,
         project_name: str | None,
         overwrite: bool,
-        **others: Any,
+        **tuner_arguments: Any,
     ) -> None:
         path = Path(os.fspath(directory or ".")) / (project_name or "untitled_project")
         self._project = Project(RunFolder(path), overwrite)
@@ -139,59 +136,59 @@ class RecordedTuner(PatchedTuner):
         self._objective = plain_objective(oracle.objective)
         self._history = History(self._objective)
         super().__init__(
-            oracle, hypermodel, directory=directory, project_name=project_name, **others
+            oracle, hypermodel, directory=directory, project_name=project_name, **tuner_arguments
         )
 
     @property
     def project_dir(self) -> str:
-        """The run folder; it is made when the search begins."""
+        """The run folder; a search creates it."""
         return str(self._project.folder.path)
 
     def _get_tuner_fname(self) -> str:
-        # keras-tuner reloads where this file stands, and explores the space where it does not.
+        # keras-tuner reloads a project if this file exists; otherwise it explores the space.
         if self._project.overwrites:
             return ""
         folder = self._project.folder
         return str(folder.run_file if folder.run_file.exists() else folder.journal_file)
 
     def load_model(self, trial: kt.engine.trial.Trial) -> keras.Model:
-        """Build a trial's model, with the weights of its best epoch.
+        """Build the model of a trial, with the weights of its best epoch.
 
         Raises:
-            UsageError: Its weights are not kept: those of the ten best trials are.
+            UsageError: The trial has no weights: only the ten best trials keep theirs.
         """
         number, folder = int(trial.trial_id), self._project.folder
         if not folder.best_weights_file(number).exists():
             raise UsageError(
-                f"trial {trial.trial_id} has no weights in {str(folder.checkpoints)!r}: those of "
-                "the ten best trials are kept. Ask for fewer models, or train it with "
-                "tuner.hypermodel.build(trial.hyperparameters)."
+                f"trial {trial.trial_id} has no weights in {str(folder.checkpoints)!r}: only the "
+                "ten best trials keep theirs. Request fewer models, or build the model with "
+                "tuner.hypermodel.build(trial.hyperparameters) and train it."
             )
         model = self._try_build(trial.hyperparameters)
         load_best_weights(model, folder, number)
         return model
 
     def save(self) -> None:
-        """Do nothing: the journal of the run folder is written as things happen."""
+        """Do nothing: the journal records every event at once."""
 
     def reload(self) -> None:
-        """Read the run folder: its trials, their scores, the space.
+        """Read the trials, their scores and the space from the run folder.
 
         Raises:
-            SearchError: It cannot be read, or another objective was searched for.
+            SearchError: The run cannot be read, or has another objective.
         """
-        events = self._project.events(self._objective)
+        events = self._project.read_events(self._objective)
         self._populate_initial_space()
         self._history = History(self._objective)
         for event in events:
             self._history.apply(event)
-            self._report(event)
+            self._update_oracle(event)
 
     def on_trial_end(self, trial: kt.engine.trial.Trial) -> None:
-        """Called when a trial has ended; for a subclass to use."""
+        """Handle the end of a trial; a subclass may override this."""
 
-    def _report(self, event: Event) -> None:
-        """Bring the oracle up to date with an event that is in the history already."""
+    def _update_oracle(self, event: Event) -> None:
+        """Update the oracle with an event that the history has already."""
         kind: str = event["event"]
         if kind == "space_grown":
             self.oracle.update_space(
@@ -199,9 +196,10 @@ class RecordedTuner(PatchedTuner):
             )
         trial = self._history.trials.get(event.get("trial", -1))
         if trial is not None and kind.startswith("trial_"):
-            self.oracle.show(trial)
+            self.oracle.update_trial_from(trial)
 
     def _call_hooks(self, event: Event) -> None:
+        """Call ``on_trial_begin`` or ``on_trial_end`` for an event."""
         hooks = {"trial_started": self.on_trial_begin, "trial_ended": self.on_trial_end}
         if event["event"] in hooks and event["trial"] in self._history.trials:
-            hooks[event["event"]](self.oracle.get_trial(self.oracle.name(event["trial"])))
+            hooks[event["event"]](self.oracle.get_trial(self.oracle.trial_id(event["trial"])))

@@ -1,7 +1,8 @@
-"""What ``RayTuner`` was given, checked whole: every problem at once, before any work."""
+"""The arguments of ``RayTuner``, and checks that report all problems at once."""
 
 import inspect
 import os
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,57 +12,70 @@ import keras_tuner as kt
 
 from results.record.history import Objective
 from search.errors import nearest
-from search.plan.options import Speaker, rows
+from search.plan.options import Option, Speaker, rows
 from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, OPTIONS, Plan
 from search.plan.registry import Algorithm, Scheduler
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
-# Hooks that keras-tuner calls in the process that trains; ours train elsewhere.
+# Methods that keras-tuner calls in the process of the tuner; here, workers train.
 WORKER_HOOKS = ("run_trial", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
-# Arguments of single tuners of keras-tuner, and what to say instead.
-ARGUMENTS_OF_OTHERS = {
+# Arguments of single tuners of keras-tuner, and what to use instead.
+ARGUMENTS_OF_OTHER_TUNERS = {
     "factor": "scheduler=search.ASHA(reduction_factor=...)",
     "hyperband_iterations": "algorithm=keras_tuner.oracles.HyperbandOracle(...)",
     "num_initial_points": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
     "alpha": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
     "beta": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
 }
-
-
-# The options of the table that ``RayTuner`` takes, by its names for them.
+# The options of the table that are arguments of ``RayTuner``, by their names there.
 ARGUMENTS = {row.argument: row for row in OPTIONS.values() if row.argument is not None}
-# Those that ``RayTuner`` takes in more forms than a command line does: checked here.
-OWN_CHECKS = ("objective", "algorithm", "scheduler", "resources_per_trial", "warm_start")
-LOWEST = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 1, "executions_per_trial": 1}
+# Arguments that accept more forms than their options do, and are checked here.
+CHECKED_HERE = ("objective", "algorithm", "scheduler", "resources_per_trial", "warm_start")
+# The least values of the integer arguments.
+MINIMUMS = {
+    "max_retries_per_trial": 0,
+    "max_consecutive_failed_trials": 1,
+    "executions_per_trial": 1,
+}
+
+DOCSTRING_COLUMNS = 96
 
 Tuner = TypeVar("Tuner", bound=type)
 
 
 def takes_options(tuner: Tuner) -> Tuner:
-    """Add the options of the table to the signature and the docstring of a tuner's class."""
+    """Add the options of the table to the signature and the docstring of a tuner."""
     signature = inspect.signature(tuner.__init__)  # type: ignore[misc]
     *parameters, _options = signature.parameters.values()
-    rows = {name: row for name, row in ARGUMENTS.items() if name not in signature.parameters}
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = {name: row for name, row in ARGUMENTS.items() if name not in signature.parameters}
     parameters += [
-        inspect.Parameter(name, keyword, default=row.argument_default) for name, row in rows.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=row.argument_default)
+        for name, row in options.items()
     ]
     tuner.__init__.__signature__ = signature.replace(parameters=parameters)  # type: ignore[misc]
-    lines = [
-        f"    {name}: {f'{row.argument_type}. ' if row.argument_type else ''}{row.argument_text}"
-        for name, row in rows.items()
-    ]
+    lines = [_option_lines(name, row) for name, row in options.items()]
     tuner.__doc__ = "\n".join([inspect.cleandoc(tuner.__doc__ or ""), "", "Options:", *lines, ""])
     return tuner
 
 
+def _option_lines(name: str, row: Option) -> str:
+    text = f"{row.argument_type}. {row.argument_text}" if row.argument_type else row.argument_text
+    return textwrap.fill(
+        f"{name}: {text}",
+        width=DOCSTRING_COLUMNS,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        break_long_words=False,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of ``RayTuner`` that are not handed on to keras-tuner as they are.
+    """The arguments of ``RayTuner``, without those that only keras-tuner's tuner uses.
 
     Attributes:
-        options: Arguments that are options of the table, as far as the script gives them.
+        options: The arguments that are options of the table, if the script gives them.
     """
 
     objective: Any
@@ -76,44 +90,44 @@ class Settings:
     options: Mapping[str, Any]
 
     def __getitem__(self, argument: str) -> Any:
-        """Return the value of an option, by default that of the table."""
+        """Return the value of an option; its default if the script does not give it."""
         return self.options.get(argument, ARGUMENTS[argument].argument_default)
 
     @property
     def algorithm(self) -> Any:
-        """What proposes configurations: a name or an oracle."""
+        """The algorithm: a name or an oracle."""
         return self["algorithm"]
 
     @property
     def scheduler(self) -> Any:
-        """What stops trials early: a name, an ``ASHA`` or None."""
+        """The scheduler: a name, an ``ASHA`` or None."""
         return self["scheduler"]
 
     @property
     def max_epochs(self) -> int | None:
-        """Maximum epochs per trial; None: ``search`` says it."""
+        """Maximum epochs per trial; None: the arguments of ``search`` decide."""
         epochs: int | None = self["max_epochs"]
         return epochs
 
     @property
     def oracle(self) -> kt.Oracle | None:
-        """The oracle that proposes, where keras-tuner's is to."""
+        """The oracle that proposes the configurations; None: our algorithm does."""
         return self.algorithm if isinstance(self.algorithm, kt.Oracle) else None
 
     @property
     def hyperband(self) -> kt.oracles.HyperbandOracle | None:
-        """Hyperband's oracle, where it proposes: it decides by itself how long a trial trains."""
+        """The oracle if it is Hyperband's, which decides how long each trial trains."""
         oracle = self.oracle
         return oracle if isinstance(oracle, kt.oracles.HyperbandOracle) else None
 
     @property
-    def earlier_search(self) -> str | None:
-        """Where the earlier search is that the algorithm learns from."""
+    def warm_start(self) -> str | None:
+        """The path of the earlier search to learn from; None: none."""
         return None if self["warm_start"] is None else os.fspath(self["warm_start"])
 
     @property
     def algorithm_name(self) -> str:
-        """The algorithm as a table shows it."""
+        """The name of the algorithm, for tables."""
         oracle = self.oracle
         if oracle is None:
             return str(self.algorithm)
@@ -121,7 +135,7 @@ class Settings:
 
     @property
     def scheduler_name(self) -> Scheduler:
-        """What stops trials early; by default ASHA, but nothing where Hyperband's oracle does."""
+        """The scheduler; by default ASHA, or none with a Hyperband oracle, which stops trials."""
         if isinstance(self.scheduler, ASHA):
             return Scheduler.ASHA
         if self.scheduler == AUTO:
@@ -130,33 +144,33 @@ class Settings:
 
     @property
     def asha(self) -> ASHA:
-        """The settings of ASHA, those by default where the script gives none."""
+        """The settings of ASHA."""
         return self.scheduler if isinstance(self.scheduler, ASHA) else ASHA()
 
     @property
     def resources(self) -> dict[str, float]:
-        """What a trial takes of Ray's resources, ``cpu`` among them; with a rule, on a GPU."""
+        """Ray resources per trial, including ``cpu``; with a rule, those of a trial on a GPU."""
         amounts = {GPU: GPU_SHARE} if self.device_rule else self["resources_per_trial"] or {}
-        ours = {"CPU": "cpu", "GPU": "gpu"}
-        return {"cpu": 1.0} | {ours.get(name, name): n for name, n in amounts.items()}
+        names = {"CPU": "cpu", "GPU": "gpu"}
+        return {"cpu": 1.0} | {names.get(name, name): amount for name, amount in amounts.items()}
 
     @property
     def device_rule(self) -> str | None:
-        """What decides for each trial whether it gets a GPU; None: all take the same."""
+        """The rule that chooses the device of each trial; None: all trials use the same."""
         rule = self["resources_per_trial"]
         return rule if isinstance(rule, str) else None
 
     def plan_fields(self) -> dict[str, Any]:
-        """Return the options that are fields of the plan, and mean the same there."""
+        """Return the options that are fields of the plan, by field."""
         return {
             row.name: self[name] if self[name] is None or not row.names else row.type(self[name])
             for row in rows(Plan)
-            if (name := row.argument) is not None and name not in (*OWN_CHECKS, "max_trials")
+            if (name := row.argument) is not None and name not in (*CHECKED_HERE, "max_trials")
         }
 
     def oracle_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the oracle that reports the trials."""
-        own = {
+        """Return the arguments of the oracle that shows the trials."""
+        arguments = {
             "objective": self.objective,
             "max_trials": DEFAULT_TRIALS if self.max_trials is None else self.max_trials,
             "hyperparameters": self.hyperparameters,
@@ -168,22 +182,22 @@ class Settings:
         }
         oracle = self.oracle
         if oracle is None:
-            return own
-        theirs = {
+            return arguments
+        arguments |= {
             "objective": oracle.objective,
             "max_trials": oracle.max_trials,
             "seed": oracle.seed,
-            "hyperparameters": oracle.hyperparameters.copy(),  # it stays the script's own
+            "hyperparameters": oracle.hyperparameters.copy(),  # the script keeps the original
             "tune_new_entries": oracle.tune_new_entries,
             "allow_new_entries": oracle.allow_new_entries,
         }
         for name, default in FAILURE_DEFAULTS.items():
-            if own[name] == default:  # said to the oracle, if at all
-                theirs[name] = getattr(oracle, name)
-        return own | theirs
+            if arguments[name] == default:
+                arguments[name] = getattr(oracle, name)
+        return arguments
 
     def registered(self) -> dict[str, Any] | None:
-        """Return the config of the entries that are registered by now; None: none are."""
+        """Return the config of the hyperparameters registered in advance; None: none are."""
         hyperparameters = self.oracle_arguments()["hyperparameters"]
         if hyperparameters is None or not hyperparameters.space:
             return None
@@ -191,14 +205,14 @@ class Settings:
         return config
 
     def problems(self, tuner: type, hypermodel: object) -> list[str]:
-        """Return everything that is wrong, a line each.
+        """Return every problem, one per line.
 
         Args:
-            tuner: The class of the tuner: a subclass may hook in where nothing is called.
-            hypermodel: What is to be searched.
+            tuner: The class of the tuner, which may override methods that are never called.
+            hypermodel: The hypermodel to search.
         """
         return [
-            *self._unknown_arguments(),
+            *self._argument_problems(),
             *_hypermodel_problems(hypermodel),
             *_hook_problems(tuner),
             *self._value_problems(),
@@ -209,36 +223,36 @@ class Settings:
             *self._entry_problems(),
         ]
 
-    def _unknown_arguments(self) -> Iterator[str]:
+    def _argument_problems(self) -> Iterator[str]:
         for name, value in self.options.items():
             if name in ARGUMENTS or (name == "distribution_strategy" and value is None):
                 continue
             if name == "distribution_strategy":
                 yield (
-                    "distribution_strategy: each trial runs in a process of its own, on the "
-                    "resources that Ray gives it, and a strategy cannot be sent there. Leave it "
-                    "out, and write resources_per_trial={'cpu': 2} or {'gpu': 1}."
+                    "distribution_strategy is not supported: each trial trains in its own process, "
+                    "on the resources that Ray assigns to it. Use resources_per_trial={'cpu': 2} "
+                    "or {'gpu': 1} instead."
                 )
-            elif name in ARGUMENTS_OF_OTHERS:
+            elif name in ARGUMENTS_OF_OTHER_TUNERS:
                 yield (
-                    f"{name}={value!r} is for one tuner of keras-tuner: give it as "
-                    f"{ARGUMENTS_OF_OTHERS[name]}."
+                    f"{name}={value!r} is an argument of another tuner of keras-tuner: use "
+                    f"{ARGUMENTS_OF_OTHER_TUNERS[name]} instead."
                 )
             else:
                 hint = nearest(name, ARGUMENTS)
                 yield (
-                    f"{name}={value!r} is no argument of RayTuner (docs/keras-tuner.md lists "
-                    f"them).{hint}"
+                    f"{name}={value!r} is not an argument of RayTuner: docs/keras-tuner.md lists "
+                    f"them.{hint}"
                 )
 
     def _value_problems(self) -> Iterator[str]:
-        for name, lowest in LOWEST.items():
+        for name, minimum in MINIMUMS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < lowest:
-                yield f"{name}={value!r}: expected a whole number, {lowest} or more."
+            if not isinstance(value, int) or value < minimum:
+                yield f"{name}={value!r}: expected a whole number, {minimum} or more."
         for name, row in ARGUMENTS.items():
             value = getattr(self, name) if hasattr(self, name) else self[name]
-            if value is not None and name not in OWN_CHECKS:
+            if value is not None and name not in CHECKED_HERE:
                 problem = row.problem(value, Speaker.SCRIPT)
                 if problem is not None:
                     yield problem
@@ -249,66 +263,51 @@ class Settings:
         for name in ("tune_new_entries", "allow_new_entries"):
             if not getattr(self, name):
                 yield (
-                    f"{name}=False without hyperparameters: nothing would be tuned. Give the "
-                    "entries to tune as hyperparameters."
+                    f"{name}=False without hyperparameters leaves nothing to tune. Register the "
+                    "entries to tune in hyperparameters."
                 )
 
     def _algorithm_problems(self) -> Iterator[str]:
         if self.oracle is None:
             yield from _objective_problems(self.objective)
             if self.algorithm not in list(Algorithm):
-                known = ", ".join(Algorithm)
                 hint = nearest(str(self.algorithm), Algorithm)
                 yield (
-                    f"algorithm={self.algorithm!r}: expected one of {known}, or an oracle such as "
+                    f"algorithm={self.algorithm!r}: expected one of {', '.join(Algorithm)}, or an "
+                    "oracle such as "
                     f"keras_tuner.oracles.BayesianOptimizationOracle(...).{hint}"
                 )
             return
         if self.objective is not None:
             objective = _as_objective(self.objective)
-            theirs = self.oracle.objective
-            if type(objective) is not type(theirs) or objective != theirs:
-                yield (
-                    f"objective={self.objective!r} and algorithm with {theirs}: "
-                    "they contradict each other. Give the objective to the oracle alone."
-                )
-        own = {"max_trials": self.max_trials, "hyperparameters": self.hyperparameters}
-        own |= {"seed": self.seed}
-        # The oracle's defaults are True: what is False here must be so there.
-        own |= {
-            name: value
-            for name in ("tune_new_entries", "allow_new_entries")
-            if not (value := getattr(self, name))
-        }
-        for name, value in own.items():
-            theirs = getattr(self.oracle, name)
-            if value is not None and value is not theirs and value != theirs:
-                yield (
-                    f"{name}={value!r} and algorithm with {name}={theirs!r}: they contradict each "
-                    "other. Give it to the oracle alone."
-                )
+            oracle_value = self.oracle.objective
+            if type(objective) is not type(oracle_value) or objective != oracle_value:
+                yield _conflict("objective", self.objective, oracle_value)
+        names = ["max_trials", "hyperparameters", "seed"]
+        # True is the default, so only False can contradict the oracle.
+        names += [n for n in ("tune_new_entries", "allow_new_entries") if not getattr(self, n)]
+        for name in names:
+            value, oracle_value = getattr(self, name), getattr(self.oracle, name)
+            if value is not None and value is not oracle_value and value != oracle_value:
+                yield _conflict(name, value, oracle_value)
 
     def _scheduler_problems(self) -> Iterator[str]:
-        known = [AUTO, *Scheduler]
-        if not (isinstance(self.scheduler, ASHA) or self.scheduler in [None, *known]):
+        names = [AUTO, *Scheduler]
+        if not (isinstance(self.scheduler, ASHA) or self.scheduler in [None, *names]):
             yield (
                 f"scheduler={self.scheduler!r}: expected search.ASHA(...), 'asha', 'none' or None."
-                f"{nearest(str(self.scheduler), known)}"
+                f"{nearest(str(self.scheduler), names)}"
             )
             return
         if self.hyperband is not None:
             if self.scheduler_name is not Scheduler.NONE:
                 yield (
-                    "scheduler: Hyperband's oracle stops trials early by itself, and counts on "
-                    "each trial of a round to train its epochs. Leave scheduler out, or use "
-                    "another algorithm with ASHA."
+                    f"scheduler={self.scheduler!r} with a Hyperband oracle: the oracle itself "
+                    "stops trials early, and needs each trial of a round to finish its epochs. "
+                    "Leave scheduler out, or use another algorithm."
                 )
             if self.max_epochs not in (None, self.hyperband.max_epochs):
-                yield (
-                    f"max_epochs={self.max_epochs} and algorithm with max_epochs="
-                    f"{self.hyperband.max_epochs}: they contradict each other. Give it to the "
-                    "oracle alone."
-                )
+                yield _conflict("max_epochs", self.max_epochs, self.hyperband.max_epochs)
         asha = self.asha
         if asha.grace_period < 1 or asha.reduction_factor <= 1:
             yield (
@@ -322,7 +321,7 @@ class Settings:
         if not is_rule and not isinstance(self["resources_per_trial"], (dict, type(None))):
             yield (
                 f"resources_per_trial={self['resources_per_trial']!r}: expected a dict such as "
-                "{'cpu': 1, 'gpu': 0.5}, 'auto', or 'module:function' of a rule of your own."
+                "{'cpu': 1, 'gpu': 0.5}, 'auto', or 'module:function' of your own function."
             )
             return
         for name, amount in self.resources.items():
@@ -334,12 +333,20 @@ class Settings:
 
 
 def plain_objective(objective: kt.Objective) -> Objective:
-    """Return our own form of keras-tuner's objective."""
+    """Convert an objective of keras-tuner to ours."""
     parts = tuple(plain_objective(part) for part in getattr(objective, "objectives", ()))
     return Objective(objective.name, objective.direction, parts)
 
 
+def _conflict(name: str, value: Any, oracle_value: Any) -> str:
+    return (
+        f"{name}={value!r} contradicts the oracle, which has {name}={oracle_value}. Set it only in "
+        "the oracle."
+    )
+
+
 def _as_objective(objective: Any) -> Any:
+    """Return an objective as keras-tuner would; None if it is invalid."""
     try:
         return kt.Oracle(objective).objective
     except (TypeError, ValueError):
@@ -353,8 +360,8 @@ def _objective_problems(objective: Any) -> Iterator[str]:
             direction = kt.Oracle(part).objective.direction
         except ValueError:
             yield (
-                f"objective={part!r}: its name does not tell whether more or less of it is "
-                f"better. Give keras_tuner.Objective({part!r}, direction='max') or 'min'."
+                f"objective={part!r}: its name does not show whether to maximize or to minimize "
+                f"it. Use keras_tuner.Objective({part!r}, direction='max') or 'min'."
             )
         except TypeError:
             yield (
@@ -380,8 +387,8 @@ def _backend_problems() -> Iterator[str]:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         yield (
-            f"Keras runs on {backend} here: expected TensorFlow, on which the workers train. Set "
-            "KERAS_BACKEND=tensorflow."
+            f"the backend of Keras is {backend!r}: expected 'tensorflow', which the workers use. "
+            "Set KERAS_BACKEND=tensorflow."
         )
 
 
@@ -391,6 +398,6 @@ def _hook_problems(tuner: type) -> Iterator[str]:
     ]
     if overridden:
         yield (
-            f"{tuner.__name__} overrides {', '.join(overridden)}, which no worker would call: "
-            "override HyperModel.fit instead, or give search a callback."
+            f"{tuner.__name__} overrides {', '.join(overridden)}, which workers do not call: "
+            "override HyperModel.fit instead, or pass a callback to search."
         )

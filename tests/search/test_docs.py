@@ -7,7 +7,7 @@ from pathlib import Path
 import keras_tuner as kt
 
 from search import RayTuner
-from search.tuner.settings import ARGUMENTS_OF_OTHERS
+from search.tuner.settings import ARGUMENTS_OF_OTHER_TUNERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "keras-tuner.md").read_text()
 
@@ -29,7 +29,7 @@ def test_the_page_tells_the_state_of_every_argument():
     listed = first_column("Arguments")
     assert len(listed) == len(set(listed))
     assert set(listed) == own | theirs
-    for name in ARGUMENTS_OF_OTHERS:
+    for name in ARGUMENTS_OF_OTHER_TUNERS:
         assert f"`{name}`" in PAGE
 
 
@@ -41,7 +41,7 @@ def test_the_page_tells_the_state_of_every_method():
 
 
 def test_what_keras_tuners_other_tuners_take_is_refused_with_a_hint_or_taken():
-    own = set(inspect.signature(RayTuner).parameters) | set(ARGUMENTS_OF_OTHERS) | {"kwargs"}
+    own = set(inspect.signature(RayTuner).parameters) | set(ARGUMENTS_OF_OTHER_TUNERS) | {"kwargs"}
     for tuner in (kt.Hyperband, kt.BayesianOptimization, kt.GridSearch, kt.RandomSearch):
         assert set(inspect.signature(tuner).parameters) <= own
 

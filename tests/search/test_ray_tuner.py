@@ -64,14 +64,14 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         )  # fmt: skip
     said = str(caught.value).splitlines()
     for part in (
-        "factor=3 is for one tuner of keras-tuner: give it as scheduler=search.ASHA",
-        "distribution_strategy: each trial runs in a process of its own",
-        "nonsense=2 is no argument of RayTuner",
+        "factor=3 is an argument of another tuner of keras-tuner: use scheduler=search.ASHA",
+        "distribution_strategy is not supported: each trial trains in its own process",
+        "nonsense=2 is not an argument of RayTuner",
         "hypermodel is missing",
         "max_trials=0: expected a whole number, 1 or more",
         "max_retries_per_trial=-1: expected",
         "max_epochs=0: expected",
-        "objective='val_foo': its name does not tell whether more or less",
+        "objective='val_foo': its name does not show whether to maximize or to minimize",
         f"algorithm='tp': expected one of {', '.join(Algorithm)}, or an oracle",
         "scheduler='ash': expected search.ASHA(...)",
         "resources_per_trial: 'cpu' is 0",
@@ -91,18 +91,18 @@ def test_arguments_that_contradict_an_oracle_are_named():
             problems.small, "val_accuracy", 3, 5, algorithm=oracle, scheduler=ASHA(), max_epochs=9
         )
     said = str(caught.value)
-    with pytest.raises(UsageError, match=r"objective=.* and algorithm"):
+    with pytest.raises(UsageError, match=r"objective=.* contradicts the oracle"):
         RayTuner(problems.small, ["val_loss", "loss"], algorithm=oracle)
-    with pytest.raises(UsageError, match=r"tune_new_entries=False and algorithm"):
+    with pytest.raises(UsageError, match=r"tune_new_entries=False contradicts the oracle"):
         RayTuner(problems.small, tune_new_entries=False, algorithm=oracle)
     for name in (
-        "objective='val_accuracy' and",
-        "max_trials=3 and",
-        "seed=5 and",
-        "max_epochs=9 and",
+        "objective='val_accuracy' contradicts",
+        "max_trials=3 contradicts",
+        "seed=5 contradicts",
+        "max_epochs=9 contradicts",
     ):
         assert name in said
-    assert "scheduler: Hyperband's oracle stops trials early by itself" in said
+    assert "with a Hyperband oracle: the oracle itself stops trials early" in said
 
 
 def test_an_oracle_is_left_as_it_is_and_failures_are_the_tuners(tmp_path):
@@ -192,7 +192,7 @@ def test_a_metric_that_the_model_does_not_report_is_named_before_a_worker_starts
         tuner.search(*TRAIN, **DATA)
     tuner = RayTuner(problems.small, "val_accuracy", directory=tmp_path)
     for data in (TRAIN, (tf.data.Dataset.from_tensor_slices(TRAIN).batch(16),)):
-        with pytest.raises(ObjectiveError, match=r"needs data to validate on: give search"):
+        with pytest.raises(ObjectiveError, match=r"needs validation data: pass"):
             tuner.search(*data, epochs=1, verbose=0)
     with pytest.raises(ObjectiveError, match=r"objective is missing: expected one of the metrics"):
         RayTuner(problems.small, directory=tmp_path).search(*TRAIN, **DATA)
@@ -221,7 +221,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     tuner = RayTuner(
         problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
     )
-    with pytest.raises(UsageError, match=r"holds no run of RayTuner"):
+    with pytest.raises(UsageError, match=r"holds files other than a run of RayTuner"):
         tuner.search(*TRAIN, **DATA)
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
 
@@ -233,7 +233,7 @@ def test_a_project_of_keras_tuner_is_left_alone_and_said_to_be_one(tmp_path):
         problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
     )
     with pytest.raises(
-        UsageError, match=r"is a project of keras-tuner.*warm_start=.* learns from it"
+        UsageError, match=r"is a project of keras-tuner.*warm_start=.* learns from the project"
     ):
         tuner.search(*TRAIN, **DATA)
 
@@ -309,7 +309,7 @@ def test_several_inputs_outputs_and_objectives_and_what_is_shown_of_them(tuner, 
         tuner(two_inputs, "val_loss")
     # Given more trials it goes on, with the same data only.
     more = tuner(two_inputs, objective, max_trials=4, max_epochs=3)
-    with pytest.raises(UsageError, match=r"was searched with other data \(.*Give search the same"):
+    with pytest.raises(UsageError, match=r"was searched with other data \(.*Pass the same data"):
         more.search(x | {"left": TRAIN[0] + 1}, y, validation_split=0.25)
     more.search(x, y, validation_split=0.25, verbose=0)
     assert more.remaining_trials == 0

@@ -5,7 +5,7 @@ import pytest
 
 import problems
 from search.plan.task import FitArguments
-from search.tuner.fit_arguments import epochs_of, fit_arguments
+from search.tuner.fit_arguments import adapt_fit_arguments, requested_epochs
 
 
 class KerasFit(kt.HyperModel):
@@ -41,24 +41,24 @@ class NamesItsEpochs(DecidesItself):
 
 
 def test_kerass_own_fit_is_quiet_and_takes_the_most_epochs():
-    arguments = fit_arguments(KerasFit(), (1, 2), {"epochs": 9, "verbose": 1}, None)
+    arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"epochs": 9, "verbose": 1}, None)
     assert arguments == FitArguments((1, 2), {"epochs": 9, "verbose": 0})
-    arguments = fit_arguments(KerasFit(), (1, 2), {"batch_size": 8}, 4)
+    arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"batch_size": 8}, 4)
     assert arguments.kwargs == {"batch_size": 8, "epochs": 4, "verbose": 0}
 
 
 def test_a_fit_of_the_users_own_gets_only_what_it_names():
-    assert fit_arguments(DecidesItself(), (1,), {}, 4).kwargs == {}
-    assert fit_arguments(NamesItsEpochs(), (1,), {}, 4).kwargs == {"epochs": 4, "verbose": 0}
-    assert fit_arguments(TakesAnything(), (1,), {}, 4).kwargs == {}
+    assert adapt_fit_arguments(DecidesItself(), (1,), {}, 4).kwargs == {}
+    assert adapt_fit_arguments(NamesItsEpochs(), (1,), {}, 4).kwargs == {"epochs": 4, "verbose": 0}
+    assert adapt_fit_arguments(TakesAnything(), (1,), {}, 4).kwargs == {}
     # What search was given, it takes.
-    changed = fit_arguments(TakesAnything(), (1,), {"epochs": 9, "verbose": 2}, 4).kwargs
+    changed = adapt_fit_arguments(TakesAnything(), (1,), {"epochs": 9, "verbose": 2}, 4).kwargs
     assert changed == {"epochs": 4, "verbose": 0}
 
 
 def test_what_search_was_given_is_left_as_it_is():
     kwargs = {"epochs": 9}
-    fit_arguments(KerasFit(), (), kwargs, 4)
+    adapt_fit_arguments(KerasFit(), (), kwargs, 4)
     assert kwargs == {"epochs": 9}
 
 
@@ -72,10 +72,10 @@ def test_what_search_was_given_is_left_as_it_is():
     ],
 )
 def test_the_epochs_of_kerass_own_fit_are_found(args, kwargs, epochs):
-    assert epochs_of(KerasFit(), FitArguments(args, kwargs)) == epochs
+    assert requested_epochs(KerasFit(), FitArguments(args, kwargs)) == epochs
 
 
 def test_the_epochs_of_a_fit_of_the_users_own_are_found():
-    assert epochs_of(NamesItsEpochs(), FitArguments((1, 8), {})) == 8
-    assert epochs_of(TakesAnything(), FitArguments((1,), {"epochs": 8})) == 8
-    assert epochs_of(DecidesItself(), FitArguments((1,), {})) is None
+    assert requested_epochs(NamesItsEpochs(), FitArguments((1, 8), {})) == 8
+    assert requested_epochs(TakesAnything(), FitArguments((1,), {"epochs": 8})) == 8
+    assert requested_epochs(DecidesItself(), FitArguments((1,), {})) is None

@@ -7,7 +7,7 @@ import problems
 from search import ASHA, RayTuner
 from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
-from search.tuner.planning import UNKNOWN_EPOCHS, make_task, most_epochs
+from search.tuner.planning import ASSUMED_EPOCHS, make_task, max_epochs_per_trial
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def task_of(tuner):
 
 
 def epochs_of(tuner, *args, **kwargs):
-    return most_epochs(tuner.hypermodel, tuner._settings, FitArguments(args, kwargs))
+    return max_epochs_per_trial(tuner.hypermodel, tuner._settings, FitArguments(args, kwargs))
 
 
 class OwnFit(kt.HyperModel):
@@ -67,7 +67,7 @@ def test_a_task_has_what_keras_tuner_would_do_with_a_trial(tuner):
 def test_the_most_epochs_are_what_fit_is_asked_for_or_what_is_known_of_it(tuner):
     assert epochs_of(tuner(), 1, 2, epochs=5) == 5
     assert epochs_of(tuner(), 1, 2) == 1  # Keras's own default
-    assert epochs_of(tuner(OwnFit()), 1, 2) == UNKNOWN_EPOCHS
+    assert epochs_of(tuner(OwnFit()), 1, 2) == ASSUMED_EPOCHS
     assert epochs_of(tuner(OwnFit(), max_epochs=12), 1, 2) == 12
     hyperband = kt.oracles.HyperbandOracle("val_loss", max_epochs=27)
     assert epochs_of(tuner(objective=None, algorithm=hyperband), 1, 2, epochs=5) == 27

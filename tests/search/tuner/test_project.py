@@ -41,27 +41,27 @@ def project(tmp_path):
 
 
 def history_of(project):
-    return History.replay(ACCURACY, project.events(ACCURACY))
+    return History.replay(ACCURACY, project.read_events(ACCURACY))
 
 
 def test_a_search_goes_on_where_something_was_found(project):
     made = project("finished")
-    assert made.goes_on(history_of(made))
+    assert made.is_continued(history_of(made))
     made.overwrites = True
-    assert not made.goes_on(history_of(made))
+    assert not made.is_continued(history_of(made))
 
 
 def test_a_search_goes_on_where_a_trial_is_unfinished(project):
     history = History(ACCURACY)
-    assert not project().goes_on(history)
+    assert not project().is_continued(history)
     history.apply({"event": "trial_started", "trial": 0, "at_seconds": 1.0, "values": {}})
-    assert project().goes_on(history)
+    assert project().is_continued(history)
 
 
 def test_what_goes_on_is_locked_as_it_stands(project):
     made, screen = project("finished"), Screen()
     content = made.folder.journal_file.read_bytes()
-    with made.locked(history_of(made), screen) as run:
+    with made.lock(history_of(made), screen) as run:
         assert run.folder == made.folder
         assert made.folder.lock_file.exists()
     assert not made.folder.lock_file.exists()
@@ -72,17 +72,17 @@ def test_what_goes_on_is_locked_as_it_stands(project):
 def test_what_is_overwritten_is_moved_away_and_the_user_is_told_where_to(project, tmp_path):
     made, screen = project("finished", overwrites=True), Screen()
     content = made.folder.journal_file.read_bytes()
-    with made.locked(history_of(made), screen) as run:
+    with made.lock(history_of(made), screen) as run:
         assert not run.folder.run_file.exists()
         run.folder.journal_file.write_bytes(b"")
     assert (tmp_path / "run.previous" / "journal.jsonl").read_bytes() == content
-    assert screen.notes == [f"{tmp_path / 'run'}: what was there is now in run.previous"]
+    assert screen.notes == [f"{tmp_path / 'run'}: the previous content is now in run.previous"]
 
 
 def test_an_empty_folder_is_taken_without_a_word(project, tmp_path):
     (tmp_path / "run").mkdir()
     screen = Screen()
-    with project().locked(History(ACCURACY), screen):
+    with project().lock(History(ACCURACY), screen):
         pass
     assert screen.notes == []
     assert list(tmp_path.iterdir()) == []  # nothing was recorded
@@ -90,12 +90,12 @@ def test_an_empty_folder_is_taken_without_a_word(project, tmp_path):
 
 def test_other_data_and_another_objective_are_refused(project):
     made = project("finished")
-    assert made.previous("problems:blobs", Screen()).plan.problem.data == "problems:blobs"
+    assert made.read_previous("problems:blobs", Screen()).plan.problem.data == "problems:blobs"
     with pytest.raises(UsageError, match=r"was searched with other data \(.*, now search\(9x4\)\)"):
-        made.previous("search(9x4)", Screen())
+        made.read_previous("search(9x4)", Screen())
     with pytest.raises(UsageError, match=r"was searched for val_accuracy \(max\), not for loss"):
-        made.events(Objective("loss", "min"))
+        made.read_events(Objective("loss", "min"))
 
 
 def test_the_trials_that_were_asked_for_are_read(project):
-    assert project("finished").planned_trials() == 4
+    assert project("finished").read_max_trials() == 4

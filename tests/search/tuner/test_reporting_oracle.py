@@ -22,7 +22,7 @@ def test_trials_are_shown_in_keras_tuners_words():
         history.apply(
             {"event": "trial_started", "trial": trial, "at_seconds": 1, "values": {"n": trial}}
         )
-        assert oracle.show(history.trials[trial]).status == "RUNNING"
+        assert oracle.update_trial_from(history.trials[trial]).status == "RUNNING"
         if value is not None:
             history.apply({
                 "event": "epoch", "trial": trial, "at_seconds": 2, "epoch": 3, "epoch_seconds": 1.0,
@@ -35,7 +35,7 @@ def test_trials_are_shown_in_keras_tuners_words():
         history.apply(
             {"event": "trial_ended", "trial": trial, "at_seconds": 3, "state": state, **more}
         )
-        oracle.show(history.trials[trial])
+        oracle.update_trial_from(history.trials[trial])
     best = oracle.get_best_trials(10)
     assert [(t.trial_id, t.status, t.score) for t in best] == [
         ("01", "STOPPED", 0.9), ("00", "COMPLETED", 0.7), ("03", "COMPLETED", 0.5),

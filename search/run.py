@@ -51,10 +51,10 @@ def run(plan: Plan, view: View) -> Outcome:
             keeps the results so far.
     """
     warnings = check(plan)
-    earlier = read_warm_start(plan.warm_start, plan.problem.objective)
+    earlier_search = read_warm_start(plan.warm_start, plan.problem.objective)
     _say_starting(plan, warnings, view)
     with new_run(plan.out, view.note) as locked:
-        origin = NewRun(History(plan.problem.objective), earlier)
+        origin = NewRun(History(plan.problem.objective), earlier_search)
         return _search_and_follow_up(plan, locked, origin, view)
 
 

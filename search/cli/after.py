@@ -1,6 +1,7 @@
 """The commands for finished runs: retrain, confirm, audit, replay, import, export, tables."""
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
 
 @takes(
     OPTIONS["seeds"],
-    replace(RETRAIN_EPOCHS, help="Retrain each for each of these numbers of epochs."),
+    replace(RETRAIN_EPOCHS, help="Numbers of epochs for which to retrain each configuration."),
     OPTIONS["address"],
 )
 def confirm_command(
@@ -155,11 +156,11 @@ def import_command(
     view = make_view(Console())
     target = typed.get("out", Path("runs") / Path(source.partition("::")[0]).stem)
     folder = import_run(source, objective, target, view)
-    shown = os.path.relpath(folder.path)
-    view.note(f"saved in {shown}")
+    relative_path = os.path.relpath(folder.path)
+    view.note(f"saved in {relative_path}")
     view.note(
-        f"to learn from it: fmnist-search run --warm-start {shown}, or in a script "
-        f"RayTuner(..., warm_start={shown!r})"
+        f"to learn from it: fmnist-search run --warm-start {shlex.quote(relative_path)}, or in a "
+        f"script RayTuner(..., warm_start={relative_path!r})"
     )
 
 
@@ -244,9 +245,9 @@ def short_names(files: Iterable[Path]) -> dict[Path, str]:
     paths = {file: Path(os.path.abspath(file)).with_suffix("").parts for file in files}
     names: dict[Path, str] = {}
     for file, parts in paths.items():
-        others = [other for name, other in paths.items() if name != file]
+        other_paths = [other for name, other in paths.items() if name != file]
         endings = (parts[-length:] for length in range(1, len(parts) + 1))
-        unique = (e for e in endings if all(other[-len(e) :] != e for other in others))
+        unique = (e for e in endings if all(other[-len(e) :] != e for other in other_paths))
         ending = next(unique, None)
         # Without a unique ending, two paths differ only in the suffix of the file.
         names[file] = str(file) if ending is None else "/".join(ending)

@@ -43,14 +43,15 @@ def carry_out(
     if is_repeatable and outcome.reason == INTERRUPTED:
         _end_interrupted(run_folder, view, is_repeatable=True)
     _say_result(outcome, view)
-    shown = os.path.relpath(outcome.folder.path)
-    view.note(f"saved in {shown}")
+    path = Path(os.path.relpath(outcome.folder.path))
+    quoted_path, quoted_parent = shlex.quote(str(path)), shlex.quote(str(path.parent))
+    view.note(f"saved in {path}")
     if outcome.reason == INTERRUPTED:
-        view.note(f"to continue: fmnist-search resume {shlex.quote(shown)}")
-        view.note(f"to list its trials: fmnist-results show {shlex.quote(shown)}")
+        view.note(f"to continue: fmnist-search resume {quoted_path}")
+        view.note(f"to list its trials: fmnist-results show {quoted_path}")
         raise typer.Exit(INTERRUPTED_STATUS)
-    view.note(f"for a report: fmnist-results report {shlex.quote(shown)}")
-    view.note(f"to compare: fmnist-results compare {shlex.quote(str(Path(shown).parent))}/*")
+    view.note(f"for a report: fmnist-results report {quoted_path}")
+    view.note(f"to compare runs: fmnist-results compare {quoted_parent}/*")
 
 
 def _end_interrupted(run_folder: Path, view: View, *, is_repeatable: bool) -> NoReturn:
@@ -58,8 +59,8 @@ def _end_interrupted(run_folder: Path, view: View, *, is_repeatable: bool) -> No
     if is_repeatable:
         view.note(REPEAT_TO_CONTINUE)
     elif (run_folder / columns.JOURNAL_FILE).exists():
-        shown = shlex.quote(os.path.relpath(run_folder))
-        view.note(f"interrupted; to continue: fmnist-search resume {shown}")
+        quoted_path = shlex.quote(os.path.relpath(run_folder))
+        view.note(f"interrupted; to continue: fmnist-search resume {quoted_path}")
     else:
         view.note("interrupted before anything was recorded: nothing is saved")
     raise typer.Exit(INTERRUPTED_STATUS) from None

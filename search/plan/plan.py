@@ -559,13 +559,13 @@ class Plan:
             yield f"--resources {self.device_rule!r} needs --gpus-per-trial above 0, such as 0.25."
         if self.gpus is None:
             return
-        named = OPTIONS["gpus"].called(self.gpus)
+        gpus = OPTIONS["gpus"].called(self.gpus)
         if share and 0 < self.gpus < share:
-            yield f"{named}: expected {share:g} or more, the GPUs of one trial."
+            yield f"{gpus}: expected {share:g} or more, the GPUs of one trial."
         if self.address is None:
-            yield f"{named} needs --address: it counts the GPUs of a cluster."
+            yield f"{gpus} needs --address: it counts the GPUs of a cluster."
         if not share:
-            yield f"{named} needs --gpus-per-trial or --resources: add one of them."
+            yield f"{gpus} needs --gpus-per-trial or --resources: add one of them."
 
     def _confirmation_problems(self) -> Iterator[str]:
         if self.confirmation is not None:

@@ -182,14 +182,14 @@ class RayTuner(RecordedTuner):
             arguments,
             lambda: self._try_build(self.oracle.get_space()),
         )
-        earlier = read_warm_start(settings.warm_start, self._objective)
-        self._extend_space(earlier)
+        earlier_search = read_warm_start(settings.warm_start, self._objective)
+        self._extend_space(earlier_search)
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(temporary))
             packed = pack(arguments, scratch)
             run = stack.enter_context(project.lock(self._history, view))
-            origin = self._make_origin(packed, earlier, view)
+            origin = self._make_origin(packed, earlier_search, view)
             if isinstance(origin, ResumedRun):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
             ray = stack.enter_context(self._make_ray(packed, view))
@@ -224,7 +224,7 @@ class RayTuner(RecordedTuner):
         return bool(self._project.read_max_trials() == self.oracle.max_trials)
 
     def _make_origin(
-        self, arguments: FitArguments, earlier: EarlierSearch | None, view: View
+        self, arguments: FitArguments, earlier_search: EarlierSearch | None, view: View
     ) -> Origin:
         """Return the origin of the search: the run in the folder, or a new run.
 
@@ -234,7 +234,7 @@ class RayTuner(RecordedTuner):
         if self._project.is_continued(self._history):
             return ResumedRun(self._project.read_previous(describe_data(arguments), view))
         self.oracle.clear()
-        return NewRun(History(self._objective), earlier)
+        return NewRun(History(self._objective), earlier_search)
 
     def _make_ray(self, arguments: FitArguments, view: View) -> RenewableRay:
         settings = self._settings
@@ -271,13 +271,13 @@ class RayTuner(RecordedTuner):
             )
             raise KeyboardInterrupt
 
-    def _extend_space(self, earlier: EarlierSearch | None) -> None:
+    def _extend_space(self, earlier_search: EarlierSearch | None) -> None:
         """Build each earlier configuration that has hyperparameters which the space lacks.
 
         keras-tuner explores conditional scopes. It does not find hyperparameters that a builder
         uses only for some values, such as those of the layers in a loop; earlier configurations do.
         """
-        for trial in earlier.trials if earlier else ():
+        for trial in earlier_search.trials if earlier_search else ():
             hp = self.oracle.get_space()
             if set(trial.values) <= {parameter.name for parameter in hp.space}:
                 continue

@@ -59,7 +59,7 @@ def test_a_finished_run_is_told_with_the_scores_of_its_final_model(tmp_path, mon
             "final model (20 epochs): test_accuracy 0.9000, test_loss 0.2500",
             "saved in a run",
             "for a report: fmnist-results report 'a run'",
-            "to compare: fmnist-results compare ./*",
+            "to compare runs: fmnist-results compare ./*",
         ],
         0,
     )

@@ -46,7 +46,7 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
 
 
 @takes(
-    OPTIONS["seeds"],
+    replace(OPTIONS["seeds"], help="Number of new seeds."),
     replace(RETRAIN_EPOCHS, help="Numbers of epochs for which to retrain each configuration."),
     OPTIONS["address"],
 )
@@ -135,7 +135,9 @@ def replay_command(
 
 
 @takes(
-    replace(OPTIONS["out"], default_text="runs/NAME"), OPTIONS["objective"], OPTIONS["direction"]
+    replace(OPTIONS["out"], default_text="runs/NAME"),
+    replace(OPTIONS["objective"], help="Metric that ranks the trials."),
+    OPTIONS["direction"],
 )
 def import_command(
     source: Annotated[

@@ -355,6 +355,8 @@ class Plan:
         default_text="start Ray on this machine",
         in_resume=True,
         help="Ray cluster to join; auto: the one that runs on this machine.",
+        resume_help="Ray cluster to continue on; auto: the one that runs on this machine. Default: "
+        "start Ray on this machine.",
         argument_help='Ray cluster to join, such as `"head:6379"`; `"auto"`: the one that runs on '
         "this machine. Default: start Ray on this machine.",
     )

@@ -68,7 +68,7 @@ class RayTuner(RecordedTuner):
         objective: Name of a metric, a ``keras_tuner.Objective``, or a list of these, whose sum is
             minimized (objectives to maximize are subtracted). Leave it out if ``HyperModel.fit``
             returns the value to minimize, or if ``algorithm`` is an oracle.
-        max_trials: Maximum number of trials. Default: 10, or that of the oracle.
+        max_trials: Maximum number of trials; by default 10, or that of the oracle.
         seed: Seed of the configurations and the weights. Default: random, recorded in run.json.
         hyperparameters: Hyperparameters registered in advance; they override those of the same
             name in the builder.

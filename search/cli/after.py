@@ -192,7 +192,7 @@ def tables_command(run_folder: RunArgument) -> None:
     folder = RunFolder.open(run_folder)
     damage = rebuild(folder.path)
     for number in damage.damaged_lines:
-        view.note(f"journal: line {number} is damaged and ignored")
+        view.note(f"journal: line {number} is damaged and skipped")
     if damage.run_file_note is not None:
         view.note(damage.run_file_note)
     view.note(f"wrote {os.path.relpath(folder.trials_file)} and {folder.epochs_file.name}")

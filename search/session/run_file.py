@@ -50,13 +50,12 @@ def describe(plan: Plan, space: Space) -> dict[str, Any]:
 class RecordedRun:
     """A run as read from its folder.
 
+    A property raises a RunFolderError if its part of the description is damaged or unknown.
+
     Attributes:
         description: Content of run.json, or the copy of it in the journal.
         events: Undamaged events of the journal.
         damaged_lines: Numbers of the damaged lines of the journal, from 1.
-
-    Raises:
-        RunFolderError: From each property whose part of the description is damaged or unknown.
     """
 
     folder: RunFolder
@@ -103,7 +102,7 @@ class RecordedRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """A line for each damaged part."""
-        notes = [f"journal: line {number} is damaged and ignored" for number in self.damaged_lines]
+        notes = [f"journal: line {number} is damaged and skipped" for number in self.damaged_lines]
         if not has_valid_run_file(self.folder.path):
             name = self.folder.run_file.name
             notes.append(f"{name} is missing or damaged: its copy in the journal is used")

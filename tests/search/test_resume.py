@@ -233,7 +233,7 @@ def test_a_trial_whose_start_was_lost_is_begun_again(whole, tmp_path):
     lines[which] = lines[which].replace(b'"units"', b'"UNITS"')
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines))
     previous = read_previous_run(tmp_path / "run")
-    assert previous.notes == (f"journal: line {which + 1} is damaged and ignored",)
+    assert previous.notes == (f"journal: line {which + 1} is damaged and skipped",)
     assert previous.history.next_trial == 2
     searcher = searcher_of("random")
     list(teach_searcher(searcher, previous))

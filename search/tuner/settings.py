@@ -212,7 +212,7 @@ class Settings:
             hypermodel: The hypermodel to search.
         """
         return [
-            *self._argument_problems(),
+            *self._argument_problems(tuner),
             *_hypermodel_problems(hypermodel),
             *_hook_problems(tuner),
             *self._value_problems(),
@@ -223,7 +223,8 @@ class Settings:
             *self._entry_problems(),
         ]
 
-    def _argument_problems(self) -> Iterator[str]:
+    def _argument_problems(self, tuner: type) -> Iterator[str]:
+        known = inspect.signature(tuner).parameters
         for name, value in self.options.items():
             if name in ARGUMENTS or (name == "distribution_strategy" and value is None):
                 continue
@@ -239,7 +240,7 @@ class Settings:
                     f"{ARGUMENTS_OF_OTHER_TUNERS[name]} instead."
                 )
             else:
-                hint = nearest(name, ARGUMENTS)
+                hint = nearest(name, known)
                 yield (
                     f"{name}={value!r} is not an argument of RayTuner: docs/keras-tuner.md lists "
                     f"them.{hint}"

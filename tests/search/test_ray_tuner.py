@@ -60,13 +60,14 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         RayTuner(
             None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
             scheduler="ash", distribution_strategy=object(), tune_new_entries=False, max_epochs=0,
-            resources_per_trial={"cpu": 0}, log="tensorbord", nonsense=2, directory=tmp_path, project_name="run",
+            resources_per_trial={"cpu": 0}, log="tensorbord", nonsense=2, overwite=True, directory=tmp_path, project_name="run",
         )  # fmt: skip
     said = str(caught.value).splitlines()
     for part in (
         "factor=3 is an argument of another tuner of keras-tuner: use scheduler=search.ASHA",
         "distribution_strategy is not supported: each trial trains in its own process",
         "nonsense=2 is not an argument of RayTuner",
+        "overwite=True is not an argument of RayTuner: docs/keras-tuner.md lists them. Did you mean 'overwrite'?",
         "hypermodel is missing",
         "max_trials=0: expected a whole number, 1 or more",
         "max_retries_per_trial=-1: expected",
@@ -79,7 +80,7 @@ def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
         "tune_new_entries=False without hyperparameters",
     ):
         assert sum(line.startswith(part) for line in said) == 1, part
-    assert len(said) == 13
+    assert len(said) == 14
     assert list(tmp_path.iterdir()) == []
     assert isinstance(caught.value, ValueError)  # what a script for keras-tuner would catch
 

@@ -275,7 +275,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["run", "--seeds", "3"], ["--seeds 3 needs --confirm: add it."]),
         (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers, such as 20,50."]),
         (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3 needs --scheduler asha: it audits stopped trials."]),
-        (["run", "--audit", "0", "--confirm", "0"], ["--confirm 0: expected 1 or more.", "--audit 0: expected 1 or more."]),
+        (["run", "--audit", "0", "--confirm", "0"], ["--audit 0: expected 1 or more.", "--confirm 0: expected 1 or more."]),
         (["confirm", "{run}", "--top", "99"], ["--top 99: only 8 different configurations have reported a value: expected at most 8."]),
         (["confirm", "{run}", "--seeds", "1"], ["--seeds 1: expected 2 or more, because one seed shows no spread."]),
         (["confirm", "{run}", "--top", "0", "--retrain-epochs", "2;4"], ["--retrain-epochs '2;4': expected whole numbers such as 20,50,100, or none.", "--top 0: expected 1 or more."]),

@@ -98,7 +98,10 @@ def seeds_command(
     folders: Folders,
     against: Annotated[
         str,
-        typer.Option(metavar="GROUP", help="Reference group: best, or first on the command line."),
+        typer.Option(
+            metavar="best|first",
+            help="Reference group: the best, or the first on the command line.",
+        ),
     ] = "best",
     output: OutputFormat = None,
     out: OutputFile = None,
@@ -143,7 +146,9 @@ def show_command(
     _console().print(trials.trials_table(run))
     _show_confirmation(run)
     _show_audit(run)
-    if run.ended == CUT_OFF:
+    if run.ended == CUT_OFF and not (folder / columns.JOURNAL_FILE).exists():
+        print(f"{columns.JOURNAL_FILE} is missing: the run can be read, but not continued")
+    elif run.ended == CUT_OFF:
         command = f"fmnist-search resume {shlex.quote(str(folder))}"
         print(f"the search was cut off; to continue it, run {command}")
 
@@ -264,9 +269,11 @@ def _read_runs(folders: Sequence[Path], read: Callable[[Path], Run] = _read) -> 
         try:
             runs.append(read(folder))
         except RunFolderError as error:
+            if len(folders) == 1:
+                raise
             print(f"skipped: {error}", file=sys.stderr)
     if not runs:
-        raise RunFolderError("None of these folders is a run with usable results.")
+        raise RunFolderError("none of these folders is a run with usable results.")
     return runs
 
 

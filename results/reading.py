@@ -37,8 +37,9 @@ def read_run(path: Path) -> Run:
         RunFolderError: The folder is no run of this program, or a file is missing or damaged.
     """
     if not path.is_dir():
+        problem = "is not a folder" if path.exists() else "does not exist"
         raise RunFolderError(
-            f"{str(path)!r} is not a folder: expected a run folder that `fmnist-search run` made."
+            f"{str(path)!r} {problem}: expected a run folder that `fmnist-search run` made."
         )
     run_file = path / columns.RUN_FILE
     if not run_file.is_file():

@@ -260,8 +260,10 @@ def _check_corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
     try:
         space = process.discover(problem.hypermodel)
     except SearchError as error:
-        prefix = f"--hypermodel {problem.hypermodel!r}: "
-        yield Finding(Grade.PROBLEM, prefix + str(error).removeprefix(prefix))
+        prefix = f"--hypermodel {problem.hypermodel!r}"
+        text = str(error)
+        named = text if text.startswith(prefix) else f"{prefix}: {text}"
+        yield Finding(Grade.PROBLEM, named)
         return
     if data is None:
         return
@@ -297,7 +299,7 @@ def _try_corner(problem: Problem, data: Data, number: int, values: Values) -> It
         )
     configuration = format_values(values)
     if end.fatal == ObjectiveMissing.__name__:
-        yield Finding(Grade.PROBLEM, f"{OBJECTIVE_OPTION}: {end.error}")
+        yield Finding(Grade.PROBLEM, f"--{end.error}")  # it starts with "objective"
         return
     if end.state in (State.FAILED, State.OUT_OF_MEMORY):
         yield Finding(

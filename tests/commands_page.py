@@ -9,6 +9,7 @@ import typer.main
 import cluster.cli
 import results.cli
 import search.cli
+from results.record.console import help_of
 from search.plan.options import Option, in_order
 from search.plan.plan import OPTIONS
 
@@ -53,37 +54,16 @@ def page() -> str:
 
 def _usage(program: str, name: str, command: Any) -> str:
     text = " ".join((command.help or "").split())
-    arguments = " ".join(map(_argument_usage, filter(_is_argument, command.params)))
-    return f"`{program} {name} {arguments}`".replace(" `", "`") + f": {text}"
-
-
-def _argument_usage(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper()
-    name = f"{name}..." if argument.nargs == -1 and not name.endswith("...") else name
-    return name if argument.required or name.startswith("[") else f"[{name}]"
-
-
-def _is_argument(parameter: Any) -> bool:
-    return bool(parameter.param_type_name == "argument")
+    arguments = command.collect_usage_pieces(typer.Context(command))[1:]
+    return f"`{' '.join([program, name, *arguments])}`: {text}"
 
 
 def _parameters(command: Any) -> Iterator[str]:
-    rows = [
-        (_called(parameter, context), help_text)
-        for context in [typer.Context(command)]
-        for parameter in command.params
-        for _, help_text in [parameter.get_help_record(context) or ("", "")]
-        if parameter.name != "help"
-    ]
+    context = typer.Context(command)
+    rows = [help_of(each, context) for each in command.params if each.name != "help"]
     if rows:
         yield "\n| option | meaning |\n| --- | --- |\n"
         yield from (f"| `{_cell(name)}` | {_cell(text)} |\n" for name, text in rows)
-
-
-def _called(parameter: Any, context: typer.Context) -> str:
-    if _is_argument(parameter):
-        return str(parameter.metavar or parameter.name.upper())
-    return str((parameter.get_help_record(context) or ("",))[0])
 
 
 def _run_options() -> Iterator[str]:
@@ -94,7 +74,7 @@ def _run_options() -> Iterator[str]:
             section = row.section
             yield f"\n**{section}**\n\n| option | meaning | `RayTuner` |\n| --- | --- | --- |\n"
         variable = row.environment_variable
-        text = row.help_and_default + (f" [env var: {variable}]" if variable else "")
+        text = row.help_and_default + (f" Environment variable: {variable}." if variable else "")
         yield f"| `{_cell(_flag(row))}` | {_cell(text)} | {_argument(row)} |\n"
 
 

@@ -96,12 +96,23 @@ def _parsed(path: Path) -> dict[str, Any]:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClusterError(
-            f"{path} is not valid YAML ({' '.join(str(error).split())}): expected a cluster file "
-            "such as cluster/onprem.yaml."
+            f"{path} is not valid YAML ({_place_of(error)}): expected a cluster file such as "
+            "cluster/onprem.yaml."
         ) from error
     if not isinstance(content, dict):
-        raise ClusterError(f"{path}: expected a cluster file such as cluster/onprem.yaml.")
+        problem = "is empty" if content is None else "does not hold keys and values"
+        raise ClusterError(
+            f"{path} {problem}: expected a cluster file such as cluster/onprem.yaml."
+        )
     return content
+
+
+def _place_of(error: Exception) -> str:
+    """Return where a YAML file is wrong, and how."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
 
 
 def _problems(content: dict[str, Any]) -> Iterator[str]:
@@ -134,5 +145,5 @@ def _address_problems(addresses: list[Any]) -> Iterator[str]:
             yield f"provider: {address}: expected only an address, such as 10.0.0.1"
         if address in addresses[:place]:
             yield f"provider: {address} is listed twice: expected each machine once"
-        if str(address).startswith(EXAMPLE_NETWORK):
+        elif str(address).startswith(EXAMPLE_NETWORK):
             yield f"provider: {address} is an example: expected the address of one of your machines"

@@ -11,7 +11,7 @@ from typing import Protocol
 from results.reading import CUT_OFF, DEAD_AFTER_SECONDS
 from results.record import columns
 from results.record.errors import RunFolderError
-from results.record.journal import Event, read_line
+from results.record.journal import Event, describe_damage, read_line
 
 POLL_SECONDS = 0.5
 # Polls without a change of an old lock file before its driver is considered dead. One poll is not
@@ -137,18 +137,13 @@ class JsonPrinter:
 
     def print_line(self, line: JournalLine) -> None:
         if line.event is None:
-            note(describe_damage(line.number))
+            note(describe_damage([line.number]))
         else:
             print(line.text, flush=True)
 
     def end(self, reason: str) -> None:
         if reason == CUT_OFF:
             note("the search was cut off")
-
-
-def describe_damage(number: int) -> str:
-    """Return the message about a damaged line."""
-    return f"journal: damaged lines skipped: {number}"
 
 
 class _Watch:
@@ -223,8 +218,9 @@ class _Driver:
 def _check_folder(folder: Path) -> None:
     """Check that a folder is a run, or that a search is about to start in it."""
     if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
         raise RunFolderError(
-            f"{str(folder)!r} is not a folder: expected a run folder that `fmnist-search run` made."
+            f"{str(folder)!r} {problem}: expected a run folder that `fmnist-search run` made."
         )
     names = {entry.name for entry in folder.iterdir()}
     if columns.JOURNAL_FILE in names:

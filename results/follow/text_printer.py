@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from results.follow.follow import JournalLine, describe_damage, note
+from results.follow.follow import JournalLine, note
 from results.reading import CUT_OFF
 from results.record import columns
 from results.record.history import EpochRecord, History, Objective
-from results.record.journal import Event
+from results.record.journal import Event, describe_damage
 from results.record.words import (
     describe_best,
     describe_new_best,
@@ -73,7 +73,7 @@ class TextPrinter:
 
     def _report_damage(self, number: int) -> None:
         if number not in self._reported:
-            note(describe_damage(number))
+            note(describe_damage([number]))
         self._reported.add(number)
 
     def _totals(self) -> str:

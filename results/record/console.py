@@ -4,6 +4,7 @@ An error is one line on the screen and a status that is not 0.
 """
 
 import importlib.metadata
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from results.record.errors import SearchError
 PACKAGE = "fmnist-search"
 # What a shell reports of a program that Ctrl-C has ended.
 INTERRUPTED_STATUS = 130
+# What stands behind an option in a help, by typer's name of its type.
+METAVARS = {"str": "TEXT", "int": "N", "float": "NUMBER", "path": "PATH"}
 # A wider line of help is harder to read, on any screen.
 HELP_COLUMNS = 120
 # With more options than this, the help lists them by group.
@@ -37,15 +40,42 @@ class Command(TyperCommand):
         for parameter in parameters:
             group = getattr(parameter, "rich_help_panel", None)
             title = "Options"
-            name, text = parameter.get_help_record(ctx) or ("", "")
             if parameter.param_type_name == "argument":
-                title, name = "Arguments", parameter.metavar or name
+                title = "Arguments"
             elif has_groups:
                 title = group or next(reversed(sections))  # --help has no group, and comes last
+            name, text = help_of(parameter, ctx)
             sections.setdefault(title, []).append((name.ljust(OPTION_COLUMNS), text))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows, col_max=OPTION_COLUMNS)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words behind the command in its usage line."""
+        arguments = (each for each in self.params if each.param_type_name == "argument")
+        return ["[OPTIONS]", *(help_of(argument, ctx)[0] for argument in arguments)]
+
+
+def help_of(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """Return how an option or argument is typed, and its help, in one style for all commands."""
+    name, _ = parameter.get_help_record(ctx)
+    text = parameter.help or ""
+    if parameter.param_type_name == "argument":
+        name = (parameter.metavar or parameter.name.upper()).strip("[].")
+        name = name if parameter.required else f"[{name}]"
+        name += "..." if parameter.nargs == -1 else ""
+    else:
+        name = re.sub(r"<(\w+)[^>]*>", lambda kind: METAVARS.get(kind[1], kind[1].upper()), name)
+        is_said = "Default:" in text or parameter.is_flag or parameter.default in (None, ())
+        if not is_said and parameter.show_default:
+            default = parameter.default
+            shown = f"{default:g}" if isinstance(default, float) else default
+            text = f"{text} Default: {shown}."
+        if parameter.required:
+            text = f"{text} Required."
+        if parameter.envvar:
+            text = f"{text} Environment variable: {parameter.envvar}."
+    return name, text
 
 
 class Commands(TyperGroup):

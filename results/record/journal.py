@@ -8,7 +8,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,16 @@ def decode(line: bytes) -> Event:
     return body
 
 
+def describe_damage(numbers: Sequence[int | str]) -> str:
+    """Return the message about damaged lines.
+
+    Args:
+        numbers: The numbers of the lines, from 1.
+    """
+    lines = "lines" if len(numbers) > 1 else "line"
+    return f"journal: skipped damaged {lines} {', '.join(map(str, numbers))}"
+
+
 def read(path: Path) -> JournalContent:
     """Read a journal; skip damaged lines.
 
@@ -138,6 +148,11 @@ def read(path: Path) -> JournalContent:
     """
     try:
         return parse(path.read_bytes(), path)
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            f"{path} is missing: it records the search. Restore it; without it fmnist-results "
+            "shows the tables that are there, but the run cannot be continued."
+        ) from error
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -15,7 +15,7 @@ from results.record.columns import Ending
 from results.record.errors import RunFolderError
 from results.record.files import replacing, write_json
 from results.record.history import EpochRecord, History, TrialRecord
-from results.record.journal import parse, read
+from results.record.journal import describe_damage, parse, read
 from results.record.run_file import has_valid_run_file, objective_of, read_description
 
 # Columns of a table by name: the type, and a function from a record to the value.
@@ -102,7 +102,7 @@ def refresh(folder: Path) -> str | None:
         except RunFolderError as error:
             return f"its tables cannot be rewritten and may be out of date ({error})"
     lines = _metadata(folder / columns.TRIALS_FILE, columns.DAMAGED_LINES)
-    damage = f"journal: damaged lines skipped: {lines}" if lines else None
+    damage = describe_damage(lines.split(", ")) if lines else None
     return "\n".join(filter(None, [note, damage])) or None
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from results.record.columns import Values
 from results.record.files import read_json
+from results.record.journal import describe_damage
 from results.record.tables import rebuild
 from search.cli.ending import carry_out
 from search.cli.options import RunArgument, parse_choice, parse_values, takes
@@ -35,11 +36,11 @@ from search.storage.folder import RunFolder
 from search.view.live import make_view
 
 
-@takes(RETRAIN_EPOCHS)
+@takes(replace(RETRAIN_EPOCHS, metavar="N,N,.."))
 def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
     """Retrain the best configuration of a run and evaluate it again."""
     problems: list[str] = []
-    epochs = _retrain_epochs(typed, problems)
+    epochs = parse_values(typed, problems).get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
     raise_any(problems)
     view = make_view(Console())
     carry_out(lambda: retrain_run(run_folder, epochs, view), run_folder, view)
@@ -47,7 +48,11 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
 
 @takes(
     replace(OPTIONS["seeds"], help="Number of new seeds."),
-    replace(RETRAIN_EPOCHS, help="Numbers of epochs for which to retrain each configuration."),
+    replace(
+        RETRAIN_EPOCHS,
+        metavar="N,N,..",
+        help="Numbers of epochs for which to retrain each configuration.",
+    ),
     OPTIONS["address"],
 )
 def confirm_command(
@@ -67,21 +72,22 @@ def confirm_command(
 ) -> None:
     """Retrain the best configurations on new seeds; evaluate the one with the best mean."""
     problems: list[str] = []
-    epochs = _retrain_epochs(typed, problems)
+    values = parse_values(typed, problems)
+    epochs = values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
     configurations = read_configurations(also or [], problems)
     names = short_names(configurations)
     confirmation = ConfirmationPlan(
         top,
-        typed.get("seeds", SEEDS),
+        values.get("seeds", SEEDS),
         epochs,
-        {names[file]: values for file, values in configurations.items()},
+        {names[file]: configuration for file, configuration in configurations.items()},
     )
     problems += confirmation.problems(top_option="--top")
     space = _space_of(run_folder, configurations, problems)
     raise_any(problems)
     view = make_view(Console())
-    for file, values in configurations.items():
-        defaults = hyperparameters_at_defaults(values, space)
+    for file, configuration in configurations.items():
+        defaults = hyperparameters_at_defaults(configuration, space)
         if defaults:
             view.note(
                 f"{file} leaves these hyperparameters at their defaults: {', '.join(defaults)}"
@@ -191,17 +197,11 @@ def tables_command(run_folder: RunArgument) -> None:
     view = make_view(Console())
     folder = RunFolder.open(run_folder)
     damage = rebuild(folder.path)
-    for number in damage.damaged_lines:
-        view.note(f"journal: line {number} is damaged and skipped")
+    if damage.damaged_lines:
+        view.note(describe_damage(damage.damaged_lines))
     if damage.run_file_note is not None:
         view.note(damage.run_file_note)
     view.note(f"wrote {os.path.relpath(folder.trials_file)} and {folder.epochs_file.name}")
-
-
-def _retrain_epochs(typed: dict[str, Any], problems: list[str]) -> tuple[int, ...]:
-    values = parse_values(typed, problems)
-    epochs: tuple[int, ...] = values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
-    return epochs
 
 
 def _space_of(run_folder: Path, configurations: dict[Path, Values], problems: list[str]) -> Space:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from search.cli.options import parse_problem, takes, workers_at_once
+from search.cli.options import parse_problem, parse_values, takes, workers_at_once
 from search.doctor import examine, is_ready
 from search.errors import UsageError, raise_any
 from search.plan.plan import (
@@ -29,9 +29,10 @@ def doctor_command(
     ] = Path("runs"),
     **typed: Any,
 ) -> None:
-    """Check a search before it runs: versions, disk, memory, data, corners of the space."""
+    """Check a search before it runs: versions, disk, memory, data, extreme configurations."""
     problems: list[str] = []
-    problem_fields = parse_problem(typed, problems)
+    values = parse_values(typed, problems)
+    problem_fields = parse_problem(values, problems)
     for name in ("data_dir", "direction"):
         if name in typed and (problem := OPTIONS[name].problem(typed[name])):
             problems.append(problem)
@@ -45,7 +46,7 @@ def doctor_command(
     plan = Plan(
         problem=Problem(**problem_fields, objective=objective, epochs=1),
         trials=1,
-        workers=workers_at_once(typed.get("workers"), Engine.RAY, 1.0),
+        workers=workers_at_once(values.get("workers"), Engine.RAY, 1.0),
         retrain_epochs=(1,),
         out=out,
     )

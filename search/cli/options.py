@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from search.errors import nearest
-from search.plan.options import Option, in_order
+from search.plan.importer import reference_problem
+from search.plan.options import TYPE_WORDS, Option, in_order
 from search.plan.plan import (
     NO_RETRAINING,
     OPTIONS,
@@ -61,8 +62,14 @@ def parse_values(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         row = OPTIONS[name]
         if row.names:
             value = parse_choice(row.type, row.flag or "", value, problems)
-        elif row is RETRAIN_EPOCHS:
+        elif row.name == RETRAIN_EPOCHS.name:
             value = parse_epochs(value, problems)
+        elif row.type in (int, float):
+            try:
+                value = row.type(value)
+            except ValueError:
+                problems.append(f"{row.flag} {value!r}: expected {TYPE_WORDS[row.type]}.")
+                continue
         values[name] = value
     return values
 
@@ -100,6 +107,11 @@ def parse_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         problems.append(
             f"--space {space!r}: expected one of {names}.{nearest(space, SHIPPED_SPACES)}"
         )
+    for name in ("hypermodel", "data"):
+        # The modules may stand on the machines of a cluster alone.
+        problem = name in typed and reference_problem(typed[name], name)
+        if problem and "address" not in typed:
+            problems.append(problem)
     return {
         "hypermodel": hypermodel or SHIPPED_SPACES.get(space, ""),
         "space": space,
@@ -139,7 +151,8 @@ def _make_parameter(row: Option) -> inspect.Parameter:
     flag = row.flag or ""
     if row.type is bool and row.default:
         flag = f"{flag}/{flag.replace('--', '--no-', 1)}"
-    is_text = bool(row.names) or row.type is tuple  # parse_values converts it, with better messages
+    # parse_values converts the text of all others, with better messages.
+    type_of_value = row.type if row.type in (bool, Path) else str
     info = typer.Option(
         flag,
         help=row.help_and_default,
@@ -148,7 +161,7 @@ def _make_parameter(row: Option) -> inspect.Parameter:
         envvar=row.environment_variable,
         autocompletion=(lambda: list(row.names)) if row.names else None,
     )
-    annotation = Annotated[(str if is_text else row.type) | None, info]  # type: ignore[valid-type]
+    annotation = Annotated[type_of_value | None, info]  # type: ignore[valid-type]
     return inspect.Parameter(
         row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from search.cli.ending import carry_out
 from search.cli.options import RunArgument, parse_problem, parse_values, takes, workers_at_once
-from search.doctor import check
+from search.doctor import Finding, Grade, check
 from search.errors import SearchError, UsageError, raise_any
 from search.plan.options import rows
 from search.plan.plan import (
@@ -27,6 +27,7 @@ from search.plan.plan import (
     gpu_resources,
     infer_objective,
 )
+from search.plan.registry import Scheduler
 from search.run import resume_run, run, run_or_resume
 from search.session.changes import CHANGEABLE, Changes
 from search.session.origin import read_previous_run
@@ -53,6 +54,8 @@ def run_command(**typed: Any) -> None:
             problems.append(f"--warm-start: {error}")
     raise_any(problems)
     view = make_view(Console())
+    for line in _without_effect(values, plan):
+        view.note(str(Finding(Grade.WARNING, line)))
     search = run_or_resume if values.get("or_resume") else run
     carry_out(lambda: search(plan, view), plan.out, view)
 
@@ -135,6 +138,19 @@ def _misplaced_options(values: dict[str, Any]) -> Iterator[str]:
     direction = values.get("direction")
     if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
         yield problem
+
+
+def _without_effect(values: dict[str, Any], plan: Plan) -> Iterator[str]:
+    """Say which options that were typed have no effect with the others, one line each."""
+    if plan.engine is Engine.KERAS_TUNER:
+        cause, names = "--engine keras-tuner", ["scheduler", "grace_period", "workers"]
+    elif plan.scheduler is Scheduler.NONE:
+        cause, names = "--scheduler none", ["grace_period", "reduction_factor"]
+    else:
+        return
+    for name in names:
+        if name in values:
+            yield f"{OPTIONS[name].called(values[name])} has no effect with {cause}"
 
 
 def _seeds_alone(seeds: int) -> str:

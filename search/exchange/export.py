@@ -15,6 +15,7 @@ from results.record import columns
 from results.record.confirmation import Confirmation
 from results.record.files import read_json, replacing, write_json
 from results.record.history import EpochRecord
+from results.record.journal import describe_damage
 from results.record.tables import best_record
 from search.errors import RunFolderError, UsageError, one_line
 from search.exchange.model_card import model_card
@@ -59,7 +60,7 @@ def export_run(path: Path, out: Path, view: View, *, only: Collection[Part] = ()
     _check_target(out)
     run = read_run(RunFolder.open(path))
     if run.damaged_lines:
-        view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+        view.note(describe_damage(run.damaged_lines))
     _best(run)  # raises before anything is written
     parts = [part for part in Part if part in (only or Part)]
     if Part.MODEL in parts and not _has_final(run):

@@ -82,8 +82,8 @@ def sample_stopped(history: History, count: int, seed: int) -> list[TrialRecord]
     trials = sorted(stopped_trials(history), key=lambda trial: trial.trial)
     if not trials:
         raise UsageError(
-            f"--trials {count}: no trial of this run was stopped: expected a run whose trials "
-            "--scheduler asha has stopped."
+            "this run has no stopped trial to audit: expected a run of which --scheduler asha has "
+            "stopped trials."
         )
     if len(trials) < count:
         raise UsageError(

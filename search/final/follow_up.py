@@ -14,6 +14,7 @@ from results.record.columns import Device
 from results.record.confirmation import Confirmation
 from results.record.files import read_json
 from results.record.history import History
+from results.record.journal import describe_damage
 from results.record.tables import write_tables
 from search.errors import UsageError, raise_any
 from search.final.audit import audit, sample_stopped, stopped_trials
@@ -143,7 +144,9 @@ def retrain_run(path: Path, retrain_epochs: tuple[int, ...], view: View) -> Outc
     """
     if not retrain_epochs or min(retrain_epochs) < 1:
         numbers = ",".join(map(str, retrain_epochs)) or NO_RETRAINING
-        raise UsageError(f"--retrain-epochs {numbers}: expected numbers such as 20,50.")
+        raise UsageError(
+            f"--retrain-epochs {numbers}: expected numbers of 1 or more, such as 20,50."
+        )
     with _locked_search(path, view) as run:
         return _follow_up(run, FollowUp(retrain_epochs, always_retrains=True), view, address=None)
 
@@ -190,7 +193,7 @@ def _locked_search(path: Path, view: View) -> Iterator[RecordedRun]:
                 "script, with tuner.get_best_hyperparameters()."
             )
         if run.damaged_lines:
-            view.note(f"journal: damaged lines left out: {list(run.damaged_lines)}")
+            view.note(describe_damage(run.damaged_lines))
         if run.history.best is None:
             raise UsageError(
                 f"{str(path)!r}: no trial has reported a value: expected one at least. Continue "

@@ -15,6 +15,32 @@ OUR_PACKAGES = ("search", "results", "fmnist_model")
 UNPACKED_BY_RAY = "runtime_resources"
 
 
+def reference_problem(reference: str, option: str) -> str | None:
+    """Return what is wrong with a reference, as far as it shows without importing the module.
+
+    Args:
+        reference: Such as ``fmnist_model.mlp:published``.
+        option: The option that the user gave, without dashes, for the message.
+    """
+    module_name, _, path = reference.partition(":")
+    if not module_name or not path:
+        return (
+            f"--{option} {reference!r}: expected MODULE:NAME, such as fmnist_model.mlp:published."
+        )
+    add_current_folder_to_path()
+    package = module_name.partition(".")[0]
+    try:
+        is_found = package in sys.modules or importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        is_found = False
+    if is_found:
+        return None
+    return (
+        f"--{option} {reference!r}: there is no module {package!r}. Run from the folder that holds "
+        "the module, or install it."
+    )
+
+
 def load(reference: str, option: str) -> Any:
     """Import the object that ``module:attribute`` names, from the current folder too.
 
@@ -25,12 +51,10 @@ def load(reference: str, option: str) -> Any:
     Raises:
         ProblemError: The module cannot be imported, or has no such attribute.
     """
+    problem = reference_problem(reference, option)
+    if problem is not None:
+        raise ProblemError(problem)
     module_name, _, path = reference.partition(":")
-    if not module_name or not path:
-        raise ProblemError(
-            f"--{option} {reference!r}: expected MODULE:NAME, such as fmnist_model.mlp:published."
-        )
-    add_current_folder_to_path()
     try:
         value = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

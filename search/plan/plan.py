@@ -106,7 +106,7 @@ class Problem:
         group=Group.PROBLEM,
         is_common=True,
         metavar="MODULE:NAME",
-        help="Function that returns the data for --hypermodel.",
+        help="Function that returns (x, y) pairs for training, validation and test.",
     )
     data_dir: str | None = option(
         str,
@@ -145,7 +145,8 @@ class Problem:
         metavar="EPOCHS",
         rule=at_least(0),
         default_text=f"{PUBLISHED_PATIENCE_EPOCHS} for --space published, otherwise 0",
-        help="Stop a trial after this many epochs without a better val_loss; 0: never.",
+        help="Stop a trial after this many epochs without a better val_loss, whatever the "
+        "objective; 0: never.",
     )
     seed: int = option(
         int,
@@ -189,7 +190,10 @@ class ConfirmationPlan:
         if self.seeds < 2:
             yield f"--seeds {self.seeds}: expected 2 or more, because one seed shows no spread."
         if not self.epochs:
-            yield f"--retrain-epochs {NO_RETRAINING}: {top_option} needs numbers, such as 20,50."
+            yield (
+                f"--retrain-epochs {NO_RETRAINING}: a confirmation needs numbers of epochs, such "
+                "as 20,50."
+            )
         elif min(self.epochs) < 1:
             yield RETRAIN_EPOCHS.problem(self.epochs) or ""
 
@@ -259,9 +263,9 @@ class Plan:
         rule=Rule(lambda numbers: all(number >= 1 for number in numbers), "numbers of 1 or more"),
         default_text=",".join(map(str, DEFAULT_RETRAIN_EPOCHS)),
         in_resume=True,
-        help="Retrain the best configuration once for each of these numbers of epochs, and "
-        "evaluate the best of these models on the test set.",
-        resume_help="Retrain the best configuration once for each of these numbers of epochs.",
+        help="Numbers of epochs for which to retrain the best configuration; the best of these "
+        "models is evaluated on the test set.",
+        resume_help="Numbers of epochs for which to retrain the best configuration.",
     )
     out: Path = option(
         Path,
@@ -342,7 +346,7 @@ class Plan:
         ASHA.reduction_factor,
         group=Group.EARLY_STOPPING,
         rule=more_than(1, ", such as 3"),
-        help="At each rung, ASHA continues about one in this many trials.",
+        help="ASHA compares trials at certain epochs, the rungs; about one in this many continues.",
     )
     elastic: bool = False
     address: str | None = option(
@@ -456,7 +460,7 @@ class Plan:
         argument="log",
         argument_type='`"tensorboard"` or None',
         in_resume=True,
-        help="Also write the metrics and hyperparameters of the trials for this viewer.",
+        help="Also write the metrics and hyperparameters of the trials for TensorBoard.",
     )
 
     @property
@@ -662,6 +666,6 @@ def infer_objective(name: str, direction: str | None) -> Objective:
     if any(word in metric for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2")):
         return Objective(name, "max")
     raise UsageError(
-        f"--objective {name!r}: its name does not show whether to maximize or to minimize it. Add "
-        "--direction max or --direction min."
+        f"--objective {name!r}: its name does not show whether to maximize or to minimize it. If "
+        "the model reports it, add --direction max or --direction min."
     )

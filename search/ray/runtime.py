@@ -127,7 +127,7 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
         raylet = _joined_raylet()
     except Exception as error:
         raise ProblemError(
-            f"address={address!r}: no Ray cluster can be joined ({one_line(error)}). "
+            f"no Ray cluster can be joined at the address {address!r} ({one_line(error)}). "
             f"{_remedy(error)}"
         ) from error
     try:

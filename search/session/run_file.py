@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from results.record.history import History
-from results.record.journal import Event, read
+from results.record.journal import Event, describe_damage, read
 from results.record.run_file import (
     foreign_run_error,
     has_valid_run_file,
@@ -102,7 +102,7 @@ class RecordedRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """A line for each damaged part."""
-        notes = [f"journal: line {number} is damaged and skipped" for number in self.damaged_lines]
+        notes = [describe_damage(self.damaged_lines)] if self.damaged_lines else []
         if not has_valid_run_file(self.folder.path):
             name = self.folder.run_file.name
             notes.append(f"{name} is missing or damaged: its copy in the journal is used")

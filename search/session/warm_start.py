@@ -86,8 +86,9 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
     elif path.is_file() or "://" in text:
         kind, entries = "optuna", _read_optuna(text, path, objective)
     else:
+        problem = "is not an earlier search" if path.exists() else "does not exist"
         raise UsageError(
-            f"{text!r} is no earlier search: expected a keras-tuner project folder, an Optuna "
+            f"{text!r} {problem}: expected a keras-tuner project folder, an Optuna "
             "study (a SQLite or journal file, or a storage URL) or a run folder. Correct the path."
         )
     trials: list[EarlierTrial] = []

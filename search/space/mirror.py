@@ -29,7 +29,7 @@ def load_hypermodel(source: object, reference: str) -> kt.HyperModel:
     if callable(source):
         return _FunctionHyperModel(source)
     raise ProblemError(
-        f"--hypermodel {reference!r} is a {type(source).__name__}: expected a function "
+        f"--hypermodel {reference!r} is of type {type(source).__name__}: expected a function "
         "build_model(hp) or a keras_tuner.HyperModel. Name one of these."
     )
 

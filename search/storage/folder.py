@@ -49,8 +49,9 @@ class RunFolder:
                 f"{str(path)!r} has no records: its search ended before the first one, so there is "
                 "nothing to continue. Run the same command again; it reuses this folder."
             )
+        problem = "is not a run" if path.exists() else "does not exist"
         raise RunFolderError(
-            f"{str(path)!r} is not a run: expected a folder with {columns.RUN_FILE}, as "
+            f"{str(path)!r} {problem}: expected a folder with {columns.RUN_FILE}, as "
             "`fmnist-search run` makes it."
         )
 
@@ -176,9 +177,11 @@ def remove_state(path: Path) -> tuple[Path, ...]:
 
 def out_exists_message(path: Path) -> str:
     """Return the error message for an ``--out`` that exists already."""
+    is_run = (path / columns.RUN_FILE).is_file()
+    resume = f"continue its run with `fmnist-search resume {path}`" if is_run else "move it away"
     return (
         f"--out {str(path)!r} exists already: expected a new folder, so that no run is lost. "
-        "Name another folder, or move this one away."
+        f"Name another folder, or {resume}."
     )
 
 

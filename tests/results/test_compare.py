@@ -243,7 +243,7 @@ def before_its_first_trial(run, path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda run, path: None, "is not a folder"),
+        (lambda run, path: None, "does not exist"),
         (a_file, "is not a folder"),
         (lambda run, path: path.mkdir(), "has no run.json"),
         (foreign, "is not a run of this program: its run.json does not name the objective"),
@@ -254,7 +254,7 @@ def before_its_first_trial(run, path):
             before_its_first_trial,
             "has no results: none of its 0 trials has a value of val_accuracy",
         ),
-        (lambda run, path: path.symlink_to(path), "is not a folder"),
+        (lambda run, path: path.symlink_to(path), "does not exist"),
     ],
 )
 def test_what_cannot_be_compared_is_left_out_by_name_and_the_rest_is_shown(

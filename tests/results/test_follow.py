@@ -234,7 +234,7 @@ def test_a_damaged_line_is_skipped_and_named_once(search, capsys):
     happenings = [tear, search.record, search.release]
     assert search.follow(happenings, capture=capsys) == CUT_OFF
     assert search.complaints.splitlines() == [
-        f"journal: damaged lines skipped: {number}" for number in (2, 4, 5, 6, 7)
+        f"journal: skipped damaged line {number}" for number in (2, 4, 5, 6, 7)
     ]
     assert search.told[0] == "so far: 1 trial, 0 epochs\n"
     assert search.told[1:-1] == [""] * (len(search.told) - 2)
@@ -384,7 +384,7 @@ def test_as_json_each_event_is_a_line_as_it_stands(search, capsys):
             ["notes.txt"], "is not a run folder: it has no journal.jsonl", id="another-folder"
         ),
         pytest.param(["run.json", "trials.parquet"], "there is nothing to follow", id="no-journal"),
-        pytest.param(None, "is not a folder", id="no-folder"),
+        pytest.param(None, "does not exist", id="no-folder"),
     ],
 )
 def test_what_is_no_run_is_refused(search, files, said):
@@ -483,7 +483,7 @@ def test_a_torn_line_that_the_table_has_named_is_not_named_again(commands, drive
         recorder.search_ended("interrupted")
         told, complaints = process.communicate(timeout=60)
     assert "search ended (interrupted): 2 trials, 2 epochs" in told
-    assert complaints == f"{driven}: journal: damaged lines skipped: 6\n"
+    assert complaints == f"{driven}: journal: skipped damaged line 6\n"
 
 
 def test_a_run_that_was_cut_off_is_said_to_be_and_is_status_1(commands, tmp_path):

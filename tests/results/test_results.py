@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_named_and_left_out(commands, real_run, tmp_p
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["skipped:"] * 2
     alone = results(commands, "compare", tmp_path / "nowhere")
     assert alone.returncode == 2
-    assert "None of these folders is a run with usable results" in alone.stderr
+    assert "does not exist: expected a run folder" in alone.stderr
     assert alone.stdout == ""
 
 
@@ -164,7 +164,7 @@ def test_published_figures_stand_beside_runs_on_the_same_data_alone(commands, re
     [
         (["compare", "--format", "jsn"], "Did you mean 'json'?"),
         (["shwo", "x"], "Did you mean 'show'?"),
-        (["show", "nowhere"], "'nowhere' is not a folder"),
+        (["show", "nowhere"], "'nowhere' does not exist"),
     ],
 )
 def test_a_typo_gets_one_line(commands, tmp_path, arguments, said):

@@ -36,24 +36,39 @@ def answered(commands, tmp_path, *arguments):
         (["run", "--tuner", "random"], ["--tuner 'random' needs --engine keras-tuner"]),
         (["run", "--data-dir", "nowhere"], ["--data-dir 'nowhere': expected an existing folder."]),
         (["run", "--epochs", "0"], ["--epochs 0: expected 1 or more."]),
-        (["run", "--objective", "quality"], ["Add --direction max or --direction min."]),
+        (["run", "--objective", "quality"], ["add --direction max or --direction min."]),
         (["run", "--hypermodel", "problems:small"], ["needs --data: name a function"]),
         (["run", "--retrain-epochs", "20;50"], ["expected whole numbers such as 20,50,100, or none."]),
         (["run", "--out", "."], ["--out '.' exists already: expected a new folder"]),
-        (["run", "--warm-start", "nowhere"], ["--warm-start: 'nowhere' is no earlier search: expected"]),
+        (["run", "--warm-start", "nowhere"], ["--warm-start: 'nowhere' does not exist: expected a keras-tuner project"]),
         (
             ["run", "--engine", "keras-tuner", "--warm-start", "nowhere"],
-            ["--warm-start 'nowhere' needs --engine ray", "'nowhere' is no earlier search"],
+            ["--warm-start 'nowhere' needs --engine ray", "'nowhere' does not exist"],
         ),
         (
             ["run", "--engine", "keras-tuner", "--no-defaults-first"],
             ["--no-defaults-first needs --engine ray"],
         ),
-        (["import", "nowhere"], ["'nowhere' is no earlier search: expected a keras-tuner project"]),
+        (["import", "nowhere"], ["'nowhere' does not exist: expected a keras-tuner project"]),
         (["import", "nowhere", "--direction", "up"], ["--direction 'up': expected max or min."]),
-        (["import", "nowhere", "--objective", "quality"], ["Add --direction max"]),
-        (["retrain", "nowhere"], ["'nowhere' is not a run: expected a folder with run.json"]),
-        (["run", "--trials", "many"], ["Invalid value for '--trials'"]),
+        (["import", "nowhere", "--objective", "quality"], ["add --direction max"]),
+        (["retrain", "nowhere"], ["'nowhere' does not exist: expected a folder with run.json"]),
+        (
+            ["run", "--trials", "many", "--time-budget", "1h", "--workers", "0"],
+            [
+                "--trials 'many': expected a whole number.",
+                "--time-budget '1h': expected a number.",
+                "--workers 0: expected 1 or more.",
+            ],
+        ),
+        (
+            ["run", "--hypermodel", "small", "--data", "no_such_module:load"],
+            [
+                "--hypermodel 'small': expected MODULE:NAME",
+                "--data 'no_such_module:load': there is no module 'no_such_module'. Run from",
+            ],
+        ),
+        (["audit", "nowhere", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip
 def test_bad_input_gets_a_line_each_and_status_2(commands, tmp_path, arguments, said):

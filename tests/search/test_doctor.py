@@ -52,7 +52,7 @@ def test_a_corner_that_cannot_be_built_is_named_with_what_to_do(tmp_path):
     [
         (
             {"objective": "val_acc"},
-            r"^--objective: objective 'val_acc' is not reported by any epoch.*Did you mean",
+            r"^--objective 'val_acc' is not reported by any epoch.*Did you mean",
         ),
         ({"data": "problems:broken_data"}, r"FileNotFoundError: the disk with the data is not"),
         (

@@ -508,7 +508,7 @@ def test_a_run_without_a_value_and_a_folder_that_is_no_run_are_refused(tmp_path)
     making.trial(0, {"units": 3})
     with pytest.raises(UsageError, match=r"no trial has reported val_accuracy yet.*no best"):
         exported(making.done(), tmp_path / "out")
-    with pytest.raises(RunFolderError, match=r"is not a run: expected a folder with run\.json"):
+    with pytest.raises(RunFolderError, match=r"does not exist: expected a folder with run\.json"):
         exported(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

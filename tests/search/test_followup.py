@@ -273,7 +273,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         (["run", "--confirm", "9", "--trials", "5"], ["--confirm 9: expected at most 5, because of --trials 5."]),
         (["run", "--confirm", "2", "--seeds", "1"], ["--seeds 1: expected 2 or more, because one seed shows no spread."]),
         (["run", "--seeds", "3"], ["--seeds 3 needs --confirm: add it."]),
-        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: --confirm needs numbers, such as 20,50."]),
+        (["run", "--confirm", "2", "--retrain-epochs", "none"], ["--retrain-epochs none: a confirmation needs numbers of epochs, such as 20,50."]),
         (["run", "--audit", "3", "--scheduler", "none"], ["--audit 3 needs --scheduler asha: it audits stopped trials."]),
         (["run", "--audit", "0", "--confirm", "0"], ["--audit 0: expected 1 or more.", "--confirm 0: expected 1 or more."]),
         (["confirm", "{run}", "--top", "99"], ["--top 99: only 8 different configurations have reported a value: expected at most 8."]),
@@ -293,7 +293,7 @@ def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, comma
         ),
         (
             ["confirm", "nowhere", "--top", "0", "--also", "misspelt.json"],
-            ["--top 0: expected 1 or more.", "'nowhere' is not a run: expected a folder with run.json, as `fmnist-search run` makes it."],
+            ["--top 0: expected 1 or more.", "'nowhere' does not exist: expected a folder with run.json, as `fmnist-search run` makes it."],
         ),
         (["confirm", "{run}", "--also", "nothing.json"], ["--also 'nothing.json': expected a JSON file of names and values, such as the best.json of a run."]),
     ],
@@ -425,6 +425,6 @@ def test_a_run_without_stopped_trials_has_nothing_to_audit(followed_run, tmp_pat
     refused = command(commands, "audit", "run", "--trials", "1", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: --trials 1: no trial of this run was stopped: expected a run whose trials --scheduler asha has stopped.\n"
+        "error: this run has no stopped trial to audit: expected a run of which --scheduler asha has stopped trials.\n"
     )
     assert not (tmp_path / "run" / "audit").exists()

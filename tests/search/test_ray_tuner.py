@@ -212,7 +212,9 @@ def test_an_address_without_ray_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     tuner = RayTuner(problems.small, "val_loss", address="127.0.0.1:1", directory=tmp_path)
-    with pytest.raises(ProblemError, match=r"address='127.0.0.1:1': no Ray cluster can be joined"):
+    with pytest.raises(
+        ProblemError, match=r"no Ray cluster can be joined at the address '127.0.0.1:1'"
+    ):
         tuner.search(*TRAIN, **DATA)
 
 

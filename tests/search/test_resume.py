@@ -233,7 +233,7 @@ def test_a_trial_whose_start_was_lost_is_begun_again(whole, tmp_path):
     lines[which] = lines[which].replace(b'"units"', b'"UNITS"')
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"".join(lines))
     previous = read_previous_run(tmp_path / "run")
-    assert previous.notes == (f"journal: line {which + 1} is damaged and skipped",)
+    assert previous.notes == (f"journal: skipped damaged line {which + 1}",)
     assert previous.history.next_trial == 2
     searcher = searcher_of("random")
     list(teach_searcher(searcher, previous))
@@ -689,7 +689,7 @@ def test_damage_is_named_at_every_look(tmp_path, finished):
     content[content.index(b"\n") + 20] ^= 1  # as long as before
     (tmp_path / "run" / "journal.jsonl").write_bytes(content)
     for _ in range(2):
-        assert refresh(tmp_path / "run") == "journal: damaged lines skipped: 2"
+        assert refresh(tmp_path / "run") == "journal: skipped damaged line 2"
 
 
 def test_a_search_that_was_killed_before_its_end_was_recorded_is_ended(tmp_path, finished):

@@ -168,7 +168,7 @@ def test_fingerprints_tell_values_apart_by_type():
         ("no_model", r"returned None: expected a compiled keras.Model"),
         ("nothing_to_tune", r"no hyperparameter to tune"),
         ("smal", r"has no 'smal'. Did you mean 'small'\?"),
-        ("CLASSES", r"is a int: expected a function"),
+        ("CLASSES", r"is of type int: expected a function"),
     ],
 )
 def test_what_is_no_tunable_builder_is_refused_in_one_line(name, said):
@@ -181,7 +181,7 @@ def test_what_is_no_tunable_builder_is_refused_in_one_line(name, said):
     ("reference", "said"),
     [
         ("problems", "expected MODULE:NAME"),
-        ("no_such_module:build", "cannot import 'no_such_module'"),
+        ("no_such_module:build", "there is no module 'no_such_module'"),
     ],
 )
 def test_a_malformed_reference_is_refused(reference, said):

@@ -61,7 +61,7 @@ def test_a_damaged_line_is_named_each_time(run):
     (run / "journal.jsonl").write_bytes(b"".join(lines))
     assert rebuild(run).damaged_lines == (4,)
     for _ in range(2):
-        assert refresh(run) == "journal: damaged lines skipped: 4"
+        assert refresh(run) == "journal: skipped damaged line 4"
 
 
 def test_what_cannot_be_rebuilt_is_said_and_left_as_it_was(run):

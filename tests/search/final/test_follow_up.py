@@ -145,7 +145,7 @@ def test_a_confirmed_model_stands_while_the_best_was_among_those_confirmed(
         (lambda path, view: audit_run(path, 0, view, address=None), "--trials 0: expected 1 or more"),
         (
             lambda path, view: audit_run(path, 99, view, address=None),
-            r"--trials 99: only \d trials of this run were stopped|no trial of this run was stopped",
+            r"--trials 99: only \d trials of this run were stopped|this run has no stopped trial",
         ),
         (
             lambda path, view: confirm_run(path, ConfirmationPlan(0, 1, ()), view, address=None),

@@ -25,5 +25,5 @@ def test_a_rule_of_ones_own_is_asked_and_must_name_a_device():
         apply_rule("on_devices:nowhere", {}, 1)
     with pytest.raises(ProblemError, match="--resources 'on_devices:lost' raised KeyError"):
         apply_rule("on_devices:lost", {}, 1)
-    with pytest.raises(ProblemError, match="--resources 'no_such:rule': cannot import"):
+    with pytest.raises(ProblemError, match="--resources 'no_such:rule': there is no module"):
         apply_rule("no_such:rule", {}, 1)

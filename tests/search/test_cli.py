@@ -129,6 +129,25 @@ def test_the_published_space_alone_has_a_patience_by_itself(monkeypatch, tmp_pat
         app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        (["--scheduler", "none", "--grace-period", "2"], ["--grace-period 2 has no effect with --scheduler none"]),
+        (["--engine", "keras-tuner", "--scheduler", "asha"], ["--scheduler 'asha' has no effect with --engine keras-tuner"]),
+        (["--scheduler", "none", "--hung-after", "9"], []),
+        (["--grace-period", "2"], []),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_a_warning(monkeypatch, tmp_path, capsys, words, warnings):
+    def run(plan, view):
+        raise UsageError("enough")
+
+    monkeypatch.setattr("search.cli.run.run", run)
+    with pytest.raises(UsageError, match="^enough$"):
+        app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines() == [f"warning  {line}" for line in warnings]
+
+
 def test_debug_shows_the_traceback(commands, tmp_path):
     done = answered(commands, tmp_path, "retrain", "nowhere", "--debug")
     assert done.returncode == 2

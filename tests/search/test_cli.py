@@ -143,7 +143,7 @@ def test_an_option_without_effect_is_a_warning(monkeypatch, tmp_path, capsys, wo
         raise UsageError("enough")
 
     monkeypatch.setattr("search.cli.run.run", run)
-    with pytest.raises(UsageError, match="^enough$"):
+    with pytest.raises(UsageError, match=r"^enough$"):
         app(["run", *words, "--out", str(tmp_path / "run")], standalone_mode=False)
     assert capsys.readouterr().out.splitlines() == [f"warning  {line}" for line in warnings]
 

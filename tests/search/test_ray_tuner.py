@@ -247,7 +247,7 @@ def test_what_an_earlier_search_met_in_a_loop_is_explored(tmp_path):
     trial = EarlierTrial(
         "0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5
     )
-    tuner._explore(EarlierSearch("old", "keras-tuner", (trial,), ()))
+    tuner._extend_space(EarlierSearch("old", "keras-tuner", (trial,), ()))
     fitting, notes = fit_to_space(
         EarlierSearch("old", "keras-tuner", (trial,), ()),
         mirror.mirror_space(tuner.oracle.get_space().space),

@@ -396,7 +396,8 @@ def test_a_damaged_file_is_told_of_or_does_no_harm(
         file.write_bytes(damaged[damage])
     previous, _row = opened(path)
     if name == "journal.jsonl" and damage in ("remove", "folder"):
-        assert "journal.jsonl cannot be read" in previous
+        problem = "is missing" if damage == "remove" else "cannot be read"
+        assert f"journal.jsonl {problem}" in previous
     elif isinstance(previous, str):
         # One bit can turn a number of run.json into another; then it is what it says.
         assert name in ("run.json", "journal.jsonl"), previous

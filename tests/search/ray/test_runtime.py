@@ -1,10 +1,10 @@
 """The Ray of a process: its own, or one that it joined."""
 
 import json
+import os
+import secrets
 import subprocess
 import sys
-
-from search.ray.environment import prepare_environment
 
 HEAD = """
 import sys
@@ -25,15 +25,18 @@ print(json.dumps([*known, is_up(), has_other_nodes(), ray.is_initialized()]))
 
 
 def test_a_ray_that_is_joined_has_other_nodes_and_goes_on_when_it_is_left():
-    prepare_environment()  # a token that both processes inherit
+    # Given to both, whatever Ray has read in this process before.
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     head = subprocess.Popen(
-        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", HEAD], env=environment, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     try:
         address, *known = head.stdout.readline().split()
         done = subprocess.run(
-            [sys.executable, "-c", JOIN, address], capture_output=True, text=True, check=False
-        )
+            [sys.executable, "-c", JOIN, address], env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
         assert head.poll() is None
     finally:
         head.communicate("", timeout=60)

@@ -107,10 +107,9 @@ def parse_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         problems.append(
             f"--space {space!r}: expected one of {names}.{nearest(space, SHIPPED_SPACES)}"
         )
+    is_here = "address" not in typed
     for name in ("hypermodel", "data"):
-        # The modules may stand on the machines of a cluster alone.
-        problem = name in typed and reference_problem(typed[name], name)
-        if problem and "address" not in typed:
+        if name in typed and (problem := reference_problem(typed[name], name, is_here=is_here)):
             problems.append(problem)
     return {
         "hypermodel": hypermodel or SHIPPED_SPACES.get(space, ""),

@@ -143,7 +143,15 @@ def _misplaced_options(values: dict[str, Any]) -> Iterator[str]:
 def _without_effect(values: dict[str, Any], plan: Plan) -> Iterator[str]:
     """Say which options that were typed have no effect with the others, one line each."""
     if plan.engine is Engine.KERAS_TUNER:
-        cause, names = "--engine keras-tuner", ["scheduler", "grace_period", "workers"]
+        cause = "--engine keras-tuner"
+        names = [
+            "scheduler",
+            "grace_period",
+            "workers",
+            "reuse_workers",
+            "checkpoint_seconds",
+            "hung_after_seconds",
+        ]
     elif plan.scheduler is Scheduler.NONE:
         cause, names = "--scheduler none", ["grace_period", "reduction_factor"]
     else:

@@ -15,18 +15,21 @@ OUR_PACKAGES = ("search", "results", "fmnist_model")
 UNPACKED_BY_RAY = "runtime_resources"
 
 
-def reference_problem(reference: str, option: str) -> str | None:
+def reference_problem(reference: str, option: str, *, is_here: bool = True) -> str | None:
     """Return what is wrong with a reference, as far as it shows without importing the module.
 
     Args:
         reference: Such as ``fmnist_model.mlp:published``.
         option: The option that the user gave, without dashes, for the message.
+        is_here: Whether this machine must have the module; those of a cluster may have it alone.
     """
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
         return (
             f"--{option} {reference!r}: expected MODULE:NAME, such as fmnist_model.mlp:published."
         )
+    if not is_here:
+        return None
     add_current_folder_to_path()
     package = module_name.partition(".")[0]
     try:

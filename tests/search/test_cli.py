@@ -68,6 +68,10 @@ def answered(commands, tmp_path, *arguments):
                 "--data 'no_such_module:load': there is no module 'no_such_module'. Run from",
             ],
         ),
+        (
+            ["run", "--hypermodel", "small", "--data", "no_such_module:load", "--address", "auto", "--trials", "0"],
+            ["--hypermodel 'small': expected MODULE:NAME", "--trials 0: expected 1 or more."],
+        ),
         (["audit", "nowhere", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip
@@ -134,6 +138,7 @@ def test_the_published_space_alone_has_a_patience_by_itself(monkeypatch, tmp_pat
     [
         (["--scheduler", "none", "--grace-period", "2"], ["--grace-period 2 has no effect with --scheduler none"]),
         (["--engine", "keras-tuner", "--scheduler", "asha"], ["--scheduler 'asha' has no effect with --engine keras-tuner"]),
+        (["--engine", "keras-tuner", "--hung-after", "9"], ["--hung-after 9 has no effect with --engine keras-tuner"]),
         (["--scheduler", "none", "--hung-after", "9"], []),
         (["--grace-period", "2"], []),
     ],

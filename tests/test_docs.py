@@ -9,7 +9,7 @@ import keras_tuner as kt
 from search import RayTuner
 from search.tuner.settings import ARGUMENTS_OF_OTHER_TUNERS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "keras-tuner.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "keras-tuner.md").read_text()
 
 
 def first_column(heading):
@@ -52,7 +52,7 @@ def test_what_is_passed_by_position_stands_where_keras_tuner_has_it():
 
 
 def test_each_promise_names_a_test_that_is_there():
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parent
     page = (tests.parent / "docs" / "reliability.md").read_text()
     named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
     assert len(named) > 20

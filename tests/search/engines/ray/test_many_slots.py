@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCALE = Path(__file__).parents[1] / "benchmarks" / "scale.py"
+SCALE = Path(__file__).parents[3] / "benchmarks" / "scale.py"
 
 
 def test_trials_shorter_than_the_start_of_a_process_leave_no_slot_unused():

@@ -12,7 +12,7 @@ from results.compare.formats import as_markdown, shown_columns
 from results.compare.rows import type_of_field
 from results.run import Row
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[1]
 ACCURACY = (HOME / "docs" / "accuracy.md").read_text()
 PERFORMANCE = (HOME / "docs" / "performance.md").read_text()
 README = (HOME / "README.md").read_text()

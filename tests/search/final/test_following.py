@@ -32,7 +32,7 @@ from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 
-ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 
 MAX, MIN = Objective("val_accuracy", "max"), Objective("val_loss", "min")
 

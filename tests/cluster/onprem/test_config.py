@@ -49,7 +49,7 @@ def test_the_file_as_it_comes_says_what_to_edit(tmp_path):
     with pytest.raises(ClusterError) as raised:
         read_cluster_file(tmp_path / "none.yaml")
     assert "cannot be read (No such file or directory)" in str(raised.value)
-    shipped = launch.Path(__file__).parents[2] / "cluster" / "onprem.yaml"
+    shipped = launch.Path(__file__).parents[3] / "cluster" / "onprem.yaml"
     with pytest.raises(ClusterError) as raised:
         read_cluster_file(shipped)
     told = str(raised.value).splitlines()
@@ -61,7 +61,7 @@ def test_the_file_as_it_comes_is_one_that_ray_takes():
     import yaml
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    shipped = launch.Path(__file__).parents[2] / "cluster" / "onprem.yaml"
+    shipped = launch.Path(__file__).parents[3] / "cluster" / "onprem.yaml"
     content = yaml.safe_load(shipped.read_text())
     validate_config(prepare_config(content))
     with pytest.raises(Exception, match="unknown"):

@@ -44,11 +44,13 @@ from search.view.view import View
 from search.worker import process
 from search.worker.data import load_data
 
-LAW = importlib.util.spec_from_file_location("law", Path(__file__).with_name("test_law.py"))
+LAW = importlib.util.spec_from_file_location(
+    "law", Path(__file__).parents[1] / "space" / "test_law.py"
+)
 law = importlib.util.module_from_spec(LAW)
 LAW.loader.exec_module(law)
 
-ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 ACCURACY = Objective("val_accuracy", "max")
 
 

@@ -145,7 +145,7 @@ def test_the_lock_names_versions_and_no_index():
 
 
 def test_the_fixtures_of_a_folder_are_found_in_any_order_of_files():
-    order = ["results/record/test_files.py", "test_pages.py", "results/test_version_1.py"]
+    order = ["results/record/test_files.py", "test_pages.py", "results/test_reading.py"]
     planned = subprocess.run(
         [sys.executable, "-m", "pytest", "--setup-plan", *(f"tests/{name}" for name in order)],
         cwd=ROOT, capture_output=True, text=True, check=False,

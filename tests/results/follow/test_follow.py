@@ -21,7 +21,7 @@ from results.run import ending_of
 from search.storage.lock import RunLock
 from search.storage.recorder import Recorder
 
-ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 VALUES = {"rate": 0.00151234, "units": 8}
 
 

@@ -21,7 +21,7 @@ from results.record import columns
 from results.record.intervals import mean_interval
 from results.record.tables import is_current, refresh
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[3]
 ASSETS = HOME / "tests" / "assets" / "version-0.1.0"
 
 

@@ -39,7 +39,7 @@ from search.view.view import SilentView
 pytestmark = pytest.mark.xdist_group("tensorboard")
 
 ACCURACY = Objective("val_accuracy", "max")
-ASSETS = Path(__file__).parents[1] / "assets" / "version-0.1.0"
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 FIRST_DAY, SECOND_DAY = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
 TIMEOUT_SECONDS = 300
 

@@ -1,4 +1,4 @@
-"""How every command ends: one line an error on the screen, and the status that a shell expects."""
+"""How every command ends: an error in lines on the screen, and the status that a shell expects."""
 
 import importlib.metadata
 import os
@@ -33,8 +33,8 @@ def work(name: str) -> None:
     raise ERRORS[name]
 
 
-def ended(monkeypatch, *words):
-    """Return the status of a command line."""
+def status_of(monkeypatch, *words):
+    """Run a command line and return its status."""
     monkeypatch.setattr(sys, "argv", ["work", *words])
     with pytest.raises(SystemExit) as end:
         console.main(app, "work")
@@ -51,26 +51,30 @@ def ended(monkeypatch, *words):
         (["refused", "--trials"], 2, ["No such option: --trials"]),
     ],
 )
-def test_an_error_is_a_line_each_and_a_status(monkeypatch, capsys, words, status, lines):
-    assert ended(monkeypatch, *words) == status
+def test_an_error_is_printed_line_by_line_and_has_a_status(
+    monkeypatch, capsys, words, status, lines
+):
+    assert status_of(monkeypatch, *words) == status
     assert capsys.readouterr().err.splitlines() == [f"error: {line}" for line in lines]
 
 
 @pytest.mark.parametrize(("name", "status"), [("interrupted", 130), ("ended", 3)])
-def test_what_a_person_or_a_command_ended_is_not_worth_a_word(monkeypatch, capsys, name, status):
-    assert ended(monkeypatch, name) == status
+def test_a_command_that_was_interrupted_or_ended_itself_prints_nothing(
+    monkeypatch, capsys, name, status
+):
+    assert status_of(monkeypatch, name) == status
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("words", [["--debug", "late"], ["late", "--debug"]])
 def test_debug_anywhere_on_the_line_shows_the_traceback(monkeypatch, capsys, words):
-    assert ended(monkeypatch, *words) == 1
+    assert status_of(monkeypatch, *words) == 1
     shown = capsys.readouterr().err
     assert "raise ERRORS[name]" in shown
     assert shown.endswith("error: at the end\n")
 
 
-def test_debug_behind_two_dashes_belongs_to_another_command():
+def test_debug_after_two_dashes_belongs_to_another_command():
     words = ["submit", "--debug", "--", "run", "--debug"]
     assert console.without_debug(words) == (["submit", "--", "run", "--debug"], True)
     assert console.without_debug(words[2:]) == (words[2:], False)
@@ -104,7 +108,7 @@ def program(monkeypatch):
     return run
 
 
-def test_each_program_says_its_version(program, capsys):
+def test_every_program_prints_its_version(program, capsys):
     assert program("--version") == 0
     name, version = capsys.readouterr().out.split()
     assert (name, version) == ("fmnist-search", importlib.metadata.version("fmnist-search"))
@@ -130,6 +134,35 @@ def test_many_options_are_listed_by_group(program, capsys, monkeypatch, many, se
     assert lines[-1].split()[0] == "-h,"  # the help stands last, in whatever section that is
 
 
+def test_an_option_is_listed_with_its_type_its_default_and_its_variable(monkeypatch, capsys):
+    described = console.make_app("Do work.")
+
+    @console.command(described, "work")
+    def work(
+        runs: Annotated[list[str], typer.Argument(help="Runs.")],
+        count: Annotated[int, typer.Option(help="How many.")] = 3,
+        share: Annotated[float, typer.Option(help="How much.")] = 0.5,
+        token: Annotated[str | None, typer.Option(envvar="TOKEN", help="A secret.")] = None,
+        place: Annotated[str, typer.Option(help="Where. Default: here.")] = "",
+        name: Annotated[str, typer.Option(metavar="NAME", help="What.")] = ...,
+    ) -> None:
+        """Work."""
+
+    monkeypatch.setattr(sys, "argv", ["program", "work", "--help"])
+    with pytest.raises(SystemExit):
+        console.main(described, "program")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "Usage: program work [OPTIONS] RUNS..."
+    assert [line for line in lines if line.startswith(("RUNS", "--"))] == [
+        "RUNS... Runs.",
+        "--count N How many. Default: 3.",
+        "--share NUMBER How much. Default: 0.5.",
+        "--token TEXT A secret. Environment variable: TOKEN.",
+        "--place TEXT Where. Default: here.",
+        "--name NAME What. Required.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("typed", "completions"), [("program w", ["work"]), ("program work --p", ["--pace", "--place"])]
 )
@@ -141,12 +174,12 @@ def test_the_shell_completes_commands_and_options(program, capsys, monkeypatch, 
     assert capsys.readouterr().out.split() == completions
 
 
-def test_nothing_typed_is_answered_with_the_help(monkeypatch, capsys):
-    assert ended(monkeypatch) == 0
+def test_a_program_without_arguments_shows_its_help(monkeypatch, capsys):
+    assert status_of(monkeypatch) == 0
     assert capsys.readouterr().out.startswith("Usage: work")
 
 
-def test_a_reader_that_is_gone_ends_the_command_without_a_word():
+def test_a_command_whose_reader_has_gone_ends_quietly():
     read_end, write_end = os.pipe()
     os.close(read_end)
     code = (

@@ -1,4 +1,4 @@
-"""A file of a run as a dataclass: what is read, what is refused and how that is said."""
+"""A file of a run as a dataclass: what is read, what is refused and with which message."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ WHOLE = (
 )
 
 
-def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
+def test_a_file_is_read_with_its_types_and_written_again(tmp_path):
     whole = Whole.from_json(WHOLE)
     assert whole == Whole("a", 3, True, "max", (Part(1.0, Verdict.TIE),), None)
     assert type(whole.parts[0].share) is float
@@ -41,7 +41,7 @@ def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ('"a"', "7", "name is 7"),
         ("3", "true", "count is True"),
@@ -58,13 +58,13 @@ def test_a_file_is_read_with_its_types_and_written_as_it_was(tmp_path):
         ('[{"share": 1, "verdict": "tie", "newer": 1}]', "{}", r"parts is \{\}"),
     ],
 )
-def test_a_value_of_another_kind_is_named_with_its_place(old, new, said):
+def test_a_value_of_a_wrong_type_is_named_with_its_place(old, new, problem):
     assert WHOLE.count(old) == 1
-    with pytest.raises(ValueError, match=f"^{said}$"):
+    with pytest.raises(ValueError, match=f"^{problem}$"):
         Whole.from_json(WHOLE.replace(old, new))
 
 
-def test_of_many_problems_the_first_are_named_and_the_others_counted():
+def test_many_problems_are_named_up_to_five_and_then_counted():
     with pytest.raises(ValueError, match=r"^name is missing; .*parts is missing; and 1 more$"):
         Whole.from_json("{}")
 

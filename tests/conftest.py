@@ -18,17 +18,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")) if part
 )
 
-# Made by starting processes that train: once for all tests that look at what comes of it.
+# Made by starting processes that train: once for all tests that look at what comes of it. In the
+# order in which they are begun: the longest first, so that both processes end at the same time.
 DEAR_FIXTURES = (
-    "real_run",
     "running_ray",
-    "unsearchable",
-    "keras_tuner_runs",
-    "misfortunes",
     "hosts",
-    "chromium",
     "cpus_and_gpus",
-    "followed_run",
+    "real_run",
+    "chromium",
 )
 
 # The console commands of this environment, as a user runs them.
@@ -55,6 +52,29 @@ def pytest_itemcollected(item):
     for fixture in DEAR_FIXTURES:
         if fixture in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group(fixture))
+            break
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest: groups, and tests that start processes."""
+
+    def rank(item):
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and group.args[0] in DEAR_FIXTURES:
+            return DEAR_FIXTURES.index(group.args[0])
+        return len(DEAR_FIXTURES) + (group is None) + ("commands" not in item.fixturenames)
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Say in words what was expected: the name of a test is a sentence."""
+    report = yield
+    if report.failed:
+        sentence = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
+        report.sections.append(("Expected", sentence))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -86,10 +106,40 @@ def real_run(tmp_path_factory):
     return out, done
 
 
-@pytest.fixture(scope="module")
-def running_ray():
-    """A Ray that runs already, as a script may have started one."""
+@pytest.fixture(scope="session")
+def notes_folder(tmp_path_factory):
+    """The folder through which problems and tests tell each other something, across processes."""
+    folder = tmp_path_factory.mktemp("notes")
+    os.environ["NOTES"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def notes(notes_folder):
+    """The same folder, empty."""
+    for note in notes_folder.iterdir():
+        note.unlink()
+    return notes_folder
+
+
+@pytest.fixture(scope="session")
+def running_ray(notes_folder):
+    """A Ray that runs already, as a script may have started one; its workers are forked."""
     from search.ray.runtime import local_cluster
 
-    with local_cluster(2):
+    with local_cluster(2, forks=True):
         yield
+
+
+@pytest.fixture
+def here(running_ray, notes, tmp_path):
+    """Run ``fmnist-search`` in this process on a running Ray: ``here("run", "--trials", 2)``.
+
+    What takes seconds here takes half a minute as a command: Ray and TensorFlow have started.
+    """
+    from in_process import fmnist_search
+
+    def run(*words, folder=tmp_path):
+        return fmnist_search(folder, *words)
+
+    return run

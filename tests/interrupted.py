@@ -1,11 +1,12 @@
 """A problem whose process dies; apart from the others, as it needs keras-tuner to be imported."""
 
 import os
+import signal
 
 import keras
 import keras_tuner as kt
 
-from problems import CLASSES
+from problems import CLASSES, note
 
 
 class Interrupted(kt.HyperModel):
@@ -20,10 +21,9 @@ class Interrupted(kt.HyperModel):
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         def die_once(epoch, logs=None):
-            marker = os.environ.get("DYING_MARKER")
-            if marker and hp.get("units") != 8 and epoch == 2 and not os.path.exists(marker):
-                open(marker, "w").close()
-                os.kill(os.getpid(), 9)
+            if hp.get("units") != 8 and epoch == 2 and not note("died").exists():
+                note("died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
         dying = keras.callbacks.LambdaCallback(on_epoch_begin=die_once)
         return model.fit(*args, callbacks=[dying, *callbacks], **kwargs)

@@ -1,12 +1,20 @@
 """Small problems that tests search: named as ``problems:NAME``."""
 
+import contextlib
 import os
+import signal
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 
 CLASSES = 3
+
+
+def note(name: str) -> Path:
+    """Return a file through which a problem and its test tell each other something."""
+    return Path(os.environ.get("NOTES", "/nonexistent")) / name
 
 
 def blobs(seed: int = 0):
@@ -62,7 +70,7 @@ def _compiled(hp, units, **kwargs):
 
 
 def small(hp):
-    if "SMALL_FAILS" in os.environ:
+    if note("fails").exists():
         raise ValueError("no memory for it")
     return _compiled(hp, hp.Int("units", 2, 16, default=8))
 
@@ -148,19 +156,54 @@ def mixed_ends(hp):
     return model
 
 
-def slow(hp):
-    """Epochs of a second or more, for tests that interrupt."""
+def _before_each_epoch(act):
+    """Return a model that calls a function before each of its epochs."""
     import keras
 
-    class Slow(keras.Sequential):
+    class Acting(keras.Sequential):
         def fit(self, *args, callbacks=(), **kwargs):
-            wait = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: time.sleep(1.0))
-            return super().fit(*args, callbacks=[wait, *callbacks], **kwargs)
+            acting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: act(epoch))
+            return super().fit(*args, callbacks=[acting, *callbacks], **kwargs)
 
-    hp.Int("units", 2, 1000)
-    model = Slow([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
+    model = Acting([keras.Input((4,)), keras.layers.Dense(CLASSES, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def slow(hp):
+    """Epochs of a second or more, for tests that interrupt."""
+    hp.Int("units", 2, 1000)
+    return _before_each_epoch(lambda _epoch: time.sleep(1.0))
+
+
+def interrupting(hp):
+    """Sends Ctrl-C to the driver before its fourth epoch, the first time; others wait for it."""
+    hp.Int("units", 2, 1000)
+
+    def act(epoch):
+        time.sleep(0.2)
+        if epoch == 3 and note("driver").exists():
+            driver = int(note("driver").read_text())
+            note("driver").unlink()
+            os.kill(driver, signal.SIGINT)
+            time.sleep(2.0)
+
+    return _before_each_epoch(act)
+
+
+def filling(hp):
+    """Fills the disk of the run before its fourth epoch, the first time."""
+    hp.Int("units", 2, 1000)
+
+    def act(epoch):
+        if epoch == 3 and note("disk").exists():
+            filler = Path(note("disk").read_text()) / "filler"
+            note("disk").unlink()
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(2**16))
+
+    return _before_each_epoch(act)
 
 
 def dying_once(hp):
@@ -169,10 +212,9 @@ def dying_once(hp):
 
     class Dying(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            marker = os.environ["DYING_MARKER"]
-            if hp.get("units") != 8 and not os.path.exists(marker):
-                open(marker, "w").close()
-                os.kill(os.getpid(), 9)
+            if hp.get("units") != 8 and not note("died").exists():
+                note("died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     class Mortal(keras.Sequential):
         def fit(self, *args, callbacks=(), **kwargs):
@@ -191,7 +233,7 @@ def counted(hp):
     class Counted(keras.Sequential):
         def evaluate(self, x=None, *args, **kwargs):
             if np.array_equal(x, blobs()[2][0]):
-                with open(os.environ["READS"], "a") as file:
+                with note("reads").open("a") as file:
                     file.write("read\n")
             return super().evaluate(x, *args, **kwargs)
 

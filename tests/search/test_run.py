@@ -1,45 +1,32 @@
-"""Real searches by the real command: real Ray workers, real TensorFlow."""
+"""Real searches by the real command: real Ray workers, real TensorFlow.
+
+One is a process of its own, as a user starts it; the others run in this process, on one Ray.
+"""
 
 import json
 import os
 import re
-import signal
 import subprocess
-import time
 
 import pyarrow.parquet as pq
 import pytest
+from in_process import fmnist_search
 
 from results.record.journal import read
-
-TIMEOUT_SECONDS = 300
-
-
-def start(commands, folder, *arguments, **environment):
-    return subprocess.Popen(
-        [commands / "fmnist-search", *(str(argument) for argument in arguments)],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | environment,
-    )  # fmt: skip
-
-
-def finish(process):
-    output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-    return process.returncode, output, errors
-
-
-def search(commands, folder, *arguments, **environment):
-    return finish(start(commands, folder, "run", *arguments, **environment))
 
 
 def events(run, kind):
     return [event for event in read(run / "journal.jsonl").events if event["event"] == kind]
 
 
-def small(name, *more, data="blobs", workers=1):
-    """Options for a small problem; one worker, so that TensorFlow is imported once."""
-    named = ["--hypermodel", f"problems:{name}", "--data", f"problems:{data}"]
-    return [*named, "--workers", workers, *more]
+def rows(run, table="trials"):
+    return pq.read_table(run / f"{table}.parquet").to_pylist()
+
+
+def small(name, *options, data="blobs", workers=1):
+    """Options for a small problem; one worker trains one trial after the other."""
+    problem = ["--hypermodel", f"problems:{name}", "--data", f"problems:{data}"]
+    return [*problem, "--workers", workers, *options]
 
 
 # --- The real problem -------------------------------------------------------------------------
@@ -58,8 +45,7 @@ def test_a_real_search_makes_the_documented_run_folder(real_run):
 
 def test_a_real_search_runs_every_trial_and_stops_some(real_run):
     run, _ = real_run
-    trials = pq.read_table(run / "trials.parquet").to_pylist()
-    epochs = pq.read_table(run / "epochs.parquet").to_pylist()
+    trials, epochs = rows(run), rows(run, "epochs")
     assert len(trials) == 6
     states = [trial["state"] for trial in trials]
     assert set(states) <= {"completed", "stopped"}
@@ -80,20 +66,32 @@ def test_worker_processes_are_kept_warm(real_run):
     assert len({epoch["worker"] for epoch in epochs}) == 2
 
 
-def test_trials_take_the_fast_path_and_say_where_their_time_went(real_run, commands):
+def test_trials_take_the_fast_path(real_run):
     run, _ = real_run
-    trials = pq.read_table(run / "trials.parquet").to_pylist()
-    assert {trial["path"] for trial in trials} == {"fast"}
+    assert {trial["path"] for trial in rows(run)} == {"fast"}
+
+
+def test_the_laps_of_a_worker_leave_no_time_out(real_run):
+    run, _ = real_run
+    by_worker = {}
+    for epoch in events(run, "epoch"):
+        by_worker.setdefault(epoch["worker"], []).append(epoch)
+    for reports in by_worker.values():
+        # Two clocks: the laps are the worker's, the times of the reports are the driver's.
+        laps = sum(sum(report["laps"].values()) for report in reports[1:])
+        seconds = reports[-1]["at_seconds"] - reports[0]["at_seconds"]
+        assert laps == pytest.approx(seconds, rel=0.1, abs=2.0)
+
+
+def test_the_command_timing_names_what_workers_do(real_run, commands):
+    run, _ = real_run
     shown = subprocess.run(
         [commands / "fmnist-results", "timing", run, "--format", "json"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     seconds = json.loads(shown)
-    assert {"before", "start", "import", "build", "compile", "train", "validate"} <= set(seconds)
-    assert all(taken >= 0 for taken in seconds.values())
-    # Two workers, from the start of the program to the end of the search: nothing is left out.
-    ended = max(trial["ended_seconds"] for trial in trials)
-    assert sum(seconds.values()) == pytest.approx(2 * ended, rel=0.01)
+    for name in ("before", "start", "import", "build", "compile", "train", "validate"):
+        assert seconds[name] > 0, name
 
 
 def test_trials_run_side_by_side(real_run):
@@ -162,56 +160,87 @@ def test_the_run_says_what_was_asked_and_with_what(real_run):
 # --- Other problems, and every way to end -----------------------------------------------------
 
 
-def test_trials_end_in_named_states_and_none_ends_the_search(commands, tmp_path):
-    status, output, errors = search(
-        commands, tmp_path,
+@pytest.fixture(scope="module")
+def mixed_ends(running_ray, notes_folder, tmp_path_factory):
+    """A search whose trials complete, fail and diverge."""
+    folder = tmp_path_factory.mktemp("mixed ends")
+    done = fmnist_search(
+        folder, "run",
         *small("mixed_ends", "--trials", 9, "--algorithm", "random", "--seed", 1, data="named_blobs", workers=2),
         "--epochs", 3, "--grace-period", 3, "--retrain-epochs", 2, "--out", "run",
     )  # fmt: skip
-    assert status == 0, output + errors
-    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert done.status == 0, done
+    return folder / "run"
+
+
+def test_trials_end_in_named_states_and_none_ends_the_search(mixed_ends):
     ends = {"good": "completed", "bad": "failed", "nan": "diverged"}
+    trials = rows(mixed_ends)
     assert {trial["hp:end"] for trial in trials} == set(ends)
     for trial in trials:
         assert trial["state"] == ends[trial["hp:end"]]
         assert (trial["error"] is not None) == (trial["state"] != "completed")
         if trial["state"] == "diverged":
             assert trial["error"] == "loss not finite in epoch 1"
-    evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
+
+
+def test_the_evaluation_has_the_class_names_of_the_data(mixed_ends):
+    evaluation = json.loads((mixed_ends / "final" / "evaluation.json").read_text())
     assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
-    # The same seed and number draw the same, and train to the same bits.
-    status, output, errors = search(
-        commands, tmp_path,
-        *small("mixed_ends", "--trials", 3, "--algorithm", "random", "--seed", 1, data="named_blobs"),
+
+
+def test_the_same_seed_and_number_draw_the_same_and_train_to_the_same_bits(
+    mixed_ends, here, tmp_path
+):
+    done = here(
+        "run", *small("mixed_ends", "--trials", 3, "--algorithm", "random", "--seed", 1, data="named_blobs"),
         "--epochs", 3, "--grace-period", 3, "--retrain-epochs", "none", "--out", "again",
     )  # fmt: skip
-    assert status == 0, output + errors
-    first, again = (
-        {(e["trial"], e["epoch"]): e["metrics"] for e in events(tmp_path / run, "epoch") if e["trial"] < 3}
-        for run in ("run", "again")
-    )  # fmt: skip
-    assert first == again
-    assert not (tmp_path / "again" / "final").exists()
+    assert done.status == 0, done
+    first, second = (
+        {
+            (epoch["trial"], epoch["epoch"]): epoch["metrics"]
+            for epoch in events(run, "epoch")
+            if epoch["trial"] < 3
+        }
+        for run in (mixed_ends, tmp_path / "again")
+    )
+    assert len(first) > 0
+    assert first == second
 
 
-def test_a_parameter_of_some_builds_is_searched_from_the_first_of_them_on(commands, tmp_path):
-    status, output, errors = search(
-        commands, tmp_path,
-        *small("growing", "--trials", 12, "--algorithm", "random"),
+def test_without_retraining_there_is_no_final_folder(here, tmp_path):
+    done = here("run", *small("small", "--trials", 1, "--epochs", 1), "--retrain-epochs", "none", "--out", "run")  # fmt: skip
+    assert done.status == 0, done
+    assert not (tmp_path / "run" / "final").exists()
+
+
+@pytest.fixture(scope="module")
+def grown(running_ray, notes_folder, tmp_path_factory):
+    """A search of a builder that registers a parameter only where the network is deep."""
+    folder = tmp_path_factory.mktemp("grown")
+    done = fmnist_search(
+        folder, "run", *small("growing", "--trials", 12, "--algorithm", "random"),
         "--epochs", 1, "--retrain-epochs", "none", "--out", "run",
     )  # fmt: skip
-    assert status == 0, output + errors
-    run = tmp_path / "run"
-    grown = [row["name"] for event in events(run, "space_grown") for row in event["parameters"]]
+    assert done.status == 0, done
+    return folder / "run"
+
+
+def test_a_parameter_that_some_builds_register_joins_the_space(grown):
+    added = [row["name"] for event in events(grown, "space_grown") for row in event["parameters"]]
     # Layers are drawn from 1 to 3: both are met in 11 draws with p > 0.98, here by the seed.
-    assert grown == ["units_1", "units_2"] or grown == ["units_2", "units_1"]
-    for trial in pq.read_table(run / "trials.parquet").to_pylist():
-        asked_for = {
-            name for name, value in trial.items() if name.startswith("hp:units_") and value
-        }
-        assert asked_for == {f"hp:units_{number}" for number in range(trial["hp:layers"])}
-    drawn = [trial["hp:units_1"] for trial in pq.read_table(run / "trials.parquet").to_pylist()]
-    values = [value for value in drawn if value is not None]
+    assert sorted(added) == ["units_1", "units_2"]
+
+
+def test_a_trial_has_the_parameters_that_its_build_registers(grown):
+    for trial in rows(grown):
+        active = {name for name, value in trial.items() if name.startswith("hp:units_") and value}
+        assert active == {f"hp:units_{number}" for number in range(trial["hp:layers"])}
+
+
+def test_a_new_parameter_takes_its_default_first_and_is_searched_then(grown):
+    values = [trial["hp:units_1"] for trial in rows(grown) if trial["hp:units_1"] is not None]
     assert values[0] == 2  # the default, in the trial that first met it
     assert set(values) != {2}
 
@@ -225,14 +254,16 @@ def test_a_problem_of_the_current_folder_is_minimized_until_its_target(commands,
         "        loads.write('loaded once more\\n')\n"
         "    return problems.regression_data(seed)\n"
     )
-    status, output, errors = search(
-        commands, tmp_path,
-        "--hypermodel", "my_models:build_model", "--data", "my_models:load", "--workers", 2,
-        "--objective", "val_loss", "--target", 3.0,
-        "--epochs", 30, "--retrain-epochs", 1, "--out", "run",
+    done = subprocess.run(
+        [
+            commands / "fmnist-search", "run", "--hypermodel", "my_models:build_model",
+            "--data", "my_models:load", "--workers", "2", "--objective", "val_loss", "--target", "3.0",
+            "--epochs", "30", "--retrain-epochs", "1", "--out", "run",
+        ],
+        cwd=tmp_path, text=True, capture_output=True, check=False, timeout=300,
     )  # fmt: skip
-    assert status == 0, output + errors
-    assert "search ended (target reached)" in output
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "search ended (target reached)" in done.stdout
     # By one process, into shared memory, for both workers and the retraining.
     assert (tmp_path / "loads.txt").read_text().count("\n") == 1
     epochs = events(tmp_path / "run", "epoch")
@@ -242,188 +273,157 @@ def test_a_problem_of_the_current_folder_is_minimized_until_its_target(commands,
     )
 
 
-UNSEARCHABLE = {
-    "builder": (
-        small("raising"),
-        r"error: --hypermodel 'problems:raising': the builder raised ValueError: units may not be 1",
-    ),
-    "objective": (
-        small("small", "--objective", "val_acc"),
-        r"error: objective 'val_acc' is not reported by any epoch.*Did you mean 'val_accuracy'\?",
-    ),
-    "every-fit": (small("failing_in_fit"), r"error: The first \d trials all failed: ValueError"),
-    "data": (
-        small("small", data="broken_data"),
-        r"error: --data 'problems:broken_data': FileNotFoundError: the disk with the data",
-    ),
-}
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            small("raising"),
+            r"error: --hypermodel 'problems:raising': the builder raised ValueError: units may not be 1",
+        ),
+        (
+            small("small", "--objective", "val_acc"),
+            r"error: objective 'val_acc' is not reported by any epoch.*Did you mean 'val_accuracy'\?",
+        ),
+        (small("failing_in_fit"), r"error: The first \d trials all failed: ValueError"),
+        (
+            small("small", data="broken_data"),
+            r"error: --data 'problems:broken_data': FileNotFoundError: the disk with the data",
+        ),
+    ],
+    ids=["builder", "objective", "every-fit", "data"],
+)
+def test_a_problem_that_cannot_be_searched_ends_with_one_error(here, tmp_path, options, expected):
+    done = here("run", *options, "--out", "run")
+    assert done.status in (1, 2)
+    assert re.match(expected, done.errors), done
+    assert len(done.errors.splitlines()) == 1
+    assert not (tmp_path / "run").exists()  # nothing was trained: the name is free again
 
 
-@pytest.fixture(scope="module")
-def unsearchable(commands, tmp_path_factory):
-    """All of them at once: most of the time each waits for TensorFlow's import."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in UNSEARCHABLE}
-    started = {
-        name: start(commands, folders[name], "run", *arguments, "--out", "run")
-        for name, (arguments, _) in UNSEARCHABLE.items()
-    }
-    return {name: (folders[name], *finish(process)) for name, process in started.items()}
-
-
-@pytest.mark.parametrize("name", UNSEARCHABLE)
-def test_a_problem_that_cannot_be_searched_ends_it_with_that_one_error(unsearchable, name):
-    folder, status, output, errors = unsearchable[name]
-    assert status in (1, 2)
-    assert re.match(UNSEARCHABLE[name][1], errors), output + errors
-    assert len(errors.splitlines()) == 1
-    assert not (folder / "run").exists()  # nothing was trained: the name is free again
-
-
-def wait_for_epochs(process, run, count):
-    """Wait until a run has trained so many epochs, or its process has ended."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if (run / "journal.jsonl").exists() and len(events(run, "epoch")) >= count:
-            return
-        time.sleep(0.2)
-
-
-def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(commands, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 600 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], capture_output=True, check=False
-    )
+        ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", folder],
+        capture_output=True, check=False,
+    )  # fmt: skip
     if mounted.returncode != 0:
         pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
-    try:
-        run = disk / "run"
-        asked = small("slow", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1, "--out", run)
-        process = start(commands, tmp_path, "run", *asked)
-        wait_for_epochs(process, run, 3)
-        subprocess.run(
-            ["dd", "if=/dev/zero", f"of={disk / 'filler'}", "bs=1M"],
-            capture_output=True,
-            check=False,
-        )
-        status, output, errors = finish(process)
-        assert status == 2, output + errors
-        assert re.match(
-            r"error: .* cannot be written \(No space left on device\).*Free disk space", errors
-        ), errors
-        assert len(errors.splitlines()) == 1
-        recorded = len(events(run, "epoch"))
-        assert recorded >= 3
-        assert read(run / "journal.jsonl").damaged_lines == ()
-        (disk / "filler").unlink()
-        status, output, errors = finish(start(commands, tmp_path, "resume", run))
-        assert status == 0, output + errors
-        assert pq.read_table(run / "epochs.parquet").num_rows > recorded
-        states = pq.read_table(run / "trials.parquet")["state"].to_pylist()
-        assert set(states) <= {"completed", "stopped"}  # no trial failed for the disk
-        assert len(states) == 2
-    finally:
-        # Lazily: a process of Ray that is just ending may still hold a file there.
-        subprocess.run(["umount", "--lazy", disk], check=True)
+    yield folder
+    # Lazily: a process of Ray that is just ending may still hold a file there.
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(commands, tmp_path):
-    asked = small("slow", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1, "--out", "run")
-    process = start(commands, tmp_path, "run", *asked)
-    wait_for_epochs(process, tmp_path / "run", 4)
-    process.send_signal(signal.SIGINT)
-    status, output, errors = finish(process)
-    assert status == 130, output + errors
-    assert errors == ""
-    assert "search ended (interrupted)" in output
-    assert "to continue: fmnist-search resume run" in output
-    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
-    assert "interrupted" in {trial["state"] for trial in trials}
-    assert sum(trial["epochs"] for trial in trials) > 3
-    status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
-    assert status == 0, output + errors
-    assert "resumed; ended trials: 0; continuing: trial 0 (after epoch " in output
-    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
-    assert {trial["state"] for trial in trials} <= {"completed", "stopped"}
-    assert len(trials) == 2
-    assert (tmp_path / "run" / "final" / "evaluation.json").exists()
+def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(here, notes, disk):
+    (notes / "disk").write_text(str(disk))
+    run = disk / "run"
+    done = here(
+        "run", *small("filling", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1), "--out", run
+    )
+    assert done.status == 2, done
+    assert re.match(
+        r"error: .* cannot be written \(No space left on device\).*Free disk space", done.errors
+    ), done
+    assert len(done.errors.splitlines()) == 1
+    recorded = len(events(run, "epoch"))
+    assert recorded >= 3
+    assert read(run / "journal.jsonl").damaged_lines == ()
+    (disk / "filler").unlink()
+    done = here("resume", run)
+    assert done.status == 0, done
+    assert len(rows(run, "epochs")) > recorded
+    states = [trial["state"] for trial in rows(run)]
+    assert set(states) <= {"completed", "stopped"}  # no trial failed for the disk
+    assert len(states) == 2
 
 
-def test_a_trial_whose_process_dies_is_started_again(commands, tmp_path):
-    status, output, errors = search(
-        commands, tmp_path,
-        *small("dying_once", "--trials", 4, "--epochs", 3, "--grace-period", 3),
-        "--retrain-epochs", "none", "--out", "run", DYING_MARKER=str(tmp_path / "died"),
+@pytest.fixture
+def interrupted(here, notes, tmp_path):
+    """A search that Ctrl-C has ended, and what it printed."""
+    (notes / "driver").write_text(str(os.getpid()))
+    done = here(
+        "run", *small("interrupting", "--trials", 2, "--epochs", 6, "--retrain-epochs", 1), "--out", "run"
     )  # fmt: skip
-    assert status == 0, output + errors
-    assert (tmp_path / "died").exists()
-    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    return tmp_path / "run", done
+
+
+def test_ctrl_c_keeps_what_was_trained_and_resume_continues_it(interrupted, here):
+    run, done = interrupted
+    assert done.status == 130, done
+    assert done.errors == ""
+    assert "search ended (interrupted)" in done.output
+    assert "to continue: fmnist-search resume run" in done.output
+    assert "interrupted" in {trial["state"] for trial in rows(run)}
+    assert sum(trial["epochs"] for trial in rows(run)) >= 3
+
+    done = here("resume", "run")
+    assert done.status == 0, done
+    assert "resumed; ended trials: 0; continuing: trial 0 (after epoch " in done.output
+    assert {trial["state"] for trial in rows(run)} <= {"completed", "stopped"}
+    assert len(rows(run)) == 2
+    assert (run / "final" / "evaluation.json").exists()
+
+
+def test_a_trial_whose_process_dies_is_started_again(here, notes, tmp_path):
+    done = here(
+        "run", *small("dying_once", "--trials", 4, "--epochs", 3, "--grace-period", 3),
+        "--retrain-epochs", "none", "--out", "run",
+    )  # fmt: skip
+    assert done.status == 0, done
+    assert (notes / "died").exists()
+    trials = rows(tmp_path / "run")
     assert [trial["state"] for trial in trials] == ["completed"] * 4
     assert [trial["epochs"] for trial in trials] == [3] * 4
     assert sorted(trial["attempt"] for trial in trials) == [1, 1, 1, 2]
 
 
-def test_a_trial_whose_process_dies_goes_on_from_its_newest_state(commands, tmp_path):
-    status, output, errors = search(
-        commands, tmp_path,
-        "--hypermodel", "interrupted:Interrupted", "--data", "problems:blobs", "--workers", 1,
+def test_a_trial_whose_process_dies_continues_from_its_newest_state(here, notes, tmp_path):
+    done = here(
+        "run", "--hypermodel", "interrupted:Interrupted", "--data", "problems:blobs", "--workers", 1,
         "--trials", 2, "--epochs", 4, "--grace-period", 4, "--checkpoint-seconds", 0,
         "--algorithm", "random", "--retrain-epochs", "none", "--out", "run",
-        DYING_MARKER=str(tmp_path / "died"),
     )  # fmt: skip
-    assert status == 0, output + errors
-    died = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()[1]
-    assert (died["state"], died["attempt"], died["continued_from"]) == ("completed", 2, 2)
-    told = [event for event in events(tmp_path / "run", "epoch") if event["trial"] == 1]
-    assert [event["epoch"] for event in told] == [1, 2, 3, 4]  # none is trained twice
-    assert len({event["worker"] for event in told}) == 2
+    assert done.status == 0, done
+    assert (notes / "died").exists()
+    trial = rows(tmp_path / "run")[1]
+    assert (trial["state"], trial["attempt"], trial["continued_from"]) == ("completed", 2, 2)
+    epochs = [event for event in events(tmp_path / "run", "epoch") if event["trial"] == 1]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]  # none is trained twice
+    assert len({epoch["worker"] for epoch in epochs}) == 2
     assert not list((tmp_path / "run" / "checkpoints").glob("*state*"))
 
 
-def test_every_speed_up_can_be_switched_off(commands, tmp_path):
-    status, output, errors = search(
-        commands, tmp_path, *small("small", "--trials", 2, "--epochs", 2, "--grace-period", 2),
+def test_every_speed_up_can_be_switched_off(here, tmp_path):
+    done = here(
+        "run", *small("small", "--trials", 2, "--epochs", 2, "--grace-period", 2),
         "--no-fast-epoch", "--no-reuse-workers", "--retrain-epochs", "none", "--out", "run",
     )  # fmt: skip
-    assert status == 0, output + errors
-    trials = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert done.status == 0, done
+    trials = rows(tmp_path / "run")
     assert {(trial["path"], trial["path_reason"]) for trial in trials} == {
         ("keras", "switched off")
     }
     assert len({trial["worker"] for trial in trials}) == 2
 
 
-TUNERS = ("hyperband", "bayesian", "random", "grid")
-
-
-@pytest.fixture(scope="module")
-def keras_tuner_runs(commands, tmp_path_factory):
-    """A search by each of keras-tuner's tuners, all at once; one of them is retrained."""
-    folder = tmp_path_factory.mktemp("keras-tuner")
-    started = {
-        tuner: start(
-            commands, folder, "run",
-            *small("in_scopes", "--engine", "keras-tuner", "--tuner", tuner, "--trials", 4),
-            "--epochs", 4, "--retrain-epochs", "1" if tuner == "random" else "none",
-            "--out", tuner,
-        )
-        for tuner in TUNERS
-    }  # fmt: skip
-    return {tuner: (folder / tuner, *finish(process)) for tuner, process in started.items()}
-
-
-@pytest.mark.parametrize("tuner", TUNERS)
-def test_keras_tuner_writes_the_same_run_folder(keras_tuner_runs, tuner):
-    run, status, output, errors = keras_tuner_runs[tuner]
-    assert status == 0, output + errors
-    assert errors == ""
-    trials = pq.read_table(run / "trials.parquet").to_pylist()
+@pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "random", "grid"])
+def test_the_keras_tuner_engine_writes_the_same_run_folder(here, tmp_path, tuner):
+    done = here(
+        "run", *small("in_scopes", "--engine", "keras-tuner", "--tuner", tuner, "--trials", 4),
+        "--epochs", 4, "--retrain-epochs", "1" if tuner == "random" else "none", "--out", "run",
+    )  # fmt: skip
+    assert done.status == 0, done
+    assert done.errors == ""
+    run = tmp_path / "run"
+    trials = rows(run)
     assert len(trials) == 4
     assert {trial["state"] for trial in trials} == {"completed"}
     assert all(trial["hp:head/units"] in range(2, 9) for trial in trials)
     assert all((trial.get("hp:scale") is None) == (trial["hp:kind"] == "plain") for trial in trials)
-    asked = json.loads((run / "run.json").read_text())
-    assert (asked["plan"]["engine"], asked["plan"]["algorithm"]) == ("keras-tuner", tuner)
+    plan = json.loads((run / "run.json").read_text())["plan"]
+    assert (plan["engine"], plan["algorithm"]) == ("keras-tuner", tuner)
     best = json.loads((run / "best.json").read_text())
     assert best["value"] == max(trial["best_objective"] for trial in trials)
     assert (run / "final").exists() == (tuner == "random")

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.after import read_configurations, short_names, unknown_names
+from search.cli.after import (
+    hyperparameters_at_defaults,
+    read_configurations,
+    short_names,
+    unknown_names,
+)
 from search.space.parameters import Kind, Parameter, Space
 
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))
@@ -59,3 +64,20 @@ def test_an_unknown_name_is_told_with_the_nearest():
 
 def test_of_a_run_without_a_space_every_name_is_taken():
     assert not list(unknown_names(Path("mine.json"), {"unit": 4}, Space(())))
+
+
+def test_only_active_hyperparameters_are_said_to_be_at_their_defaults():
+    rows = [
+        ("deep", [], [False, True], False),
+        ("depth", [{"parent": "deep", "values": [True]}], [2, 3], 2),
+        ("width", [{"parent": "deep", "values": [False]}], [4, 5], 4),
+        ("kind", [], ["mlp"], "mlp"),
+    ]
+    space = Space.from_json(
+        [
+            {"name": name, "kind": "Choice", "default": default, "conditions": conditions, "choices": choices}
+            for name, conditions, choices, default in rows
+        ]
+    )  # fmt: skip
+    assert hyperparameters_at_defaults({"deep": True}, space) == ["depth=2"]
+    assert hyperparameters_at_defaults({"deep": True, "depth": 3}, space) == []

@@ -1,0 +1,45 @@
+"""Commands that a test runs in its own process, which has imported TensorFlow once for all."""
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left on the screen.
+
+    Attributes:
+        status: Its exit status.
+        output: What it wrote to the output.
+        errors: What it wrote to the error output.
+    """
+
+    status: int
+    output: str
+    errors: str
+
+    def __str__(self) -> str:
+        return f"status {self.status}\n{self.output}{self.errors}"
+
+
+def fmnist_search(folder: Path, *words: object) -> Done:
+    """Run ``fmnist-search`` with these words, in a folder, to its end."""
+    from search.cli import main
+
+    output, errors = io.StringIO(), io.StringIO()
+    argv = ["fmnist-search", *map(str, words)]
+    with (
+        contextlib.chdir(folder),
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    return Done(status, output.getvalue(), errors.getvalue())

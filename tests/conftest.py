@@ -23,6 +23,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 DEAR_FIXTURES = (
     "running_ray",
     "hosts",
+    "misfortunes",
     "cpus_and_gpus",
     "real_run",
     "chromium",

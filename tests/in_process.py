@@ -3,8 +3,10 @@
 import contextlib
 import io
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from unittest import mock
 
 
@@ -30,11 +32,24 @@ def fmnist_search(folder: Path, *words: object) -> Done:
     """Run ``fmnist-search`` with these words, in a folder, to its end."""
     from search.cli import main
 
+    return run_main(main, "fmnist-search", folder, words)
+
+
+def fmnist_results(folder: Path, *words: object) -> Done:
+    """Run ``fmnist-results`` in the same way."""
+    from results.cli import main
+
+    return run_main(main, "fmnist-results", folder, words)
+
+
+def run_main(
+    main: Callable[[], NoReturn], name: str, folder: Path, words: Sequence[object]
+) -> Done:
+    """Run the main function of a program."""
     output, errors = io.StringIO(), io.StringIO()
-    argv = ["fmnist-search", *map(str, words)]
     with (
         contextlib.chdir(folder),
-        mock.patch.object(sys, "argv", argv),
+        mock.patch.object(sys, "argv", [name, *map(str, words)]),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
     ):

@@ -75,12 +75,13 @@ def limited_memory():
 @pytest.fixture(scope="module")
 def misfortunes(commands, tmp_path_factory, limited_memory):
     """One search whose trials hang, die, die again and eat all memory."""
-    folder = tmp_path_factory.mktemp("misfortunes")
+    folder, notes = tmp_path_factory.mktemp("misfortunes"), tmp_path_factory.mktemp("notes")
+    (notes / "group").write_text(str(limited_memory))
     process = start(
         commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
         "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
-        "--scheduler", "none", "--hung-after", 30, "--retrain-epochs", "none", "--out", "run",
-        STORMY_CGROUP=str(limited_memory),
+        "--scheduler", "none", "--hung-after", 20, "--retrain-epochs", "none", "--out", "run",
+        NOTES=str(notes),
     )  # fmt: skip
     return folder / "run", *finish(process)
 
@@ -103,7 +104,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 30 s: its process \(\S+:\d+\) was killed", hung["error"])
+    assert re.fullmatch(r"no epoch in 20 s: its process \(\S+:\d+\) was killed", hung["error"])
     assert hung["epochs"] == 1
 
 

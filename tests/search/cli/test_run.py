@@ -1,21 +1,16 @@
 """What a user's typo is answered with: one clear line a mistake, status 2, nothing made."""
 
+import os
 import subprocess
 
 import optuna
 import pytest
+from in_process import fmnist_results, fmnist_search
 
 from results.record.history import Objective
 from search.cli import app
 from search.errors import UsageError
 from search.plan.plan import infer_objective
-
-
-def answered(commands, tmp_path, *arguments):
-    return subprocess.run(
-        [commands / "fmnist-search", *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -75,18 +70,37 @@ def answered(commands, tmp_path, *arguments):
         (["audit", "nowhere", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip
-def test_bad_input_gets_a_line_each_and_status_2(commands, tmp_path, arguments, said):
-    done = answered(commands, tmp_path, *arguments)
-    assert done.returncode == 2
-    lines = done.stderr.splitlines()
-    assert len(lines) == len(said), done.stderr
+def test_bad_input_gets_a_line_each_and_status_2(tmp_path, arguments, said):
+    done = fmnist_search(tmp_path, *arguments)
+    assert done.status == 2
+    lines = done.errors.splitlines()
+    assert len(lines) == len(said), done
     for line, expected in zip(lines, said, strict=True):
         assert line.startswith("error: ")
         assert expected in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
+def test_the_command_answers_bad_input_without_importing_tensorflow(commands, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\n"
+        "large = ('tensorflow', 'keras', 'ray')\n"
+        "atexit.register(lambda: print([name for name in large if name in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [commands / "fmnist-search", "run", "--trials", "0", "--epochs", "0"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: --epochs 0: expected 1 or more.",
+        "error: --trials 0: expected 1 or more.",
+    ]
+    assert done.stdout == "[]\n"
+
+
+def test_a_disk_without_room_is_refused_before_work_starts(tmp_path):
     """A real small disk where one can be mounted; the message is the same anywhere."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -96,29 +110,41 @@ def test_a_disk_without_room_is_refused_before_work_starts(commands, tmp_path):
     if mounted.returncode != 0:
         pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
     try:
-        done = answered(commands, tmp_path, "run", "--out", str(disk / "run"))
+        done = fmnist_search(tmp_path, "run", "--out", disk / "run")
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
-    assert done.returncode == 2
-    assert "1 MB of disk are free, expected 500 MB or more" in done.stderr
+    assert done.status == 2
+    assert "1 MB of disk are free, expected 500 MB or more" in done.errors
 
 
-def test_a_study_is_imported_and_compared(commands, tmp_path):
+@pytest.fixture
+def imported(tmp_path):
+    """A study of Optuna that was imported as ``runs/old``, and what the import printed."""
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'old.db'}", direction="maximize")
     study.optimize(lambda trial: trial.suggest_int("units", 1, 9) / 10, n_trials=3)
-    done = answered(commands, tmp_path, "import", "old.db")
-    assert done.returncode == 0, done.stderr
-    assert "old.db (optuna): 3 finished trials, best val_accuracy 0." in done.stdout
-    assert "fmnist-search run --warm-start runs/old" in done.stdout
-    shown = subprocess.run(
-        [commands / "fmnist-results", "compare", "runs/old"],
-        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
-    ).stdout  # fmt: skip
-    assert "optuna" in shown
-    assert f"{study.best_value:.4f}" in shown
-    refused = answered(commands, tmp_path, "retrain", "runs/old")
-    assert refused.returncode == 2
-    assert "does not name its hypermodel" in refused.stderr
+    done = fmnist_search(tmp_path, "import", "old.db")
+    assert done.status == 0, done
+    return study, done.output
+
+
+def test_an_import_says_what_was_imported_and_what_to_do_with_it(imported):
+    _, output = imported
+    assert "old.db (optuna): 3 finished trials, best val_accuracy 0." in output
+    assert "fmnist-search run --warm-start runs/old" in output
+
+
+def test_an_imported_study_is_compared_with_other_runs(imported, tmp_path):
+    study, _ = imported
+    shown = fmnist_results(tmp_path, "compare", "runs/old")
+    assert shown.status == 0, shown
+    assert "optuna" in shown.output
+    assert f"{study.best_value:.4f}" in shown.output
+
+
+def test_an_imported_study_cannot_be_retrained_without_its_hypermodel(imported, tmp_path):
+    refused = fmnist_search(tmp_path, "retrain", "runs/old")
+    assert refused.status == 2
+    assert "does not name its hypermodel" in refused.errors
 
 
 @pytest.mark.parametrize(
@@ -153,10 +179,10 @@ def test_an_option_without_effect_is_a_warning(monkeypatch, tmp_path, capsys, wo
     assert capsys.readouterr().out.splitlines() == [f"warning  {line}" for line in warnings]
 
 
-def test_debug_shows_the_traceback(commands, tmp_path):
-    done = answered(commands, tmp_path, "retrain", "nowhere", "--debug")
-    assert done.returncode == 2
-    assert "Traceback" in done.stderr
+def test_debug_shows_the_traceback(tmp_path):
+    done = fmnist_search(tmp_path, "retrain", "nowhere", "--debug")
+    assert done.status == 2
+    assert "Traceback" in done.errors
 
 
 @pytest.mark.parametrize(

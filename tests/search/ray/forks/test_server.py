@@ -52,6 +52,13 @@ def as_ray_does():
         file.write("1000")
 
 
+def server_process(executable):
+    """Return the process of the server: the one that was given its folder."""
+    folder = str(Path(shlex.split(executable)[-1]).parent)
+    [server] = [one for one in psutil.Process().children() if folder in one.cmdline()]
+    return server
+
+
 @pytest.fixture
 def script(tmp_path):
     path = tmp_path / "a folder" / "script.py"
@@ -62,7 +69,7 @@ def script(tmp_path):
 
 def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(script, tmp_path):
     with fork_server() as executable:
-        [server] = psutil.Process().children()
+        server = server_process(executable)
         done = [started(executable, script, "--a", "b c", folder=tmp_path) for _ in range(2)]
         found = [json.loads(one.stdout) for one in done]
     for one in found:
@@ -86,7 +93,7 @@ def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(scr
 
 def test_without_the_server_a_worker_starts_by_itself(script, tmp_path):
     with fork_server() as executable:
-        [server] = psutil.Process().children()
+        server = server_process(executable)
         server.kill()
         server.wait(10)
         found = json.loads(started(executable, script, "--a", folder=tmp_path).stdout)
@@ -101,7 +108,7 @@ def test_a_server_with_threads_in_it_forks_none(script, tmp_path, monkeypatch):
         "import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()"
     )
     with fork_server() as executable:
-        [server] = psutil.Process().children()
+        server = server_process(executable)
         found = json.loads(started(executable, script, folder=tmp_path).stdout)
         server.wait(60)
     assert not found["has_tensorflow"]
@@ -109,7 +116,7 @@ def test_a_server_with_threads_in_it_forks_none(script, tmp_path, monkeypatch):
 
 def test_a_worker_that_waits_while_the_server_dies_starts_by_itself(script, tmp_path):
     with fork_server() as executable:
-        [server] = psutil.Process().children()
+        server = server_process(executable)
         server.suspend()  # it has not come as far as answering
         waiting = subprocess.Popen(
             [*shlex.split(executable), str(script)], stdout=subprocess.PIPE, text=True, cwd=tmp_path
@@ -146,29 +153,24 @@ def test_the_server_and_the_workers_end_with_a_driver_that_is_killed(tmp_path):
     assert not Path(path).parent.exists()
 
 
-def test_ray_has_its_workers_forked():
-    code = (
-        "import json\n"
-        "from search.ray.runtime import local_cluster\n"
-        "with local_cluster(1, forks=True):\n"
-        "    import ray\n"
-        "    @ray.remote\n"
-        "    def look():\n"
-        "        import psutil, sys\n"
-        "        from search.worker import process as worker\n"
-        "        parent = psutil.Process().parent().cmdline()\n"
-        "        was_set_up = worker.is_set_up()\n"
-        "        worker.set_up(threads=1, sees_gpus=False)\n"
-        "        import tensorflow as tf\n"
-        "        three = float(tf.reduce_sum(tf.ones(3)))\n"
-        "        threads = tf.config.threading.get_intra_op_parallelism_threads()\n"
-        "        return parent, was_set_up, worker.is_set_up(), three, threads\n"
-        "    print(json.dumps(ray.get(look.remote(), timeout=200)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    parent, was_set_up, is_set_up, three, threads = json.loads(done.stdout.splitlines()[-1])
+def test_ray_has_its_workers_forked(running_ray):
+    import ray
+
+    @ray.remote
+    def look():
+        import psutil
+
+        from search.worker import process as worker
+
+        parent = psutil.Process().parent().cmdline()
+        was_set_up = worker.is_set_up()
+        worker.set_up(threads=1, sees_gpus=False)
+        import tensorflow as tf
+
+        three = float(tf.reduce_sum(tf.ones(3)))
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+        return parent, was_set_up, worker.is_set_up(), three, threads
+
+    parent, was_set_up, is_set_up, three, threads = ray.get(look.remote(), timeout=200)
     assert "server.py" in " ".join(parent)
     assert (was_set_up, is_set_up, three, threads) == (False, True, 3.0, 1)

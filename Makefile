@@ -5,6 +5,8 @@
 # make check         check style, types and the Slurm script
 # make test          install, fetch the data, run all tests but the long ones; TESTS=tests/a: some
 # make test-long     run the long tests
+# make coverage      run the tests, and list the lines that none of them runs; TESTS=tests/a: some
+# make mutants       change single things in the modules that decide, and list those that no test notices
 # make browser       fetch a browser for the tests of the report, if the machine has none
 # make cluster-test  test searches on several hosts in a lab on this machine
 # make storm         kill the processes of two searches a hundred times, and print what that cost
@@ -34,12 +36,13 @@ USERS := $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 ISOLATE := unshare $(USERS) --net --mount --pid --fork --mount-proc --kill-child
 ISOLATED = $(ISOLATE) sh -c 'ip link set lo up && exec "$$@"' sh
 
-# Two tests at a time, since a test mostly waits for processes to start. tests/conftest.py groups them.
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m $(TIER)
+# Two tests at a time. tests/conftest.py groups them, and begins with what takes longest.
+SIDE_BY_SIDE = --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m $(TIER)
+PYTEST = $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 TIER = "not long"
 
-.PHONY: setup data search report screenshots lab browser test test-long cluster-test storm check docs bench race scale settings \
-	accuracy lock clean
+.PHONY: setup data search report screenshots lab browser test test-long coverage forget-coverage mutants \
+	cluster-test storm check docs bench race scale settings accuracy lock clean
 
 setup: $(INSTALLED)
 
@@ -97,6 +100,20 @@ test: data lab browser
 
 test-long: TIER = long
 test-long: test
+
+# Lines run only by a process that is killed are listed too: it loses its count.
+COVERAGE_FILE = $(CURDIR)/build/coverage/data
+coverage: PYTEST = env COVERAGE_FILE=$(COVERAGE_FILE) $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
+coverage: forget-coverage test
+	@COVERAGE_FILE=$(COVERAGE_FILE) $(BIN)/coverage combine --quiet
+	@COVERAGE_FILE=$(COVERAGE_FILE) $(BIN)/coverage report
+
+forget-coverage:
+	@rm -rf build/coverage && mkdir -p build/coverage
+
+# Takes some 15 minutes on two cores. MUTANTS="--count 20 search/space/mirror.py": fewer, of one.
+mutants: setup
+	@$(BIN)/python tests/mutants.py $(MUTANTS)
 
 # Several hosts on this machine: ray up, ray submit, a host that crashes, is cut off, joins late.
 # If hosts cannot be made, it says why; a second test loses one of several Ray nodes on this machine.

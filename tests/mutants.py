@@ -8,6 +8,7 @@ survives: it needs a test, or stands in mutants.toml with the reason why it chan
 import argparse
 import ast
 import copy
+import itertools
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,6 @@ DECIDING = (
     "results/record/intervals.py",
 )
 LIMIT_SECONDS = 30.0
-COPIED = ("search", "results", "cluster", "fmnist_model", "tests", "pyproject.toml")
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -74,22 +74,27 @@ class Mutant:
         return f"{self.module}:{self.line}: {self.before}  ->  {self.after}"
 
 
-def mutants(module: str) -> Iterator[Mutant]:
-    """Yield each change of a module: of a comparison, an operator, a number, a statement, ..."""
+def sites(module: str) -> list[tuple[str, int, Callable[[ast.AST], str]]]:
+    """Return each change of a module: of a comparison, an operator, a number, a statement, ...
+
+    Returns:
+        The module, the place of a node among all its nodes, and the change of that node.
+    """
     tree = ast.parse((ROOT / module).read_text())
-    for node, change in changes(tree):
-        # ``copy.deepcopy`` keeps the place of the node among all nodes.
-        place = next(n for n, each in enumerate(ast.walk(tree)) if each is node)
-        changed = copy.deepcopy(tree)
-        target = next(each for n, each in enumerate(ast.walk(changed)) if n == place)
-        before = one_line(node)
-        after = change(target)
-        yield Mutant(
-            module, node.lineno, before, after, ast.unparse(ast.fix_missing_locations(changed))
-        )
+    places = {id(node): place for place, node in enumerate(ast.walk(tree))}
+    return [(module, places[id(node)], change) for node, change in changes(tree)]
 
 
-def changes(tree: ast.Module):
+def mutant(module: str, place: int, change: Callable[[ast.AST], str]) -> Mutant:
+    """Return a module with one change."""
+    tree = ast.parse((ROOT / module).read_text())
+    node = next(itertools.islice(ast.walk(tree), place, None))
+    line, before = node.lineno, one_line(node)
+    after = change(node)
+    return Mutant(module, line, before, after, ast.unparse(ast.fix_missing_locations(tree)))
+
+
+def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, Callable[[ast.AST], str]]]:
     """Yield a node and a function that changes a copy of it in place and returns its new source."""
     for node in deciding_nodes(tree):
         for part in ("op", "ops"):
@@ -223,16 +228,15 @@ class Copies:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._free: SimpleQueue[Path] = SimpleQueue()
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        output = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        files = [file for file in output.splitlines() if (ROOT / file).is_file()]
         for number in range(count):
             place = folder / str(number)
             place.mkdir()
-            for name in COPIED:
-                source = ROOT / name
-                if source.is_dir():
-                    ignored = shutil.ignore_patterns("__pycache__", "benchmarks")
-                    shutil.copytree(source, place / name, ignore=ignored)
-                else:
-                    shutil.copy(source, place / name)
+            for file in files:
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / file, place / file)
             self._free.put(place)
 
     def run(self, module: str, source: str, tests: list[str]) -> tuple[str, float]:
@@ -278,8 +282,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the changes, run nothing")
     parser.add_argument("modules", nargs="*", default=DECIDING, help="paths; default: all ten")
     options = parser.parse_args()
-    known = [mutant for module in options.modules for mutant in mutants(module)]
-    drawn = random.Random(options.seed).sample(known, min(options.count, len(known)))
+    known = [site for module in options.modules for site in sites(module)]
+    chosen = random.Random(options.seed).sample(known, min(options.count, len(known)))
+    drawn = [mutant(*site) for site in chosen]
     drawn.sort(key=lambda mutant: (options.modules.index(mutant.module), mutant.line))
     if options.list:
         print(*drawn, sep="\n")

@@ -1,5 +1,6 @@
 """Make the task and the plan of a search from the arguments of ``RayTuner``. Imports Keras."""
 
+import contextlib
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
 from search.plan.task import FitArguments, PickledObject, Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
+from search.session.warm_start import EarlierSearch
 from search.space.mirror import has_own_fit
 from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import requested_epochs
@@ -117,3 +119,24 @@ def max_epochs_per_trial(
     if epochs is not None:
         return epochs
     return settings.max_epochs or (ASSUMED_EPOCHS if has_own_fit(hypermodel) else 1)
+
+
+def extend_space(tuner: kt.Tuner, earlier_search: EarlierSearch | None) -> None:
+    """Build each earlier configuration that has hyperparameters which the space lacks.
+
+    keras-tuner explores conditional scopes. It does not find hyperparameters that a builder uses
+    only for some values, such as those of the layers in a loop; earlier configurations do.
+
+    Args:
+        tuner: The tuner, whose oracle knows the space; it learns what the builds register.
+        earlier_search: A search to learn from; None: there is none.
+    """
+    for trial in earlier_search.trials if earlier_search else ():
+        hp = tuner.oracle.get_space()
+        if set(trial.values) <= {parameter.name for parameter in hp.space}:
+            continue
+        hp.values = hp.values | trial.values
+        # A configuration that fails here is reported later, when it is fitted to the space.
+        with contextlib.suppress(Exception):
+            tuner.hypermodel.build(hp)
+            tuner.oracle.update_space(hp)

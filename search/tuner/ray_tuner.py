@@ -38,7 +38,7 @@ from search.session.warm_start import EarlierSearch, read_warm_start
 from search.space import mirror
 from search.storage.clock import start_clock
 from search.tuner.fit_arguments import adapt_fit_arguments, check_objective
-from search.tuner.planning import make_plan, make_task
+from search.tuner.planning import extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
@@ -183,7 +183,7 @@ class RayTuner(RecordedTuner):
             lambda: self._try_build(self.oracle.get_space()),
         )
         earlier_search = read_warm_start(settings.warm_start, self._objective)
-        self._extend_space(earlier_search)
+        extend_space(self, earlier_search)
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(temporary))
@@ -270,22 +270,6 @@ class RayTuner(RecordedTuner):
                 f"{self.project_dir}; to continue: run this script again with overwrite=False"
             )
             raise KeyboardInterrupt
-
-    def _extend_space(self, earlier_search: EarlierSearch | None) -> None:
-        """Build each earlier configuration that has hyperparameters which the space lacks.
-
-        keras-tuner explores conditional scopes. It does not find hyperparameters that a builder
-        uses only for some values, such as those of the layers in a loop; earlier configurations do.
-        """
-        for trial in earlier_search.trials if earlier_search else ():
-            hp = self.oracle.get_space()
-            if set(trial.values) <= {parameter.name for parameter in hp.space}:
-                continue
-            hp.values = hp.values | trial.values
-            # A configuration that fails here is reported later, when it is fitted to the space.
-            with contextlib.suppress(Exception):
-                self.hypermodel.build(hp)
-                self.oracle.update_space(hp)
 
 
 def _say_starting(plan: Plan, view: View) -> None:

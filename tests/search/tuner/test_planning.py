@@ -4,10 +4,25 @@ import keras_tuner as kt
 import pytest
 
 import problems
+from results.record.history import Objective
 from search import ASHA, RayTuner
 from search.plan.registry import Scheduler
 from search.plan.task import FitArguments
-from search.tuner.planning import ASSUMED_EPOCHS, make_task, max_epochs_per_trial
+from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
+from search.space import mirror
+from search.tuner.planning import ASSUMED_EPOCHS, extend_space, make_task, max_epochs_per_trial
+from search.tuner.settings import Settings
+
+
+def settings(objective="val_accuracy", **arguments):
+    """Return what RayTuner makes of its arguments, by its defaults."""
+    defaults = {
+        "max_trials": None, "seed": None, "hyperparameters": None, "tune_new_entries": True,
+        "allow_new_entries": True, "max_retries_per_trial": 0, "max_consecutive_failed_trials": 3,
+        "executions_per_trial": 1,
+    }  # fmt: skip
+    shared = {name: arguments.pop(name, default) for name, default in defaults.items()}
+    return Settings(objective=objective, **shared, options=arguments)
 
 
 @pytest.fixture
@@ -18,12 +33,29 @@ def tuner(tmp_path):
     return make
 
 
+@pytest.fixture
 def task_of(tuner):
-    return make_task(tuner, tuner._settings, tuner._objective, tuner._registered)
+    """Return the task for a tuner of these arguments: ``task_of(seed=5)``."""
+
+    def make(objective="val_accuracy", loss=None, max_model_size=None, **arguments):
+        own = settings(objective, **arguments)
+        registered = own.registered()  # before the tuner explores the space
+        made = tuner(objective=objective, loss=loss, max_model_size=max_model_size, **arguments)
+        return make_task(made, own, Objective("val_accuracy", "max"), registered)
+
+    return make
 
 
-def epochs_of(tuner, *args, **kwargs):
-    return max_epochs_per_trial(tuner.hypermodel, tuner._settings, FitArguments(args, kwargs))
+@pytest.fixture
+def epochs_of(tuner):
+    """Return the most epochs of a trial for these arguments of ``search``."""
+
+    def count(*args, hypermodel=problems.small, objective="val_accuracy", options=None, **kwargs):
+        made = tuner(hypermodel, "val_accuracy")
+        own = settings(objective, **(options or {}))
+        return max_epochs_per_trial(made.hypermodel, own, FitArguments(args, kwargs))
+
+    return count
 
 
 class OwnFit(kt.HyperModel):
@@ -34,58 +66,85 @@ class OwnFit(kt.HyperModel):
         return model.fit(*args, **kwargs)
 
 
-def test_a_seed_is_kept_and_one_is_drawn_where_none_is_given(tuner):
-    assert task_of(tuner(seed=5)).seed == 5
-    drawn = tuner()
-    assert task_of(drawn).seed != task_of(drawn).seed  # equal once in 2**31
+def test_the_seed_of_the_tuner_or_of_its_oracle_is_that_of_the_search(task_of):
+    assert task_of(seed=5).seed == 5
     oracle = kt.oracles.RandomSearchOracle("val_loss", seed=9)
-    assert task_of(tuner(objective=None, algorithm=oracle)).seed == 9
+    assert task_of(None, algorithm=oracle).seed == 9
 
 
-def test_what_was_registered_in_advance_is_sent_without_what_exploring_found(tuner):
+def test_a_search_without_a_seed_draws_one(task_of):
+    assert task_of().seed != task_of().seed  # equal once in 2**31
+
+
+def test_only_what_was_registered_in_advance_is_sent_as_registered(task_of):
     registered = kt.HyperParameters()
     registered.Int("units", 2, 4)
-    made = tuner(hyperparameters=registered)
-    assert {one.name for one in made.oracle.get_space().space} == {"units", "rate"}
-    names = [one["config"]["name"] for one in task_of(made).registered["space"]]
-    assert names == ["units"]
-    assert task_of(tuner()).registered is None
+    task = task_of(hyperparameters=registered)
+    explored = [parameter.name for parameter in registered.space]
+    assert explored == ["units", "rate"]  # the tuner has found the other one
+    assert [row["config"]["name"] for row in task.registered["space"]] == ["units"]
 
 
-def test_a_task_has_what_keras_tuner_would_do_with_a_trial(tuner):
-    made = tuner(
+def test_without_registered_hyperparameters_none_are_sent(task_of):
+    assert task_of().registered is None
+
+
+def test_a_task_has_what_keras_tuner_would_do_with_a_trial(task_of):
+    task = task_of(
         max_trials=1000, max_retries_per_trial=2, executions_per_trial=3, max_model_size=99,
         loss="mse", max_epochs=6, fast_epoch=False,
     )  # fmt: skip
-    task = task_of(made)
     assert (task.trial_digits, task.max_retries_per_trial, task.executions_per_trial) == (4, 2, 3)
     assert (task.max_model_size, task.epochs, task.fast_epoch) == (99, 6, False)
     assert task.compile_overrides.open() == {"loss": "mse"}
-    assert (task.objective.name, task.objective.mode) == ("val_accuracy", "max")
 
 
-def test_the_most_epochs_are_what_fit_is_asked_for_or_what_is_known_of_it(tuner):
-    assert epochs_of(tuner(), 1, 2, epochs=5) == 5
-    assert epochs_of(tuner(), 1, 2) == 1  # Keras's own default
-    assert epochs_of(tuner(OwnFit()), 1, 2) == ASSUMED_EPOCHS
-    assert epochs_of(tuner(OwnFit(), max_epochs=12), 1, 2) == 12
+def test_the_epochs_of_a_trial_are_those_that_fit_is_asked_for(epochs_of):
+    assert epochs_of(1, 2, epochs=5) == 5
+    assert epochs_of(1, 2) == 1  # Keras's own default
+
+
+def test_the_epochs_of_a_fit_of_ones_own_are_assumed_unless_max_epochs_says_them(epochs_of):
+    assert epochs_of(1, 2, hypermodel=OwnFit()) == ASSUMED_EPOCHS
+    assert epochs_of(1, 2, hypermodel=OwnFit(), options={"max_epochs": 12}) == 12
+
+
+def test_the_epochs_of_hyperband_are_its_own(epochs_of):
     hyperband = kt.oracles.HyperbandOracle("val_loss", max_epochs=27)
-    assert epochs_of(tuner(objective=None, algorithm=hyperband), 1, 2, epochs=5) == 27
+    assert epochs_of(1, 2, epochs=5, objective=None, options={"algorithm": hyperband}) == 27
 
 
-def test_an_asha_of_the_users_own_is_the_one_that_stops(tuner):
-    settings = tuner(scheduler=ASHA(2, 4))._settings
-    assert (settings.scheduler_name, settings.asha) == (Scheduler.ASHA, ASHA(2, 4))
-    assert tuner()._settings.asha == ASHA()
+def test_asha_stops_trials_with_the_settings_of_the_script():
+    own = settings(scheduler=ASHA(2, 4))
+    assert (own.scheduler_name, own.asha) == (Scheduler.ASHA, ASHA(2, 4))
+    assert settings().asha == ASHA()
 
 
 @pytest.mark.parametrize("name", Scheduler)
-def test_every_scheduler_of_the_registry_may_be_named(tuner, name):
-    assert tuner(scheduler=str(name))._settings.scheduler_name is name
+def test_every_scheduler_of_the_registry_may_be_named(name):
+    assert settings(scheduler=str(name)).scheduler_name is name
 
 
-def test_nothing_stops_trials_beside_hyperband_and_where_the_script_says_so(tuner):
+def test_no_scheduler_stops_trials_beside_hyperband_or_with_scheduler_none():
     hyperband = kt.oracles.HyperbandOracle("val_loss")
-    by_default = tuner(objective=None, algorithm=hyperband)._settings
-    assert by_default.scheduler_name is Scheduler.NONE
-    assert tuner(scheduler=None)._settings.scheduler_name is Scheduler.NONE
+    assert settings(None, algorithm=hyperband).scheduler_name is Scheduler.NONE
+    assert settings(scheduler=None).scheduler_name is Scheduler.NONE
+
+
+DEEP = EarlierTrial("0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5)
+EARLIER = EarlierSearch("old", "keras-tuner", (DEEP,), ())
+
+
+def test_hyperparameters_that_an_earlier_search_met_in_a_loop_join_the_space(tuner):
+    made = tuner(problems.growing, "val_loss")
+    assert "units_2" not in {parameter.name for parameter in made.oracle.get_space().space}
+    extend_space(made, EARLIER)
+    space = mirror.mirror_space(made.oracle.get_space().space)
+    assert fit_to_space(EARLIER, space) == ([DEEP], [])
+
+
+def test_without_an_earlier_search_the_space_stays_as_it_is(tuner):
+    made = tuner(problems.growing, "val_loss")
+    before = [parameter.name for parameter in made.oracle.get_space().space]
+    extend_space(made, None)
+    assert [parameter.name for parameter in made.oracle.get_space().space] == before

@@ -27,8 +27,6 @@ from search.errors import (
 )
 from search.plan.registry import Algorithm, Log
 from search.ray.environment import prepare_environment
-from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
-from search.space import mirror
 from search.tuner.project import move_away
 
 TRAIN, VALIDATION, _ = problems.blobs()
@@ -239,20 +237,6 @@ def test_a_project_of_keras_tuner_is_left_alone_and_said_to_be_one(tmp_path):
         UsageError, match=r"is a project of keras-tuner.*warm_start=.* learns from the project"
     ):
         tuner.search(*TRAIN, **DATA)
-
-
-def test_what_an_earlier_search_met_in_a_loop_is_explored(tmp_path):
-    tuner = RayTuner(problems.growing, "val_loss", directory=tmp_path)
-    assert "units_2" not in {parameter.name for parameter in tuner.oracle.get_space().space}
-    trial = EarlierTrial(
-        "0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5
-    )
-    tuner._extend_space(EarlierSearch("old", "keras-tuner", (trial,), ()))
-    fitting, notes = fit_to_space(
-        EarlierSearch("old", "keras-tuner", (trial,), ()),
-        mirror.mirror_space(tuner.oracle.get_space().space),
-    )
-    assert (fitting, notes) == ([trial], [])
 
 
 # --- What it runs -------------------------------------------------------------------------------

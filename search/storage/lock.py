@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from results.record.errors import RunFolderError
+from search.storage.clock import Clock
 
 BEAT_SECONDS = 2.0
 # Another driver may take a driver for dead that has written no beat for this long. Readers have
@@ -87,6 +88,8 @@ class RunLock:
         say: Prints a line for the user.
         beat_seconds: Interval between two beats.
         watch_seconds: How long the lock of an owner on another machine is watched for a beat.
+        clock: Returns seconds that are never set back.
+        sleep: Waits for a number of seconds.
 
     Raises:
         RunFolderError: Another driver holds the lock, or its file cannot be written.
@@ -99,15 +102,21 @@ class RunLock:
         say: Say,
         beat_seconds: float = BEAT_SECONDS,
         watch_seconds: float = WATCH_SECONDS,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._path = path
         self._say = say
         self._beat_seconds = beat_seconds
         self._watch_seconds = watch_seconds
+        self._clock = clock
+        self._sleep = sleep
         self._owner = Owner.this_process()
         self._beats = 0
-        self._checked_at = time.monotonic()
+        self._checked_at = clock()
         self._released = threading.Event()
+        # Held while the file is written or removed.
+        self._writing = threading.Lock()
         self._lost = False
         try:
             self._take()
@@ -124,7 +133,7 @@ class RunLock:
         Raises:
             RunFolderError: Another driver took over, for example while this machine was asleep.
         """
-        if time.monotonic() - self._checked_at > self._watch_seconds / 2:
+        if self._clock() - self._checked_at > self._watch_seconds / 2:
             self._check_holder()
         if self._lost:
             raise RunFolderError(
@@ -132,11 +141,30 @@ class RunLock:
                 "nothing more."
             )
 
+    def beat(self) -> bool:
+        """Write one more beat; return whether this driver still holds the lock."""
+        with self._writing:
+            if self._released.is_set():
+                return False
+            self._check_holder()
+            if self._lost:
+                return False
+            self._beats += 1
+            fresh = self._path.with_name(f"{self._path.name}.{self._owner.token}")
+            try:
+                fresh.write_text(self._text())
+                os.replace(fresh, self._path)
+            except OSError:  # such as a full disk: the journal reports it
+                with contextlib.suppress(OSError):
+                    fresh.unlink(missing_ok=True)
+            return True
+
     def release(self) -> None:
         """Release the lock."""
         self._released.set()
-        if not self._lost and self._holder() == self._owner:
-            self._path.unlink(missing_ok=True)
+        with self._writing:  # a beat under way would create the file anew
+            if not self._lost and self._holder() == self._owner:
+                self._path.unlink(missing_ok=True)
 
     def _take(self) -> None:
         fresh = self._path.with_name(f"{self._path.name}.{self._owner.token}")
@@ -194,9 +222,9 @@ class RunLock:
             )
 
     def _beats_again(self, text_before: str) -> bool:
-        deadline = time.monotonic() + self._watch_seconds
-        while time.monotonic() < deadline:
-            time.sleep(self._beat_seconds / 4)
+        deadline = self._clock() + self._watch_seconds
+        while self._clock() < deadline:
+            self._sleep(self._beat_seconds / 4)
             text = self._read()
             if text != text_before:
                 return text is not None
@@ -204,17 +232,8 @@ class RunLock:
 
     def _keep_beating(self) -> None:
         while not self._released.wait(self._beat_seconds):
-            self._check_holder()
-            if self._lost:
+            if not self.beat():
                 return
-            self._beats += 1
-            fresh = self._path.with_name(f"{self._path.name}.{self._owner.token}")
-            try:
-                fresh.write_text(self._text())
-                os.replace(fresh, self._path)
-            except OSError:  # such as a full disk: the journal reports it
-                with contextlib.suppress(OSError):
-                    fresh.unlink(missing_ok=True)
 
     def _check_holder(self) -> None:
         try:
@@ -222,7 +241,7 @@ class RunLock:
         except OSError:  # such as a network folder that does not answer
             return
         self._lost = holder is not None and holder != self._owner
-        self._checked_at = time.monotonic()
+        self._checked_at = self._clock()
 
     def _holder(self) -> Owner | None:
         return _parse_owner(self._read())

@@ -425,9 +425,7 @@ def test_a_confirmation_that_was_cut_off_trains_only_what_is_missing(confirming)
     assert confirming.lines[1].startswith("1 of 5: ")
 
 
-def test_a_confirmation_that_was_cut_off_between_evaluations_evaluates_only_the_rest(
-    confirming
-):
+def test_a_confirmation_that_was_cut_off_between_evaluations_evaluates_only_the_rest(confirming):
     confirming.run()
     records = sorted((confirming.folder.path / "confirm").glob("*-seed-*.json"))
     [one] = [

@@ -82,14 +82,14 @@ def trained_to(value, *, model=b"a model", name="val_accuracy", epochs=2):
 def make_trainer():
     """Return a stand-in for the trainer, of a problem with seed 10."""
 
-    def make(train_one=None, *, objective=ACCURACY, share=Share(2.0, 2), **fields):
+    def make(train_one=None, *, objective=ACCURACY, share=None, **fields):
         problem = Problem(
             hypermodel="a:b", data="a:c", data_dir=None, space="s", objective=objective, epochs=9,
             patience=0, seed=10,
         )  # fmt: skip
         if train_one is not None:
             fields["train_one"] = train_one
-        return StandInTrainer(problem, None, share, **fields)
+        return StandInTrainer(problem, None, share or Share(2.0, 2), **fields)
 
     return make
 

@@ -6,7 +6,7 @@ the run's seed and its own number, so the audit trains exactly the trial that wa
 
 import random
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -93,7 +93,36 @@ def sample_stopped(history: History, count: int, seed: int) -> list[TrialRecord]
     return random.Random(seed).sample(trials, count)
 
 
-def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say: Say) -> Audit:
+# Trains stopped trials to their end; yields each with its training as soon as that is done.
+TrainTrials = Callable[[Trainer, Sequence[TrialRecord]], Iterator[tuple[TrialRecord, FullTraining]]]
+
+
+def train_trials(
+    trainer: Trainer, trials: Sequence[TrialRecord]
+) -> Iterator[tuple[TrialRecord, FullTraining]]:
+    """Train trials to their end, side by side on a running Ray; see ``TrainTrials``."""
+    import ray
+
+    pending = {}
+    for trial in trials:
+        share = trainer.share.on(trial.device)
+        train = ray.remote(**share.options())(_train)
+        configuration = (trial.trial, trial.proposed, trial.planned_epochs)
+        pending[train.remote(trainer.problem, trainer.stored, *configuration, share)] = trial
+    while pending:
+        [ready], _ = ray.wait(list(pending), num_returns=1)
+        yield pending.pop(ready), ray.get(ready)
+
+
+def audit(
+    trainer: Trainer,
+    history: History,
+    count: int,
+    folder: RunFolder,
+    say: Say,
+    *,
+    train: TrainTrials = train_trials,
+) -> Audit:
     """Train some stopped trials to their end; return what early stopping cost and saved.
 
     Each training is written as soon as it is done, so that an audit that was cut off continues.
@@ -104,6 +133,7 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
         count: The number of trials to audit.
         folder: The run, whose ``audit/`` is written.
         say: Gets a line for each trial that is done.
+        train: Trains the trials.
 
     Raises:
         UsageError: Fewer trials were stopped.
@@ -116,7 +146,7 @@ def audit(trainer: Trainer, history: History, count: int, folder: RunFolder, say
     say(f"auditing {count} of {stopped_count} stopped trials: {len(missing)} to train")
     failures = []
     with translated_ray_errors("Auditing"):
-        for trial, training in _train_all(trainer, missing):
+        for trial, training in train(trainer, missing):
             if training.is_complete:
                 write_training(folder, trial, training)
                 say(_describe(audit_trial(trial, training, history), history))
@@ -191,23 +221,6 @@ def _describe(trial: AuditedTrial, history: History) -> str:
         f"trial {trial.trial}: {trial.stopped_value:.4f} when stopped after epoch "
         f"{trial.stopped_epoch}, {value} at its end; best of the search {history.best_value:.4f}"
     )
-
-
-def _train_all(
-    trainer: Trainer, trials: Sequence[TrialRecord]
-) -> Iterator[tuple[TrialRecord, FullTraining]]:
-    """Train trials on Ray; yield each with its training as soon as that is done."""
-    import ray
-
-    pending = {}
-    for trial in trials:
-        share = trainer.share.on(trial.device)
-        train = ray.remote(**share.options())(_train)
-        configuration = (trial.trial, trial.proposed, trial.planned_epochs)
-        pending[train.remote(trainer.problem, trainer.stored, *configuration, share)] = trial
-    while pending:
-        [ready], _ = ray.wait(list(pending), num_returns=1)
-        yield pending.pop(ready), ray.get(ready)
 
 
 def _train(

@@ -139,7 +139,7 @@ def test_an_owner_elsewhere_may_be_alive_and_one_before_a_restart_is_dead(change
 
 
 @pytest.mark.parametrize(
-    ("seconds", "is_alive"), [(-0.6, False), (-0.4, True), (0.4, True), (0.6, False)]
+    ("seconds", "is_alive"), [(-0.5, False), (-0.4, True), (0.4, True), (0.5, False)]
 )
 def test_a_process_with_the_same_id_is_another_if_its_start_differs_by_half_a_second(
     seconds, is_alive

@@ -217,6 +217,17 @@ def test_an_output_that_is_no_number_is_zero():
     assert mistake["confidence"] == pytest.approx(1 / (1 + np.exp(-0.5)))
 
 
+def test_several_rows_of_probabilities_stay_as_they_are():
+    rows = mistakes([[0.75, 0.25], [0.625, 0.375]], [1, 1])
+    assert [row["confidence"] for row in rows] == [0.75, 0.625]
+
+
+def test_each_row_of_logits_has_its_own_scale():
+    first, second = mistakes([[1e4, 0.0], [1.0, 0.0]], [1, 1])
+    assert first["confidence"] == 1.0
+    assert second["confidence"] == pytest.approx(1 / (1 + np.exp(-1)))
+
+
 def test_all_rows_are_logits_if_one_is():
     first, second = mistakes([[1.0, 0.0], [5.0, 0.0]], [1, 1])
     assert first["confidence"] == pytest.approx(1 / (1 + np.exp(-5)))

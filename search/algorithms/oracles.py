@@ -30,18 +30,21 @@ class OracleSearcher(Searcher):
         space: The space as discovered.
         objective: The objective of the search.
         scratch: Temporary folder for the files that the oracle writes.
+
+    Attributes:
+        oracle: The copy, with every trial of the search.
     """
 
     def __init__(
         self, oracle: kt.Oracle, space: Space, *, objective: Objective, scratch: str
     ) -> None:
         super().__init__(space)
-        self._oracle = copy.deepcopy(oracle)
-        self._oracle._set_project_dir(scratch, "oracle")
-        self._oracle.verbose = 0
-        self._oracle.max_retries_per_trial = 0
-        self._oracle.max_consecutive_failed_trials = sys.maxsize
-        self._oracle.update_space(mirror.to_hyperparameters(space))
+        self.oracle = copy.deepcopy(oracle)
+        self.oracle._set_project_dir(scratch, "oracle")
+        self.oracle.verbose = 0
+        self.oracle.max_retries_per_trial = 0
+        self.oracle.max_consecutive_failed_trials = sys.maxsize
+        self.oracle.update_space(mirror.to_hyperparameters(space))
         self._objective = objective
         self._history = History(objective)
         # By trial, the oracle's own id of it.
@@ -50,7 +53,7 @@ class OracleSearcher(Searcher):
 
     def propose(self, trial: int) -> Values | Pause | None:
         """Ask the oracle for a configuration, as the tuner ``str(trial)``."""
-        created = self._oracle.create_trial(str(trial))
+        created = self.oracle.create_trial(str(trial))
         if created.status == "STOPPED":
             return None
         if created.status == "IDLE":
@@ -69,16 +72,16 @@ class OracleSearcher(Searcher):
         """
         if not isinstance(self.propose(trial), dict):  # the ended trials differ from then
             self._add_running_trial(trial)
-        hp = self._oracle.get_trial(self._oracle_ids[trial]).hyperparameters
+        hp = self.oracle.get_trial(self._oracle_ids[trial]).hyperparameters
         hp.values = dict(values)
         if PARENT_TRIAL in values:
             hp.values[PARENT_TRIAL] = self._oracle_ids[int(values[PARENT_TRIAL])]
 
     def _add_running_trial(self, trial: int) -> None:
         oracle_id = f"adopted-{trial}"
-        running = kt.engine.trial.Trial(self._oracle.get_space(), oracle_id, status="RUNNING")
-        self._oracle.trials[oracle_id] = self._oracle.ongoing_trials[str(trial)] = running
-        self._oracle.start_order.append(oracle_id)
+        running = kt.engine.trial.Trial(self.oracle.get_space(), oracle_id, status="RUNNING")
+        self.oracle.trials[oracle_id] = self.oracle.ongoing_trials[str(trial)] = running
+        self.oracle.start_order.append(oracle_id)
         self._oracle_ids[trial] = oracle_id
 
     def grow(self, new_parameters: Space) -> None:
@@ -88,7 +91,7 @@ class OracleSearcher(Searcher):
             RuntimeError: The oracle allows no new entries.
         """
         super().grow(new_parameters)
-        self._oracle.update_space(mirror.to_hyperparameters(new_parameters))
+        self.oracle.update_space(mirror.to_hyperparameters(new_parameters))
 
     def observe(self, event: Event) -> None:
         """Tell the oracle how a trial ended."""
@@ -99,7 +102,7 @@ class OracleSearcher(Searcher):
 
     def learn(self, values: Values, score: float) -> None:
         """Add a completed trial that the oracle did not propose."""
-        oracle = self._oracle
+        oracle = self.oracle
         number = len(oracle.trials)
         trial = kt.engine.trial.Trial(
             mirror.to_hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
@@ -112,7 +115,7 @@ class OracleSearcher(Searcher):
             oracle.max_trials += 1
 
     def _end(self, record: TrialRecord) -> None:
-        trial = self._oracle.get_trial(self._oracle_ids[record.trial])
+        trial = self.oracle.get_trial(self._oracle_ids[record.trial])
         self._add_registered(trial.hyperparameters, record.values)
         score = record.best_value
         if record.state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
@@ -126,15 +129,15 @@ class OracleSearcher(Searcher):
         trial.message = record.error
         if score is not None:
             self._set_score(trial, score)
-        self._oracle.end_trial(trial)
+        self.oracle.end_trial(trial)
 
     def _add_registered(self, hp: kt.HyperParameters, values: Values) -> None:
         """Add the parameters that the trial itself registered, with the values that it used."""
-        space = self._oracle.hyperparameters.space
+        space = self.oracle.hyperparameters.space
         hp.merge([parameter for parameter in space if parameter.name in values], overwrite=False)
         hp.values |= {n: value for n, value in values.items() if not n.startswith(ORACLE_PREFIX)}
 
     def _set_score(self, trial: kt.engine.trial.Trial, score: float) -> None:
-        objective = self._oracle.objective
+        objective = self.oracle.objective
         trial.metrics.register(objective.name, direction=objective.direction)
         trial.metrics.update(objective.name, score)

@@ -36,6 +36,9 @@ class TPESearcher(DrawingSearcher):
     that ended by itself is complete. Running trials count as poor (constant liar), so that workers
     do not all try the same configuration.
 
+    Attributes:
+        study: The study of Optuna; it shows at most ``MAX_SHOWN`` complete or pruned trials.
+
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011;
     ``optuna.samplers.TPESampler``, Optuna 5.0.
     """
@@ -50,7 +53,7 @@ class TPESearcher(DrawingSearcher):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         direction = "maximize" if objective.mode == "max" else "minimize"
         self._objective = objective
-        self._study = optuna.create_study(
+        self.study = optuna.create_study(
             direction=direction, storage=ThinnedStorage(objective.mode)
         )
         # By trial: Optuna's own trial, and the objective of each reported epoch.
@@ -70,8 +73,8 @@ class TPESearcher(DrawingSearcher):
     def adopt(self, trial: int, values: Values) -> None:
         """Add a configuration to the study, as if TPE had drawn it now."""
         super().adopt(trial, values)
-        self._study.enqueue_trial(_positions(self.space, values))
-        optuna_trial = self._optuna_trials[trial] = self._study.ask()
+        self.study.enqueue_trial(_positions(self.space, values))
+        optuna_trial = self._optuna_trials[trial] = self.study.ask()
         for parameter in self.space:
             if parameter.is_active(values) and parameter.name in values:
                 _suggest(optuna_trial, parameter)
@@ -93,7 +96,7 @@ class TPESearcher(DrawingSearcher):
         """Add a finished trial of an earlier search to the study."""
         super().learn(values, score)
         active = [parameter for parameter in self.space if parameter.is_active(values)]
-        self._study.add_trial(
+        self.study.add_trial(
             optuna.trial.create_trial(
                 params={p.key: _optuna_value(p, p.position_of(values[p.name])) for p in active},
                 distributions={p.key: _distribution(p) for p in active},
@@ -103,19 +106,19 @@ class TPESearcher(DrawingSearcher):
 
     def _defaults(self, trial: int) -> Values:
         # Draw them through the study, so that it learns from this trial too.
-        self._study.enqueue_trial(_positions(self.space, self.space.defaults()))
+        self.study.enqueue_trial(_positions(self.space, self.space.defaults()))
         self._draw(trial, 0)
         return self.space.defaults()
 
     def _draw(self, trial: int, collision: int) -> Values:
         # The seed depends on the run and the trial, not on the number of earlier draws.
         seed = int(np.random.SeedSequence([self.seed, trial, collision]).generate_state(1)[0])
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
-        optuna_trial = self._optuna_trials[trial] = self._study.ask()
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, **self.sampler_settings)
+        optuna_trial = self._optuna_trials[trial] = self.study.ask()
         return choose_values(self.space, lambda parameter: _suggest(optuna_trial, parameter))
 
     def _discard(self, trial: int) -> None:
-        self._study.tell(self._optuna_trials.pop(trial), state=TrialState.FAIL)
+        self.study.tell(self._optuna_trials.pop(trial), state=TrialState.FAIL)
 
     def _report(self, trial: int, epoch: int, value: float) -> None:
         reported = self._reported.setdefault(trial, {})
@@ -129,11 +132,11 @@ class TPESearcher(DrawingSearcher):
         if score is None and values:
             score = max(values) if self._objective.mode == "max" else min(values)
         if state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
-            self._study.tell(optuna_trial, score)
+            self.study.tell(optuna_trial, score)
         elif state in (State.STOPPED, State.INTERRUPTED) and values:
-            self._study.tell(optuna_trial, state=TrialState.PRUNED)
+            self.study.tell(optuna_trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(optuna_trial, state=TrialState.FAIL)
+            self.study.tell(optuna_trial, state=TrialState.FAIL)
 
 
 class ThinnedStorage(InMemoryStorage):

@@ -1,4 +1,4 @@
-"""keras-tuner's oracles as searchers; no process is started."""
+"""keras-tuner's oracles as searchers. Imports Keras; no process is started."""
 
 import keras_tuner as kt
 import pytest
@@ -11,154 +11,246 @@ from search.space import mirror
 OBJECTIVE = Objective("v", "max")
 KT_OBJECTIVE = kt.Objective("v", "max")
 
+# keras-tuner's own regressor.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-def space(declare=lambda hp: (hp.Int("n", 1, 3), hp.Choice("kind", ["a", "b"]))):
+
+def in_two_parameters(hp):
+    hp.Int("n", 1, 3)
+    hp.Choice("kind", ["a", "b"])
+
+
+def in_one_range(hp):
+    hp.Float("x", 0, 1)
+
+
+def space(declare):
     hp = kt.HyperParameters()
     declare(hp)
     return mirror.mirror_space(hp.space)
 
 
-class Told:
-    """A searcher and the events that a search would tell it."""
+class Search:
+    """A searcher on an oracle, and the events that a search gives it."""
 
-    def __init__(self, oracle, tmp_path, **kwargs):
+    def __init__(self, oracle, scratch, declare=in_two_parameters, objective=OBJECTIVE):
         self.searcher = OracleSearcher(
-            oracle, space(**kwargs), objective=OBJECTIVE, scratch=str(tmp_path)
+            oracle, space(declare), objective=objective, scratch=str(scratch)
         )
-        self.seconds = 0
+        self._seconds = 0
 
     def start(self, trial):
+        """Start a trial if the searcher proposes one; return its answer."""
         values = self.searcher.propose(trial)
         if isinstance(values, dict):
-            self.tell("trial_started", trial, values=values)
+            self.observe("trial_started", trial, values=values)
         return values
 
-    def end(self, trial, value, state="completed", **more):
+    def end(self, trial, value, state="completed"):
+        """End a trial after one epoch; ``value`` None: after none."""
         if value is not None:
-            self.tell(
-                "epoch", trial, epoch=1, epoch_seconds=1.0, metrics={"v": value}, worker="w",
-                decision="stop" if state == "stopped" else "continue",
-            )  # fmt: skip
-        self.tell("trial_ended", trial, state=state, **more)
+            self.epoch(trial, value, "stop" if state == "stopped" else "continue")
+        self.observe("trial_ended", trial, state=state)
 
-    def tell(self, kind, trial, **fields):
-        self.seconds += 1
-        self.searcher.observe({"event": kind, "trial": trial, "at_seconds": self.seconds, **fields})
+    def epoch(self, trial, value, decision="continue", **fields):
+        self.observe(
+            "epoch", trial, epoch=1, epoch_seconds=1.0, metrics={"v": value}, worker="w",
+            decision=decision, **fields,
+        )  # fmt: skip
 
-    def trials(self):
-        return [(t.status, t.score) for t in self.searcher._oracle.trials.values()]
+    def observe(self, kind, trial, **fields):
+        self._seconds += 1
+        self.searcher.observe(
+            {"event": kind, "trial": trial, "at_seconds": self._seconds, **fields}
+        )
 
-
-def test_a_stopped_trial_counts_as_the_worst_that_has_finished(tmp_path):
-    told = Told(kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=9, seed=1), tmp_path)
-    for trial in range(5):
-        told.start(trial)
-    told.end(0, 0.1, "stopped")  # none has finished: nothing is known of its worth
-    told.end(1, 0.8)
-    told.end(2, 0.6, "early-stopped")
-    told.end(3, 0.75, "stopped")  # better than one that finished, at an early epoch
-    told.end(4, 0.2, "stopped")
-    assert told.trials() == [
-        ("FAILED", None), ("COMPLETED", 0.8), ("COMPLETED", 0.6), ("COMPLETED", 0.6), ("COMPLETED", 0.6),
-    ]  # fmt: skip
+    def outcomes(self):
+        """Return the state and the score of each trial, as the oracle has them."""
+        trials = self.searcher.oracle.trials.values()
+        return [(trial.status, trial.score) for trial in trials]
 
 
-def test_failures_are_told_and_retried_by_nobody_twice(tmp_path):
+# --- How trials end -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Random search over six configurations."""
+    oracle = kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=9, seed=1)
+    return Search(oracle, tmp_path)
+
+
+def test_a_trial_that_ended_by_itself_has_its_own_score(search):
+    for trial in range(2):
+        search.start(trial)
+    search.end(0, 0.8)
+    search.end(1, 0.6, "early-stopped")
+    assert search.outcomes() == [("COMPLETED", 0.8), ("COMPLETED", 0.6)]
+
+
+def test_a_stopped_trial_counts_as_the_worst_one_that_ended_by_itself(search):
+    for trial in range(4):
+        search.start(trial)
+    search.end(0, 0.8)
+    search.end(1, 0.6)
+    search.end(2, 0.75, "stopped")  # better than one that finished, at an early epoch
+    search.end(3, 0.2, "stopped")
+    assert search.outcomes()[2:] == [("COMPLETED", 0.6), ("COMPLETED", 0.6)]
+
+
+def test_the_worst_one_is_the_highest_if_the_objective_is_minimized(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(kt.Objective("v", "min"), max_trials=9, seed=1)
+    search = Search(oracle, tmp_path, objective=Objective("v", "min"))
+    for trial in range(3):
+        search.start(trial)
+    search.end(0, 0.6)
+    search.end(1, 0.8)
+    search.end(2, 0.2, "stopped")
+    assert search.outcomes()[2] == ("COMPLETED", 0.8)
+
+
+def test_a_stopped_trial_has_failed_if_none_ended_by_itself_before(search):
+    search.start(0)
+    search.end(0, 0.1, "stopped")
+    assert search.outcomes() == [("FAILED", None)]
+
+
+def test_a_trial_that_ended_without_a_score_has_failed(search):
+    for trial, state in enumerate(["failed", "lost", "out of memory", "hung", "diverged"]):
+        search.start(trial)
+        search.end(trial, None, state)
+    assert search.outcomes() == [("FAILED", None)] * 5
+
+
+def test_a_failed_trial_has_failed_even_after_an_epoch(search):
+    search.start(0)
+    search.end(0, 0.9, "failed")
+    assert search.outcomes() == [("FAILED", None)]
+
+
+def test_a_diverged_trial_keeps_the_score_that_it_had_before(search):
+    search.start(0)
+    search.end(0, 0.4, "diverged")
+    assert search.outcomes() == [("COMPLETED", 0.4)]
+
+
+# --- The oracle -----------------------------------------------------------------------------------
+
+
+def test_the_oracle_neither_retries_trials_nor_gives_up(tmp_path):
+    """The search itself does both."""
     oracle = kt.oracles.RandomSearchOracle(
         KT_OBJECTIVE, max_trials=9, seed=1, max_retries_per_trial=5, max_consecutive_failed_trials=1
     )
-    told = Told(oracle, tmp_path)
-    for trial, state in enumerate(["failed", "lost", "out of memory", "diverged"]):
-        told.start(trial)
-        told.end(trial, None, state)
-    assert told.trials() == [("FAILED", None)] * 4
-    assert told.start(4) is not None
-    assert oracle.max_retries_per_trial == 5  # the script's own oracle is left as it is
+    search = Search(oracle, tmp_path)
+    for trial in range(3):
+        search.start(trial)
+        search.end(trial, None, "failed")
+    assert search.outcomes() == [("FAILED", None)] * 3
+    assert search.start(3) is not None
+
+
+def test_the_oracle_of_the_script_is_left_as_it_is(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(
+        KT_OBJECTIVE, max_trials=9, seed=1, max_retries_per_trial=5
+    )
+    search = Search(oracle, tmp_path)
+    search.start(0)
+    search.end(0, 0.5)
+    assert oracle.max_retries_per_trial == 5
     assert oracle.trials == {}
 
 
 def test_each_running_trial_is_a_tuner_of_its_own(tmp_path):
-    told = Told(kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=3, seed=1), tmp_path)
-    drawn = [told.start(trial) for trial in range(4)]
-    assert drawn[3] is None  # STOPPED: there are no more
-    assert len({tuple(values.items()) for values in drawn[:3]}) == 3
-    assert len(told.searcher._oracle.ongoing_trials) == 3
+    search = Search(kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=3, seed=1), tmp_path)
+    drawn = [search.start(trial) for trial in range(3)]
+    assert len({tuple(values.items()) for values in drawn}) == 3
+    assert list(search.searcher.oracle.ongoing_trials) == ["0", "1", "2"]
+
+
+def test_nothing_is_proposed_once_the_oracle_has_its_trials(tmp_path):
+    search = Search(kt.oracles.RandomSearchOracle(KT_OBJECTIVE, max_trials=2, seed=1), tmp_path)
+    assert [search.start(trial) is None for trial in range(3)] == [False, False, True]
 
 
 def test_grid_search_waits_and_then_tries_every_configuration_once(tmp_path):
-    told = Told(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path)
-    tried, running, trial = [], [], 0
-    while True:
-        values = told.start(trial)
-        if values is None:
-            break
+    search = Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path)
+    tried, running, waits = [], [], 0
+    while (values := search.start(len(tried))) is not None:
         if values is Pause.WAIT:
-            stopped = len(tried) % 2
-            told.end(running.pop(0), 0.5, "stopped" if stopped else "completed")
+            waits += 1
+            search.end(running.pop(0), 0.5, "stopped" if len(tried) % 2 else "completed")
             continue
+        running.append(len(tried))
         tried.append(tuple(values.items()))
-        running.append(trial)
-        trial += 1
     assert len(tried) == len(set(tried)) == 6
+    assert waits > 0
 
 
-def test_hyperband_trains_on_the_best_of_a_round_by_our_numbers(tmp_path):
-    told = Told(kt.oracles.HyperbandOracle(KT_OBJECTIVE, max_epochs=4, factor=2, seed=1), tmp_path,
-                declare=lambda hp: hp.Float("x", 0, 1))  # fmt: skip
-    trial, continued, worth = 0, [], {}
-    while (values := told.start(trial)) is not None:
-        assert isinstance(values, dict)
-        worth[trial] = values["x"]
+def test_hyperband_continues_a_trial_by_our_number_of_it(tmp_path):
+    oracle = kt.oracles.HyperbandOracle(KT_OBJECTIVE, max_epochs=4, factor=2, seed=1)
+    search = Search(oracle, tmp_path, in_one_range)
+    drawn, parents = [], []
+    while (values := search.start(len(drawn))) is not None:
         if "tuner/trial_id" in values:
-            former = int(values["tuner/trial_id"])
-            assert values["x"] == worth[former]
+            parent = int(values["tuner/trial_id"])
+            assert values["x"] == drawn[parent]["x"]
             assert values["tuner/initial_epoch"] > 0
-            continued.append(former)
-        told.end(trial, values["x"])
-        trial += 1
-    assert len(continued) >= 3
-    first_round = [number for number in range(continued[0] + 5) if number not in continued]
-    assert worth[continued[0]] == max(
-        worth[n] for n in worth if n < trial and n <= max(first_round[:4])
-    )
+            parents.append(parent)
+        search.end(len(drawn), values["x"])
+        drawn.append(values)
+    assert len(parents) >= 3
+    # The best of the first round continues first.
+    rounds = ["tuner/trial_id" in values for values in drawn]
+    first_round = drawn[: rounds.index(True)]
+    assert drawn[parents[0]]["x"] == max(values["x"] for values in first_round)
 
 
-# keras-tuner's own regressor.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("one_thread")
 def test_bayesian_optimization_learns_where_the_good_values_are(tmp_path):
     oracle = kt.oracles.BayesianOptimizationOracle(
-        KT_OBJECTIVE, max_trials=25, num_initial_points=6, seed=3
+        KT_OBJECTIVE, max_trials=20, num_initial_points=6, seed=3
     )
-    told = Told(oracle, tmp_path, declare=lambda hp: hp.Float("x", 0, 1))
+    search = Search(oracle, tmp_path, in_one_range)
     drawn = []
-    for trial in range(25):
-        drawn.append(told.start(trial)["x"])
-        told.end(trial, -abs(drawn[-1] - 0.7))
-    # Uniform draws come within 0.1 in 20 % of the cases: 8 or more of 12 with p < 1e-3.
-    assert sum(abs(x - 0.7) < 0.1 for x in drawn[13:]) >= 8
+    for trial in range(20):
+        drawn.append(search.start(trial)["x"])
+        search.end(trial, -abs(drawn[-1] - 0.7))
+    # Uniform draws come within 0.1 in 20 % of the cases: 7 or more of 8 with p < 1e-4.
+    assert sum(abs(x - 0.7) < 0.1 for x in drawn[12:]) >= 7
 
 
-def test_what_a_trial_is_the_first_to_register_is_known_to_the_oracle(tmp_path):
-    told = Told(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path,
-                declare=lambda hp: hp.Choice("kind", ["a", "b"]))  # fmt: skip
-    values = told.start(0)
-    told.searcher.grow(space(lambda hp: hp.Choice("late", [1, 2])))
-    told.tell("epoch", 0, epoch=1, epoch_seconds=1.0, metrics={"v": 0.5}, worker="w",
-              decision="continue", values=values | {"late": 1})  # fmt: skip
-    told.tell("trial_ended", 0, state="completed")
-    assert told.start(1) == {"kind": "a", "late": 2}
+def test_the_oracle_takes_parameters_that_a_trial_was_the_first_to_register(tmp_path):
+    oracle = kt.oracles.GridSearchOracle(KT_OBJECTIVE)
+    search = Search(oracle, tmp_path, lambda hp: hp.Choice("kind", ["a", "b"]))
+    values = search.start(0)
+    search.searcher.grow(space(lambda hp: hp.Choice("late", [1, 2])))
+    search.epoch(0, 0.5, values=values | {"late": 1})
+    search.observe("trial_ended", 0, state="completed")
+    assert search.start(1) == {"kind": "a", "late": 2}
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_oracle_learns_from_an_earlier_search(tmp_path):
+def test_an_oracle_that_allows_no_new_entries_refuses_them(tmp_path):
+    known = kt.HyperParameters()
+    in_two_parameters(known)
+    oracle = kt.oracles.RandomSearchOracle(
+        KT_OBJECTIVE, max_trials=9, hyperparameters=known, allow_new_entries=False
+    )
+    search = Search(oracle, tmp_path)
+    with pytest.raises(RuntimeError, match="`allow_new_entries` is `False`"):
+        search.searcher.grow(space(lambda hp: hp.Choice("late", [1, 2])))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_an_oracle_learns_from_an_earlier_search_that_takes_none_of_its_trials(tmp_path):
     oracle = kt.oracles.BayesianOptimizationOracle(
         KT_OBJECTIVE, max_trials=2, num_initial_points=3, seed=3
     )
-    told = Told(oracle, tmp_path, declare=lambda hp: hp.Float("x", 0, 1))
+    search = Search(oracle, tmp_path, in_one_range)
     for x in (0.1, 0.3, 0.5, 0.68, 0.72, 0.9):
-        told.searcher.observe(
+        search.searcher.observe(
             {"event": "earlier_trial", "values": {"x": x}, "score": -abs(x - 0.7)}
         )
-    drawn = [told.start(trial) for trial in range(3)]
-    assert drawn[2] is None  # those of the earlier search do not count
+    drawn = [search.start(trial) for trial in range(3)]
+    assert drawn[2] is None
     assert abs(drawn[0]["x"] - 0.7) < 0.15

@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import pytest
+from made_up_runs import ACCURACY, make_plan
 
 from results.record.columns import Decision, State
-from results.record.history import Objective
 from search.algorithms.base import Pause, Searcher, make_searcher
-from search.plan.plan import Engine, Plan, Problem
 from search.plan.registry import Algorithm
 from search.session.origin import teach_searcher
 from search.session.run_file import RecordedRun, describe
-from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space, fingerprint
+from search.session.warm_start import user_values
+from search.space.parameters import Condition, Kind, Parameter, Space, fingerprint
 from search.storage.folder import RunFolder
 
-OBJECTIVE = Objective("val_accuracy", "max")
 UNITS = Parameter("units", Kind.INT, 8, low=2, high=64, step=1)
 IS_DEEP = Parameter("is_deep", Kind.BOOLEAN, False, choices=(False, True), ordered=False)
 SPACE = Space(
@@ -41,16 +40,6 @@ ENDINGS = (
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def plan(algorithm, seed):
-    problem = Problem(
-        hypermodel="a:b", data="a:c", data_dir=None, space="s", objective=OBJECTIVE, epochs=4, patience=0, seed=seed,
-    )  # fmt: skip
-    return Plan(
-        problem=problem, engine=Engine.RAY, algorithm=algorithm, trials=None, workers=AT_ONCE, grace_period=1,
-        reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=Path("nowhere"),
-    )  # fmt: skip
-
-
 def oracle(name, seed):
     """An oracle of keras-tuner, which is imported only for these."""
     import keras_tuner as kt
@@ -60,7 +49,7 @@ def oracle(name, seed):
         "BayesianOptimization": {"max_trials": 30, "num_initial_points": 4},
     }
     size = sizes.get(name, {"max_trials": 30})
-    objective = kt.Objective(OBJECTIVE.name, OBJECTIVE.mode)
+    objective = kt.Objective(ACCURACY.name, ACCURACY.mode)
     return getattr(kt.oracles, f"{name}Oracle")(objective, seed=seed, **size)
 
 
@@ -73,20 +62,22 @@ def oracle(name, seed):
 def make(request, tmp_path_factory):
     """Make a searcher of one algorithm."""
     name = request.param
+    if name == "BayesianOptimization":
+        request.getfixturevalue("one_thread")
 
     def made(space=SPACE, seed=3):
         if name in list(Algorithm):
-            return make_searcher(plan(name, seed), space)
+            return make_searcher(make_plan(Path("nowhere"), algorithm=name, seed=seed), space)
         from search.algorithms.oracles import OracleSearcher
 
         scratch = str(tmp_path_factory.mktemp("oracle"))
-        return OracleSearcher(oracle(name, seed), space, objective=OBJECTIVE, scratch=scratch)
+        return OracleSearcher(oracle(name, seed), space, objective=ACCURACY, scratch=scratch)
 
     return made
 
 
 class Search:
-    """What a search tells a searcher, a few trials at a time; nothing is trained."""
+    """The events that a search gives a searcher, a few trials at a time; nothing is trained."""
 
     def __init__(self, searcher):
         self.searcher = searcher
@@ -95,7 +86,7 @@ class Search:
         self._running = []
 
     def run(self, trials):
-        """Start so many trials, and end all but the last few; end one whenever none is proposed."""
+        """Start a number of trials; end the oldest when too many run, or the searcher waits."""
         while len(self.proposals) < trials:
             if len(self._running) == AT_ONCE:
                 self.end()
@@ -112,10 +103,10 @@ class Search:
         trial = len(self.proposals)
         self.proposals.append(values)
         self._running.append(trial)
-        self.tell("trial_started", trial, values=values)
+        self.observe("trial_started", trial, values=values)
 
     def end(self, **registered):
-        """End the trial that has run longest, which was the first to register some parameters."""
+        """End the oldest trial; ``registered``: values that it was the first to register."""
         trial = self._running.pop(0)
         values = {"values": self.proposals[trial] | registered} if registered else {}
         state = ENDINGS[trial % len(ENDINGS)]
@@ -123,25 +114,20 @@ class Search:
             for epoch in (1, 2):
                 is_stopped = state is State.STOPPED and epoch == 2
                 decision = Decision.STOP if is_stopped else Decision.CONTINUE
-                metrics = {OBJECTIVE.name: (trial * 37 % 11 + epoch) / 20}
-                self.tell("epoch", trial, epoch=epoch, epoch_seconds=1.0, metrics=metrics,
+                metrics = {ACCURACY.name: (trial * 37 % 11 + epoch) / 20}
+                self.observe("epoch", trial, epoch=epoch, epoch_seconds=1.0, metrics=metrics,
                           decision=decision, worker="w", **values)  # fmt: skip
-        self.tell("trial_ended", trial, state=state)
+        self.observe("trial_ended", trial, state=state)
 
-    def tell(self, kind, trial, **fields):
+    def observe(self, kind, trial, **fields):
         seconds = float(len(self.events))
         self.events.append({"event": kind, "trial": trial, "at_seconds": seconds, **fields})
         self.searcher.observe(self.events[-1])
 
     def previous(self):
-        """The run, as it is read when it is to go on."""
-        description = describe(plan("tpe", 3), self.searcher.space)
+        """Return the run as it is read when it is resumed."""
+        description = describe(make_plan(Path("nowhere")), self.searcher.space)
         return RecordedRun(RunFolder(Path("nowhere")), description, tuple(self.events), ())
-
-
-def chosen(values):
-    """What a configuration chooses, without an oracle's own bookkeeping."""
-    return {name: value for name, value in values.items() if not name.startswith(ORACLE_PREFIX)}
 
 
 def assert_within(values, space):
@@ -154,81 +140,79 @@ def assert_within(values, space):
         assert value == pytest.approx(held) if isinstance(value, float) else value == held
 
 
-def test_an_algorithm_is_a_searcher(make):
-    assert isinstance(make(), Searcher)
+class TestSearcher:
+    """What a search expects of every algorithm."""
 
+    def test_an_algorithm_is_a_searcher(self, make):
+        assert isinstance(make(), Searcher)
 
-def test_what_is_proposed_lies_in_the_space_with_its_types(make):
-    proposals = Search(make()).run(TRIALS)
-    assert len(proposals) == TRIALS
-    for values in proposals:
-        assert_within(chosen(values), SPACE)
+    def test_proposals_lie_in_the_space_with_its_types(self, make):
+        proposals = Search(make()).run(TRIALS)
+        assert len(proposals) == TRIALS
+        for values in proposals:
+            assert_within(user_values(values), SPACE)
 
+    def test_the_same_seed_gives_the_same_proposals(self, make):
+        assert Search(make()).run(TRIALS) == Search(make()).run(TRIALS)
 
-def test_the_same_seed_proposes_the_same(make):
-    assert Search(make()).run(TRIALS) == Search(make()).run(TRIALS)
+    def test_another_seed_gives_other_proposals(self, make, request):
+        is_same = Search(make(seed=3)).run(TRIALS) == Search(make(seed=4)).run(TRIALS)
+        assert is_same is ("GridSearch" in request.node.callspec.id)  # a grid has one order
 
+    def test_each_configuration_is_proposed_once_until_none_is_left(self, make):
+        search = Search(make(SMALL))
+        proposals = [fingerprint(values) for values in search.run(60)]
+        assert len(set(proposals)) == len(proposals) < 60
+        assert search.searcher.propose(len(proposals)) is None
+        assert search.searcher.propose(len(proposals) + 1) is None
 
-def test_another_seed_proposes_others(make, request):
-    is_same = Search(make(seed=3)).run(TRIALS) == Search(make(seed=4)).run(TRIALS)
-    assert is_same is ("GridSearch" in request.node.callspec.id)  # a grid has one order
+    def test_an_adopted_configuration_is_not_proposed_again(self, make):
+        begun = Search(make())
+        begun.run(6)
+        searcher = make()
+        for trial, values in enumerate(begun.proposals):
+            searcher.adopt(trial, values)
+        resumed = searcher.propose(len(begun.proposals))
+        assert resumed is not None
+        assert resumed not in begun.proposals
 
+    def test_a_replayed_journal_leads_to_the_next_proposal_of_the_search(self, make):
+        search = Search(make())
+        search.run(TRIALS + 1)
+        resumed = make()
+        assert list(teach_searcher(resumed, search.previous())) == []
+        number = len(search.proposals)
+        assert resumed.propose(number) == search.searcher.propose(number)
 
-def test_nothing_is_proposed_twice_and_in_the_end_nothing(make):
-    search = Search(make(SMALL))
-    proposals = [fingerprint(values) for values in search.run(60)]
-    assert len(set(proposals)) == len(proposals) < 60
-    assert search.searcher.propose(len(proposals)) is None
-    assert search.searcher.propose(len(proposals) + 1) is None
+    def test_a_parameter_that_a_build_was_the_first_to_register_is_searched(self, make):
+        search = Search(make(SMALL))
+        search.run(1)
+        late = Space((Parameter("late", Kind.CHOICE, 1, choices=(1, 2)),))
+        search.searcher.grow(late)
+        search.end(late=1)
+        assert search.searcher.space == SMALL.extended(late)
+        values = search.searcher.propose(len(search.proposals))
+        assert_within(user_values(values), SMALL.extended(late))
 
+    def test_a_trial_of_an_earlier_search_is_known_and_takes_no_number(self, make):
+        searcher = make()
+        earlier = {**SPACE.defaults(), "units": 30}
+        searcher.observe(
+            {"event": "earlier_trial", "values": earlier, "score": 0.9, "at_seconds": 0.0}
+        )
+        proposals = Search(searcher).run(6)
+        assert len(proposals) == 6
+        assert earlier not in [user_values(values) for values in proposals]
+        for values in proposals:
+            assert_within(user_values(values), SPACE)
 
-def test_what_was_proposed_before_a_resume_is_not_proposed_again(make):
-    begun = Search(make())
-    begun.run(6)
-    searcher = make()
-    for trial, values in enumerate(begun.proposals):
-        searcher.adopt(trial, values)
-    resumed = searcher.propose(len(begun.proposals))
-    assert resumed is not None
-    assert resumed not in begun.proposals
-
-
-def test_a_journal_that_is_played_back_teaches_what_the_search_taught(make):
-    search = Search(make())
-    search.run(TRIALS + 1)
-    resumed = make()
-    assert list(teach_searcher(resumed, search.previous())) == []
-    number = len(search.proposals)
-    assert resumed.propose(number) == search.searcher.propose(number)
-
-
-def test_a_parameter_that_a_build_was_the_first_to_register_is_searched(make):
-    search = Search(make(SMALL))
-    search.run(1)
-    late = Space((Parameter("late", Kind.CHOICE, 1, choices=(1, 2)),))
-    search.searcher.grow(late)
-    search.end(late=1)
-    assert search.searcher.space == SMALL.extended(late)
-    values = search.searcher.propose(len(search.proposals))
-    assert_within(chosen(values), SMALL.extended(late))
-
-
-def test_a_trial_of_an_earlier_search_is_learnt_and_counts_as_none_of_this(make):
-    searcher = make()
-    earlier = {**SPACE.defaults(), "units": 30}
-    searcher.observe({"event": "earlier_trial", "values": earlier, "score": 0.9, "at_seconds": 0.0})
-    proposals = Search(searcher).run(6)
-    assert len(proposals) == 6
-    assert earlier not in [chosen(values) for values in proposals]
-    for values in proposals:
-        assert_within(chosen(values), SPACE)
-
-
-def test_events_that_are_not_of_its_trials_pass(make):
-    search, undisturbed = Search(make()), Search(make())
-    search.run(3)
-    undisturbed.run(3)
-    search.tell("of_a_newer_version", 0, content=1)
-    search.searcher.observe({"event": "search_resumed", "at_seconds": 1.0, "run": {}})
-    search.searcher.observe({"event": "search_ended", "at_seconds": 1.0, "reason": "interrupted"})
-    assert search.run(6) == undisturbed.run(6)
+    def test_events_without_a_trial_or_of_unknown_kinds_change_nothing(self, make):
+        search, undisturbed = Search(make()), Search(make())
+        search.run(3)
+        undisturbed.run(3)
+        search.observe("of_a_newer_version", 0, content=1)
+        search.searcher.observe({"event": "search_resumed", "at_seconds": 1.0, "run": {}})
+        search.searcher.observe(
+            {"event": "search_ended", "at_seconds": 1.0, "reason": "interrupted"}
+        )
+        assert search.run(6) == undisturbed.run(6)

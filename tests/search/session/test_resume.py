@@ -265,7 +265,7 @@ def test_what_a_changed_space_still_holds_is_learnt_and_the_rest_is_named(whole)
     assert len(notes) == len(trials)
     for trial in fitting:
         assert f"learnt from trial {trial.trial} without activation" in notes
-    learnt = searcher._study.get_trials()
+    learnt = searcher.study.get_trials()
     assert sorted(trial.value for trial in learnt) == sorted(one.best_value for one in fitting)
     for trial in set(done_numbers(done)) - set(done_numbers(fitting)):
         assert any(note.startswith(f"trial {trial} is left out: units=") for note in notes)
@@ -598,7 +598,7 @@ def test_an_earlier_search_is_fitted_to_a_changed_space(tmp_path):
     searcher = TPESearcher(changed_space(), seed=3, objective=ACCURACY)
     [note] = teach_searcher(searcher, read_previous_run(folder.path))
     assert note.startswith("study, trial 64 is left out: units=64")
-    [learnt] = searcher._study.get_trials()
+    [learnt] = searcher.study.get_trials()
     assert set(learnt.params) == {"units", "rate", "dropout"}
 
 

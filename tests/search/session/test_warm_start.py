@@ -213,7 +213,7 @@ def test_tpe_learns_from_what_is_known():
     for number in range(40):
         x = number / 40
         searcher.observe(earlier_trial({"x": x, "kind": "ab"[number % 2]}, abs(x - 0.2)))
-    assert len(searcher._study.trials) == 40
+    assert len(searcher.study.trials) == 40
     drawn = [searcher.propose(trial)["x"] for trial in range(1, 31)]
     # Uniform draws would come within 0.2 in 40 % of the cases: 22 or more of 30 with p < 1e-3.
     assert sum(abs(x - 0.2) < 0.2 for x in drawn) >= 22

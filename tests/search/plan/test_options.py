@@ -1,6 +1,5 @@
 """Each option is written once, in the table; commands, ``RayTuner`` and the page follow from it."""
 
-import inspect
 from collections import Counter
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -48,21 +47,6 @@ def test_a_command_takes_its_options_from_the_table_and_no_others(command):
     assert {name: each.opts[0] for name, each in parameters(command).items()} == {
         row.name: row.flag for row in expected
     }
-
-
-def test_ray_tuner_takes_the_rows_that_have_its_name_for_them():
-    from search import RayTuner
-
-    signature = inspect.signature(RayTuner).parameters
-    arguments = {row.argument: row for row in OPTIONS.values() if row.argument}
-    assert arguments.keys() <= signature.keys()
-    for name, row in arguments.items():
-        assert signature[name].default == row.argument_default, name
-    documented = RayTuner.__doc__.partition("\nOptions:\n")[2]
-    of_keras_tuner = ("objective", "max_trials", "seed")
-    for name in arguments.keys() - set(of_keras_tuner):
-        assert f"    {name}: " in documented
-    assert "options" not in signature
 
 
 def test_the_defaults_of_a_plan_are_those_of_the_table():

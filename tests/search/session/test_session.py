@@ -7,21 +7,21 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from made_up_runs import ACCURACY, make_plan
 from rich.console import Console
 
 from results.record.columns import Decision, State
-from results.record.history import History, Objective
+from results.record.history import History
 from results.record.journal import read
-from search.errors import RunFolderError
-from search.plan.plan import Engine, Plan, Problem
+from search.errors import RunFolderError, SearchError
 from search.session.origin import NewRun, ResumedRun, read_previous_run
-from search.session.session import DeferredSession
+from search.session.session import DeferredSession, run_trials
+from search.session.stopping import Stopping
 from search.session.warm_start import EarlierSearch, EarlierTrial
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder, locked_run, new_run
 from search.view.view import View
 
-ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space(
     (
         Parameter("units", Kind.INT, 8, low=2, high=64),
@@ -31,21 +31,14 @@ SPACE = Space(
 
 
 class Sessions:
-    """Opens sessions on one run folder, as one driver after the other would."""
+    """Opens sessions on one run folder, one after the other."""
 
     def __init__(self, out):
         self.folder = RunFolder(out)
         self.screen = io.StringIO()
         self.now = 10.0
         self._stack = contextlib.ExitStack()
-        self.plan = Plan(
-            problem=Problem(
-                hypermodel="problems:small", data="problems:blobs", data_dir=None, space="small",
-                objective=ACCURACY, epochs=3, patience=0, seed=3,
-            ),
-            engine=Engine.RAY, algorithm="random", trials=5, workers=1, grace_period=1,
-            reduction_factor=3, time_budget_seconds=None, target=None, retrain_epochs=(), out=out,
-        )  # fmt: skip
+        self.plan = make_plan(out, algorithm="random", epochs=3, trials=5)
 
     @property
     def notes(self):
@@ -78,7 +71,7 @@ class Sessions:
         return self.deferred(run, origin, **changes).open(space)
 
     def kill(self, session):
-        """Leave everything as a process does that is killed: nothing is closed but its files."""
+        """Leave the run as a killed process does: nothing but its files is closed."""
         session.journal.close()
         self.release()
 
@@ -112,10 +105,10 @@ def states(session):
     return [trial.state for trial in session.recorder.history.trials.values()]
 
 
-# --- It opens ---------------------------------------------------------------------------------
+# --- Opening ----------------------------------------------------------------------------------
 
 
-def test_run_json_stands_before_the_first_event_which_repeats_it(sessions):
+def test_run_json_is_written_before_the_first_event_which_repeats_it(sessions):
     written = []
     sessions.start(listeners=(lambda event: written.append((event, sessions.run_json)),))
     [(event, run_json)] = written
@@ -140,7 +133,7 @@ def test_nothing_is_written_before_the_space_is_known(sessions):
     assert [event["event"] for event in sessions.events] == ["search_started"]
 
 
-def test_a_listener_is_told_before_the_view_shows_an_event(sessions):
+def test_a_listener_gets_an_event_before_the_view_shows_it(sessions):
     shown = []
     session = sessions.start(
         listeners=(lambda event: shown.append((event["event"], len(sessions.notes))),)
@@ -156,7 +149,7 @@ def test_an_earlier_search_is_recorded_as_far_as_it_fits(sessions):
         EarlierTrial("7", {"units": 9, "rate": 0.05}, 0.8),
         EarlierTrial("8", {"units": 99, "rate": 0.05}, 0.9),
     )
-    session = sessions.start(earlier=EarlierSearch("old", "optuna", trials, ("trial 9 (failed)",)))
+    sessions.start(earlier=EarlierSearch("old", "optuna", trials, ("trial 9 (failed)",)))
     [event] = [event for event in sessions.events if event["event"] == "earlier_trial"]
     assert (event["values"], event["score"]) == ({"units": 9, "rate": 0.05}, 0.8)
     assert event["source"] == "old, trial 7"
@@ -165,17 +158,21 @@ def test_an_earlier_search_is_recorded_as_far_as_it_fits(sessions):
         "old, trial 8 is left out: units=99, expected 2 to 64",
         "old (optuna): learnt from 1 finished trials",
     ]
-    # Resumed, the journal tells of it: it is recorded once.
+
+
+def test_a_resumed_run_does_not_record_its_earlier_search_again(sessions):
+    trials = (EarlierTrial("7", {"units": 9, "rate": 0.05}, 0.8),)
+    session = sessions.start(earlier=EarlierSearch("old", "optuna", trials, ()))
     session.close("interrupted")
     sessions.release()
     sessions.resume()
     assert [event["event"] for event in sessions.events].count("earlier_trial") == 1
 
 
-# --- It closes --------------------------------------------------------------------------------
+# --- Closing ---------------------------------------------------------------------------------
 
 
-def test_a_close_writes_the_tables_and_the_best(sessions):
+def test_closing_writes_the_tables_and_the_best(sessions):
     session = sessions.start()
     train(session, 0.5, 0.8, 0.7, state=State.COMPLETED)
     train(session, 0.6, state=State.FAILED)
@@ -197,7 +194,7 @@ def test_a_search_without_a_value_closes_without_a_best(sessions):
     assert sessions.folder.trials_file.exists()
 
 
-def test_what_runs_at_the_end_is_interrupted_and_keeps_its_state(sessions):
+def test_a_trial_that_runs_at_the_end_is_interrupted_and_keeps_its_state(sessions):
     session = sessions.start()
     ended, running = train(session, 0.5, state=State.COMPLETED), train(session, 0.6)
     for trial in (ended, running):  # a process that was cut off has written once more
@@ -209,10 +206,10 @@ def test_what_runs_at_the_end_is_interrupted_and_keeps_its_state(sessions):
     assert [trial.trial for trial in session.recorder.history.unfinished()] == [running]
 
 
-# --- It goes on -------------------------------------------------------------------------------
+# --- Resuming -------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_keeps_how_it_began_and_adds_what_is_asked_now(sessions):
+def test_a_resumed_run_keeps_its_origin_and_takes_the_new_plan(sessions):
     sessions.start().close("interrupted")
     sessions.release()
     before = sessions.run_json
@@ -249,29 +246,57 @@ def test_other_data_are_refused_and_nothing_is_changed(sessions):
     )
 
 
-def test_what_a_killed_session_leaves_goes_on(sessions):
+@pytest.fixture
+def killed(sessions):
+    """A run that was killed with a completed trial, a running one, and one that must stop."""
     session = sessions.start()
     train(session, 0.5, state=State.COMPLETED)
-    running = train(session, 0.6, 0.7)
-    decided = train(session, 0.1, decision=Decision.STOP)
-    torn = sessions.folder.checkpoints / f".123-{sessions.folder.prefix(running)}state.npz"
-    torn.write_bytes(b"half of it")
+    train(session, 0.6, 0.7)
+    train(session, 0.1, decision=Decision.STOP)
     sessions.kill(session)
-    assert not sessions.folder.trials_file.exists()
-    assert not (sessions.folder.path / "best.json").exists()
+    return sessions
 
-    again = sessions.resume()
-    assert not torn.exists()
-    assert states(again) == [State.COMPLETED, State.RUNNING, State.STOPPED]
-    assert [trial.trial for trial in again.recorder.history.unfinished()] == [running]
-    assert again.recorder.history.next_trial == decided + 1
+
+def test_a_killed_run_has_no_tables_until_it_is_closed(killed):
+    assert not killed.folder.trials_file.exists()
+    assert not (killed.folder.path / "best.json").exists()
+    killed.resume().close("interrupted")
+    assert killed.folder.trials_file.exists()
+    assert json.loads((killed.folder.path / "best.json").read_text())["trial"] == 1
+
+
+def test_a_recorded_decision_stands_when_a_run_is_resumed(killed):
+    """It was killed between the decision and the end that follows from it."""
+    session = killed.resume()
+    assert states(session) == [State.COMPLETED, State.RUNNING, State.STOPPED]
+    assert session.recorder.history.next_trial == 3
+
+
+def test_only_the_trial_that_ran_continues(killed):
+    session = killed.resume()
+    assert [trial.trial for trial in session.recorder.history.unfinished()] == [1]
     note = "resumed; ended trials: 2; continuing: trial 1 (after epoch 2)"
-    assert note in sessions.notes
-    again.close("interrupted")
-    assert json.loads((sessions.folder.path / "best.json").read_text())["trial"] == running
+    assert note in killed.notes
 
 
-def test_a_trial_whose_value_the_space_has_lost_is_interrupted_for_good(sessions):
+def test_half_written_files_are_removed_when_a_run_is_resumed(killed):
+    torn = killed.folder.checkpoints / f".123-{killed.folder.prefix(1)}state.npz"
+    torn.write_bytes(b"half of it")
+    killed.resume()
+    assert not torn.exists()
+
+
+def test_a_new_trial_gets_nothing_of_one_whose_record_was_lost(killed):
+    session = killed.resume()
+    state = session.folder.state_file(3)
+    state.write_bytes(b"of another trial")
+    session.folder.best_weights_file(3).write_bytes(b"likewise")
+    session.recorder.trial_started(3, {"units": 3})
+    assert not state.exists()
+    assert not session.folder.best_weights_file(3).exists()
+
+
+def test_a_trial_that_no_longer_fits_the_space_is_interrupted_for_good(sessions):
     session = sessions.start()
     train(session, 0.5)
     sessions.kill(session)
@@ -286,7 +311,7 @@ def test_a_trial_whose_value_the_space_has_lost_is_interrupted_for_good(sessions
     )
 
 
-def test_the_searcher_that_goes_on_proposes_nothing_twice(sessions):
+def test_a_resumed_searcher_proposes_nothing_twice(sessions):
     session = sessions.start()
     first = session.searcher.propose(0)
     session.recorder.trial_started(0, first, epochs=3)
@@ -295,3 +320,67 @@ def test_the_searcher_that_goes_on_proposes_nothing_twice(sessions):
     again = sessions.resume()
     assert first == SPACE.defaults()
     assert again.searcher.propose(1) == second
+
+
+# --- Running trials -------------------------------------------------------------------------------
+
+
+class EngineOf:
+    """An engine that opens the session and then does what a test wants."""
+
+    def __init__(self, search):
+        self._search = search
+
+    def search(self, deferred, stopping):
+        self._search(deferred, stopping)
+
+
+def run_with(sessions, search):
+    """Run an engine's search, and return the reason of its end."""
+    deferred = sessions.new()
+    stopping = Stopping(sessions.plan, deferred.history, lambda: 0.0)
+    return run_trials(EngineOf(search), deferred, stopping)
+
+
+def test_a_search_whose_trials_are_done_is_closed(sessions):
+    assert run_with(sessions, lambda deferred, stopping: deferred.open(SPACE)) == "trials done"
+    assert sessions.events[-1]["reason"] == "trials done"
+    assert sessions.folder.trials_file.exists()
+
+
+def test_a_search_that_a_condition_ends_is_closed_with_its_reason(sessions):
+    def search(deferred, stopping):
+        deferred.open(SPACE)
+        stopping.fail(SearchError("no trial can succeed"))
+
+    assert run_with(sessions, search) == "failed"
+    assert sessions.events[-1]["reason"] == "failed"
+
+
+def test_ctrl_c_closes_the_session_as_interrupted(sessions):
+    def search(deferred, stopping):
+        deferred.open(SPACE)
+        raise KeyboardInterrupt
+
+    assert run_with(sessions, search) == "interrupted"
+    assert sessions.events[-1]["reason"] == "interrupted"
+
+
+def test_ctrl_c_before_the_space_is_known_ends_the_command(sessions):
+    def search(deferred, stopping):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_with(sessions, search)
+    assert not sessions.folder.journal_file.exists()
+
+
+def test_an_error_of_the_engine_closes_the_session_as_failed(sessions):
+    def search(deferred, stopping):
+        train(deferred.open(SPACE), 0.5)
+        raise RuntimeError("the engine broke")
+
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        run_with(sessions, search)
+    assert sessions.events[-1]["reason"] == "failed"
+    assert pq.read_table(sessions.folder.trials_file).column("state").to_pylist() == ["interrupted"]

@@ -50,3 +50,10 @@ def test_a_clock_starts_at_zero_and_follows_the_machine(at):
 
 def test_the_clock_of_a_resumed_search_is_ahead_by_its_earlier_seconds():
     assert offset_clock(lambda: 5.0, 100.0)() == 105.0
+
+
+def test_setting_back_the_time_of_the_machine_sets_no_clock_back(monkeypatch):
+    clock = offset_clock(seconds_since_process_start, 100.0)
+    first = clock()
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert 100.0 < first <= clock()

@@ -190,54 +190,7 @@ def oom_kills() -> int:
         return 0
 
 
-class OomKillDetector:
-    """Detects whether a trial's process was killed by its node's kernel to free memory.
-
-    The kernel counts its out-of-memory kills but names no process. If the count has grown when a
-    process ends, the kill is attributed to that process, unless another trial's process on the node
-    has ended too.
-    """
-
-    def __init__(self) -> None:
-        self._oom_kills: dict[str, int] = {}  # by node
-
-    def note_start(self, process: TrialProcess) -> None:
-        """Note the count of a node on which a trial begins."""
-        self._oom_kills.setdefault(process.node_id, process.oom_kills)
-
-    def was_oom_killed(self, process: TrialProcess, others: Iterable[TrialProcess]) -> bool:
-        """Tell whether the kernel has killed a process that has ended.
-
-        Args:
-            process: The ended process.
-            others: The processes of the other running trials.
-        """
-        node_id = process.node_id
-        kills = _call_on_node(process, oom_kills) or 0
-        has_grown = kills > max(self._oom_kills[node_id], process.oom_kills)
-        self._oom_kills[node_id] = max(kills, self._oom_kills[node_id])
-        neighbor_pids = [other.pid for other in others if other.node_id == node_id]
-        return has_grown and bool(_call_on_node(process, _all_live, neighbor_pids))
-
-
-def end_process(process: TrialProcess) -> None:
-    """Kill the process of a trial."""
-    _call_on_node(process, _kill, process.pid)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _all_live(pids: Iterable[int]) -> bool:
-    try:
-        return all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _call_on_node(
+def call_on_node(
     process: TrialProcess, function: Callable[..., Result], *arguments: Any
 ) -> Result | None:
     """Call a function on a trial's node and return its result; None if the node does not answer."""
@@ -252,6 +205,57 @@ def _call_on_node(
     except ray.exceptions.RayError:
         return None
     return result
+
+
+class OomKillDetector:
+    """Detects whether a trial's process was killed by its node's kernel to free memory.
+
+    The kernel counts its out-of-memory kills but names no process. If the count has grown when a
+    process ends, the kill is attributed to that process, unless another trial's process on the node
+    has ended too.
+
+    Args:
+        call: Calls a function on the node of a process, as ``call_on_node`` does.
+    """
+
+    def __init__(self, call: Callable[..., Any] = call_on_node) -> None:
+        self._call = call
+        self._oom_kills: dict[str, int] = {}  # by node
+
+    def note_start(self, process: TrialProcess) -> None:
+        """Note the count of a node on which a trial begins."""
+        self._oom_kills.setdefault(process.node_id, process.oom_kills)
+
+    def was_oom_killed(self, process: TrialProcess, others: Iterable[TrialProcess]) -> bool:
+        """Tell whether the kernel has killed a process that has ended.
+
+        Args:
+            process: The ended process.
+            others: The processes of the other running trials.
+        """
+        node_id = process.node_id
+        kills = self._call(process, oom_kills) or 0
+        has_grown = kills > max(self._oom_kills[node_id], process.oom_kills)
+        self._oom_kills[node_id] = max(kills, self._oom_kills[node_id])
+        neighbor_pids = [other.pid for other in others if other.node_id == node_id]
+        return has_grown and bool(self._call(process, _all_live, neighbor_pids))
+
+
+def end_process(process: TrialProcess) -> None:
+    """Kill the process of a trial."""
+    call_on_node(process, _kill, process.pid)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _all_live(pids: Iterable[int]) -> bool:
+    try:
+        return all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def with_node_name(error: ProblemError) -> ProblemError:

@@ -359,7 +359,7 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
             print(f"{passed:7.1f} s  {victim} {pid}; {epochs} epochs", flush=True)
         if victim == "driver":
             driver.wait()
-            _end_those_left(family)
+            end_those_left(family)
             begun = (run / "journal.jsonl").exists()
             if not begun:  # hit before there was anything to go on with
                 shutil.rmtree(run, ignore_errors=True)
@@ -431,7 +431,7 @@ def _newest_worker(pids: set[int], run: Path) -> int:
     raise ProcessLookupError("no worker")
 
 
-def _end_those_left(family: list[psutil.Process]) -> None:
+def end_those_left(family: list[psutil.Process]) -> None:
     """Wait for what Ray started to end with its driver, and end what does not."""
     if not have_ended(family, AGENTS_SECONDS):
         for one in family:

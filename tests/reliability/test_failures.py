@@ -18,7 +18,6 @@ import storm as storms
 from results.record import journal
 from results.record.journal import read
 from search.errors import RunFolderError, UsageError
-from search.ray import nodes
 from search.replay import replay
 from search.session.origin import ResumedRun, read_previous_run
 from search.session.session import DeferredSession
@@ -127,45 +126,6 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
     assert eater["attempt"] <= 2
 
 
-def test_an_end_for_want_of_memory_is_laid_to_nobody_where_two_processes_have_ended(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(nodes, "_call_on_node", lambda where, function, *given: function(*given))
-    monkeypatch.setattr(nodes, "VMSTAT", tmp_path / "vmstat")
-    out_of_memory = nodes.OomKillDetector()
-
-    def count(ends):
-        nodes.VMSTAT.write_text(f"nr_free_pages 7\noom_kill {ends}\n")
-
-    def trial():
-        process = subprocess.Popen(["sleep", "1000"])
-        where = nodes.TrialProcess("w", "node", process.pid, nodes.oom_kills())
-        out_of_memory.note_start(where)
-        return process, where
-
-    count(3)
-    one, two, three = trial(), trial(), trial()
-    one[0].kill()
-    one[0].wait()
-    assert not out_of_memory.was_oom_killed(one[1], [two[1], three[1]])
-    count(4)
-    two[0].kill()
-    three[0].kill()
-    two[0].wait()
-    os.waitid(os.P_PID, three[0].pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
-    assert not out_of_memory.was_oom_killed(two[1], [three[1]])
-    three[0].wait()
-    assert not out_of_memory.was_oom_killed(three[1], [])
-    four, five = trial(), trial()
-    count(5)
-    four[0].kill()
-    four[0].wait()
-    assert out_of_memory.was_oom_killed(four[1], [five[1]])
-    five[0].kill()
-    five[0].wait()
-    assert not out_of_memory.was_oom_killed(five[1], [])
-
-
 @pytest.mark.long
 def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on(
     commands, tmp_path
@@ -212,7 +172,7 @@ def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_exte
     family = storms.psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(signal.SIGKILL)
     finish(driver)
-    storms._end_those_left(family)
+    storms.end_those_left(family)
     status, output, errors = finish(start(commands, tmp_path, "resume", "run"))
     assert status == 0, output + errors
     assert "retraining: epoch 10 of 36" not in output  # it goes on after those that were kept
@@ -280,7 +240,7 @@ def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
     family = storms.psutil.Process(script.pid).children(recursive=True)
     script.send_signal(signal.SIGKILL)
     finish(script)
-    storms._end_those_left(family)
+    storms.end_those_left(family)
     status, output, errors = finish(begin())
     assert status == 0, output + errors[-3000:]
     assert re.search(r"resumed; ended trials: \d; continuing: trial \d", output)

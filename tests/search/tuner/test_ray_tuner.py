@@ -1,10 +1,14 @@
 """RayTuner: what it is given, what it runs, what it shows. One Ray and few workers for all."""
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -33,17 +37,18 @@ TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
 
 
+def tuner_in(folder, hypermodel=problems.small, objective="val_accuracy", **arguments):
+    """Return a tuner whose trials run one after the other, in the run folder ``run``."""
+    return RayTuner(
+        hypermodel, objective,
+        **({"resources_per_trial": {"cpu": 2}, "directory": folder, "project_name": "run"} | arguments),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def tuner(running_ray, tmp_path):
-    """Make a tuner whose trials run one after the other: TensorFlow is imported once."""
-
-    def make(hypermodel=problems.small, objective="val_accuracy", **arguments):
-        return RayTuner(
-            hypermodel, objective,
-            **({"resources_per_trial": {"cpu": 2}, "directory": tmp_path, "project_name": "run"} | arguments),
-        )  # fmt: skip
-
-    return make
+    """Make a tuner in the folder of the test: ``tuner(hypermodel, objective, **arguments)``."""
+    return partial(tuner_in, tmp_path)
 
 
 def events(folder, kind):
@@ -259,54 +264,96 @@ def two_inputs(hp):
     return model
 
 
-def test_several_inputs_outputs_and_objectives_and_what_is_shown_of_them(tuner, tmp_path, capsys):
-    x = {"left": TRAIN[0], "right": TRAIN[0] * 2}
-    y = {"label": TRAIN[1], "size": TRAIN[0].sum(axis=1, keepdims=True)}
-    objective = [kt.Objective("val_label_accuracy", "max"), kt.Objective("val_size_mae", "min")]
-    made = tuner(two_inputs, objective, max_trials=3, seed=1, max_epochs=3)
-    made.search(x, y, validation_split=0.25, epochs=50, verbose=0)
-    out = capsys.readouterr().out
-    assert out == ""  # verbose=0
-    trials = made.oracle.get_best_trials(5)
+X = {"left": TRAIN[0], "right": TRAIN[0] * 2}
+Y = {"label": TRAIN[1], "size": TRAIN[0].sum(axis=1, keepdims=True)}
+BOTH = [kt.Objective("val_label_accuracy", "max"), kt.Objective("val_size_mae", "min")]
+
+
+@pytest.fixture(scope="module")
+def several(running_ray, tmp_path_factory):
+    """A searched tuner of several inputs, outputs and objectives, its folder and its output."""
+    folder = tmp_path_factory.mktemp("several")
+    made = tuner_in(folder, two_inputs, BOTH, max_trials=3, seed=1, max_epochs=3)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        made.search(X, Y, validation_split=0.25, epochs=50, verbose=0)
+    return made, folder, output.getvalue()
+
+
+def test_verbose_0_silences_the_search(several):
+    assert several[2] == ""
+
+
+def test_the_score_of_several_objectives_is_their_sum_to_be_minimized(several):
+    trials = several[0].oracle.get_best_trials(5)
+    assert len(trials) == 3
     assert [trial.score for trial in trials] == sorted(trial.score for trial in trials)
     for trial in trials:
-        metrics = trial.metrics
-        parts = [metrics.get_best_value(name) for name in ("val_size_mae", "val_label_accuracy")]
-        assert trial.score == pytest.approx(parts[0] - parts[1])
-    epochs = events(tmp_path / "run", "epoch")
-    assert max(epoch["epoch"] for epoch in epochs) == 3  # max_epochs, as with Hyperband
-    asked = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
-    assert asked["problem"]["hypermodel"] is None
-    assert asked["problem"]["data"].startswith("search(240x4, 240x4)")
-    assert (asked["workers"], asked["cpus_per_trial"], asked["problem"]["seed"]) == (1, 2, 1)
+        accuracy = trial.metrics.get_best_value("val_label_accuracy")
+        assert trial.score == pytest.approx(trial.metrics.get_best_value("val_size_mae") - accuracy)
 
-    [model] = made.get_best_models()
-    assert model.predict(x, verbose=0)["label"].shape == (240, 3)
-    # Made again, it reads what was found; all trials are done, so a search ends at once.
-    again = tuner(two_inputs, objective, max_trials=3)
-    assert [
-        (t.trial_id, t.score, t.hyperparameters.values) for t in again.oracle.get_best_trials(5)
-    ] == [(t.trial_id, t.score, t.hyperparameters.values) for t in trials]
+
+def test_max_epochs_limits_the_epochs_of_fit(several):
+    epochs = events(several[1] / "run", "epoch")
+    assert max(epoch["epoch"] for epoch in epochs) == 3
+
+
+def test_the_run_file_records_what_the_tuner_was_given(several):
+    plan = json.loads((several[1] / "run" / "run.json").read_text())["plan"]
+    assert plan["problem"]["hypermodel"] is None
+    assert plan["problem"]["data"].startswith("search(240x4, 240x4)")
+    assert (plan["workers"], plan["cpus_per_trial"], plan["problem"]["seed"]) == (1, 2, 1)
+
+
+def test_the_best_model_of_a_search_predicts(several):
+    [model] = several[0].get_best_models()
+    assert model.predict(X, verbose=0)["label"].shape == (240, 3)
+
+
+def rows(made):
+    return [
+        (trial.trial_id, trial.score, trial.hyperparameters.values)
+        for trial in made.oracle.get_best_trials(5)
+    ]
+
+
+def test_a_tuner_that_is_made_again_reads_the_trials_and_the_weights(several):
+    made, folder, _ = several
+    again = tuner_in(folder, two_inputs, BOTH, max_trials=3)
+    assert rows(again) == rows(made)
     assert again.remaining_trials == 0
-    again.search(x, y, validation_split=0.25)
+    weights = [each.get_best_models()[0].get_weights() for each in (made, again)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_search_whose_trials_are_all_done_ends_at_once(several, capsys):
+    again = tuner_in(several[1], two_inputs, BOTH, max_trials=3)
+    again.search(X, Y, validation_split=0.25)
     assert "all 3 trials are done" in capsys.readouterr().out
-    weights = again.get_best_models()[0].get_weights()
-    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+def test_a_tuner_of_another_objective_is_refused_the_run_folder(several):
     with pytest.raises(UsageError, match="was searched for multi_objective"):
-        tuner(two_inputs, "val_loss")
-    # Given more trials it goes on, with the same data only.
-    more = tuner(two_inputs, objective, max_trials=4, max_epochs=3)
+        tuner_in(several[1], two_inputs, "val_loss")
+
+
+def test_a_search_is_not_continued_with_other_data(several):
+    more = tuner_in(several[1], two_inputs, BOTH, max_trials=4, max_epochs=3)
     with pytest.raises(UsageError, match=r"was searched with other data \(.*Pass the same data"):
-        more.search(x | {"left": TRAIN[0] + 1}, y, validation_split=0.25)
-    more.search(x, y, validation_split=0.25, verbose=0)
+        more.search(X | {"left": TRAIN[0] + 1}, Y, validation_split=0.25)
+
+
+def test_a_search_with_more_trials_continues_the_run(several, tmp_path):
+    shutil.copytree(several[1] / "run", tmp_path / "run")
+    more = tuner_in(tmp_path, two_inputs, BOTH, max_trials=4, max_epochs=3)
+    more.search(X, Y, validation_split=0.25, verbose=0)
     assert more.remaining_trials == 0
-    numbers = [t.trial_id for t in trials] + ["3"]
-    assert sorted(more.oracle.trials) == sorted(numbers)
+    assert sorted(more.oracle.trials) == ["0", "1", "2", "3"]
     started = [event["trial"] for event in events(tmp_path / "run", "trial_started")]
     assert started == [0, 1, 2, 3]
-    resumed = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (resumed["plan"]["trials"], resumed["plan"]["problem"]["seed"]) == (4, 1)
-    assert len(resumed["resumed"]) == 1
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["plan"]["trials"], run["plan"]["problem"]["seed"]) == (4, 1)
+    assert len(run["resumed"]) == 1
 
 
 class Subclassed(keras.Model):
@@ -329,33 +376,56 @@ class Regression(kt.HyperModel):
         return model.fit(data.unbatch().batch(hp.Choice("batch_size", [10, 40])), **kwargs)
 
 
-def test_datasets_are_saved_once_and_executions_are_averaged_under_asha(tuner, tmp_path):
-    train, validation, _ = problems.regression_data()
+VALIDATION_OF_REGRESSION = problems.regression_data()[1]
+
+
+@pytest.fixture(scope="module")
+def executed_twice(running_ray, tmp_path_factory):
+    """A tuner that has searched datasets, each trial twice, under ASHA; its run folder."""
+    folder = tmp_path_factory.mktemp("datasets")
+    train = problems.regression_data()[0]
     data = tf.data.Dataset.from_tensor_slices(train).shuffle(120).batch(30)
-    made = tuner(
-        Regression(), "val_loss", max_trials=5, seed=3, executions_per_trial=2,
+    held_out = tf.data.Dataset.from_tensor_slices(VALIDATION_OF_REGRESSION).batch(20)
+    made = tuner_in(
+        folder, Regression(), "val_loss", max_trials=5, seed=3, executions_per_trial=2,
         scheduler=ASHA(grace_period=1, reduction_factor=2), log="tensorboard",
     )  # fmt: skip
-    held_out = tf.data.Dataset.from_tensor_slices(validation).batch(20)
     made.search(data, validation_data=held_out, epochs=4, verbose=0)
-    run = tmp_path / "run"
-    ends = {event["trial"]: event for event in events(run, "trial_ended")}
+    return made, folder / "run"
+
+
+def test_asha_stops_trials_of_several_executions(executed_twice):
+    ends = events(executed_twice[1], "trial_ended")
     assert len(ends) == 5
-    assert {end["state"] for end in ends.values()} == {"completed", "stopped"}
-    for trial, end in ends.items():
-        epochs = [event for event in events(run, "epoch") if event["trial"] == trial]
+    assert {end["state"] for end in ends} == {"completed", "stopped"}
+
+
+def test_the_second_execution_runs_as_far_as_asha_let_the_first(executed_twice):
+    made, run = executed_twice
+    for end in events(run, "trial_ended"):
+        epochs = [event for event in events(run, "epoch") if event["trial"] == end["trial"]]
         first = [event["metrics"]["val_loss"] for event in epochs if not event.get("execution")]
         second = [event["metrics"]["val_loss"] for event in epochs if event.get("execution")]
-        assert len(first) == len(second)  # the second runs as far as ASHA let the first
-        assert end["score"] == pytest.approx((min(first) + min(second)) / 2)
+        assert len(first) == len(second)
         assert (epochs[len(first) - 1]["decision"] == "stop") == (end["state"] == "stopped")
-        score = made.oracle.get_trial(str(trial)).score
-        assert score == end["score"]
-    assert len({epoch["worker"] for epoch in events(run, "epoch")}) == 1
+        assert end["score"] == pytest.approx((min(first) + min(second)) / 2)
+        assert made.oracle.get_trial(str(end["trial"])).score == end["score"]
+
+
+def test_one_process_trains_one_trial_after_the_other(executed_twice):
+    assert len({epoch["worker"] for epoch in events(executed_twice[1], "epoch")}) == 1
+
+
+def test_a_log_for_tensorboard_is_written_beside_the_run(executed_twice):
+    run = executed_twice[1]
     assert json.loads((run / "run.json").read_text())["plan"]["log"] == "tensorboard"
     assert len(list((run / "tensorboard").glob("trial-*/*tfevents*"))) == 5
-    # A subclassed model says what its layers were built with: its weights come back.
-    assert made.get_best_models()[0].predict(validation[0], verbose=0).shape == (40, 1)
+
+
+def test_the_weights_of_a_subclassed_model_come_back(executed_twice):
+    # It says what its layers were built with.
+    [model] = executed_twice[0].get_best_models()
+    assert model.predict(VALIDATION_OF_REGRESSION[0], verbose=0).shape == (40, 1)
 
 
 @pytest.mark.long
@@ -433,28 +503,50 @@ def test_a_fatal_error_reaches_the_script_as_what_it_was(tuner, tmp_path):
     assert all(trial.score == 0.5 for trial in good)
 
 
-def test_failures_in_a_row_end_the_search_and_an_earlier_one_is_learnt_from(tuner, tmp_path):
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", direction="maximize")
+def study_in(folder):
+    """Write a study of Optuna with a value of units inside 1 to 9, and two outside."""
+    study = optuna.create_study(storage=f"sqlite:///{folder / 'study.db'}", direction="maximize")
     for units, momentum in ((2, 0.5), (16, 0.9), (99, 0.1)):
         distributions = {
             "units": optuna.distributions.IntDistribution(1, 100),
             "momentum": optuna.distributions.FloatDistribution(0, 1),
         }
-        study.add_trial(optuna.create_trial(
-            params={"units": units, "momentum": momentum}, distributions=distributions, value=0.5,
-        ))  # fmt: skip
-    made = tuner(
-        problems.failing_in_fit, "val_accuracy", max_trials=20, max_consecutive_failed_trials=2,
-        warm_start=tmp_path / "study.db", seed=0,
+        study.add_trial(
+            optuna.create_trial(
+                params={"units": units, "momentum": momentum},
+                distributions=distributions,
+                value=0.5,
+            )
+        )
+    return folder / "study.db"
+
+
+@pytest.fixture(scope="module")
+def failed(running_ray, tmp_path_factory):
+    """A tuner that has learnt from a study and whose trials have all failed; its folder."""
+    folder = tmp_path_factory.mktemp("failed")
+    made = tuner_in(
+        folder, problems.failing_in_fit, max_trials=20, max_consecutive_failed_trials=2,
+        warm_start=study_in(folder), seed=0,
     )  # fmt: skip
     # keras-tuner counts those that end, whatever failed them.
     with pytest.raises(FailureLimitError, match="2 consecutive trials failed"):
         made.search(*TRAIN, **DATA)
-    known = [event["values"] for event in events(tmp_path / "run", "earlier_trial")]
-    assert known == [{"units": 2}]  # 16 and 99 are outside of 1 to 9
-    assert [trial.status for trial in made.oracle.trials.values()] == ["FAILED", "FAILED"]
-    # Nothing was found: the next try, mended, takes the name.
-    again = tuner(problems.small, "val_accuracy", max_trials=1)
+    return made, folder
+
+
+def test_failures_in_a_row_end_the_search(failed):
+    assert [trial.status for trial in failed[0].oracle.trials.values()] == ["FAILED", "FAILED"]
+
+
+def test_an_earlier_search_is_learnt_from_where_the_space_holds_it(failed):
+    known = [event["values"] for event in events(failed[1] / "run", "earlier_trial")]
+    assert known == [{"units": 2}]
+
+
+def test_a_search_without_a_result_leaves_its_name_to_the_next(failed, tmp_path):
+    shutil.copytree(failed[1] / "run", tmp_path / "run")
+    again = tuner_in(tmp_path, problems.small, max_trials=1)
     again.search(*TRAIN, **(DATA | {"epochs": 1}))
     assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"]
     assert len(events(tmp_path / "run.previous", "trial_ended")) == 2

@@ -46,7 +46,7 @@ def test_a_run_that_was_cut_off_is_read(version):
 
 
 @pytest.mark.long
-def test_a_run_that_was_cut_off_goes_on(version, commands):
+def test_a_run_that_was_cut_off_continues(version, commands):
     before = read_previous_run(version / "cut-off")
     reported = {
         (t.trial, e.epoch): e.metrics for t in before.history.trials.values() for e in t.epochs

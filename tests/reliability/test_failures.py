@@ -107,7 +107,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     assert hung["epochs"] == 1
 
 
-def test_a_trial_that_ends_its_process_twice_is_lost_and_not_begun_for_ever(misfortunes):
+def test_a_trial_that_ends_its_process_twice_is_lost(misfortunes):
     run, *_ = misfortunes
     for lost in fates(run, "dies"):
         assert lost["state"] == "lost"
@@ -115,7 +115,7 @@ def test_a_trial_that_ends_its_process_twice_is_lost_and_not_begun_for_ever(misf
         assert lost["attempt"] == 2
 
 
-def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, limited_memory):
+def test_a_trial_that_the_kernel_kills_for_its_memory_is_out_of_memory(misfortunes, limited_memory):
     if limited_memory is None:
         pytest.skip("no group of processes with limited memory can be made here")
     run, *_ = misfortunes
@@ -127,7 +127,7 @@ def test_a_trial_that_the_system_ends_for_its_memory_is_named_so(misfortunes, li
 
 
 @pytest.mark.long
-def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on(
+def test_a_trial_that_ray_kills_for_its_memory_is_out_of_memory_and_the_search_continues(
     commands, tmp_path
 ):
     """Ray Tune itself ends with such a process: the search goes on on a new Ray."""
@@ -151,7 +151,7 @@ def test_a_trial_that_ray_ends_for_its_memory_is_named_so_and_the_search_goes_on
 
 
 @pytest.mark.long
-def test_a_driver_killed_while_it_retrains_goes_on_there_and_the_run_can_be_extended(
+def test_a_driver_killed_while_it_retrains_continues_there_and_the_run_can_be_extended(
     commands, tmp_path
 ):
     steady = ["--hypermodel", "stormy:Steady", "--data", "problems:blobs", "--out", "run"]
@@ -218,7 +218,7 @@ print("best", tuner.get_best_hyperparameters()[0].values)
 
 
 @pytest.mark.long
-def test_a_script_that_was_killed_goes_on_when_it_is_run_again(tmp_path):
+def test_a_killed_script_continues_when_it_is_run_again(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
 
     def begin():

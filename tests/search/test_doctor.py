@@ -62,7 +62,7 @@ def test_a_corner_that_cannot_be_built_is_named_with_what_to_do(tmp_path):
         ({"hypermodel": "problems:not_compiled"}, r"a model that is not compiled: expected"),
     ],
 )
-def test_what_is_wrong_with_a_problem_is_one_line(tmp_path, changes, said):
+def test_each_problem_is_one_line(tmp_path, changes, said):
     found = lines(plan(tmp_path / "runs", **changes), Grade.PROBLEM)
     assert len(found) == 1  # once, though every corner meets it
     assert re.search(said, found[0])

@@ -54,7 +54,7 @@ def test_files_have_the_shortest_names_that_tell_them_apart(tmp_path, monkeypatc
     assert list(short_names(map(Path, files)).values()) == names
 
 
-def test_an_unknown_name_is_told_with_the_nearest():
+def test_an_unknown_name_suggests_the_nearest_one():
     [line] = unknown_names(Path("mine.json"), {"unit": 4, "units": 4, "tuner/epochs": 3}, SPACE)
     assert line == (
         "--also 'mine.json': 'unit' is not a hyperparameter of this run: expected one of units. "
@@ -62,7 +62,7 @@ def test_an_unknown_name_is_told_with_the_nearest():
     )
 
 
-def test_of_a_run_without_a_space_every_name_is_taken():
+def test_every_name_is_valid_for_a_run_without_a_space():
     assert not list(unknown_names(Path("mine.json"), {"unit": 4}, Space(())))
 
 

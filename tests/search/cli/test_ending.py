@@ -34,9 +34,7 @@ def said(capsys, work, folder, **how):
         (True, {"is_repeatable": True}, REPEAT_TO_CONTINUE),
     ],
 )
-def test_ctrl_c_leaves_a_word_on_what_is_kept(
-    tmp_path, monkeypatch, capsys, is_recorded, how, line
-):
+def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch, capsys, is_recorded, how, line):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "a run"
     folder.mkdir()
@@ -45,7 +43,7 @@ def test_ctrl_c_leaves_a_word_on_what_is_kept(
     assert said(capsys, interrupted, folder, **how) == ([line], 130)
 
 
-def test_a_finished_run_is_told_with_the_scores_of_its_final_model(tmp_path, monkeypatch, capsys):
+def test_the_end_of_a_run_shows_the_scores_of_its_final_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     evaluation = {"epochs": 20, "test_accuracy": 0.9, "test_loss": 0.25, "recall_macro": None}
     outcome = Outcome(
@@ -65,7 +63,7 @@ def test_a_finished_run_is_told_with_the_scores_of_its_final_model(tmp_path, mon
     )
 
 
-def test_a_search_that_was_interrupted_ends_with_the_way_to_go_on(tmp_path, monkeypatch, capsys):
+def test_the_end_of_an_interrupted_search_says_how_to_continue(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     outcome = Outcome(
         RunFolder(tmp_path / "run"), INTERRUPTED, History(Objective("val_loss", "min"))

@@ -126,7 +126,7 @@ def test_an_error_is_passed_on_when_the_session_is_closed(tmp_path):
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), ProblemError("no such data")])
-def test_what_ends_before_the_space_is_known_leaves_no_folder(tmp_path, end):
+def test_a_search_that_ends_before_the_space_is_known_leaves_no_folder(tmp_path, end):
     searched = Searched(MadeUpEngine(plan_of(tmp_path / "run"), end, opens=False))
     assert searched.error is end
     assert not (tmp_path / "run").exists()

@@ -117,7 +117,7 @@ def test_more_seeds_and_another_configuration_train_only_what_is_missing(run, he
     assert len(mine["test"]["accuracies"]) == 4
 
 
-def test_a_confirmation_that_is_killed_goes_on_with_what_is_left(tmp_path, here, commands):
+def test_a_killed_confirmation_continues_with_the_missing_trainings(tmp_path, here, commands):
     search = here(
         "run", "--hypermodel", "problems:slow", "--data", "problems:blobs", "--workers", 2,
         "--trials", 2, "--epochs", 1, "--retrain-epochs", "none", "--out", "run",
@@ -224,7 +224,7 @@ FOLLOWING = {
 
 
 @pytest.mark.parametrize("name", FOLLOWING)
-def test_what_follows_an_interrupted_search_ends_like_any_other(cut_off_run, here, name):
+def test_a_follow_up_of_an_interrupted_search_ends_like_any_other(cut_off_run, here, name):
     done = here(name, "run", *FOLLOWING[name])
     assert done.status == 0, done
     assert "for a report: fmnist-results report" in done.output
@@ -233,9 +233,7 @@ def test_what_follows_an_interrupted_search_ends_like_any_other(cut_off_run, her
 
 
 @pytest.mark.parametrize("name", FOLLOWING)
-def test_what_follows_a_search_and_is_interrupted_says_how_to_continue(
-    cut_off_run, here, monkeypatch, name
-):
+def test_a_follow_up_that_is_interrupted_says_how_to_continue(cut_off_run, here, monkeypatch, name):
     def interrupted(*_words, **_how):
         raise KeyboardInterrupt
 

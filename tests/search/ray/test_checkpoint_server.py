@@ -29,7 +29,7 @@ def test_a_state_takes_the_place_of_the_newest_which_becomes_the_one_before(run)
     assert not state.exists()
 
 
-def test_nothing_is_taken_of_a_process_whose_trial_another_has_taken_over(run):
+def test_reports_of_a_process_whose_trial_another_has_taken_over_are_ignored(run):
     server = CheckpointServer(run)
     cut_off = server.open(3, [], b"").token
     other = server.open(3, [3], b"").token
@@ -60,7 +60,9 @@ def test_a_process_that_sees_the_run_works_in_it(running_ray, run):
         assert folder is run
 
 
-def test_what_a_process_elsewhere_keeps_comes_home_and_goes_out_again(running_ray, run, tmp_path):
+def test_checkpoints_of_a_process_on_another_node_reach_the_run_folder_and_come_back(
+    running_ray, run, tmp_path
+):
     server = CheckpointAccess.of(run, has_other_nodes=True).server
     run.state_file(1).write_bytes(b"left off")
     run.best_weights_file(2).write_bytes(b"not its own")

@@ -24,7 +24,7 @@ print(json.dumps([*known, is_up(), has_other_nodes(), ray.is_initialized()]))
 """
 
 
-def test_a_ray_that_is_joined_has_other_nodes_and_goes_on_when_it_is_left():
+def test_a_joined_ray_has_other_nodes_and_keeps_running_when_it_is_left():
     # Given to both, whatever Ray has read in this process before.
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     head = subprocess.Popen(

@@ -40,14 +40,14 @@ class NamesItsEpochs(DecidesItself):
         return model.fit(*data, epochs=epochs, verbose=verbose)
 
 
-def test_kerass_own_fit_is_quiet_and_takes_the_most_epochs():
+def test_the_fit_of_keras_is_quiet_and_trains_at_most_max_epochs():
     arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"epochs": 9, "verbose": 1}, None)
     assert arguments == FitArguments((1, 2), {"epochs": 9, "verbose": 0})
     arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"batch_size": 8}, 4)
     assert arguments.kwargs == {"batch_size": 8, "epochs": 4, "verbose": 0}
 
 
-def test_a_fit_of_the_users_own_gets_only_what_it_names():
+def test_a_custom_fit_gets_only_the_arguments_that_it_names():
     assert adapt_fit_arguments(DecidesItself(), (1,), {}, 4).kwargs == {}
     assert adapt_fit_arguments(NamesItsEpochs(), (1,), {}, 4).kwargs == {"epochs": 4, "verbose": 0}
     assert adapt_fit_arguments(TakesAnything(), (1,), {}, 4).kwargs == {}
@@ -56,7 +56,7 @@ def test_a_fit_of_the_users_own_gets_only_what_it_names():
     assert changed == {"epochs": 4, "verbose": 0}
 
 
-def test_what_search_was_given_is_left_as_it_is():
+def test_the_arguments_of_search_stay_unchanged():
     kwargs = {"epochs": 9}
     adapt_fit_arguments(KerasFit(), (), kwargs, 4)
     assert kwargs == {"epochs": 9}
@@ -71,11 +71,11 @@ def test_what_search_was_given_is_left_as_it_is():
         pytest.param((1, 2), {"nonsense": 3}, None, id="that-fit-refuses"),
     ],
 )
-def test_the_epochs_of_kerass_own_fit_are_found(args, kwargs, epochs):
+def test_the_epochs_of_the_fit_of_keras_are_read_from_its_arguments(args, kwargs, epochs):
     assert requested_epochs(KerasFit(), FitArguments(args, kwargs)) == epochs
 
 
-def test_the_epochs_of_a_fit_of_the_users_own_are_found():
+def test_the_epochs_of_a_custom_fit_are_read_from_its_arguments():
     assert requested_epochs(NamesItsEpochs(), FitArguments((1, 8), {})) == 8
     assert requested_epochs(TakesAnything(), FitArguments((1,), {"epochs": 8})) == 8
     assert requested_epochs(DecidesItself(), FitArguments((1,), {})) is None

@@ -104,7 +104,7 @@ def test_the_epochs_of_a_trial_are_those_that_fit_is_asked_for(epochs_of):
     assert epochs_of(1, 2) == 1  # Keras's own default
 
 
-def test_the_epochs_of_a_fit_of_ones_own_are_assumed_unless_max_epochs_says_them(epochs_of):
+def test_the_epochs_of_a_custom_fit_are_assumed_unless_max_epochs_says_them(epochs_of):
     assert epochs_of(1, 2, hypermodel=OwnFit()) == ASSUMED_EPOCHS
     assert epochs_of(1, 2, hypermodel=OwnFit(), options={"max_epochs": 12}) == 12
 

@@ -44,21 +44,21 @@ def history_of(project):
     return History.replay(ACCURACY, project.read_events(ACCURACY))
 
 
-def test_a_search_goes_on_where_something_was_found(project):
+def test_a_search_that_has_a_result_continues(project):
     made = project("finished")
     assert made.is_continued(history_of(made))
     made.overwrites = True
     assert not made.is_continued(history_of(made))
 
 
-def test_a_search_goes_on_where_a_trial_is_unfinished(project):
+def test_a_search_with_an_unfinished_trial_continues(project):
     history = History(ACCURACY)
     assert not project().is_continued(history)
     history.apply({"event": "trial_started", "trial": 0, "at_seconds": 1.0, "values": {}})
     assert project().is_continued(history)
 
 
-def test_what_goes_on_is_locked_as_it_stands(project):
+def test_a_run_that_continues_is_locked_unchanged(project):
     made, screen = project("finished"), Screen()
     content = made.folder.journal_file.read_bytes()
     with made.lock(history_of(made), screen) as run:
@@ -69,7 +69,7 @@ def test_what_goes_on_is_locked_as_it_stands(project):
     assert screen.notes == []
 
 
-def test_what_is_overwritten_is_moved_away_and_the_user_is_told_where_to(project, tmp_path):
+def test_an_overwritten_run_is_moved_away_and_the_user_learns_where(project, tmp_path):
     made, screen = project("finished", overwrites=True), Screen()
     content = made.folder.journal_file.read_bytes()
     with made.lock(history_of(made), screen) as run:
@@ -79,7 +79,7 @@ def test_what_is_overwritten_is_moved_away_and_the_user_is_told_where_to(project
     assert screen.notes == [f"{tmp_path / 'run'}: the previous content is now in run.previous"]
 
 
-def test_an_empty_folder_is_taken_without_a_word(project, tmp_path):
+def test_an_empty_folder_is_used_as_the_run_folder(project, tmp_path):
     (tmp_path / "run").mkdir()
     screen = Screen()
     with project().lock(History(ACCURACY), screen):

@@ -58,7 +58,7 @@ def events(folder, kind):
 # --- What it is given ---------------------------------------------------------------------------
 
 
-def test_everything_wrong_is_said_at_once_before_anything_is_made(tmp_path):
+def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
     with pytest.raises(UsageError) as caught:
         RayTuner(
             None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
@@ -109,7 +109,7 @@ def test_arguments_that_contradict_an_oracle_are_named():
     assert "with a Hyperband oracle: the oracle itself stops trials early" in said
 
 
-def test_an_oracle_is_left_as_it_is_and_failures_are_the_tuners(tmp_path):
+def test_the_oracle_of_the_script_stays_unchanged_and_the_tuner_counts_the_failures(tmp_path):
     oracle = kt.oracles.RandomSearchOracle(
         "val_loss", max_trials=3, seed=5, max_retries_per_trial=2
     )
@@ -124,7 +124,7 @@ def test_an_oracle_is_left_as_it_is_and_failures_are_the_tuners(tmp_path):
     assert oracle.max_consecutive_failed_trials == 3
 
 
-def test_what_is_overwritten_is_moved_to_a_free_name(tmp_path):
+def test_an_overwritten_run_is_moved_to_a_free_name(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     (tmp_path / "run.previous").mkdir()
@@ -175,7 +175,7 @@ UNSENDABLE = {
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
-def test_what_cannot_reach_a_worker_is_named_before_one_starts(name, tmp_path):
+def test_an_argument_that_cannot_be_sent_to_a_worker_is_named_before_one_starts(name, tmp_path):
     give, said = UNSENDABLE[name]
     args, kwargs = give(tf.data.Dataset.from_tensor_slices(TRAIN).batch(32))
     tuner = RayTuner(problems.small, "val_loss", directory=tmp_path, project_name="run")
@@ -464,7 +464,9 @@ def test_hyperband_continues_the_weights_of_an_earlier_round(tuner, tmp_path):
     assert {event["decision"] for event in epochs} == {"continue"}
 
 
-def test_an_entry_that_appears_late_is_searched_or_refused(tuner, tmp_path):
+def test_a_hyperparameter_that_a_later_build_registers_is_refused_where_new_ones_are_not_allowed(
+    tuner, tmp_path
+):
     registered = kt.HyperParameters()
     registered.Int("layers", 2, 3)
     registered.Int("units_0", 2, 8)

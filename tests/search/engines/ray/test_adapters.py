@@ -56,7 +56,7 @@ def epoch(number, objective, **more):
     return encode(Epoch(report | more, "host:1"))
 
 
-def test_the_trial_to_run_is_not_chosen(make):
+def test_the_scheduler_chooses_no_trial_to_run(make):
     waiting = tune_trial("ray-0", WarmUp(Device.CPU, discovers_space=False), status=Trial.PENDING)
     controller = Controller(waiting)
     assert FIFOScheduler().choose_trial_to_run(controller) is waiting
@@ -64,7 +64,7 @@ def test_the_trial_to_run_is_not_chosen(make):
     assert controller.stopped == []
 
 
-def test_a_trial_that_waits_for_a_gpu_that_is_gone_is_called_back(make):
+def test_a_trial_that_waits_for_a_lost_gpu_is_taken_back(make):
     engine = make(
         trials=20, workers=8, other_resources={"gpu": 0.5}, device_rule="auto", address="auto"
     )
@@ -95,7 +95,7 @@ def test_ray_ends_a_trial_once_its_end_is_recorded(make):
     assert [end["state"] for end in engine.recorded("trial_ended")] == ["completed"]
 
 
-def test_a_stopped_trial_with_executions_to_come_is_told_by_its_own_process(make):
+def test_a_stopped_trial_that_has_executions_left_hears_of_it_in_its_process(make):
     engine = make(task={"executions_per_trial": 2})
     trials = [tune_trial(name, engine.suggestions.suggest(name)) for name in ("ray-0", "ray-1")]
     for trial, objective in zip(trials, (0.9, 0.1), strict=True):
@@ -118,7 +118,7 @@ def test_configurations_are_handed_to_ray_until_there_are_no_more(make):
     assert searcher.suggest("ray-2") == Searcher.FINISHED
 
 
-def test_an_error_is_kept_that_ray_tune_would_make_a_text_of(make, monkeypatch, tmp_path):
+def test_an_error_keeps_its_class_which_ray_tune_would_turn_into_text(make, monkeypatch, tmp_path):
     engine = make()
     (tmp_path / "error.txt").write_text("ModuleNotFoundError: No module named 'lightgbm'")
     config = engine.suggestions.suggest("ray-0")
@@ -134,7 +134,7 @@ def test_an_error_is_kept_that_ray_tune_would_make_a_text_of(make, monkeypatch, 
     assert isinstance(engine.state.error, RunFolderError)
 
 
-def test_a_trial_whose_error_ray_did_not_write_is_lost_without_a_word(make):
+def test_a_trial_whose_error_ray_did_not_write_is_lost_without_a_reason(make):
     engine = make()
     config = engine.suggestions.suggest("ray-0")
     engine.take("ray-0", config)
@@ -157,7 +157,7 @@ def test_everything_ends_when_the_search_must_or_ray_has(make):
     assert stopper.stop_all()
 
 
-def test_nothing_of_the_driver_is_pickled_with_what_ray_tune_is_given(make):
+def test_ray_tune_pickles_nothing_of_the_driver(make):
     engine = make()
     for given in (
         Callback(engine.state, engine.handler),

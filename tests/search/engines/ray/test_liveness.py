@@ -45,7 +45,7 @@ def test_a_trial_without_an_epoch_for_too_long_is_ended_and_named(engine):
     assert not engine.state.unfinished
 
 
-def test_it_is_looked_at_once_a_second(engine):
+def test_liveness_is_checked_once_a_second(engine):
     engine.begun()
     engine.now = 30.5
     engine.handler.handle_step_end()
@@ -58,7 +58,7 @@ def test_it_is_looked_at_once_a_second(engine):
     assert engine.state.ray_loss is not None
 
 
-def test_a_process_that_imports_and_waits_for_the_data_is_given_longer(engine):
+def test_a_process_that_imports_or_waits_for_data_has_a_longer_limit(engine):
     config = engine.begun(ready=False)
     engine.now = STARTUP_SECONDS
     engine.handler.handle_step_end()
@@ -70,7 +70,7 @@ def test_a_process_that_imports_and_waits_for_the_data_is_given_longer(engine):
     assert end["error"].startswith("no epoch in 30 s")
 
 
-def test_a_process_that_never_begins_to_train_is_ended_too(engine):
+def test_a_process_that_never_starts_to_train_is_ended_too(engine):
     engine.begun(ready=False)
     engine.now = STARTUP_SECONDS + 1
     engine.handler.handle_step_end()
@@ -100,7 +100,7 @@ def test_without_a_limit_no_trial_is_ended(make):
 # --- Processes that are lost ------------------------------------------------------------------
 
 
-def test_a_trial_whose_process_is_lost_is_begun_again_and_names_why(engine):
+def test_a_trial_whose_process_is_lost_is_restarted_and_names_the_cause(engine):
     config = engine.begun()
     engine.epoch(config, 1)
     said = "Worker exit type: X. Worker exit detail: Worker unexpectedly\n exits with 1. More."
@@ -114,7 +114,7 @@ def test_a_trial_whose_process_is_lost_is_begun_again_and_names_why(engine):
     assert engine.history.trials[0].attempt == 2
 
 
-def test_a_process_that_ended_without_a_word_is_said_to_have(engine):
+def test_the_loss_of_a_process_without_an_error_of_ray_says_so(engine):
     config = engine.begun()
     engine.lose(config)
     assert engine.recorded("worker_lost")[0]["error"] == "Ray gave no reason"
@@ -132,7 +132,7 @@ def test_a_trial_that_ends_its_process_twice_without_progress_is_lost(engine):
     assert engine.begun().trial == 1
 
 
-def test_a_trial_that_comes_further_each_time_is_begun_again_for_ever(engine):
+def test_a_trial_that_makes_progress_each_time_is_restarted_without_limit(engine):
     for epoch in range(1, 6):
         config = engine.begun()
         engine.epoch(config, epoch)
@@ -141,7 +141,7 @@ def test_a_trial_that_comes_further_each_time_is_begun_again_for_ever(engine):
     assert engine.history.trials[0].attempt == 5
 
 
-def test_a_lost_node_is_not_the_trials_doing(engine):
+def test_the_loss_of_a_node_is_not_laid_to_its_trials(engine):
     for number in range(1, 5):
         config = engine.begun()
         engine.machines.nodes_down.add(f"node-{number}")
@@ -152,14 +152,14 @@ def test_a_lost_node_is_not_the_trials_doing(engine):
     assert states(engine) == {0: State.RUNNING}
 
 
-def test_a_process_that_ended_before_it_told_where_it_was_is_not_the_trials_doing(engine):
+def test_the_loss_of_a_process_that_has_not_said_where_it_runs_is_not_laid_to_its_trial(engine):
     config = engine.suggestions.suggest("ray-0")
     engine.lose(config)
     assert engine.recorded("worker_lost")[0]["by_trial"] is False
     assert list(engine.state.unfinished) == [0]
 
 
-def test_first_trials_that_are_all_lost_end_the_search(make):
+def test_a_search_whose_first_trials_are_all_lost_ends(make):
     engine = make(trials=3)
     for _ in range(6):
         config = engine.begun()
@@ -170,7 +170,7 @@ def test_first_trials_that_are_all_lost_end_the_search(make):
 # --- Memory -----------------------------------------------------------------------------------
 
 
-def test_a_trial_that_the_system_ends_for_its_memory_is_named_so_and_not_begun_again(engine):
+def test_a_trial_that_the_kernel_kills_for_its_memory_is_not_restarted(engine):
     config = engine.begun()
     engine.begun()
     engine.machines.out_of_memory.add(1)
@@ -189,7 +189,7 @@ Ray killed 1 worker: [pid=2, actor=Train, actual memory used=4.21GB].
 Top 10 memory users: pid=1 pid=3"""
 
 
-def test_a_trial_that_ray_ends_for_its_memory_is_told_from_those_beside_it(engine):
+def test_only_the_trial_that_ray_kills_for_its_memory_is_out_of_memory(engine):
     engine.begun()
     engine.begun()
     engine.liveness.record_ray_out_of_memory(RAYS_WORDS)
@@ -205,7 +205,7 @@ def test_a_trial_that_ray_ends_for_its_memory_is_told_from_those_beside_it(engin
 # --- Ray itself -------------------------------------------------------------------------------
 
 
-def test_when_ray_has_ended_what_runs_is_unfinished_by_no_doing_of_its_own(engine):
+def test_the_end_of_ray_is_not_laid_to_the_running_trials(engine):
     config = engine.begun()
     engine.begun()
     engine.machines.is_ray_up = False
@@ -217,7 +217,7 @@ def test_when_ray_has_ended_what_runs_is_unfinished_by_no_doing_of_its_own(engin
     assert len(engine.recorded("worker_lost")) == 2
 
 
-def test_rays_end_is_noticed_also_where_no_process_tells_of_it(engine):
+def test_the_end_of_ray_is_noticed_without_a_report(engine):
     engine.begun()
     engine.machines.is_ray_up = False
     engine.handler.handle_step_end()
@@ -226,7 +226,7 @@ def test_rays_end_is_noticed_also_where_no_process_tells_of_it(engine):
         engine.handler.handle_step_end()
 
 
-def test_before_there_are_trials_rays_end_is_noticed_too(make):
+def test_the_end_of_ray_is_noticed_before_there_are_trials(make):
     engine = make(space=None)
     engine.machines.is_ray_up = False
     engine.handler.handle_step_end()

@@ -8,7 +8,7 @@ from pathlib import Path
 SCALE = Path(__file__).parents[3] / "benchmarks" / "scale.py"
 
 
-def test_trials_shorter_than_the_start_of_a_process_leave_no_slot_unused():
+def test_every_slot_is_used_even_if_trials_are_shorter_than_the_start_of_a_process():
     """With Tune's own choice of the trial to run, one process of four ever came up.
 
     The 600 trials last some three times as long as the start of four processes.

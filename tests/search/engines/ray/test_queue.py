@@ -32,7 +32,7 @@ FREE = st.lists(st.lists(st.sampled_from([CPU, GPU]), unique=True, max_size=2), 
 
 
 @given(DEVICES, FREE)
-def test_each_is_given_out_once_where_it_suits_and_the_longest_waiting_first(devices, asked):
+def test_each_trial_is_handed_out_once_and_the_longest_waiting_first(devices, asked):
     trials, drawn = queue(devices)
     given_out = {CPU: [], GPU: []}
     for free in asked:
@@ -52,7 +52,7 @@ def test_each_is_given_out_once_where_it_suits_and_the_longest_waiting_first(dev
     assert len(drawn) - sum(map(len, given_out.values())) == len(trials) <= DRAWN_AHEAD
 
 
-def test_without_a_gpu_every_trial_suits_the_cpus_those_that_wait_included():
+def test_without_a_gpu_every_trial_runs_on_cpus_waiting_ones_too():
     there = True
     trials, _ = queue([GPU, GPU, CPU], has_gpus=lambda: there)
     assert trials.take([CPU])[0].trial == 2

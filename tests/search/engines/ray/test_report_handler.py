@@ -48,7 +48,7 @@ def test_a_trial_that_the_scheduler_stops_is_ended_at_once(engine):
     assert [epoch["decision"] for epoch in engine.recorded("epoch")] == ["continue", "stop"]
 
 
-def test_a_stopped_trial_with_executions_to_come_is_told_and_ends_by_itself(make):
+def test_a_stopped_trial_that_has_executions_left_ends_by_itself(make):
     engine = make(task={"executions_per_trial": 2})
     config, answer = stopped(engine)
     assert answer is Reply.REQUEST_STOP
@@ -60,7 +60,7 @@ def test_a_stopped_trial_with_executions_to_come_is_told_and_ends_by_itself(make
     assert (end["state"], end["score"]) == (State.STOPPED, 0.05)
 
 
-def test_a_failed_trial_that_begins_again_is_recorded_and_judged_anew(make):
+def test_a_retry_of_a_failed_trial_is_recorded_and_judged_anew(make):
     engine = make(task={"executions_per_trial": 2, "max_retries_per_trial": 1})
     config, answer = stopped(engine)
     assert answer is Reply.REQUEST_STOP
@@ -75,7 +75,7 @@ def test_a_failed_trial_that_begins_again_is_recorded_and_judged_anew(make):
 # --- Ends -------------------------------------------------------------------------------------
 
 
-def test_how_a_trial_ended_is_recorded_with_what_it_tells(engine):
+def test_the_end_of_a_trial_is_recorded_with_its_details(engine):
     config = engine.begun()
     answer = engine.tell(config, Ended(State.FAILED, "ValueError: no", "a traceback"))
     assert answer is Reply.END_TRIAL
@@ -109,7 +109,7 @@ def test_a_full_disk_ends_the_search_and_not_the_trial(engine):
     assert str(engine.stopping.error) == "no space left"
 
 
-def test_an_end_that_comes_after_the_trial_was_ended_is_not_recorded_again(engine):
+def test_the_late_end_of_an_ended_trial_is_not_recorded_again(engine):
     config = engine.begun()
     engine.now = 31.0
     engine.handler.handle_step_end()
@@ -131,7 +131,7 @@ def test_a_new_parameter_is_searched_from_then_on(engine):
     assert set(engine.begun().values) == {"units", "rate"}
 
 
-def test_a_trial_without_an_epoch_tells_of_new_parameters_when_it_ends(engine):
+def test_a_trial_without_an_epoch_reports_new_parameters_when_it_ends(engine):
     config = engine.begun()
     result = {"values": {"units": 8, "rate": 0.1}, "space": NEW}
     engine.tell(config, Ended(State.COMPLETED, result=result))
@@ -199,7 +199,7 @@ def test_a_discovery_that_loses_its_process_is_repeated_once(make):
         engine.lose(again)
 
 
-def test_a_process_that_only_waited_may_be_lost(make):
+def test_the_loss_of_a_warm_process_without_a_trial_changes_nothing(make):
     engine = make(space=None)
     discovering(engine)
     waits = engine.suggestions.suggest("ray-1")
@@ -241,7 +241,7 @@ def test_an_interrupted_search_is_left_at_once(engine):
         engine.handler.handle_step_end()
 
 
-def test_a_search_that_is_continued_begins_with_its_decisions_and_what_is_unfinished(make):
+def test_a_resumed_search_starts_with_its_decisions_and_its_unfinished_trials(make):
     engine = make()
     config, _ = stopped(engine)
     engine.state.open_session.journal.close()

@@ -85,7 +85,7 @@ class TestEveryScheduler:
             assert decision is CONTINUE
             assert scheduler.judge(trial, EPOCHS + 1, -trial, last_epoch=99) is CONTINUE
 
-    def test_no_trial_is_stopped_that_has_diverged_as_it_ends_by_itself(self, name):
+    def test_asha_does_not_stop_a_diverged_trial_which_ends_by_itself(self, name):
         scheduler = self.lived(name).scheduler
         for epoch in range(1, EPOCHS + 1):
             assert scheduler.judge(TRIALS, epoch, None, last_epoch=None) is CONTINUE
@@ -99,7 +99,7 @@ class TestEveryScheduler:
     def test_it_minimizes_as_it_maximizes(self, name):
         assert self.lived(name).decisions == self.lived(name, "min", sign=-1.0).decisions
 
-    def test_a_decision_stands_when_a_lost_process_reports_once_more(self, name):
+    def test_a_decision_stands_when_a_lost_process_reports_again(self, name):
         search = self.lived(name)
         for trial, epoch, decision in search.decisions:
             # Trained again, the numbers may differ a little.
@@ -108,14 +108,14 @@ class TestEveryScheduler:
             if decision is STOP and epoch + 1 < EPOCHS:
                 assert search.scheduler.judge(trial, epoch + 1, 1e3, last_epoch=EPOCHS) is STOP
 
-    def test_a_trial_that_failed_and_begins_again_is_judged_anew(self, name):
+    def test_a_failed_trial_that_is_retried_is_judged_anew(self, name):
         search = self.lived(name)
         for trial, epoch, _ in search.decisions:
             search.scheduler.reset(trial)
             assert search.scheduler.judge(trial, epoch, 1e3, last_epoch=EPOCHS) is CONTINUE
 
     @pytest.mark.parametrize("cut", [0, 1, 20, 60])
-    def test_a_search_that_is_continued_decides_as_one_that_never_was_cut_off(self, name, cut):
+    def test_a_resumed_search_decides_like_one_that_was_never_cut_off(self, name, cut):
         for seed in range(5):
             whole, continued = self.lived(name, seed=seed), Search(self.made(name))
             for number, report in enumerate(reports(seed)):
@@ -126,7 +126,7 @@ class TestEveryScheduler:
                 continued.report(*report)
             assert continued.decisions == whole.decisions
 
-    def test_decisions_of_a_search_that_is_continued_stand_whatever_is_asked_now(self, name):
+    def test_earlier_decisions_of_a_resumed_search_stand_under_other_settings(self, name):
         lived = self.lived(Scheduler.ASHA)  # others would have decided otherwise
         scheduler = self.made(name)
         scheduler.replay(lived.history)

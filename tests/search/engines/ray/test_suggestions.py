@@ -27,7 +27,7 @@ def complete(engine, config):
         pytest.param({"workers": 3, "reuse_workers": False}, 1, id="those-not-kept-need-no-warmth"),
     ],
 )
-def test_so_many_processes_grow_warm_and_the_first_discovers_the_space(make, asked, processes):
+def test_each_worker_warms_up_and_the_first_discovers_the_space(make, asked, processes):
     engine = make(space=None, **asked)
     answers = [engine.suggestions.suggest(f"ray-{number}") for number in range(5)]
     warm = [WarmUp(Device.CPU, discovers_space=number == 0) for number in range(processes)]
@@ -41,14 +41,14 @@ def test_so_many_processes_grow_warm_and_the_first_discovers_the_space(make, ask
         (GPUS, Device.CPU),  # a rule may keep every trial from the GPU
     ],
 )
-def test_processes_grow_warm_where_trials_will_run(make, asked, device):
+def test_processes_warm_up_on_the_devices_of_the_trials(make, asked, device):
     assert make(space=None, **asked).suggestions.suggest("ray-0").device is device
 
 
 # --- Trials -----------------------------------------------------------------------------------
 
 
-def test_trials_are_numbered_and_recorded_when_they_are_given_out(make):
+def test_trials_are_numbered_and_recorded_when_they_are_handed_out(make):
     engine = make()
     configs = [engine.begun() for _ in range(2)]
     assert [config.trial for config in configs] == [0, 1]
@@ -60,7 +60,7 @@ def test_trials_are_numbered_and_recorded_when_they_are_given_out(make):
     assert engine.recorded("trial_placed") == []  # all are alike
 
 
-def test_no_more_are_given_out_than_there_is_room_for(make):
+def test_no_more_trials_are_handed_out_than_fit(make):
     engine = make()
     config = engine.begun()
     engine.begun()
@@ -69,7 +69,7 @@ def test_no_more_are_given_out_than_there_is_room_for(make):
     assert engine.begun().trial == 2
 
 
-def test_what_is_unfinished_comes_before_what_is_new(make):
+def test_unfinished_trials_come_before_new_ones(make):
     engine = make()
     lost, _ = engine.begun(), engine.begun()
     engine.lose(lost)
@@ -78,7 +78,7 @@ def test_what_is_unfinished_comes_before_what_is_new(make):
     assert [event["trial"] for event in engine.recorded("trial_started")] == [0, 1]
 
 
-def test_there_are_no_more_once_all_have_ended(make):
+def test_there_are_no_more_suggestions_once_all_trials_have_ended(make):
     engine = make(trials=2)
     config, other = engine.begun(), engine.begun()
     complete(engine, config)
@@ -91,7 +91,7 @@ def test_there_are_no_more_once_all_have_ended(make):
     assert engine.suggestions.suggest("ray-4") is NoTrial.LEFT
 
 
-def test_there_are_no_more_when_every_configuration_has_been_tried(make):
+def test_there_are_no_more_suggestions_when_every_configuration_has_been_tried(make):
     engine = make(trials=None)
     tried = []
     while (config := engine.suggestions.suggest("ray-0")) is not NoTrial.LEFT:
@@ -116,7 +116,7 @@ def test_each_trial_is_recorded_with_the_device_that_suits_it(make):
     assert {config.device for config in configs} == {Device.CPU, Device.GPU}
 
 
-def test_trials_that_wait_for_a_gpu_that_is_gone_are_given_out_again(make):
+def test_trials_that_wait_for_a_lost_gpu_are_handed_out_again(make):
     engine = make(trials=20, workers=4, **(GPUS | {"gpus": None}))
     engine.gpu_slots = 2
     engine.now = 10.0

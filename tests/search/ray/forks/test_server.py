@@ -67,7 +67,9 @@ def script(tmp_path):
     return path
 
 
-def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(script, tmp_path):
+def test_a_worker_is_forked_with_tensorflow_and_keeps_its_arguments_environment_and_files(
+    script, tmp_path
+):
     with fork_server() as executable:
         server = server_process(executable)
         done = [started(executable, script, "--a", "b c", folder=tmp_path) for _ in range(2)]
@@ -91,7 +93,7 @@ def test_a_worker_is_forked_with_tensorflow_and_all_that_it_was_started_with(scr
     assert not asks_for_forks("")
 
 
-def test_without_the_server_a_worker_starts_by_itself(script, tmp_path):
+def test_a_worker_starts_python_itself_without_a_server(script, tmp_path):
     with fork_server() as executable:
         server = server_process(executable)
         server.kill()
@@ -114,7 +116,7 @@ def test_a_server_with_threads_in_it_forks_none(script, tmp_path, monkeypatch):
     assert not found["has_tensorflow"]
 
 
-def test_a_worker_that_waits_while_the_server_dies_starts_by_itself(script, tmp_path):
+def test_a_worker_starts_python_itself_if_the_server_dies_while_it_waits(script, tmp_path):
     with fork_server() as executable:
         server = server_process(executable)
         server.suspend()  # it has not come as far as answering

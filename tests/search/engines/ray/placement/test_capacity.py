@@ -119,7 +119,7 @@ BOTH, NONE = [GPU, CPU], []
         pytest.param(Slots(1, 0, 0), Load(3, 0, 0, 0), NONE, id="more-run-than-there-are-slots"),
     ],
 )  # fmt: skip
-def test_where_a_rule_chooses_the_device_one_more_is_given_out(slots, load, free):
+def test_a_device_rule_hands_out_one_more_trial_than_there_are_slots(slots, load, free):
     assert SPARE_TRIALS == 1
     assert free_devices_by_rule(slots, load) == free
 
@@ -134,7 +134,7 @@ def test_where_a_rule_chooses_the_device_one_more_is_given_out(slots, load, free
         pytest.param({"other_resources": HALF, "gpus": 1}, Load(gpu_running=2), NONE, id="all-shares-taken"),
     ],
 )  # fmt: skip
-def test_where_all_take_the_same_one_is_given_out_for_each_slot(changes, load, free):
+def test_without_a_device_rule_one_trial_is_handed_out_for_each_slot(changes, load, free):
     assert Capacity(plan(**changes), count_fitting=nodes(cpu=9, gpu=9)).free_devices(load) == free
 
 
@@ -145,7 +145,7 @@ def test_a_load_counts_trials_by_device_and_by_whether_they_run():
     assert Load.of([]) == Load()
 
 
-def test_the_cluster_is_counted_again_once_the_last_count_is_old():
+def test_the_cluster_is_counted_again_when_the_last_count_is_old():
     now, gpus = 0.0, 1.0
     by_rule = plan(device_rule=AUTO, other_resources=HALF)
     capacity = Capacity(
@@ -161,5 +161,5 @@ def test_the_cluster_is_counted_again_once_the_last_count_is_old():
     assert not capacity.has_gpus
 
 
-def test_where_all_take_the_same_a_lost_gpu_is_waited_for():
+def test_without_a_device_rule_a_lost_gpu_is_waited_for():
     assert Capacity(plan(elastic=True, other_resources=HALF), count_fitting=nodes()).has_gpus

@@ -89,7 +89,9 @@ def test_each_trial_goes_where_the_rule_says(tmp_path, commands, cpus_and_gpus):
 
 
 @pytest.mark.long
-def test_a_rule_of_ones_own_decides_and_threads_follow_the_cpus(tmp_path, commands, cpus_and_gpus):
+def test_a_custom_rule_chooses_the_device_and_threads_follow_the_cpus(
+    tmp_path, commands, cpus_and_gpus
+):
     search = begin(
         commands, tmp_path, cpus_and_gpus.address, "--resources", "on_devices:small_to_gpu", "--cpus-per-trial", "2",
         "--trials", "8", "--epochs", "2",
@@ -135,7 +137,7 @@ def test_more_of_a_gpu_than_any_node_has_is_one_line(tmp_path, commands, cpus_an
 
 
 @pytest.mark.long
-def test_a_node_with_a_gpu_joins_and_is_lost_and_all_is_used(tmp_path, commands):
+def test_a_gpu_that_joins_is_used_until_it_is_lost(tmp_path, commands):
     with several_nodes({"num_cpus": 2}) as nodes:
         search = begin(
             commands, tmp_path, nodes.address, "--resources", "auto", "--trials", "40", "--epochs", "3"

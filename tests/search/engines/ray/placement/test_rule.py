@@ -17,7 +17,7 @@ def test_small_models_suit_a_cpu_and_large_ones_a_gpu():
     assert apply_rule("auto", {}, None) == Placement(CPU)
 
 
-def test_a_rule_of_ones_own_is_asked_and_must_name_a_device():
+def test_a_custom_rule_chooses_the_device_and_an_invalid_one_is_named():
     assert apply_rule("on_devices:small_to_gpu", {"units": 8}, 56).device is GPU
     with pytest.raises(
         ProblemError, match=r"'on_devices:nowhere' returned 'tpu' .* expected 'cpu' or 'gpu'"

@@ -60,13 +60,13 @@ def up_command(
     ] = JOIN_SECONDS,
 ) -> None:
     """Check the machines of a cluster file, start Ray on all, and wait until they have joined."""
-    _print_nodes(up(read_cluster_file(file), Console().print, join_seconds=wait))
+    _print_nodes(up(Ssh(read_cluster_file(file)), Console().print, join_seconds=wait))
 
 
 @console.command(app, "down")
 def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
     """Stop Ray on all machines of a cluster file."""
-    down(read_cluster_file(file), Console().print)
+    down(Ssh(read_cluster_file(file)), Console().print)
 
 
 @console.command(app, "fetch")

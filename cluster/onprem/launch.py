@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.nodes import Node, missing_hosts, poll_nodes, printed_nodes
-from cluster.onprem.config import TOKEN, ClusterFile
+from cluster.onprem.config import TOKEN
 from cluster.onprem.hosts import (
     SSH_FAILED_STATUS,
     Ssh,
@@ -39,11 +39,11 @@ ENVIRONMENT = {
 Say = Callable[[str], None]
 
 
-def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
+def up(ssh: Ssh, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
     """Start Ray on all machines of a cluster file; return their nodes when all have joined.
 
     Args:
-        file: The cluster.
+        ssh: Logs in to the machines of that file.
         say: Gets a line for each step.
         join_seconds: Longest wait for the machines after the head is up; at least
             ``INSTALL_SECONDS`` if packages are still to be installed.
@@ -51,7 +51,7 @@ def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> li
     Raises:
         ClusterError: Machines are unfit, `ray up` failed, or machines have not joined; names each.
     """
-    ssh = Ssh(file)
+    file = ssh.file
     check_local_tools()
     say(f"checking {len(file.hosts)} machines")
     reports = check_machines(ssh)
@@ -68,14 +68,14 @@ def up(file: ClusterFile, say: Say, *, join_seconds: float = JOIN_SECONDS) -> li
     return wait_for_nodes(lambda: nodes_of(ssh), file.hosts, say, seconds=join_seconds, log=log)
 
 
-def down(file: ClusterFile, say: Say) -> None:
-    """Stop Ray on all machines; `ray down` alone stops it only on the head.
+def down(ssh: Ssh, say: Say) -> None:
+    """Stop Ray on all machines of a cluster file; `ray down` alone stops it only on the head.
 
     Raises:
         ClusterError: A machine does not answer, or `ray stop` failed on it.
     """
+    file = ssh.file
     _run_ray("down", "--yes", str(file.path.resolve()), say=say)
-    ssh = Ssh(file)
     with ThreadPoolExecutor(len(file.hosts)) as pool:
         stops = list(pool.map(lambda host: ssh.run(host, "ray stop"), file.hosts))
     problems = []

@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import re
-import signal
 import subprocess
 import tomllib
 from functools import cache
@@ -18,7 +17,6 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
 from cluster import submit
 from cluster.nodes import Node
-from cluster.onprem.config import expected_nodes
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 FILE = CLUSTER / "aws.yaml"
@@ -39,7 +37,7 @@ def test_the_file_is_one_that_ray_takes():
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         pytest.param(lambda file: file.update(max_worker=1), "max_worker", id="misspelt"),
         pytest.param(lambda file: file.update(max_workers="8"), "'8' is not of type", id="a-text"),
@@ -50,14 +48,14 @@ def test_the_file_is_one_that_ray_takes():
         pytest.param(lambda file: file["available_node_types"]["cpu"].update(min_workers=9), "sum of `min_workers`", id="too-many"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_found(spoil, said):
+def test_a_file_with_a_mistake_is_refused(spoil, message):
     spoilt = json.loads(json.dumps(content()))  # in which nothing is shared by an alias
     spoil(spoilt)
-    with pytest.raises(Exception, match=said):
+    with pytest.raises(Exception, match=message):
         validate_config(prepare_config(spoilt))
 
 
-def test_the_head_takes_no_trials_and_no_machine_is_kept_without():
+def test_the_head_takes_no_trials_and_idle_machines_are_given_back():
     assert types()["head"]["resources"] == {"CPU": 0}
     workers = {name: one for name, one in types().items() if name != content()["head_node_type"]}
     assert set(workers) == {"cpu", "cpu_spot", "gpu"}
@@ -66,7 +64,7 @@ def test_the_head_takes_no_trials_and_no_machine_is_kept_without():
     assert all(one["max_workers"] <= content()["max_workers"] for one in workers.values())
 
 
-def test_a_machine_that_may_be_taken_back_is_preferred_and_differs_in_nothing_else():
+def test_a_spot_machine_is_preferred_and_differs_in_nothing_else():
     spot, kept = (types()[name] for name in ("cpu_spot", "cpu"))
     assert spot["node_config"] == kept["node_config"] | {
         "InstanceMarketOptions": {"MarketType": "spot"}
@@ -82,7 +80,7 @@ def test_each_machine_has_the_image_that_suits_it():
     assert images == {"head": image, "cpu": image, "cpu_spot": image, "gpu": f"{image}-gpu"}
 
 
-def test_the_project_goes_there_as_to_machines_of_ones_own():
+def test_the_project_is_copied_as_to_machines_of_ones_own():
     own = yaml.safe_load((CLUSTER / "onprem.yaml").read_text())
     for key in ("file_mounts", "rsync_exclude", "cluster_name"):
         assert content()[key] == own[key]
@@ -108,7 +106,7 @@ class Machine:
         self.commands = []
 
     def check_output(self, command, **_):
-        return next((a for asked, a in ANSWERS.items() if asked in command[-1]), "").encode()
+        return next((a for part, a in ANSWERS.items() if part in command[-1]), "").encode()
 
     def check_call(self, command, **_):
         # ssh has the shell there read what follows the machine's name.
@@ -148,18 +146,18 @@ def mounts(words):
     return {inside: outside for outside, inside in (pair.rsplit(":", 1) for pair in pairs)}
 
 
-def test_runs_lie_on_the_heads_disk_and_apart_from_what_ray_itself_copies_there(tmp_path):
+def test_runs_lie_on_the_disk_of_the_head_apart_from_what_ray_copies_there(tmp_path):
     words = started("head", tmp_path)
     assert words[0] == "run"
-    found = mounts(words)
-    assert found["/runs"] == str(tmp_path / "runs")  # ~ of the machine's user
+    folders = mounts(words)
+    assert folders["/runs"] == str(tmp_path / "runs")  # ~ of the machine's user
     assert "mkdir -p ~/runs" in content()["initialization_commands"]
-    brought = found["/home/ray/fmnist-search"]
-    assert brought == "/tmp/ray_tmp_mount/fmnist-search/~/fmnist-search"
+    project = folders["/home/ray/fmnist-search"]
+    assert project == "/tmp/ray_tmp_mount/fmnist-search/~/fmnist-search"
     # `ray rsync-down` writes what it fetches to a folder of the machine first, by the path that is
     # asked for: below a mounted one it would write over the files of a search that runs.
-    assert "/tmp/ray_tmp_mount/fmnist-search/runs" not in {brought, *found.values()}
-    assert found["/home/ray/.ray/auth_token"].endswith("/.ray/auth_token")
+    assert "/tmp/ray_tmp_mount/fmnist-search/runs" not in {project, *folders.values()}
+    assert folders["/home/ray/.ray/auth_token"].endswith("/.ray/auth_token")
     assert {"RAY_AUTH_MODE=token", "nofile=65536:65536"} <= set(words)
 
 
@@ -170,27 +168,18 @@ def test_a_machine_with_a_gpu_gives_it_to_its_container(tmp_path):
     assert "--gpus" not in started("cpu_spot", tmp_path)
 
 
-@pytest.fixture
-def interrupts():
-    """What `submit` makes of Ctrl-C, for its own process, is undone."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interrupts")
+@pytest.mark.usefixtures("kept_ctrl_c")
 def test_a_rented_head_waits_for_itself_alone_since_others_come_when_trials_wait(
-    tmp_path, monkeypatch, capfd
+    user, console_commands, capfd
 ):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "ray_bootstrap_config.yaml").write_text(FILE.read_text())
-    assert expected_nodes() is None
-    monkeypatch.setattr(submit, "PROJECT", tmp_path)
-    monkeypatch.setattr(submit, "live_nodes", lambda address: [Node("192.0.2.1", 0, 0, 1.0)])
-    assert submit.main(["--help"]) == 0
-    said = capfd.readouterr().out
-    assert said.startswith("1 of 1 nodes have joined\n")
-    assert "warning" not in said
+    (user / "ray_bootstrap_config.yaml").write_text(FILE.read_text())
+    console_commands.write("fmnist-search", "")
+    head = Node("192.0.2.1", 0, 0, 1.0)
+    status = submit.main(["--help"], list_nodes=lambda: [head], project=user, join_seconds=0)
+    assert status == 0
+    output = capfd.readouterr().out
+    assert output.startswith("1 of 1 nodes have joined\n")
+    assert "warning" not in output
 
 
 def test_the_commands_of_the_file_are_ones_that_a_shell_understands():
@@ -199,11 +188,10 @@ def test_the_commands_of_the_file_are_ones_that_a_shell_understands():
         subprocess.run(["bash", "-n", "-c", command], check=True)
 
 
-@pytest.mark.parametrize("there", ["nothing", "a link"])
-def test_the_runs_of_the_project_are_those_on_the_disk_however_often_it_is_set_up(tmp_path, there):
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_runs_of_the_project_are_those_on_the_disk_however_often_it_is_set_up(tmp_path, times):
     [command] = content()["setup_commands"]
     (tmp_path / "fmnist-search").mkdir()
-    times = 1 if there == "nothing" else 2
     for _ in range(times):
         subprocess.run(["bash", "-c", command], check=True, env={"HOME": str(tmp_path)})
     assert (tmp_path / "fmnist-search" / "runs").readlink() == Path("/runs")

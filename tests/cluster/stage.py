@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import storm as storms
 from lab import CHECKOUT, Host, Lab, Running
 
@@ -103,8 +104,7 @@ class Stage:
 
     def events(self, run: str) -> tuple[Event, ...]:
         """Read what a run has recorded so far."""
-        path = self.folder(run) / "journal.jsonl"
-        return parse(path.read_bytes(), path).events if path.exists() else ()
+        return events_in(self.folder(run))
 
     def wait(self, run: str, driver: Running, met) -> None:
         """Wait until the events of a run meet a condition."""
@@ -133,6 +133,12 @@ def staged(scratch: Path, *workers: str, shared: bool = False):
         yield Stage(lab, workers)
 
 
+def events_in(run: Path) -> tuple[Event, ...]:
+    """Read what a run has recorded so far."""
+    path = run / "journal.jsonl"
+    return parse(path.read_bytes(), path).events if path.exists() else ()
+
+
 def epochs_on(events, host: str) -> int:
     """Count the epochs that a host has reported."""
     return sum(on(event, host) for event in events)
@@ -148,6 +154,11 @@ def epochs(events) -> int:
     return sum(event["event"] == "epoch" for event in events)
 
 
+def workers(events) -> set[str]:
+    """Return the names of the workers that have reported epochs."""
+    return {event["worker"] for event in events if event["event"] == "epoch"}
+
+
 def check(stage: Stage, run: str, weather: storms.Weather) -> storms.Survived:
     """Hold what is promised of a run on the head."""
     return check_events(stage.folder(run), stage.events(run), weather)
@@ -155,11 +166,15 @@ def check(stage: Stage, run: str, weather: storms.Weather) -> storms.Survived:
 
 def check_events(run: Path, events, weather: storms.Weather) -> storms.Survived:
     """Hold what is promised: nothing lost or doubled, each epoch what it must be."""
-    found = storms.Survived(run, events, None, None, events=events)
-    assert len(found.history.trials) == weather.trials
-    assert found.trials_lost == 0
-    assert found.trials_doubled == 0
-    assert found.differing_trials(weather) == []
+    survived = storms.Survived(run, events, None, None, events=events)
+    assert len(survived.history.trials) == weather.trials
+    assert survived.trials_lost == 0
+    assert survived.trials_doubled == 0
+    with pytest.MonkeyPatch.context() as patch:
+        import stormy  # imports Keras, which takes seconds
+
+        patch.setattr(stormy, "EPOCH_SECONDS", 0.0)  # nobody hits these
+        assert survived.differing_trials(weather) == []
     assert not [*run.glob("checkpoints/*-state*"), *run.glob("**/.*")]
     by_host = Counter(
         event["worker"].partition(":")[0] for event in events if event["event"] == "epoch"
@@ -171,9 +186,21 @@ def check_events(run: Path, events, weather: storms.Weather) -> storms.Survived:
         for host in by_host
     }
     print(
-        f"{run.name}: trials by host {trials}, epochs {dict(by_host)}, repeated {found.epochs_repeated}"
+        f"{run.name}: trials by host {trials}, epochs {dict(by_host)}, repeated {survived.epochs_repeated}"
     )
-    return found
+    return survived
+
+
+def check_lasting(run: Path, weather: storms.Weather) -> storms.Survived:
+    """Hold what is promised of a run that may have been interrupted and resumed."""
+    events = events_in(run)
+    lasting = tuple(event for event in events if event.get("state") != "interrupted")
+    return check_events(run, lasting, weather)
+
+
+def ends(events) -> list[str]:
+    """Return why a search has ended, each time that it has."""
+    return [event["reason"] for event in events if event["event"] == "search_ended"]
 
 
 def ended(host: Host) -> bool:

@@ -176,8 +176,8 @@ class Namespaces:
                 cwd=folder, env=ENVIRONMENT, text=True, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
-        with self._holder.stdout as told:
-            is_up = bool(told.readline())
+        with self._holder.stdout as output:
+            is_up = bool(output.readline())
         if not is_up:
             self._holder.wait()
             raise LabError(f"no namespaces could be made: {_reason(log.read_text())}")
@@ -612,8 +612,8 @@ def _base_prefixes(venv: Path) -> list[Path]:
     settings = (line.partition("=") for line in (venv / "pyvenv.cfg").read_text().splitlines())
     [home] = [value.strip() for name, _, value in settings if name.strip() == "home"]
     prefix = Path(home).parent
-    found = sorted({prefix, prefix.resolve()})
-    return [path for path in found if path != Path("/") and not path.is_relative_to("/usr")]
+    prefixes = sorted({prefix, prefix.resolve()})
+    return [path for path in prefixes if path != Path("/") and not path.is_relative_to("/usr")]
 
 
 def _parts_of_sshd(tools: Tools) -> str:

@@ -133,10 +133,10 @@ class Slurm:
     def sbatch(self, options: Sequence[str], *arguments: str, **variables: str) -> int:
         """Submit the batch script with small shares of the nodes; return the job's number."""
         shares = ("--cpus-per-task=1", "--mem-per-cpu=1300M", f"--output={SHARED}/%j.txt")
-        told = self.run(
+        answer = self.run(
             LOGIN, "sbatch", *shares, *options, "cluster/slurm.sh", *arguments, **variables
         )
-        return int(told.split()[-1])
+        return int(answer.split()[-1])
 
     def said(self, job: int) -> str:
         """Return what a job has printed so far."""
@@ -251,15 +251,15 @@ def _checked(folder: Path) -> Path:
 
 
 def _daemons(folder: Path) -> dict[str, Path]:
-    found = {name: [*(folder / "usr/sbin").glob(f"{name}*")] for name in DAEMONS}
-    return {name: paths[0] for name, paths in found.items() if paths}
+    programs = {name: [*(folder / "usr/sbin").glob(f"{name}*")] for name in DAEMONS}
+    return {name: paths[0] for name, paths in programs.items() if paths}
 
 
 def _plugins(folder: Path) -> Path:
-    found = [{path.parent for path in folder.rglob(name)} for name in NO_AUTHENTICATION]
-    if not all(found):
+    folders = [{path.parent for path in folder.rglob(name)} for name in NO_AUTHENTICATION]
+    if not all(folders):
         raise debian.UnpackedError(f"the Slurm in {folder} lacks {' and '.join(NO_AUTHENTICATION)}")
-    return found[0].pop()
+    return folders[0].pop()
 
 
 if __name__ == "__main__":

@@ -29,16 +29,16 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def srun(arguments: list[str]) -> int:
     """Run a task, as the first step of the job."""
-    given = [argument for argument in arguments if argument.startswith("--")]
-    if set(given) != KNOWN:
-        print(f"srun: not stood in for: {set(given) ^ KNOWN}", file=sys.stderr)
+    options = [argument for argument in arguments if argument.startswith("--")]
+    if set(options) != KNOWN:
+        print(f"srun: not stood in for: {set(options) ^ KNOWN}", file=sys.stderr)
         return 1
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, pass_on)
     of_the_task = {"SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_PROCID": "0"}
     task = subprocess.Popen(
-        arguments[len(given) :], env=os.environ | of_the_task, stdin=subprocess.DEVNULL
+        arguments[len(options) :], env=os.environ | of_the_task, stdin=subprocess.DEVNULL
     )
     status = task.wait()
     signal_all(signal.SIGKILL)

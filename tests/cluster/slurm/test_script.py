@@ -1,0 +1,45 @@
+"""The batch script, as bash runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "cluster" / "slurm.sh"
+
+
+def test_the_batch_script_passes_shellcheck():
+    program = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([program, SCRIPT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        ([], {}, "error: no command: expected one of fmnist-search, such as: sbatch cluster/"),
+        (["run"], {"SLURM_SUBMIT_DIR": "/nowhere"}, "error: /nowhere: no .venv/bin/fmnist-search "),
+        (["run"], {"FMNIST_SEARCH_PROJECT": "/no", "SLURM_SUBMIT_DIR": "/"}, "error: /no: no .venv/"),
+    ],
+    ids=["no command", "no project", "no project of that name"],
+)  # fmt: skip
+def test_a_job_that_cannot_run_is_one_line_and_status_2(machine, arguments, variables, message):
+    job = machine.begin(7, *arguments, **variables)
+    output, _ = job.communicate(timeout=60)
+    assert job.returncode == 2
+    assert output.startswith(message)
+    assert len(output.splitlines()) == 1
+
+
+def test_the_script_becomes_the_process_that_slurm_signals(machine):
+    # slurm.sh has Slurm signal the batch shell alone.
+    (machine.bin / "python").write_text("#!/bin/sh\necho $$ $@\n")
+    (machine.bin / "python").chmod(0o755)
+    (machine.folder / ".venv").unlink()
+    (machine.folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "fmnist-search"):
+        (machine.folder / ".venv" / "bin" / name).symlink_to(machine.bin / "python")
+    job = machine.begin(7, "run", "--out", "a b")
+    output, _ = job.communicate(timeout=60)
+    assert output == f"{job.pid} -m cluster.slurm run --out a b\n"

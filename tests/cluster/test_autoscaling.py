@@ -60,13 +60,13 @@ FILE = {
 # Begins the head, searches, and waits until the head is alone again.
 SCRIPT = """
 import json, subprocess, sys, time
-asked = json.load(sys.stdin)
+commands = json.load(sys.stdin)
 def nodes():
-    done = subprocess.run(asked["nodes"], stdout=subprocess.PIPE, stderr=sys.stderr, check=True)
+    done = subprocess.run(commands["nodes"], stdout=subprocess.PIPE, stderr=sys.stderr, check=True)
     return [node["cpus"] for node in json.loads(done.stdout)]
-subprocess.run(asked["head"], stdout=sys.stderr, check=True)
+subprocess.run(commands["head"], stdout=sys.stderr, check=True)
 before = nodes()
-search = subprocess.Popen(asked["search"], stdout=sys.stderr, stderr=sys.stderr)
+search = subprocess.Popen(commands["search"], stdout=sys.stderr, stderr=sys.stderr)
 most = before
 while search.poll() is None:
     most = max(most, nodes(), key=len)
@@ -96,7 +96,7 @@ def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
     folder = tmp_path_factory.mktemp("as")  # short: Ray's sockets lie in it
     (folder / "file.json").write_text(json.dumps(FILE))
     address = f"127.0.0.1:{PORT}"
-    asked = {
+    script_commands = {
         "head": [
             str(commands / "ray"), "start", "--head", f"--port={PORT}", "--num-cpus=0",
             "--include-dashboard=false", f"--temp-dir={folder / 'ray'}",
@@ -112,7 +112,7 @@ def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
         ],
     }  # fmt: skip
     done = subprocess.run(
-        [*alone.ALONE, sys.executable, "-c", SCRIPT], input=json.dumps(asked), text=True,
+        [*alone.ALONE, sys.executable, "-c", SCRIPT], input=json.dumps(script_commands), text=True,
         capture_output=True, check=False, timeout=SECONDS, env=os.environ | ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -64,16 +64,16 @@ def claim_schema():
     return volumes["ephemeral"]["properties"]["volumeClaimTemplate"]["properties"]["spec"]
 
 
-def wrong(part, schema):
-    found = jsonschema.Draft7Validator(schema).iter_errors(part)
-    return [f"{error.json_path}: {error.message}" for error in found]
+def mistakes(part, schema):
+    errors = jsonschema.Draft7Validator(schema).iter_errors(part)
+    return [f"{error.json_path}: {error.message}" for error in errors]
 
 
 @has_schema
 def test_every_manifest_is_one_that_the_schema_takes():
-    assert wrong(manifests()["RayJob"], rayjob_schema()) == []
-    assert wrong(manifests()["Pod"]["spec"], pod_schema()) == []
-    assert wrong(manifests()["PersistentVolumeClaim"]["spec"], claim_schema()) == []
+    assert mistakes(manifests()["RayJob"], rayjob_schema()) == []
+    assert mistakes(manifests()["Pod"]["spec"], pod_schema()) == []
+    assert mistakes(manifests()["PersistentVolumeClaim"]["spec"], claim_schema()) == []
 
 
 HEAD = "$.spec.rayClusterSpec.headGroupSpec"
@@ -81,7 +81,7 @@ HEAD = "$.spec.rayClusterSpec.headGroupSpec"
 
 @has_schema
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         pytest.param(
             lambda spec: spec.update(shutdownAfterJobFinish=True),
@@ -120,14 +120,14 @@ HEAD = "$.spec.rayClusterSpec.headGroupSpec"
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_found(spoil, said):
+def test_a_manifest_with_a_mistake_is_refused(spoil, message):
     spoilt = json.loads(json.dumps(manifests()["RayJob"]))  # in which nothing is shared by an alias
     spoil(spoilt["spec"])
-    [found] = wrong(spoilt, rayjob_schema())
-    assert found.startswith(said)
+    [mistake] = mistakes(spoilt, rayjob_schema())
+    assert mistake.startswith(message)
 
 
-def test_a_schema_keeps_open_what_it_says_is_open():
+def test_the_strict_schema_allows_other_keys_only_where_it_says_so():
     schema = crd.strict(
         {
             "properties": {
@@ -137,12 +137,12 @@ def test_a_schema_keeps_open_what_it_says_is_open():
             }
         }
     )
-    assert wrong({"open": {"b": 1}, "named": {"any": "text"}, "none": None}, schema) == []
-    assert wrong({"named": {"any": 1}}, schema) == ["$.named.any: 1 is not of type 'string'"]
-    assert len(wrong({"other": 1}, schema)) == 1
+    assert mistakes({"open": {"b": 1}, "named": {"any": "text"}, "none": None}, schema) == []
+    assert mistakes({"named": {"any": 1}}, schema) == ["$.named.any: 1 is not of type 'string'"]
+    assert len(mistakes({"other": 1}, schema)) == 1
 
 
-def test_every_mount_is_of_a_volume_that_is_there_and_every_pod_of_ray_has_the_runs():
+def test_every_mount_has_its_volume_and_every_pod_of_ray_the_runs():
     claim = manifests()["PersistentVolumeClaim"]["metadata"]["name"]
     for pod in (*ray_pods(), manifests()["Pod"]["spec"]):
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -160,9 +160,9 @@ def test_the_object_store_fits_into_the_shared_memory_and_that_into_the_pod():
     for group in (cluster["headGroupSpec"], *groups()):
         pod = group["template"]["spec"]
         [memory] = [one["emptyDir"]["sizeLimit"] for one in pod["volumes"] if "emptyDir" in one]
-        asked = pod["containers"][0]["resources"]["limits"]["memory"]
+        limit = pod["containers"][0]["resources"]["limits"]["memory"]
         store = int(group["rayStartParams"]["object-store-memory"])
-        assert store < gibibytes(memory) * 2**30 < gibibytes(asked) * 2**30 / 2
+        assert store < gibibytes(memory) * 2**30 < gibibytes(limit) * 2**30 / 2
 
 
 def gibibytes(text):
@@ -170,14 +170,14 @@ def gibibytes(text):
     return int(text.removesuffix("Gi"))
 
 
-def test_the_head_takes_no_trials_and_a_worker_pod_is_asked_for_when_one_waits():
+def test_the_head_takes_no_trials_and_worker_pods_come_when_trials_wait():
     cluster = rayjob()["rayClusterSpec"]
     assert cluster["enableInTreeAutoscaling"] is True
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert [group["minReplicas"] for group in groups()] == [0, 0]
 
 
-def test_nobody_is_root_or_can_become_it():
+def test_no_container_is_root_or_can_become_it():
     for pod in all_pods():
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 1000
@@ -225,14 +225,14 @@ def test_the_job_asks_for_as_many_cpus_and_gpus_as_all_pods_have():
     assert int(options["--gpus"]) == gpus
 
 
-def test_the_job_is_a_command_of_fmnist_search_that_may_be_begun_again(commands):
+def test_the_job_is_a_command_of_fmnist_search_that_may_be_run_again(commands):
     # A shell that stays between would end at SIGTERM, and Ray would kill the search then.
     assert words()[:3] == ["exec", "fmnist-search", "run"]
-    told = subprocess.run(
+    page = subprocess.run(
         [commands / "fmnist-search", "run", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for option in (word for word in words() if word.startswith("--")):
-        assert re.search(rf"^\s+{option}\b", told, re.MULTILINE), option
+        assert re.search(rf"^\s+{option}\b", page, re.MULTILINE), f"run has no {option}"
     assert "--or-resume" in words()
     assert rayjob()["backoffLimit"] > 0
 
@@ -244,44 +244,93 @@ def test_ray_waits_for_the_search_to_end_before_the_pod_is_taken_away():
     assert int(wait["value"]) < pod["terminationGracePeriodSeconds"]
 
 
-# Process 1 of the pod: begins the search, runs the hook when it has trained, and tells how both end.
+# Process 1 of the pod: starts the search, runs the hook once a file exists, and prints how both end.
 POD = """
-import json, pathlib, subprocess, sys
-asked = json.load(sys.stdin)
-journal = pathlib.Path(asked["journal"])
-search = subprocess.Popen(asked["search"], stdout=sys.stderr)
-while not (journal.exists() and b'"epoch"' in journal.read_bytes()):
+import json, pathlib, subprocess, sys, time
+pod = json.load(sys.stdin)
+ready = pathlib.Path(pod["ready"])
+search = subprocess.Popen(pod["search"], stdout=sys.stderr)
+while not (ready.exists() and pod["mark"].encode() in ready.read_bytes()):
     assert search.poll() is None, search.returncode
-hook = subprocess.run(asked["hook"], stdout=sys.stderr, timeout=asked["seconds"])
-ended = b'"search_ended"' in journal.read_bytes()
-told = {"hook": hook.returncode, "ended": ended, "search": search.wait(asked["seconds"])}
-json.dump(told, sys.stdout)
+    time.sleep(0.01)
+hook = subprocess.run(pod["hook"], stdout=sys.stderr, timeout=pod["seconds"])
+has_ended = search.poll() is not None
+pathlib.Path(pod["over"]).touch()
+status = search.wait(pod["seconds"])
+json.dump({"hook": hook.returncode, "ended": has_ended, "search": status}, sys.stdout)
+"""
+# Stands in for a search: ends a while after SIGTERM, as a search that saves its run.
+SLOW_TO_END = """
+trap 'sleep 1; echo saved >> "$1"; exit 130' TERM
+echo started >> "$1"
+while :; do sleep 0.01; done
 """
 
+in_a_pod = pytest.mark.skipif(
+    alone.why_not() is not None, reason=f"no pod can be made: {alone.why_not()}"
+)
 
-@pytest.mark.skipif(alone.why_not() is not None, reason=f"no pod can be made: {alone.why_not()}")
-def test_the_search_of_a_pod_that_is_to_go_ends_cleanly_and_the_hook_waits_for_it(
-    tmp_path, commands
-):
-    run = tmp_path / "wide"
+
+def end_pod(folder, search, ready, mark):
+    """Run the hook of the head's pod while a search runs there; return how both have ended.
+
+    Args:
+        folder: Gets the file ``over`` when the hook has ended.
+        search: The command of the search.
+        ready: The file by which it is known that the search has begun.
+        mark: What that file then holds.
+    """
     head = rayjob()["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    pod = {
+        "search": search, "hook": head["lifecycle"]["preStop"]["exec"]["command"],
+        "ready": str(ready), "mark": mark, "over": str(folder / "over"),
+        "seconds": SEARCH_SECONDS,
+    }  # fmt: skip
+    done = subprocess.run(
+        [*alone.ALONE, sys.executable, "-c", POD], input=json.dumps(pod),
+        capture_output=True, text=True, check=False, timeout=2 * SEARCH_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@in_a_pod
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_the_hook_of_a_pod_ends_the_search_and_waits_for_its_end(tmp_path, command):
+    script = tmp_path / "fmnist-search"
+    script.write_text(SLOW_TO_END)
+    # Its command line is that of the search: `fmnist-search run FILE`.
+    search = [
+        "bash",
+        "-c",
+        f'exec -a "fmnist-search {command}" bash "$0" "$1"',
+        script,
+        tmp_path / "log",
+    ]
+    ended = end_pod(tmp_path, [str(word) for word in search], tmp_path / "log", "started")
+    assert ended == {"hook": 0, "ended": True, "search": 130}
+    assert (tmp_path / "log").read_text() == "started\nsaved\n"
+
+
+@in_a_pod
+def test_the_hook_of_a_pod_leaves_other_programs_alone(tmp_path):
+    script = f"cd {tmp_path}; echo started > log; while [ ! -e over ]; do sleep 0.01; done"
+    show = ["bash", "-c", script, "fmnist-search", "show"]
+    ended = end_pod(tmp_path, show, tmp_path / "log", "started")
+    assert ended == {"hook": 0, "ended": False, "search": 0}
+
+
+@pytest.mark.long
+@in_a_pod
+def test_the_search_of_a_pod_that_is_to_go_ends_cleanly(tmp_path, commands):
+    run = tmp_path / "wide"
     search = [
         str(commands / "fmnist-search"), "run", "--hypermodel", "stormy:Steady",
         "--data", "problems:blobs", "--trials", "50", "--epochs", "50", "--workers", "1",
         "--retrain-epochs", "none", "--out", str(run), "--or-resume",
     ]  # fmt: skip
-    asked = {
-        "search": search,
-        "hook": head["lifecycle"]["preStop"]["exec"]["command"],
-        "journal": str(run / "journal.jsonl"),
-        "seconds": SEARCH_SECONDS,
-    }
-    done = subprocess.run(
-        [*alone.ALONE, sys.executable, "-c", POD], input=json.dumps(asked),
-        capture_output=True, text=True, check=False, timeout=2 * SEARCH_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"hook": 0, "ended": True, "search": 130}
+    ended = end_pod(tmp_path, search, run / "journal.jsonl", '"epoch"')
+    assert ended == {"hook": 0, "ended": True, "search": 130}
     content = parse((run / "journal.jsonl").read_bytes(), run)
     last = content.events[-1]
     assert (last["event"], last["reason"]) == ("search_ended", "interrupted")

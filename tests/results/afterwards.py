@@ -1,10 +1,11 @@
-"""Writes what `fmnist-search confirm` and `fmnist-search audit` leave in a run, of made-up values."""
+"""What `fmnist-search confirm` and `fmnist-search audit` leave in a run, of made-up values."""
 
 import json
 from dataclasses import replace
 
 from results.record import columns
-from results.record.confirmation import AccuracyOnTest, Candidate
+from results.record.audit import Audit
+from results.record.confirmation import AccuracyOnTest, Candidate, Confirmation
 from results.record.history import Objective
 from results.record.intervals import estimate_mean
 from search.final.confirm import compare_candidates
@@ -26,42 +27,55 @@ AUDITED = (
 )  # fmt: skip
 
 
-def confirm(run, candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="val_accuracy"):
-    """Write confirm/confirmation.json; return what it says."""
+def confirmation_of(
+    candidates=CANDIDATES, *, seeds=SEEDS, mode="max", objective="val_accuracy"
+) -> Confirmation:
+    """Return the confirmation of candidates: name, epochs, value in the search, scores."""
     chosen = [
         Candidate(name, _trial(name), epochs, {"layers": 2, "rate": 0.003}, search_value)
         for name, epochs, search_value, _ in candidates
     ]
     scores = [scores for *_, scores in candidates]
-    made = compare_candidates(chosen, seeds, scores, Objective(objective, mode))
-    tested = list(made.candidates)
-    for one in made.tested_candidates:
-        place = tested.index(one)
+    confirmation = compare_candidates(chosen, seeds, scores, Objective(objective, mode))
+    tested = list(confirmation.candidates)
+    for candidate in confirmation.tested_candidates:
+        place = tested.index(candidate)
         accuracies = tuple(0.9 + seed / 1000 - place / 100 for seed in seeds)
         test = AccuracyOnTest(accuracies, **estimate_mean(accuracies).to_json())
-        tested[place] = replace(one, test=test)
-    made = replace(made, candidates=tuple(tested))
-    return put(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, made.to_json())
+        tested[place] = replace(candidate, test=test)
+    return replace(confirmation, candidates=tuple(tested))
 
 
-def audit(run, trials=AUDITED, *, mode="max", objective="val_accuracy", best=0.9112, **others):
-    """Write audit/audit.json of 120 stopped trials; return what it says."""
-    rows = [_audited(*one, mode, best) for one in trials]
+def audit_of(
+    trials=AUDITED, *, mode="max", objective="val_accuracy", best=0.9112, **fields
+) -> Audit:
+    """Return the audit of trials, of 120 that were stopped; ``fields`` replaces figures."""
+    rows = [_audited(*trial, mode, best) for trial in trials]
     wrong = sum(row["is_wrong"] for row in rows)
-    told = {
+    content = {
         "objective": objective, "mode": mode, "search_best": best, "stopped": 120,
         "audited": len(rows), "wrong": wrong, "wrong_share": wrong / len(rows),
         "wrong_low": 0.0456, "wrong_high": 0.6994, "trials": rows, "seconds_saved": 3960.0,
         "seconds_searched": 820.0,
     }  # fmt: skip
-    return put(run, columns.AUDIT_DIR, columns.AUDIT_FILE, told | others)
+    return Audit.from_json(json.dumps(content | fields))
 
 
-def put(run, folder, name, told):
-    """Write a file of a run; return what it says."""
+def confirm(run, *candidates, **options) -> Confirmation:
+    """Write confirm/confirmation.json of a run, with the arguments of ``confirmation_of``."""
+    confirmation = confirmation_of(*candidates, **options)
+    return _written(run, columns.CONFIRM_DIR, columns.CONFIRMATION_FILE, confirmation)
+
+
+def audit(run, *trials, **options) -> Audit:
+    """Write audit/audit.json of a run, with the arguments of ``audit_of``."""
+    return _written(run, columns.AUDIT_DIR, columns.AUDIT_FILE, audit_of(*trials, **options))
+
+
+def _written(run, folder, name, record):
     (run / folder).mkdir(exist_ok=True)
-    (run / folder / name).write_text(told if isinstance(told, str) else json.dumps(told))
-    return told
+    record.write(run / folder / name)
+    return record
 
 
 def _trial(name):

@@ -1,130 +1,85 @@
+"""Groups of runs that differ only in the seed, compared seed by seed."""
+
 import csv
-import io
 import itertools
-import json
 import math
-import os
-import shutil
 import statistics
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from in_memory import run_of, trial_of
 
-from results.compare import seeds
-from results.compare.formats import Format
-from results.compare.seeds import Against, Difference, paired_difference
-from results.reading import read_run
-from results.record import columns
-from results.record.intervals import mean_interval
-from results.record.tables import is_current, refresh
+from results.compare import formats
+from results.compare.seeds import (
+    Against,
+    Difference,
+    check_complete,
+    compare_groups,
+    few_pairs_warning,
+    paired_difference,
+    shown_columns,
+)
+from results.record.errors import RunFolderError
 
 HOME = Path(__file__).parents[3]
-ASSETS = HOME / "tests" / "assets" / "version-0.1.0"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run of an older version, its tables made anew once for all tests."""
-    path = tmp_path_factory.mktemp("runs") / "finished"
-    shutil.copytree(ASSETS / "finished", path)
-    assert refresh(path) is None
-    return path
+def run(seed, best, accuracy=None, *, problem=None, ended="trials done", **plan):
+    """Return a run with a seed, its best value and its test accuracy."""
+    return run_of(
+        [trial_of(0, best)],
+        problem={"seed": seed} | (problem or {}),
+        evaluation=None if accuracy is None else {"test_accuracy": accuracy},
+        ended=ended,
+        **plan,
+    )
 
 
-@pytest.fixture
-def make(finished, tmp_path):
-    """Make a run like ``finished`` of another seed, other results and another plan."""
-    numbers = itertools.count()
-
-    def made(seed, best, accuracy=None, *, problem=None, **plan):
-        path = tmp_path / f"run-{next(numbers)}"
-        shutil.copytree(finished, path)
-        asked = json.loads((path / columns.RUN_FILE).read_text())
-        asked["plan"] |= plan | {"out": path.name}
-        asked["plan"]["problem"] |= {"seed": seed} | (problem or {})
-        (path / columns.RUN_FILE).write_text(json.dumps(asked))
-        trials = pq.read_table(path / columns.TRIALS_FILE)
-        values = pa.array([best] * trials.num_rows, pa.float64())
-        place = trials.column_names.index(columns.BEST_OBJECTIVE)
-        table = trials.set_column(place, columns.BEST_OBJECTIVE, values)
-        pq.write_table(table, path / columns.TRIALS_FILE)
-        if accuracy is not None:
-            (path / columns.FINAL_DIR).mkdir()
-            evaluation = path / columns.FINAL_DIR / columns.EVALUATION_FILE
-            evaluation.write_text(json.dumps({"test_accuracy": accuracy}))
-        assert is_current(path)  # what was written here is what is read
-        return path
-
-    return made
+def rows_of(runs, against=Against.BEST):
+    return compare_groups(runs, against)[0]
 
 
-def compared(paths, against=Against.BEST):
-    return seeds.compare_groups(map(read_run, paths), against)
+# --- The paired difference --------------------------------------------------------------------
 
 
-# The mean of n resampled zeros and ones is a binomial share: its quantiles are known exactly.
-@pytest.mark.parametrize(
-    ("values", "low", "high"),
-    [
-        ([0.0, 1.0], 0.0, 1.0),
-        ([0.25, 1.0, 0.5], 0.25, 1.0),  # (1/3)^3 = 3.7 % at each end, more than 2.5 %
-        ([0.0, 0.0, 0.0, 0.0, 1.0], 0.0, 0.6),  # P(no 1) = 0.33; P(<= 2) = 0.942, P(<= 3) = 0.993
-        ([1.0, 0.0, 1.0, 0.0, 1.0], 0.2, 1.0),  # P(no 1) = 0.010, P(<= 1) = 0.087; P(5) = 0.078
-        ([0.0] * 5 + [1.0] * 5, 0.2, 0.8),  # P(<= 1) = 0.011, P(<= 2) = 0.055, and the same above
-        ([0.7, 0.7, 0.7], 0.7, 0.7),
-    ],
-)
-def test_the_interval_is_that_of_the_exact_distribution(values, low, high):
-    assert mean_interval(values) == pytest.approx((low, high), abs=1e-12)
+def test_scores_are_paired_by_seed_and_only_of_seeds_that_both_have():
+    scores = {0: 0.5, 1: 0.9, 2: 0.7, 9: 100.0}
+    reference = {2: 0.6, 1: 0.6, 0: 0.3, 7: -100.0}
+    difference = paired_difference(scores, reference)
+    assert difference.pairs == 3
+    assert difference.mean == pytest.approx((0.2 + 0.3 + 0.1) / 3)
+    assert difference.interval == pytest.approx((0.1, 0.3))
+    assert difference.is_tie is False
 
 
-def test_of_many_values_the_interval_is_that_of_the_normal_distribution():
-    values = np.random.default_rng(3).normal(5.0, 2.0, size=400)
-    low, high = mean_interval(list(values))
-    half = 1.96 * values.std() / math.sqrt(len(values))
-    # 9999 resamples leave an end uncertain by 2 % of half; 6 % is three times that.
-    assert low == pytest.approx(values.mean() - half, abs=0.06 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.06 * half)
-
-
-@pytest.mark.parametrize("values", [[], [0.9]])
-def test_fewer_than_two_values_have_no_interval(values):
-    assert mean_interval(values) is None
-
-
-def test_only_seeds_of_both_sides_are_paired_each_with_itself():
-    ours = {0: 0.5, 1: 0.9, 2: 0.7, 9: 100.0}
-    theirs = {2: 0.6, 1: 0.6, 0: 0.3, 7: -100.0}
-    found = paired_difference(ours, theirs)
-    assert found.pairs == 3
-    assert found.mean == pytest.approx((0.2 + 0.3 + 0.1) / 3)
-    assert found.interval == pytest.approx((0.1, 0.3))
-    assert found.is_tie is False
+def test_the_interval_of_a_difference_is_that_of_the_exact_distribution():
+    """Of five differences a single one is 1: the resampled mean is a binomial share."""
+    scores, reference = {seed: float(seed == 3) for seed in range(5)}, dict.fromkeys(range(5), 0.0)
+    # P(no 1) = 0.33; P(<= 2) = 0.942, P(<= 3) = 0.993
+    assert paired_difference(scores, reference).interval == pytest.approx((0.0, 0.6))
 
 
 @pytest.mark.parametrize(
-    ("ours", "expected"),
+    ("scores", "difference"),
     [({}, Difference(0, None, None)), ({1: 0.75}, Difference(1, 0.25, None))],
 )
-def test_of_fewer_than_two_pairs_nothing_is_said_of_a_tie(ours, expected):
-    found = paired_difference(ours, {1: 0.5, 2: 0.5})
-    assert found == expected
-    assert found.is_tie is None
+def test_fewer_than_two_pairs_have_no_interval_and_no_tie(scores, difference):
+    without_interval = paired_difference(scores, {1: 0.5, 2: 0.5})
+    assert without_interval == difference
+    assert without_interval.is_tie is None
 
 
-def draws():
+def drawn_sides():
     generator = np.random.default_rng(11)
     for size in (2, 3, 4, 5, 8, 13) * 3:
-        ours, theirs = generator.normal(generator.choice([0.0, 1.0]), 1.0, size=(2, size))
-        yield dict(enumerate(ours.tolist())), dict(enumerate(theirs.tolist()))
+        sides = generator.normal(generator.choice([0.0, 1.0]), 1.0, size=(2, size))
+        yield tuple(dict(enumerate(side.tolist())) for side in sides)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), list(draws()))
-def test_swapping_the_sides_flips_the_sign_and_nothing_else(ours, theirs):
-    there, back = paired_difference(ours, theirs), paired_difference(theirs, ours)
+@pytest.mark.parametrize(("one", "other"), list(drawn_sides()))
+def test_swapping_the_sides_only_flips_the_sign(one, other):
+    there, back = paired_difference(one, other), paired_difference(other, one)
     assert (back.pairs, back.mean, back.is_tie) == (there.pairs, -there.mean, there.is_tie)
     low, high = there.interval
     assert back.interval == pytest.approx((-high, -low), abs=1e-12)
@@ -133,10 +88,9 @@ def test_swapping_the_sides_flips_the_sign_and_nothing_else(ours, theirs):
 
 def test_the_order_in_which_seeds_come_does_not_matter():
     # Multiples of the size of a set's table: a set has them in the order in which they came.
-    ours = {n * 1024: math.sqrt(n) for n in range(12)}
-    theirs = {n * 1024: n / 3 for n in range(12)}
-    turned = [dict(reversed(side.items())) for side in (ours, theirs)]
-    assert paired_difference(*turned) == paired_difference(ours, theirs)
+    sides = [{n * 1024: math.sqrt(n) for n in range(12)}, {n * 1024: n / 3 for n in range(12)}]
+    turned = [dict(reversed(side.items())) for side in sides]
+    assert paired_difference(*turned) == paired_difference(*sides)
 
 
 @pytest.mark.parametrize(
@@ -149,19 +103,21 @@ def test_the_order_in_which_seeds_come_does_not_matter():
         (-1.0, -0.1, False),
     ],
 )
-def test_it_is_a_tie_where_the_interval_contains_zero(low, high, is_tie):
+def test_two_sides_tie_if_the_interval_includes_zero(low, high, is_tie):
     assert Difference(3, 0.0, (low, high)).is_tie is is_tie
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_group_named_by_what_tells_it_apart(make):
-    paths = [
-        make(0, 0.90), make(1, 0.92, address="auto"), make(2, 0.91, problem={"data_dir": "/data"}),
-        make(0, 0.90, algorithm="random"), make(1, 0.91, algorithm="random"),
-        make(0, 0.80, time_budget_seconds=300.0), make(1, 0.85, time_budget_seconds=300.0),
-        make(1, 0.70, hung_after_seconds=None),
+# --- Groups -----------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_group_labelled_by_its_settings():
+    runs = [
+        run(0, 0.90), run(1, 0.92, address="auto"), run(2, 0.91, problem={"data_dir": "/data"}),
+        run(0, 0.90, algorithm="random"), run(1, 0.91, algorithm="random"),
+        run(0, 0.80, time_budget_seconds=300.0), run(1, 0.85, time_budget_seconds=300.0),
+        run(1, 0.70, hung_after_seconds=None),
     ]  # fmt: skip
-    standings, _ = compared(paths)
-    assert [(row.group, row.seeds) for row in standings] == [
+    assert [(row.group, row.seeds) for row in rows_of(runs)] == [
         ("tpe, time budget none, hung after 3600 s", 3),
         ("random, time budget none, hung after 3600 s", 2),
         ("tpe, time budget 300 s, hung after 3600 s", 2),
@@ -169,16 +125,34 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group_named_by_what_tells_it
     ]
 
 
-def test_one_group_is_named_by_what_it_is(make):
-    [row], _ = compared([make(0, 0.9), make(1, 0.8)])
+def test_a_single_group_is_labelled_by_its_main_settings():
+    [row] = rows_of([run(0, 0.9), run(1, 0.8)])
     assert (row.group, row.against, row.pairs) == ("ray, Steady, tpe", None, None)
 
 
-def test_each_group_is_held_against_the_best_on_the_seeds_of_both(make):
-    tpe = [make(seed, best) for seed, best in enumerate([0.90, 0.92, 0.94, 0.96])]
-    drawn = {0: 0.85, 2: 0.90, 3: 0.94, 5: 0.91}
-    paths = tpe + [make(seed, best, algorithm="random") for seed, best in drawn.items()]
-    [best, other], _ = compared(paths)
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ([{"workers": 2}, {"workers": 4}], ["workers 2", "workers 4"]),
+        ([{"target": None}, {"target": 0.9}], ["target none", "target 0.9"]),
+        ([{"retrain_epochs": []}, {"retrain_epochs": [2, 4]}],
+         ["retrain epochs none", "retrain epochs [2, 4]"]),
+        ([{"engine": "ray"}, {"engine": "keras-tuner"}], ["ray", "keras-tuner"]),
+    ],
+)  # fmt: skip
+def test_a_setting_that_differs_is_in_the_label(settings, labels):
+    rows = rows_of([run(0, 0.9 - place / 10, **plan) for place, plan in enumerate(settings)])
+    assert [row.group for row in rows] == labels
+
+
+# --- The comparison ---------------------------------------------------------------------------
+
+
+def test_each_group_is_compared_with_the_best_on_the_seeds_of_both():
+    runs = [run(seed, best) for seed, best in enumerate([0.90, 0.92, 0.94, 0.96])]
+    random_values = {0: 0.85, 2: 0.90, 3: 0.94, 5: 0.91}
+    runs += [run(seed, best, algorithm="random") for seed, best in random_values.items()]
+    best, other = rows_of(runs)
     assert (best.group, best.against, best.tie) == ("tpe", None, None)
     assert best.mean == pytest.approx(0.93)
     assert (other.group, other.against, other.seeds, other.pairs) == ("random", "tpe", 4, 3)
@@ -188,49 +162,55 @@ def test_each_group_is_held_against_the_best_on_the_seeds_of_both(make):
     assert other.tie is False
 
 
-def test_the_first_group_may_be_the_measure_instead(make):
-    paths = [make(n, 0.8 + n / 100, algorithm="random") for n in range(3)]
-    paths += [make(n, 0.9 + n / 100) for n in range(3)]
-    [best, other], _ = compared(paths, Against.FIRST)
+def test_a_group_has_the_interval_of_its_mean():
+    [row] = rows_of([run(0, 0.25), run(1, 1.0), run(2, 0.5)])
+    assert (row.mean, row.low, row.high) == pytest.approx((1.75 / 3, 0.25, 1.0))
+
+
+def test_the_first_group_can_be_the_reference_instead():
+    runs = [run(n, 0.8 + n / 100, algorithm="random") for n in range(3)]
+    runs += [run(n, 0.9 + n / 100) for n in range(3)]
+    best, other = rows_of(runs, Against.FIRST)
     assert (best.group, best.against, other.against) == ("tpe", "random", None)
     assert best.difference == pytest.approx(0.1)
 
 
-def test_where_less_is_better_the_best_has_the_least(make):
+def test_the_best_of_an_objective_to_minimize_is_the_smallest():
     loss = {"objective": {"name": "val_loss", "mode": "min", "parts": []}}
-    paths = [make(n, 0.5, problem=loss) for n in range(2)]
-    paths += [make(n, 0.3, problem=loss, algorithm="random") for n in range(2)]
-    rows, _ = compared(paths)
+    runs = [run(n, 0.5, problem=loss) for n in range(2)]
+    runs += [run(n, 0.3, problem=loss, algorithm="random") for n in range(2)]
+    rows = rows_of(runs)
     assert [(row.group, row.against) for row in rows] == [("random", None), ("tpe", "random")]
-    assert rows[1].difference == pytest.approx(0.2)
+    assert (rows[1].difference, rows[1].mode) == (pytest.approx(0.2), "min")
 
 
-def test_a_group_of_one_seed_is_no_measure_where_another_has_more(make):
-    rows, _ = compared([make(0, 0.99, algorithm="random"), make(0, 0.8), make(1, 0.9)])
+def test_a_group_of_one_seed_is_no_reference_if_another_has_more():
+    rows = rows_of([run(0, 0.99, algorithm="random"), run(0, 0.8), run(1, 0.9)])
     assert [(row.group, row.against) for row in rows] == [("random", "tpe"), ("tpe", None)]
     assert (rows[0].pairs, rows[0].difference_low, rows[0].tie) == (1, None, None)
 
 
-def test_other_data_are_never_held_against_each_other(make):
-    paths = [make(n, 0.9) for n in range(2)]
-    paths += [make(n, 0.5, problem={"data": "other:load"}) for n in range(2)]
-    rows, _ = compared(paths)
-    assert [(row.data, row.against) for row in rows] == [
+def test_runs_on_different_data_are_not_compared():
+    runs = [run(n, 0.9) for n in range(2)]
+    runs += [run(n, 0.5, problem={"data": "other:load"}) for n in range(2)]
+    assert [(row.data, row.against) for row in rows_of(runs)] == [
         ("problems:blobs", None), ("other:load", None),
     ]  # fmt: skip
 
 
-def test_of_a_seed_that_was_run_twice_the_mean_counts_and_that_is_said(make):
-    rows, notes = compared([make(0, 0.8), make(0, 0.9), make(1, 0.95)])
+def test_runs_of_the_same_seed_are_averaged_with_a_note():
+    rows, notes = compare_groups([run(0, 0.8), run(0, 0.9), run(1, 0.95)], Against.BEST)
     assert (rows[0].seeds, rows[0].mean) == (2, pytest.approx(0.9))
-    assert "3 runs with 2 seeds" in notes[0]
+    assert notes == [
+        "ray, Steady, tpe: 3 runs with 2 seeds; runs with the same seed are averaged",
+    ]
 
 
-def test_test_accuracy_is_compared_where_each_run_of_a_group_has_it(make):
-    paths = [make(n, 0.90, 0.88 + n / 100) for n in range(3)]
-    paths += [make(n, 0.89, 0.87 + n / 100, algorithm="random") for n in range(3)]
-    paths += [make(0, 0.5, 0.5, workers=7), make(1, 0.5, workers=7)]
-    rows, _ = compared(paths)
+def test_the_test_accuracy_is_compared_of_groups_whose_runs_all_have_it():
+    runs = [run(n, 0.90, 0.88 + n / 100) for n in range(3)]
+    runs += [run(n, 0.89, 0.87 + n / 100, algorithm="random") for n in range(3)]
+    runs += [run(0, 0.5, 0.5, workers=7), run(1, 0.5, workers=7)]
+    rows = rows_of(runs)
     of_test = [row for row in rows if row.metric == "test accuracy"]
     assert [row.group for row in of_test] == ["tpe, workers 2", "random, workers 2"]
     assert (of_test[0].against, of_test[0].mean) == (None, pytest.approx(0.89))
@@ -239,76 +219,101 @@ def test_test_accuracy_is_compared_where_each_run_of_a_group_has_it(make):
     assert len(rows) == 3 + 2
 
 
-def test_few_pairs_are_warned_of_and_many_are_not(make):
-    few = [make(n, 0.9) for n in range(3)] + [make(n, 0.8, workers=4) for n in range(3)]
-    _, notes = compared(few)
-    assert ["3 pairs here" in note for note in notes] == [True]
-    many = [make(n, 0.9) for n in range(3, 10)] + [make(n, 0.8, workers=4) for n in range(3, 10)]
-    assert compared(few + many)[1] == []
+def test_more_test_accuracy_is_better_whatever_the_objective():
+    loss = {"objective": {"name": "val_loss", "mode": "min", "parts": []}}
+    rows = rows_of([run(n, 0.3, 0.8, problem=loss) for n in range(2)])
+    assert [(row.metric, row.mode) for row in rows] == [
+        ("val_loss", "min"), ("test accuracy", "max"),
+    ]  # fmt: skip
 
 
-def test_the_command_shows_the_same_table_again_in_every_format(make, results):
-    paths = [make(n, 0.90 + n / 70, 0.88) for n in range(4)]
-    paths += [make(n, 0.90 + n**2 / 170, algorithm="random") for n in range(4)]
-    shown = {}
-    for output in [one for one in Format if one is not Format.PARQUET]:
-        status, shown[output], notes = results("seeds", *paths, "--format", output)
-        assert status == 0
-        assert [note.split(":")[0] for note in notes] == ["caution"]
-        assert results("seeds", *paths, "--format", output)[1] == shown[output]
-    rows = json.loads(shown[Format.JSON])
-    assert len(rows) == 3
-    assert [row["tie"] for row in rows] == [None, True, None]
-    lines = list(csv.DictReader(io.StringIO(shown[Format.CSV])))
-    assert [float(line["mean"]) for line in lines] == [row["mean"] for row in rows]
-    difference = f"{rows[1]['difference']:+.4f}"
-    for output in (Format.TABLE, Format.MARKDOWN):
-        line = shown[output].splitlines()[-2]
-        assert difference in line
-        assert "tie" in line
-    assert shown[Format.MARKDOWN].startswith("| group | metric | seeds | mean | 95 % interval |")
-
-
-def test_the_command_writes_a_file_too(make, results, tmp_path):
-    file = tmp_path / "seeds.parquet"
-    assert results("seeds", make(0, 0.9), make(1, 0.8), "--out", file)[0] == 0
-    [row] = pq.read_table(file).to_pylist()
-    assert (row["seeds"], row["mean"], row["tie"]) == (2, pytest.approx(0.85), None)
-    assert str(pq.read_schema(file).field("tie").type) == "bool"
-
-
-def test_one_seed_has_no_interval_and_that_is_said(make, results):
-    _, out, _ = results("seeds", make(0, 0.9), make(1, 0.8, workers=4))
-    assert out.count("none with 1 seed") == 2
-    assert "none with 0 pairs" in out
-
-
-def test_a_run_that_cannot_stand_for_its_seed_is_left_out_by_name(make, results, tmp_path):
-    cut_off = tmp_path / "cut-off"
-    shutil.copytree(ASSETS / "cut-off", cut_off)
-    os.utime(cut_off / columns.LOCK_FILE, (0, 0))
-    without_seed = make(None, 0.9)
-    whole = make(0, 0.9)
-    status, out, errors = results(
-        "seeds", cut_off, without_seed, whole, tmp_path / "nowhere", whole, "--format", "json"
+@pytest.mark.parametrize(
+    ("pairs", "warned"), [([0, 1, 10, 11], None), ([2], "2"), ([3, 9, 3, 20], "3, 9")]
+)
+def test_fewer_than_ten_pairs_are_warned_of(pairs, warned):
+    warnings = list(few_pairs_warning(pairs))
+    assert [f"too narrow ({warned} pairs here)" in text for text in warnings] == (
+        [True] if warned else []
     )
-    assert status == 0
-    assert [row["seeds"] for row in json.loads(out)] == [1]
-    assert [line.startswith("skipped: ") for line in errors] == [True] * 3
-    assert "cut-off' is not complete (search: cut off)" in errors[0]
-    assert "its seed is None" in errors[1]
-    status, out, errors = results("seeds", cut_off)
-    assert (status, out, len(errors)) == (2, "", 1)
 
 
-def test_a_typo_of_its_options_gets_a_line_each(results, tmp_path):
-    status, _, errors = results("seeds", tmp_path, "--against", "frist", "--format", "jsn")
-    assert status == 2
-    assert [line.rpartition("Did you mean ")[2] for line in errors] == ["'first'?", "'json'?"]
+def test_a_comparison_of_few_pairs_comes_with_the_warning():
+    few = [run(n, 0.9) for n in range(3)] + [run(n, 0.8, workers=4) for n in range(3)]
+    [note] = compare_groups(few, Against.BEST)[1]
+    assert note.startswith("caution: the intervals of few seeds are too narrow (3 pairs here).")
+    others = [run(n, 0.9) for n in range(3, 10)] + [run(n, 0.8, workers=4) for n in range(3, 10)]
+    assert compare_groups(few + others, Against.BEST)[1] == []
 
 
-def test_the_race_is_paired_by_seed_as_its_file_says():
-    """Of three pairs the mean and the two ends are computed here without the benchmark's code."""
+# --- Runs that cannot stand for their seed ----------------------------------------------------
+
+
+@pytest.mark.parametrize("ended", ["trials done", "time budget spent", "target reached"])
+def test_a_complete_run_with_a_seed_can_be_compared(ended):
+    check_complete(run(0, 0.9, ended=ended))
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "problem"),
+    [
+        (run(0, None), "'run' has no results"),
+        *(
+            (run(0, 0.9, ended=ended), rf"'run' is not complete \(search: {ended}\)")
+            for ended in ("running", "cut off", "interrupted", "failed")
+        ),
+        (run(None, 0.9), "'run' cannot be paired by seed: its seed is None"),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_refused_by_name(incomplete, problem):
+    with pytest.raises(RunFolderError, match=problem):
+        check_complete(incomplete)
+
+
+# --- The table --------------------------------------------------------------------------------
+
+
+def test_the_table_shows_means_differences_and_ties():
+    runs = [run(n, 0.90 + n / 100) for n in range(3)]
+    runs += [run(n, 0.89 + n / 100, workers=4) for n in range(3)] + [run(0, 0.5, workers=8)]
+    rows = rows_of(runs)
+    headings, *lines = formats.cells(rows, shown_columns(rows))
+    assert headings == [
+        "group", "metric", "seeds", "mean", "95 % interval", "difference", "95 % of difference",
+        "pairs", "tie",
+    ]  # fmt: skip
+    assert lines == [
+        ["workers 2", "val_accuracy", "3", "0.9100", "0.9000 to 0.9200", "(reference)", "", "", ""],
+        ["workers 4", "val_accuracy", "3", "0.9000", "0.8900 to 0.9100", "-0.0100",
+         "-0.0100 to -0.0100", "3", "no"],
+        ["workers 8", "val_accuracy", "1", "0.5000", "none with 1 seed", "-0.4000",
+         "none with 1 pair", "1", ""],
+    ]  # fmt: skip
+
+
+def test_the_table_names_ties_and_what_has_no_pair():
+    runs = [run(0, 0.9), run(1, 0.8), run(0, 0.89, workers=4), run(1, 0.81, workers=4)]
+    runs += [run(7, 0.5, workers=8)]
+    rows = rows_of(runs)
+    lines = formats.cells(rows, shown_columns(rows))[1:]
+    assert [line[5:] for line in lines] == [
+        ["(reference)", "", "", ""],
+        ["+0.0000", "-0.0100 to +0.0100", "2", "tie"],
+        ["", "none with 0 pairs", "0", ""],
+    ]
+
+
+def test_the_table_has_a_column_of_data_if_they_differ():
+    rows = rows_of([run(0, 0.9), run(0, 0.9, problem={"data": "other:load"})])
+    headings, *lines = formats.cells(rows, shown_columns(rows))
+    assert headings[1] == "data"
+    assert [line[1] for line in lines] == ["problems:blobs", "other:load"]
+
+
+# --- The documented race ----------------------------------------------------------------------
+
+
+def test_the_documented_race_is_paired_by_seed_as_its_data_say():
+    """The mean, and of three pairs the ends of the interval, are computed here from race.csv."""
     bests = {}
     with (HOME / "docs" / "race.csv").open(newline="") as file:
         for line in csv.DictReader(file):

@@ -7,10 +7,8 @@ import optuna
 import pytest
 from in_process import fmnist_results, fmnist_search
 
-from results.record.history import Objective
 from search.cli import app
 from search.errors import UsageError
-from search.plan.plan import infer_objective
 
 
 @pytest.mark.parametrize(
@@ -183,22 +181,3 @@ def test_debug_shows_the_traceback(tmp_path):
     done = fmnist_search(tmp_path, "retrain", "nowhere", "--debug")
     assert done.status == 2
     assert "Traceback" in done.errors
-
-
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [
-        ("val_accuracy", "max"),
-        ("val_loss", "min"),
-        ("val_mean_squared_error", "min"),
-        ("auc", "max"),
-    ],
-)
-def test_the_direction_of_known_metrics_is_inferred(name, mode):
-    assert infer_objective(name, None) == Objective(name, mode)
-
-
-def test_an_unknown_metric_needs_its_direction():
-    assert infer_objective("quality", "min").mode == "min"
-    with pytest.raises(UsageError, match="'quality'"):
-        infer_objective("quality", None)

@@ -40,8 +40,11 @@ def run_of(
     trials=(), epochs=(), *, path="run", problem=None, description=None, evaluation=None,
     ended="trials done", confirmation=None, audit=None, **plan,
 ):  # fmt: skip
-    """Return a run; its plan is that of a finished run, changed by ``plan`` and ``problem``."""
-    content = copy.deepcopy(DESCRIPTION)
+    """Return a run without a declared space.
+
+    Its plan is that of a finished run, changed by ``plan`` and ``problem``.
+    """
+    content = copy.deepcopy(DESCRIPTION) | {"space": []}
     content["plan"] |= plan
     content["plan"]["problem"] |= problem or {}
     return Run(

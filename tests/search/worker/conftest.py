@@ -22,7 +22,7 @@ def keras_is_imported():
     gc.freeze()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train(keras_is_imported):
     """Run a trial in what is as good as a fresh process; return its end and its reports.
 

@@ -1,257 +1,345 @@
-"""A trial that is interrupted and continued, against one that was not: the same bits."""
+"""The state of a training on disk: what is in it, what survives, and when it is saved."""
 
-import dataclasses
+import json
 import os
+import zipfile
 
 import keras
-import keras_tuner as kt
 import numpy as np
 import pytest
 
-from problems import CLASSES, blobs
-from results.record.columns import State
-from results.record.history import Objective
 from search.errors import RunFolderError
-from search.plan.task import NamedObject, Task
-from search.storage.folder import RunFolder, previous_state_file
-from search.worker import checkpoint
-from search.worker.checkpoint import Checkpoint, Checkpoints
-from search.worker.data import Data
-from search.worker.trial import run_trial
-
-EPOCHS = 6
-VALUES = {"units": 8}
+from search.storage.folder import previous_state_file, state_weights_file
+from search.worker.checkpoint import Checkpoint, Checkpoints, KeepState, read_newest
+from search.worker.laps import LAPS
 
 
 class Killed(BaseException):
     """Stands for a signal that no process survives: nothing of ours may catch it."""
 
 
-class Forgetful(kt.HyperModel):
-    """Everything that has a state between two epochs."""
-
-    optimizer = "nadam"
-
-    def build(self, hp):
-        model = keras.Sequential(
-            [
-                keras.Input((4,)),
-                keras.layers.Dense(hp.Int("units", 2, 20, default=8), "relu"),
-                keras.layers.BatchNormalization(),
-                keras.layers.Dropout(0.3),
-                keras.layers.GaussianNoise(0.1),
-                keras.layers.Dense(CLASSES, "softmax"),
-            ]
-        )
-        model.compile(self.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
-    def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        own = [
-            keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=0.05),
-            keras.callbacks.EarlyStopping(
-                "val_loss", patience=3, min_delta=0.02, restore_best_weights=True
-            ),
-        ]
-        return model.fit(*args, callbacks=[*own, *callbacks], batch_size=32, **kwargs)
-
-
-class Clipped(Forgetful):
-    """On Keras's path."""
-
-    optimizer = property(lambda self: keras.optimizers.Adam(0.01, clipnorm=1.0))
-
-
-class Loops(kt.HyperModel):
-    """A training loop of its own."""
-
-    def build(self, hp):
-        return Forgetful().build(hp)
-
-    def fit(self, hp, model, x, y, validation_data, callbacks, epochs, **kwargs):
-        told = keras.callbacks.CallbackList(callbacks, model=model)
-        told.on_train_begin()
-        for epoch in range(epochs):
-            told.on_epoch_begin(epoch)
-            loss, accuracy = model.train_on_batch(x, y)
-            told.on_epoch_end(epoch, {"loss": loss, "val_accuracy": accuracy})
-
-
-def data():
-    train, validation, _ = blobs()
-    return Data(train=train, validation=validation)
-
-
-def task(hypermodel="test_checkpoint:Forgetful", **changes):
-    made = Task(
-        hypermodel=NamedObject(hypermodel), objective=Objective("val_accuracy", "max"), epochs=EPOCHS,
-        patience=0, seed=3, checkpoint_seconds=0,
-    )  # fmt: skip
-    return dataclasses.replace(made, **changes)
+@pytest.fixture(scope="module", autouse=True)
+def _keras(keras_is_imported):
+    """Every model here is a real one."""
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
-    return RunFolder.create(tmp_path / "run")
+def path(tmp_path):
+    return tmp_path / "state.npz"
 
 
-def trained(folder, asked=None, *, killed_at=None):
-    """Run trial 0 until it ends or is killed with a report; return its end and its reports."""
-    reports = []
-
-    def report(told):
-        if told["epoch"] == killed_at:
-            raise Killed
-        reports.append(told)
-        return True
-
-    given = {"trial": 0, "values": VALUES, "report": report, "folder": folder}
-    try:
-        end = run_trial(asked or task(), data(), **given)
-    except Killed:
-        end = None
-    return end, reports
+def make_model(units=2, dtype=None, optimizer="sgd"):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, dtype=dtype)])
+    model.compile(optimizer, "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
-def metrics(reports):
-    return {report["epoch"]: report["metrics"] for report in reports}
+def state(epochs=1, *, seed=0, callbacks=(), variables=None):
+    variables = [np.full(3, float(epochs))] if variables is None else variables
+    return Checkpoint(epochs, variables, list(callbacks), seed)
 
 
-def weights(folder):
-    model = Forgetful().build(kt.HyperParameters())
-    from search.worker.weights import load_best_weights
-
-    load_best_weights(model, folder, 0)
-    return [np.asarray(one) for one in model.get_weights()]
+def written(path, *checkpoints):
+    for checkpoint in checkpoints:
+        checkpoint.write(path)
+    return path
 
 
-@pytest.mark.parametrize("killed_at", range(2, EPOCHS))
-def test_a_trial_continued_at_any_epoch_gives_the_same_bits(tmp_path, folder, killed_at):
-    whole = RunFolder.create(tmp_path / "whole")
-    end, expected = trained(whole)
-    assert expected[0]["path"] == {"name": "fast", "reason": None, "continued_from": 0}
-    interrupted, first = trained(folder, killed_at=killed_at)
-    assert interrupted is None
-    again, second = trained(folder)
-    assert second[0]["path"]["continued_from"] == killed_at - 1
-    assert [report["epoch"] for report in second] == list(range(killed_at, len(expected) + 1))
-    assert metrics(first) | metrics(second) == metrics(expected)
-    assert dataclasses.replace(again, result=None) == dataclasses.replace(end, result=None)
-    for one, other in zip(weights(folder), weights(whole), strict=True):
-        np.testing.assert_array_equal(one, other)
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, folder):
-    _, expected = trained(RunFolder.create(tmp_path / "whole"))
-    trained(folder, killed_at=4)
-    newest = folder.state_file(0)
-    content = newest.read_bytes()
-    for damage in (content[: len(content) // 2], b"", content[:-400] + b"x" * 400):
-        newest.write_bytes(damage)
-        assert checkpoint.read_newest(newest).epochs == 2
-    place = content.index(b"\x93NUMPY") + 130  # in the numbers of the first array
-    newest.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    assert checkpoint.read_newest(newest).epochs == 2  # one bit
-    _, second = trained(folder)
-    assert second[0]["path"]["continued_from"] == 2
-    assert metrics(second).items() <= metrics(expected).items()
+# --- What a state holds ---------------------------------------------------------------------------
 
 
-def test_without_a_whole_state_the_trial_begins_again(folder):
-    trained(folder, killed_at=4)
-    for path in (folder.state_file(0), previous_state_file(folder.state_file(0))):
-        path.write_bytes(b"PK nothing")
-    end, second = trained(folder)
-    assert second[0]["epoch"] == 1
-    assert end.state in (State.COMPLETED, State.EARLY_STOPPED)
+def test_a_state_holds_the_variables_of_the_model_and_then_of_the_optimizer():
+    model = make_model(optimizer=keras.optimizers.SGD(0.1, momentum=0.5))
+    checkpoint = Checkpoint.of(model, [], epochs=3, seed=7)
+    expected = [*model.variables, *model.optimizer.variables]
+    assert [array.shape for array in checkpoint.variables] == [
+        (3, 2), (2,), (), (), (3, 2), (2,),
+    ]  # fmt: skip
+    for array, variable in zip(checkpoint.variables, expected, strict=True):
+        np.testing.assert_array_equal(array, variable)
+    assert (checkpoint.epochs, checkpoint.seed, checkpoint.callbacks) == (3, 7, [])
 
 
-def test_kerass_path_goes_on_with_a_new_shuffle_and_says_that_it_does(folder):
-    asked = task("test_checkpoint:Clipped")
-    trained(folder, asked, killed_at=4)
-    _, second = trained(folder, asked)
-    path = second[0]["path"]
-    assert (path["name"], path["continued_from"]) == ("keras", 3)
-    assert path["reason"] == "optimizer with clipnorm=1.0; the order of its samples started over"
-    assert second[0]["epoch"] == 4
+class Remembers(keras.callbacks.Callback):
+    """A callback with attributes of many kinds."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        vars(self).update(attributes)
 
 
-def test_a_loop_of_the_users_own_begins_again(folder):
-    asked = task("test_checkpoint:Loops")
-    trained(folder, asked, killed_at=4)
-    _, second = trained(folder, asked)
-    assert second[0]["epoch"] == 1
-    assert second[0]["path"]["name"] == "own"
+class AlsoRemembers(Remembers):
+    pass
 
 
-def test_the_state_of_another_model_is_not_used(folder):
-    trained(folder, killed_at=4)
-    kept = folder.state_file(0).read_bytes()
-    trained(folder)
-    folder.state_file(0).write_bytes(kept)
-    reports = []
-    run_trial(
-        task(), data(), trial=0, values={"units": 9}, folder=folder,
-        report=lambda told: reports.append(told) or True,
-    )  # fmt: skip
-    assert reports[0]["epoch"] == 1
+PLAIN = {
+    "none": None, "truth": True, "count": 3, "rate": 0.5, "not_finite": float("inf"),
+    "text": "ReLU, geglättet", "words": ["a", "b"], "nested": {"a": [1, {"b": None}]},
+    "numpy_number": np.float32(0.5), "numpy_truth": np.bool_(True), "array": np.arange(3),
+    "arrays": [np.zeros(2), {"b": np.ones((1, 2), "float32")}], "complex_name 1": 1,
+}  # fmt: skip
+NOT_PLAIN = {
+    "function": len, "object": object(), "objects": [1, object()], "in_a_dict": {"a": object()},
+    "numbers_as_keys": {1: 2}, "set": {1}, "text_array": np.array(["a"]),
+    "object_array": np.array([None]), "complex_array": np.zeros(2, complex),
+}  # fmt: skip
 
 
-def test_a_second_fit_of_one_trial_keeps_no_state(tmp_path):
-    from search.worker import fast
-
-    model = Forgetful().build(kt.HyperParameters())
-    kept = Checkpoints(tmp_path / "state.npz", every_seconds=0)
-    fast.install(model, seed=1, checkpoints=kept)
-    (x, y), _, _ = blobs()
-    model.fit(x, y, epochs=2, verbose=0)
-    assert kept.newest().epochs == 2
-    model.fit(x, y, epochs=2, verbose=0)
-    assert kept.newest() is None
-
-
-def test_a_state_is_due_before_more_is_lost_than_was_promised(tmp_path):
-    now = [0.0]
-    kept = Checkpoints(tmp_path / "state.npz", every_seconds=10, clock=lambda: now[0])
-    lost = []
-    written_at = 0.0
-    for seconds in [4.0, 4.0, 1.0, 3.0, 25.0, 30.0, 0.5, 9.0, 0.1]:
-        kept.begin_epoch()
-        now[0] += seconds
-        lost.append((now[0] - written_at, seconds))
-        if kept.is_due():
-            kept.keep(Checkpoint(0, [np.zeros(1)], []))
-            written_at = now[0]
-    # What a kill at the end of an epoch costs: ten seconds, or epochs that grew beyond the forecast.
-    assert all(cost <= max(10.0, 2 * epoch) for cost, epoch in lost)
+def test_a_state_holds_the_plain_attributes_of_the_callbacks():
+    checkpoint = Checkpoint.of(
+        make_model(), [Remembers(**PLAIN, **NOT_PLAIN), AlsoRemembers(a=1)], epochs=1, seed=0
+    )
+    (first, attributes), (second, others) = checkpoint.callbacks
+    assert (first, second) == ("Remembers", "AlsoRemembers")
+    assert set(PLAIN) <= set(attributes)
+    assert not set(NOT_PLAIN) & set(attributes)
+    assert others["a"] == 1
+    assert attributes["words"] is PLAIN["words"]
 
 
-def test_nothing_in_a_state_file_is_pickled(folder):
-    trained(folder, killed_at=4)
-    with np.load(folder.state_file(0), allow_pickle=False) as file:
+def test_a_state_leaves_out_what_belongs_to_the_process():
+    attributes = {"_model": 1, "params": {"epochs": 3}, "min_delta": 0.1, "wait": 2}
+    checkpoint = Checkpoint.of(make_model(), [Remembers(**attributes)], epochs=1, seed=0)
+    [(_, kept)] = checkpoint.callbacks
+    assert not {"_model", "params", "min_delta"} & set(kept)
+    assert kept["wait"] == 2
+
+
+# --- Restoring a state ----------------------------------------------------------------------------
+
+
+def test_a_state_fits_a_model_of_the_same_shapes_and_types():
+    assert Checkpoint.of(make_model(), [], epochs=1, seed=0).fits(make_model())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"units": 3}, id="shape"),
+        pytest.param({"dtype": "float64"}, id="type"),
+        pytest.param({"optimizer": "adam"}, id="optimizer"),
+    ],
+)
+def test_a_state_does_not_fit_another_model(other):
+    checkpoint = Checkpoint.of(make_model(), [], epochs=1, seed=0)
+    assert not checkpoint.fits(make_model(**other))
+    assert not Checkpoint.of(make_model(**other), [], epochs=1, seed=0).fits(make_model())
+
+
+def test_restoring_gives_model_optimizer_and_callbacks_their_state():
+    model, other = make_model(optimizer="adam"), make_model(optimizer="adam")
+    for number, variable in enumerate([*model.variables, *model.optimizer.variables]):
+        variable.assign(np.full(variable.shape, number))
+    callbacks = [Remembers(wait=3, best=0.5), AlsoRemembers(wait=4)]
+    checkpoint = Checkpoint.of(model, callbacks, epochs=1, seed=0)
+    fresh = [Remembers(wait=0, other=1), AlsoRemembers(wait=0)]
+    checkpoint.restore(other, fresh)
+    for number, variable in enumerate([*other.variables, *other.optimizer.variables]):
+        assert (np.asarray(variable) == number).all(), variable.path
+    assert (fresh[0].wait, fresh[0].best, fresh[0].other, fresh[1].wait) == (3, 0.5, 1, 4)
+
+
+def test_the_state_of_a_callback_of_another_class_is_left_out():
+    checkpoint = state(callbacks=[("Remembers", {"wait": 3}), ("Remembers", {"wait": 4})])
+    model = make_model()
+    checkpoint = Checkpoint(1, Checkpoint.of(model, [], epochs=1, seed=0).variables,
+                            checkpoint.callbacks)  # fmt: skip
+    callbacks = [AlsoRemembers(wait=0), Remembers(wait=0)]
+    checkpoint.restore(model, callbacks)
+    assert [callback.wait for callback in callbacks] == [0, 4]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_state_of_more_or_fewer_callbacks_can_be_restored(count):
+    model = make_model()
+    checkpoint = Checkpoint.of(model, [Remembers(wait=3)], epochs=1, seed=0)
+    callbacks = [Remembers(wait=0) for _ in range(count)]
+    checkpoint.restore(model, callbacks)
+    assert [callback.wait for callback in callbacks] == [3, 0][:count]
+
+
+def test_a_state_of_fewer_variables_is_not_restored():
+    with pytest.raises(ValueError, match="shorter"):
+        state(variables=[np.zeros((3, 2))]).restore(make_model(), [])
+
+
+# --- The file -------------------------------------------------------------------------------------
+
+
+def equal(one, other):
+    """Tell whether two values are equal, with the types of their arrays and numbers."""
+    if isinstance(one, np.ndarray | np.generic):
+        same_kind = type(one) is type(other) and one.dtype == other.dtype
+        return same_kind and one.shape == other.shape and bool((one == other).all())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(equal(one[name], other[name]) for name in one)
+    return type(one) is type(other) and one == other
+
+
+def test_a_state_is_read_as_it_was_written(path):
+    variables = [np.arange(6.0).reshape(2, 3), np.float64(3.0)]
+    callbacks = [("Remembers", PLAIN), ("Another", {})]
+    checkpoint = read_newest(written(path, Checkpoint(5, variables, callbacks, seed=7)))
+    assert (checkpoint.epochs, checkpoint.seed) == (5, 7)
+    assert equal(checkpoint.variables, variables)
+    [(name, attributes), another] = checkpoint.callbacks
+    assert (name, another) == ("Remembers", ("Another", {}))
+    assert equal(attributes, PLAIN)
+
+
+def test_arrays_of_every_type_are_read_as_they_were_written(path):
+    variables = [
+        np.arange(2).astype(kind)
+        for kind in ("float16", "float32", "float64", "int64", "uint32", "uint8", "bool")
+    ]
+    variables.append(np.asarray(keras.ops.convert_to_numpy(keras.ops.ones(3, "bfloat16"))))
+    assert equal(read_newest(written(path, state(variables=variables))).variables, variables)
+
+
+def test_a_tuple_is_read_as_a_list(path):
+    checkpoint = state(callbacks=[("Remembers", {"pair": (1, 2)})])
+    [(_, attributes)] = read_newest(written(path, checkpoint)).callbacks
+    assert attributes == {"pair": [1, 2]}
+
+
+def test_nothing_in_a_file_is_pickled(path):
+    model = make_model()
+    written(path, Checkpoint.of(model, [Remembers(**PLAIN, **NOT_PLAIN)], epochs=1, seed=0))
+    with np.load(path, allow_pickle=False) as file:
+        assert "state" in file.files
+        assert len(file.files) > 4
         assert all(file[name].dtype != object for name in file.files)
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_that_stood_there(tmp_path, monkeypatch):
-    path = tmp_path / "state.npz"
-    Checkpoint(1, [np.zeros(3)], []).write(path)
+def test_a_file_with_a_pickled_array_is_damaged(path):
+    np.savez(path, array0=np.array([None]), state=np.frombuffer(b"{}", np.uint8))
+    assert read_newest(path) is None
+
+
+def test_a_state_of_version_0_1_0_is_read(path):
+    state_json = {
+        "epochs": 2,
+        "seed": 9,
+        "variables": [{"array": 0, "scalar": False, "dtype": "float32"}],
+        "callbacks": [["EarlyStopping", {"dict": {
+            "wait": 1, "best": {"array": 1, "scalar": True, "dtype": "float64"},
+        }}]],
+    }  # fmt: skip
+    np.savez(
+        path, array0=np.ones(2, "float32"), array1=np.asarray(0.5),
+        state=np.frombuffer(json.dumps(state_json).encode(), np.uint8),
+    )  # fmt: skip
+    checkpoint = read_newest(path)
+    assert (checkpoint.epochs, checkpoint.seed) == (2, 9)
+    assert equal(checkpoint.variables, [np.ones(2, "float32")])
+    assert checkpoint.callbacks == [("EarlyStopping", {"wait": 1, "best": np.float64(0.5)})]
+
+
+# --- Which state is read --------------------------------------------------------------------------
+
+
+def test_no_file_is_no_state(path):
+    assert read_newest(path) is None
+
+
+def test_the_first_state_has_none_before_it(path):
+    written(path, state(1))
+    assert names(path.parent) == ["state.npz"]
+
+
+def test_each_state_keeps_the_one_before(path):
+    written(path, state(1), state(2), state(3))
+    assert read_newest(path).epochs == 3
+    assert read_newest(previous_state_file(path)).epochs == 2
+    assert names(path.parent) == ["state.before.npz", "state.npz"]
+
+
+@pytest.fixture
+def two_states(path):
+    """A file of the second epoch, and one of the first before it."""
+    return written(path, state(1), state(2))
+
+
+DAMAGES = {
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "overwritten-end": lambda content: content[:-400] + b"x" * 400,
+    "no-archive": lambda content: b"PK nothing",
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_falls_back_to_the_one_before(two_states, damage):
+    two_states.write_bytes(damage(two_states.read_bytes()))
+    assert read_newest(two_states).epochs == 1
+
+
+def test_a_state_with_one_altered_bit_falls_back_to_the_one_before(two_states):
+    content = bytearray(two_states.read_bytes())
+    content[content.index(b"\x93NUMPY") + 130] ^= 1  # in the numbers of the first array
+    two_states.write_bytes(content)
+    assert read_newest(two_states).epochs == 1
+
+
+def test_a_state_without_one_of_its_parts_falls_back_to_the_one_before(two_states):
+    with zipfile.ZipFile(two_states) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for left_out in parts:
+        with zipfile.ZipFile(two_states, "w") as archive:
+            for name, content in parts.items():
+                if name != left_out:
+                    archive.writestr(name, content)
+        assert read_newest(two_states).epochs == 1, f"without {left_out}"
+
+
+def test_a_missing_state_falls_back_to_the_one_before(two_states):
+    two_states.unlink()
+    assert read_newest(two_states).epochs == 1
+
+
+def test_without_an_undamaged_state_there_is_none(two_states):
+    for file in (two_states, previous_state_file(two_states)):
+        file.write_bytes(b"PK nothing")
+    assert read_newest(two_states) is None
+
+
+def test_only_a_state_of_the_training_is_read(path):
+    written(path, state(1, seed=5), state(2, seed=6))
+    assert read_newest(path, 6).epochs == 2
+    assert read_newest(path, 5).epochs == 1
+    assert read_newest(path, 7) is None
+    assert read_newest(path, 0) is None
+    assert read_newest(path).epochs == 2
+
+
+# --- Writing that fails ---------------------------------------------------------------------------
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(path, monkeypatch):
+    written(path, state(1))
 
     def full(file, **arrays):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
+    # A full disk, which a test cannot have.
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(RunFolderError, match="No space left on device"):
-        Checkpoint(2, [np.zeros(3)], []).write(path)
-    monkeypatch.undo()
-    assert checkpoint.read_newest(path).epochs == 1
-    assert [one.name for one in tmp_path.iterdir()] == ["state.npz"]
+        state(2).write(path)
+    assert read_newest(path).epochs == 1
+    assert names(path.parent) == ["state.npz"]
 
 
-def test_a_kill_between_the_two_renames_loses_no_state(tmp_path, monkeypatch):
-    path = tmp_path / "state.npz"
-    Checkpoint(1, [np.zeros(3)], []).write(path)
+def test_a_kill_between_the_two_renames_loses_no_state(path, monkeypatch):
+    written(path, state(1))
     rename, done = os.replace, []
 
     def killed(source, target):
@@ -259,71 +347,283 @@ def test_a_kill_between_the_two_renames_loses_no_state(tmp_path, monkeypatch):
             raise Killed
         done.append(rename(source, target))
 
+    # A kill at a moment that no test can meet.
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(Killed):
-        Checkpoint(2, [np.zeros(3)], []).write(path)
-    assert checkpoint.read_newest(path).epochs == 1
+        state(2).write(path)
+    assert read_newest(path).epochs == 1
 
 
-def test_every_dtype_comes_back(tmp_path):
-    given = [np.arange(3, dtype=kind) for kind in ("float32", "float64", "int64", "uint32")]
-    given.append(np.asarray(keras.ops.convert_to_numpy(keras.ops.ones(3, "bfloat16"))))
-    Checkpoint(1, given, []).write(tmp_path / "state.npz")
-    kept = checkpoint.read_newest(tmp_path / "state.npz").variables
-    assert [one.dtype for one in kept] == [one.dtype for one in given]
-    assert all((one == other).all() for one, other in zip(kept, given, strict=True))
+# --- When a state is due --------------------------------------------------------------------------
 
 
-class FailsOnce(Forgetful):
-    """The first attempt fails in epoch 4."""
+class Clock:
+    def __init__(self):
+        self.now = 100.0
 
-    failed = False
-
-    def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        def fail(epoch, logs=None):
-            if epoch == 3 and not FailsOnce.failed:
-                FailsOnce.failed = True
-                raise RuntimeError("once")
-
-        failing = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
-        return super().fit(hp, model, *args, callbacks=[failing, *callbacks], **kwargs)
+    def __call__(self):
+        return self.now
 
 
-def test_a_retry_is_continued_and_its_state_is_no_other_attempts(folder, monkeypatch):
-    monkeypatch.setattr(FailsOnce, "failed", False)
-    reports = []
-
-    def report(told):
-        reports.append(told)
-        if [one.get("epoch") for one in reports[-2:]] == [1, 2] and "retry" in str(reports):
-            raise Killed
-        return True
-
-    asked = task("test_checkpoint:FailsOnce", max_retries_per_trial=1)
-    given = {"trial": 0, "values": VALUES, "report": report, "folder": folder}
-    with pytest.raises(Killed):
-        run_trial(asked, data(), **given)
-    reports.clear()
-    run_trial(
-        asked, data(), **given | {"report": lambda told: reports.append(told) or True}, retries=1
-    )
-    assert reports[0]["path"]["continued_from"] == 1  # the retry's own state
-    first = [report["epoch"] for report in reports]
-    reports.clear()
-    run_trial(asked, data(), **given | {"report": lambda told: reports.append(told) or True})
-    assert reports[0]["epoch"] == 1  # of another training than the one that was kept
-    assert first[0] == 2
+@pytest.fixture
+def clock():
+    return Clock()
 
 
-def test_best_weights_of_an_epoch_that_is_not_met_again_are_taken_back(tmp_path):
+@pytest.fixture
+def changed():
+    """The files that were written or removed, in order."""
+    return []
+
+
+@pytest.fixture
+def make(path, clock, changed):
+    """Make the checkpoints of a training with seed 3."""
+
+    def make(**options):
+        return Checkpoints(
+            path, **{"seed": 3, "clock": clock, "on_change": changed.append} | options
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("before", "epoch", "is_due"),
+    [
+        # Seconds since the last state without this epoch, and those of this epoch: another epoch
+        # as long may end 10 s after the last state.
+        (0.0, 5.0, False),
+        (0.0, 5.001, True),
+        (4.0, 3.0, False),
+        (4.0, 3.001, True),
+        (9.0, 0.5, False),
+        (9.0, 0.501, True),
+        (0.0, 0.001, False),
+    ],
+)
+def test_a_state_is_due_if_another_epoch_would_leave_too_much_unsaved(
+    make, clock, before, epoch, is_due
+):
+    checkpoints = make()
+    clock.now += before
+    checkpoints.begin_epoch()
+    clock.now += epoch
+    assert checkpoints.is_due() is is_due
+
+
+def test_the_first_epoch_begins_with_the_training(make, clock):
+    checkpoints = make(every_seconds=2.0)
+    clock.now += 1.0
+    assert not checkpoints.is_due()
+    clock.now += 0.001
+    assert checkpoints.is_due()
+
+
+def test_the_time_counts_from_the_last_state(make, clock):
+    checkpoints = make()
+    clock.now += 9.0
+    checkpoints.begin_epoch()
+    checkpoints.keep(state(1, seed=3))
+    clock.now += 5.0
+    assert not checkpoints.is_due()
+    clock.now += 0.001
+    assert checkpoints.is_due()
+
+
+def test_a_state_is_due_before_more_is_lost_than_was_promised(make, clock):
+    checkpoints = make(every_seconds=10)
+    lost, saved_at = [], clock.now
+    for seconds in [4.0, 4.0, 1.0, 3.0, 25.0, 30.0, 0.5, 9.0, 0.1]:
+        checkpoints.begin_epoch()
+        clock.now += seconds
+        lost.append((clock.now - saved_at, seconds))
+        if checkpoints.is_due():
+            checkpoints.keep(state())
+            saved_at = clock.now
+    # What a kill at the end of an epoch costs: ten seconds, or epochs that grew beyond the forecast.
+    assert all(cost <= max(10.0, 2 * epoch) for cost, epoch in lost), lost
+
+
+# --- Saving and removing --------------------------------------------------------------------------
+
+
+def test_a_state_is_kept_and_read_by_its_seed(make, path, changed):
+    checkpoints = make()
+    assert checkpoints.seed == 3
+    assert checkpoints.newest() is None
+    checkpoints.keep(state(1, seed=3))
+    assert checkpoints.newest().epochs == 1
+    assert make(seed=4).newest() is None
+    assert changed == [path]
+
+
+def test_a_training_without_a_seed_has_seed_0(path):
+    assert Checkpoints(path).seed == 0
+
+
+def test_a_state_keeps_a_copy_of_the_best_weights(make, path, tmp_path, changed):
     best = tmp_path / "best.h5"
-    kept = Checkpoints(tmp_path / "state.npz", best, every_seconds=0)
     best.write_text("of epoch 2")
-    kept.keep(Checkpoint(3, [np.zeros(1)], []))
+    make(best_weights=best).keep(state(3, seed=3))
+    copy = state_weights_file(path)
+    assert copy.read_text() == "of epoch 2"
+    assert changed == [copy, path]
+
+
+def test_a_state_before_the_first_best_weights_has_no_copy(make, path, tmp_path, changed):
+    make(best_weights=tmp_path / "best.h5").keep(state(1, seed=3))
+    assert changed == [path]
+    assert names(tmp_path) == ["state.npz"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_the_best_weights_at_the_time_of_the_state_are_restored(
+    make, tmp_path, changed, monkeypatch, has_links
+):
+    if not has_links:
+        # A file system such as FAT, which only root can mount.
+        def link(source, target):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+    best = tmp_path / "best.h5"
+    best.write_text("of epoch 2")
+    checkpoints = make(best_weights=best)
+    checkpoints.keep(state(3, seed=3))
     fresh = tmp_path / "fresh"
     fresh.write_text("of epoch 4, whose process is killed")
-    fresh.replace(best)
-    kept.restore_best_weights()
+    fresh.replace(best)  # as best weights are always written
+    changed.clear()
+    checkpoints.restore_best_weights()
     assert best.read_text() == "of epoch 2"
-    kept.remove()
-    assert [one.name for one in tmp_path.iterdir()] == ["best.h5"]
+    assert changed == [best]
+
+
+def test_without_a_copy_the_best_weights_stay(make, tmp_path, changed):
+    best = tmp_path / "best.h5"
+    best.write_text("of epoch 2")
+    make(best_weights=best).restore_best_weights()
+    make().restore_best_weights()
+    assert best.read_text() == "of epoch 2"
+    assert changed == []
+
+
+def test_a_training_without_best_weights_restores_none(make, path, changed):
+    state_weights_file(path).write_text("of another training")
+    make().restore_best_weights()
+    assert changed == []
+
+
+def test_all_states_are_removed_but_not_the_best_weights(make, path, tmp_path, changed):
+    best = tmp_path / "best.h5"
+    best.write_text("of epoch 2")
+    checkpoints = make(best_weights=best)
+    checkpoints.keep(state(1, seed=3))
+    checkpoints.keep(state(2, seed=3))
+    changed.clear()
+    checkpoints.remove()
+    assert names(tmp_path) == ["best.h5"]
+    assert changed == [path, previous_state_file(path), state_weights_file(path)]
+
+
+def test_nothing_needs_to_listen_to_changes(path):
+    checkpoints = Checkpoints(path)
+    checkpoints.keep(state())
+    checkpoints.remove()
+    assert names(path.parent) == []
+
+
+# --- The callback ---------------------------------------------------------------------------------
+
+X, Y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
+
+
+def fit(model, *callbacks, epochs=3):
+    return model.fit(X, Y, epochs=epochs, batch_size=4, verbose=0, callbacks=list(callbacks))
+
+
+@pytest.fixture
+def model():
+    """A model that trains without being compiled to a graph."""
+    model = make_model()
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_a_training_saves_its_state_after_each_epoch_that_is_due(make, clock, model, path):
+    seconds = iter([1.0, 6.0, 1.0])
+    takes = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: setattr(clock, "now", clock.now + next(seconds))
+    )
+    remembers = Remembers(wait=3)
+    LAPS.take()
+    fit(model, takes, remembers, KeepState(make(), [remembers], None))
+    checkpoint = read_newest(path)
+    assert (checkpoint.epochs, checkpoint.seed) == (2, 3)
+    assert checkpoint.callbacks[0][0] == "Remembers"
+    assert checkpoint.callbacks[0][1]["wait"] == 3
+    assert not previous_state_file(path).exists(), "only the second epoch was due"
+    assert "keep" in LAPS.take()
+
+
+def test_a_training_that_stops_saves_no_state(make, clock, model, path):
+    def stop(epoch, logs=None):
+        clock.now += 20.0
+        model.stop_training = True
+
+    fit(model, keras.callbacks.LambdaCallback(on_epoch_end=stop), KeepState(make(), [], None))
+    assert not path.exists()
+
+
+def test_each_epoch_is_timed_from_its_beginning(make, clock, model, path):
+    def wait(epoch, logs=None):
+        clock.now += 3.0
+
+    # Between the epochs: else each would count as 4 s, and the second would be due.
+    between = keras.callbacks.LambdaCallback(on_epoch_begin=wait)
+    during = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: setattr(clock, "now", clock.now + 1.0)
+    )
+    fit(model, between, during, KeepState(make(), [], None), epochs=2)
+    assert not path.exists()
+
+
+def test_a_training_continues_with_its_state_after_the_callbacks_have_begun(make, model, path):
+    source = make_model()
+    checkpoint = Checkpoint.of(source, [Remembers(wait=3)], epochs=2, seed=3)
+
+    class Resets(Remembers):
+        def on_train_begin(self, logs=None):
+            self.wait = 0
+
+    Resets.__name__ = "Remembers"
+    remembers, epochs, weights = Resets(wait=9), [], []
+
+    def note(epoch, logs=None):
+        epochs.append(epoch)
+        weights.append(model.get_weights())
+
+    fit(
+        model,
+        remembers,
+        keras.callbacks.LambdaCallback(on_epoch_begin=note),
+        KeepState(make(), [remembers], checkpoint),
+        epochs=4,
+    )
+    assert epochs == [2, 3]
+    assert remembers.wait == 3
+    for array, expected in zip(weights[0], source.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_the_next_fit_begins_with_its_first_epoch(make, model):
+    checkpoint = Checkpoint.of(model, [], epochs=2, seed=3)
+    fit(model, KeepState(make(), [], checkpoint), epochs=3)
+    assert fit(model, epochs=2).epoch == [0, 1]
+
+
+def test_the_callback_tells_with_which_state_it_continues(make):
+    checkpoint = state(2)
+    assert KeepState(make(), [], checkpoint).checkpoint is checkpoint

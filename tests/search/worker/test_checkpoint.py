@@ -1,8 +1,8 @@
 """The state of a training on disk: what is in it, what survives, and when it is saved."""
 
-import json
 import os
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +12,8 @@ from search.errors import RunFolderError
 from search.storage.folder import previous_state_file, state_weights_file
 from search.worker.checkpoint import Checkpoint, Checkpoints, KeepState, read_newest
 from search.worker.laps import LAPS
+
+ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 
 
 class Killed(BaseException):
@@ -223,23 +225,18 @@ def test_a_file_with_a_pickled_array_is_damaged(path):
     assert read_newest(path) is None
 
 
-def test_a_state_of_version_0_1_0_is_read(path):
-    state_json = {
-        "epochs": 2,
-        "seed": 9,
-        "variables": [{"array": 0, "scalar": False, "dtype": "float32"}],
-        "callbacks": [["EarlyStopping", {"dict": {
-            "wait": 1, "best": {"array": 1, "scalar": True, "dtype": "float64"},
-        }}]],
-    }  # fmt: skip
-    np.savez(
-        path, array0=np.ones(2, "float32"), array1=np.asarray(0.5),
-        state=np.frombuffer(json.dumps(state_json).encode(), np.uint8),
-    )  # fmt: skip
-    checkpoint = read_newest(path)
-    assert (checkpoint.epochs, checkpoint.seed) == (2, 9)
-    assert equal(checkpoint.variables, [np.ones(2, "float32")])
-    assert checkpoint.callbacks == [("EarlyStopping", {"wait": 1, "best": np.float64(0.5)})]
+def test_a_state_of_version_0_1_0_is_read():
+    file = ASSETS / "cut-off" / "checkpoints" / "trial-00000-state.npz"
+    checkpoint = read_newest(file)
+    assert (checkpoint.epochs, checkpoint.seed) == (2, 1484405855)
+    assert read_newest(previous_state_file(file)).epochs == 1
+    assert [array.shape for array in checkpoint.variables[:4]] == [(4, 8), (8,), (8, 3), (3,)]
+    assert {array.dtype.name for array in checkpoint.variables[:4]} == {"float32"}
+    attributes = dict(checkpoint.callbacks)
+    assert set(attributes) == {"LambdaCallback", "Reporter", "History"}
+    assert attributes["Reporter"]["epochs"] == 2
+    first, _ = attributes["History"]["history"]["loss"]
+    assert first == 2.0527360439300537
 
 
 # --- Which state is read --------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import time
 
-from search.storage.clock import process_start
+from search.storage.clock import Clock, process_start
 
 # The activities of a worker, in the order of a trial.
 START = "start"  # from the start of the process to its first trial
@@ -19,15 +19,21 @@ REPORT = "report"
 
 
 class Laps:
-    """Sums the seconds of each activity, from the start of the process."""
+    """Sums the seconds of each activity, from the start of the process.
 
-    def __init__(self) -> None:
-        self._last = process_start()
+    Args:
+        clock: Returns seconds that are never set back.
+        start: When the process started, by that clock; None: when this process started.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic, start: float | None = None) -> None:
+        self._clock = clock
+        self._last = process_start() if start is None else start
         self._seconds: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
         """Add the time since the last call to the activity ``name``."""
-        now = time.monotonic()
+        now = self._clock()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
         self._last = now
 

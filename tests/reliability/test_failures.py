@@ -15,10 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import storm as storms
 
-from results.record import journal
 from results.record.journal import read
-from search.errors import RunFolderError, UsageError
-from search.replay import replay
+from search.errors import RunFolderError
 from search.session.origin import ResumedRun, read_previous_run
 from search.session.session import DeferredSession
 from search.storage.folder import locked_run
@@ -269,26 +267,3 @@ def test_a_run_with_other_data_is_refused(tmp_path):
         )  # fmt: skip
         deferred.open(previous.space)
     assert (run / "run.json").read_text() == asked
-
-
-def test_a_replay_tells_the_first_figure_that_differs(tmp_path):
-    run = shutil.copytree(ASSET / "finished", tmp_path / "run")
-    events = [dict(event) for event in read(run / "journal.jsonl").events]
-    changed = next(
-        e for e in events if e["event"] == "epoch" and (e["trial"], e["epoch"]) == (0, 1)
-    )
-    was = changed["metrics"]["val_loss"]
-    changed["metrics"]["val_loss"] = was + 0.5
-    (run / "journal.jsonl").write_bytes(b"".join(journal.encode(event) for event in events))
-    found = replay(run, 0, SilentView(None))
-    assert not found.is_identical
-    assert {difference.epoch for difference in found.differences} == {1}
-    # On another kind of machine than the one that wrote it, the last digits of others differ too.
-    differences = {one.metric: one for one in found.differences}
-    loss = differences.pop("val_loss")
-    assert loss.recorded == was + 0.5
-    assert loss.replayed == pytest.approx(was, abs=1e-3)
-    for other in differences.values():
-        assert other.replayed == pytest.approx(other.recorded, abs=1e-3)
-    with pytest.raises(UsageError, match="has no trial 9: expected one of 0 to 3"):
-        replay(run, 9, SilentView(None))

@@ -5,24 +5,11 @@ import pytest
 
 import problems
 from results.record.history import Objective
-from search import ASHA, RayTuner
-from search.plan.registry import Scheduler
+from search import RayTuner
 from search.plan.task import FitArguments
 from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
 from search.space import mirror
 from search.tuner.planning import ASSUMED_EPOCHS, extend_space, make_task, max_epochs_per_trial
-from search.tuner.settings import Settings
-
-
-def settings(objective="val_accuracy", **arguments):
-    """Return what RayTuner makes of its arguments, by its defaults."""
-    defaults = {
-        "max_trials": None, "seed": None, "hyperparameters": None, "tune_new_entries": True,
-        "allow_new_entries": True, "max_retries_per_trial": 0, "max_consecutive_failed_trials": 3,
-        "executions_per_trial": 1,
-    }  # fmt: skip
-    shared = {name: arguments.pop(name, default) for name, default in defaults.items()}
-    return Settings(objective=objective, **shared, options=arguments)
 
 
 @pytest.fixture
@@ -34,7 +21,7 @@ def tuner(tmp_path):
 
 
 @pytest.fixture
-def task_of(tuner):
+def task_of(tuner, settings):
     """Return the task for a tuner of these arguments: ``task_of(seed=5)``."""
 
     def make(objective="val_accuracy", loss=None, max_model_size=None, **arguments):
@@ -47,7 +34,7 @@ def task_of(tuner):
 
 
 @pytest.fixture
-def epochs_of(tuner):
+def epochs_of(tuner, settings):
     """Return the most epochs of a trial for these arguments of ``search``."""
 
     def count(*args, hypermodel=problems.small, objective="val_accuracy", options=None, **kwargs):
@@ -112,23 +99,6 @@ def test_the_epochs_of_a_custom_fit_are_assumed_unless_max_epochs_says_them(epoc
 def test_the_epochs_of_hyperband_are_its_own(epochs_of):
     hyperband = kt.oracles.HyperbandOracle("val_loss", max_epochs=27)
     assert epochs_of(1, 2, epochs=5, objective=None, options={"algorithm": hyperband}) == 27
-
-
-def test_asha_stops_trials_with_the_settings_of_the_script():
-    own = settings(scheduler=ASHA(2, 4))
-    assert (own.scheduler_name, own.asha) == (Scheduler.ASHA, ASHA(2, 4))
-    assert settings().asha == ASHA()
-
-
-@pytest.mark.parametrize("name", Scheduler)
-def test_every_scheduler_of_the_registry_may_be_named(name):
-    assert settings(scheduler=str(name)).scheduler_name is name
-
-
-def test_no_scheduler_stops_trials_beside_hyperband_or_with_scheduler_none():
-    hyperband = kt.oracles.HyperbandOracle("val_loss")
-    assert settings(None, algorithm=hyperband).scheduler_name is Scheduler.NONE
-    assert settings(scheduler=None).scheduler_name is Scheduler.NONE
 
 
 DEEP = EarlierTrial("0", {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6, "rate": 0.01}, 0.5)

@@ -10,7 +10,7 @@ from rich.console import Console
 from results.record.history import History, Objective
 from search.errors import UsageError
 from search.storage.folder import RunFolder
-from search.tuner.project import Project
+from search.tuner.project import Project, move_away
 from search.view.view import View
 
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
@@ -99,3 +99,13 @@ def test_other_data_and_another_objective_are_refused(project):
 
 def test_the_trials_that_were_asked_for_are_read(project):
     assert project("finished").read_max_trials() == 4
+
+
+def test_an_overwritten_run_is_moved_to_a_free_name(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run.previous").mkdir()
+    (tmp_path / "run.previous" / "thesis.txt").write_text("years of work")
+    move_away(tmp_path / "run")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.previous", "run.previous-2"}
+    assert (tmp_path / "run.previous" / "thesis.txt").read_text() == "years of work"

@@ -29,9 +29,7 @@ from search.errors import (
     SearchError,
     UsageError,
 )
-from search.plan.registry import Algorithm, Log
 from search.ray.environment import prepare_environment
-from search.tuner.project import move_away
 
 TRAIN, VALIDATION, _ = problems.blobs()
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
@@ -58,57 +56,6 @@ def events(folder, kind):
 # --- What it is given ---------------------------------------------------------------------------
 
 
-def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
-    with pytest.raises(UsageError) as caught:
-        RayTuner(
-            None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
-            scheduler="ash", distribution_strategy=object(), tune_new_entries=False, max_epochs=0,
-            resources_per_trial={"cpu": 0}, log="tensorbord", nonsense=2, overwite=True, directory=tmp_path, project_name="run",
-        )  # fmt: skip
-    said = str(caught.value).splitlines()
-    for part in (
-        "factor=3 is an argument of another tuner of keras-tuner: use scheduler=search.ASHA",
-        "distribution_strategy is not supported: each trial trains in its own process",
-        "nonsense=2 is not an argument of RayTuner",
-        "overwite=True is not an argument of RayTuner: docs/keras-tuner.md lists them. Did you mean 'overwrite'?",
-        "hypermodel is missing",
-        "max_trials=0: expected a whole number, 1 or more",
-        "max_retries_per_trial=-1: expected",
-        "max_epochs=0: expected",
-        "objective='val_foo': its name does not show whether to maximize or to minimize",
-        f"algorithm='tp': expected one of {', '.join(Algorithm)}, or an oracle",
-        "scheduler='ash': expected search.ASHA(...)",
-        "resources_per_trial: 'cpu' is 0",
-        f"log='tensorbord': expected one of {', '.join(Log)}. Did you mean 'tensorboard'?",
-        "tune_new_entries=False without hyperparameters",
-    ):
-        assert sum(line.startswith(part) for line in said) == 1, part
-    assert len(said) == 14
-    assert list(tmp_path.iterdir()) == []
-    assert isinstance(caught.value, ValueError)  # what a script for keras-tuner would catch
-
-
-def test_arguments_that_contradict_an_oracle_are_named():
-    oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=4)
-    with pytest.raises(UsageError) as caught:
-        RayTuner(
-            problems.small, "val_accuracy", 3, 5, algorithm=oracle, scheduler=ASHA(), max_epochs=9
-        )
-    said = str(caught.value)
-    with pytest.raises(UsageError, match=r"objective=.* contradicts the oracle"):
-        RayTuner(problems.small, ["val_loss", "loss"], algorithm=oracle)
-    with pytest.raises(UsageError, match=r"tune_new_entries=False contradicts the oracle"):
-        RayTuner(problems.small, tune_new_entries=False, algorithm=oracle)
-    for name in (
-        "objective='val_accuracy' contradicts",
-        "max_trials=3 contradicts",
-        "seed=5 contradicts",
-        "max_epochs=9 contradicts",
-    ):
-        assert name in said
-    assert "with a Hyperband oracle: the oracle itself stops trials early" in said
-
-
 def test_the_oracle_of_the_script_stays_unchanged_and_the_tuner_counts_the_failures(tmp_path):
     oracle = kt.oracles.RandomSearchOracle(
         "val_loss", max_trials=3, seed=5, max_retries_per_trial=2
@@ -122,25 +69,6 @@ def test_the_oracle_of_the_script_stays_unchanged_and_the_tuner_counts_the_failu
     assert (told.max_trials, told.seed) == (3, 5)
     assert (told.max_retries_per_trial, told.max_consecutive_failed_trials) == (2, 7)
     assert oracle.max_consecutive_failed_trials == 3
-
-
-def test_an_overwritten_run_is_moved_to_a_free_name(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
-    (tmp_path / "run.previous").mkdir()
-    (tmp_path / "run.previous" / "thesis.txt").write_text("years of work")
-    move_away(tmp_path / "run")
-    assert {path.name for path in tmp_path.iterdir()} == {"run.previous", "run.previous-2"}
-    assert (tmp_path / "run.previous" / "thesis.txt").read_text() == "years of work"
-
-
-def test_a_subclass_whose_hooks_no_worker_would_call_is_refused():
-    class Mine(RayTuner):
-        def run_trial(self, trial, *args, **kwargs):
-            return 1.0
-
-    with pytest.raises(UsageError, match=r"Mine overrides run_trial.*override HyperModel\.fit"):
-        Mine(problems.small, "val_loss")
 
 
 class Holding(kt.HyperModel):

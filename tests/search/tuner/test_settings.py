@@ -1,0 +1,86 @@
+"""The arguments of RayTuner: what is wrong with them, and what follows from them. No Ray runs."""
+
+import keras_tuner as kt
+import pytest
+
+import problems
+from search import ASHA, RayTuner
+from search.errors import UsageError
+from search.plan.registry import Algorithm, Log, Scheduler
+
+
+def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        RayTuner(
+            None, "val_foo", max_trials=0, max_retries_per_trial=-1, factor=3, algorithm="tp",
+            scheduler="ash", distribution_strategy=object(), tune_new_entries=False, max_epochs=0,
+            resources_per_trial={"cpu": 0}, log="tensorbord", nonsense=2, overwite=True, directory=tmp_path, project_name="run",
+        )  # fmt: skip
+    said = str(caught.value).splitlines()
+    for part in (
+        "factor=3 is an argument of another tuner of keras-tuner: use scheduler=search.ASHA",
+        "distribution_strategy is not supported: each trial trains in its own process",
+        "nonsense=2 is not an argument of RayTuner",
+        "overwite=True is not an argument of RayTuner: docs/keras-tuner.md lists them. Did you mean 'overwrite'?",
+        "hypermodel is missing",
+        "max_trials=0: expected a whole number, 1 or more",
+        "max_retries_per_trial=-1: expected",
+        "max_epochs=0: expected",
+        "objective='val_foo': its name does not show whether to maximize or to minimize",
+        f"algorithm='tp': expected one of {', '.join(Algorithm)}, or an oracle",
+        "scheduler='ash': expected search.ASHA(...)",
+        "resources_per_trial: 'cpu' is 0",
+        f"log='tensorbord': expected one of {', '.join(Log)}. Did you mean 'tensorboard'?",
+        "tune_new_entries=False without hyperparameters",
+    ):
+        assert sum(line.startswith(part) for line in said) == 1, part
+    assert len(said) == 14
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(caught.value, ValueError)  # what a script for keras-tuner would catch
+
+
+def test_arguments_that_contradict_an_oracle_are_named():
+    oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=4)
+    with pytest.raises(UsageError) as caught:
+        RayTuner(
+            problems.small, "val_accuracy", 3, 5, algorithm=oracle, scheduler=ASHA(), max_epochs=9
+        )
+    said = str(caught.value)
+    with pytest.raises(UsageError, match=r"objective=.* contradicts the oracle"):
+        RayTuner(problems.small, ["val_loss", "loss"], algorithm=oracle)
+    with pytest.raises(UsageError, match=r"tune_new_entries=False contradicts the oracle"):
+        RayTuner(problems.small, tune_new_entries=False, algorithm=oracle)
+    for name in (
+        "objective='val_accuracy' contradicts",
+        "max_trials=3 contradicts",
+        "seed=5 contradicts",
+        "max_epochs=9 contradicts",
+    ):
+        assert name in said
+    assert "with a Hyperband oracle: the oracle itself stops trials early" in said
+
+
+def test_a_subclass_whose_hooks_no_worker_would_call_is_refused():
+    class Mine(RayTuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return 1.0
+
+    with pytest.raises(UsageError, match=r"Mine overrides run_trial.*override HyperModel\.fit"):
+        Mine(problems.small, "val_loss")
+
+
+def test_asha_stops_trials_with_the_settings_of_the_script(settings):
+    own = settings(scheduler=ASHA(2, 4))
+    assert (own.scheduler_name, own.asha) == (Scheduler.ASHA, ASHA(2, 4))
+    assert settings().asha == ASHA()
+
+
+@pytest.mark.parametrize("name", Scheduler)
+def test_every_scheduler_of_the_registry_may_be_named(settings, name):
+    assert settings(scheduler=str(name)).scheduler_name is name
+
+
+def test_no_scheduler_stops_trials_beside_hyperband_or_with_scheduler_none(settings):
+    hyperband = kt.oracles.HyperbandOracle("val_loss")
+    assert settings(None, algorithm=hyperband).scheduler_name is Scheduler.NONE
+    assert settings(scheduler=None).scheduler_name is Scheduler.NONE

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from in_process import fmnist_search
 
 from results.record.columns import Decision, Ending, State
 from results.record.files import read_json
@@ -41,7 +42,6 @@ pytestmark = pytest.mark.xdist_group("tensorboard")
 ACCURACY = Objective("val_accuracy", "max")
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 FIRST_DAY, SECOND_DAY = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
-TIMEOUT_SECONDS = 300
 
 
 def seconds_of(day):
@@ -168,41 +168,59 @@ def accuracies(log):
 # --- By the real command --------------------------------------------------------------------------
 
 
-def searched(commands, folder, *arguments):
-    done = subprocess.run(
-        [commands / "fmnist-search", *(str(argument) for argument in arguments)],
-        cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def small(problem, *more):
+def small(problem, *options):
     named = ["--hypermodel", f"problems:{problem}", "--data", "problems:blobs", "--workers", 1]
-    return ["run", *named, "--retrain-epochs", "none", "--log", "tensorboard", *more]
+    return [
+        "run",
+        *named,
+        "--retrain-epochs",
+        "none",
+        "--log",
+        "tensorboard",
+        "--out",
+        "run",
+        *options,
+    ]
 
 
-def test_a_real_search_is_logged_and_so_is_what_resume_adds_without_being_told(commands, tmp_path):
-    run = tmp_path / "run"
-    said = searched(
-        commands, tmp_path, *small("mixed_ends", "--trials", 4, "--epochs", 3, "--out", "run")
-    )
-    assert "log: tensorboard --logdir run/tensorboard" in said
-    assert_it_shows_the_tables_of(run)
-    assert read_json(run / "run.json")["plan"]["log"] == "tensorboard"
-    searched(commands, tmp_path, "resume", "run", "--trials", 6)
+@pytest.fixture(scope="module")
+def logged_run(running_ray, notes_folder, tmp_path_factory):
+    """A real search that was logged, then resumed with more trials; what it printed at first."""
+    folder = tmp_path_factory.mktemp("logged")
+    done = fmnist_search(folder, *small("mixed_ends", "--trials", 4, "--epochs", 3))
+    assert done.status == 0, done
+    shutil.copytree(folder / "run", folder / "first")
+    resumed = fmnist_search(folder, "resume", "run", "--trials", 6)
+    assert resumed.status == 0, resumed
+    return folder, done.output
+
+
+def test_a_real_search_is_logged_and_says_how_to_look_at_the_log(logged_run):
+    folder, output = logged_run
+    assert "log: tensorboard --logdir run/tensorboard" in output
+    assert_it_shows_the_tables_of(folder / "first")
+    assert read_json(folder / "first" / "run.json")["plan"]["log"] == "tensorboard"
+
+
+def test_a_resumed_search_goes_on_with_its_log(logged_run):
+    run = logged_run[0] / "run"
     assert len(list((run / "tensorboard").iterdir())) == 6
     assert_it_shows_the_tables_of(run)
-    # The whole log follows from the journal, times of day included, to the second.
+
+
+def test_the_whole_log_follows_from_the_journal(logged_run, tmp_path):
+    run = shutil.copytree(logged_run[0] / "run", tmp_path / "run")
+    # Times of day included, to the second.
     before = {trial: shown(run, trial) for trial in range(6)}
     shutil.rmtree(run / "tensorboard")
     resume_run(run, Changes(), SilentView(None))
     assert {trial: shown(run, trial) for trial in range(6)} == before
 
 
-def test_a_search_by_keras_tuner_is_logged_too(commands, tmp_path):
+def test_a_search_by_keras_tuner_is_logged_too(here, tmp_path):
     engine = ["--engine", "keras-tuner", "--tuner", "random", "--trials", 2, "--epochs", 2]
-    searched(commands, tmp_path, *small("small", *engine, "--out", "run"))
+    done = here(*small("small", *engine))
+    assert done.status == 0, done
     assert_it_shows_the_tables_of(tmp_path / "run")
 
 

@@ -6,7 +6,6 @@ from results.record.columns import Decision, State
 from results.record.files import write_json
 from results.record.journal import Journal
 from search.algorithms.base import Pause
-from search.engines.ray.schedulers import AshaScheduler
 from search.session.origin import teach_searcher
 from search.session.run_file import describe
 from search.space.parameters import Kind, Parameter, Space
@@ -46,6 +45,8 @@ class MadeUpSearch:
     """
 
     def __init__(self, folder, searcher, history, *, previous=None):
+        from search.engines.ray.schedulers import AshaScheduler  # imports Ray
+
         self.searcher, self.history = searcher, history
         self.asha = AshaScheduler(mode="max", max_epochs=EPOCHS, grace_period=1, reduction_factor=3)
         if previous is not None:

@@ -1,4 +1,4 @@
-"""Which searcher a plan gets. No Keras, no Ray."""
+"""Which searcher a plan gets. No Keras."""
 
 from pathlib import Path
 

@@ -128,7 +128,7 @@ def squared(true, predicted):
     return keras.ops.square(true - predicted)
 
 
-def test_the_card_of_a_saved_model_names_its_input_and_what_keras_does_not_know(tmp_path):
+def test_the_card_of_a_saved_model_names_its_input_and_its_custom_objects(tmp_path):
     run = write_every_end(tmp_path / "run")
     model = keras.Sequential([keras.Input((4, 2)), keras.layers.Dense(1)])
     model.compile("sgd", squared)

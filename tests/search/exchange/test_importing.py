@@ -66,7 +66,7 @@ def test_the_journal_of_an_import_is_that_of_a_search_that_ended(study, out):
     assert {event["at_seconds"] for event in events} == {0.0}
 
 
-def test_an_import_says_what_it_left_out_and_the_best(study, out):
+def test_an_import_shows_the_trials_that_it_left_out_and_the_best_value(study, out):
     notes = Notes()
     import_run(study, ACCURACY, out, notes)
     assert notes.lines == [

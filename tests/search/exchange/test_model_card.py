@@ -123,7 +123,7 @@ def test_a_model_whose_confirmation_was_cut_off_has_no_command_that_makes_it(car
 
 
 @pytest.mark.parametrize("missing", ["epochs", "seed", "values"])
-def test_what_must_be_known_of_a_model_is_named(card, missing):
+def test_a_missing_fact_of_a_model_is_named(card, missing):
     evaluation = {name: value for name, value in CLASSIFIER.items() if name != missing}
     with pytest.raises(KeyError, match=missing):
         card(RUN, evaluation, PLAIN)

@@ -139,7 +139,7 @@ def test_a_parameter_has_the_domain_with_its_values(parameter, tried, expected):
 
 
 @pytest.mark.parametrize(("parameter", "tried", "expected"), WIDER)
-def test_a_domain_is_wider_where_optuna_has_no_such_one_or_other_values_were_tried(
+def test_a_domain_that_optuna_lacks_or_that_misses_a_tried_value_is_widened(
     parameter, tried, expected
 ):
     assert domain(parameter, tried) == expected

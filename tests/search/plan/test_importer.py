@@ -168,7 +168,7 @@ def test_the_current_folder_comes_first_on_the_path_and_once(folder, monkeypatch
         assert sys.path == [str(folder), "/usr/lib/python"]
 
 
-def test_the_current_folder_comes_after_what_ray_brought_to_a_node(folder, monkeypatch):
+def test_the_current_folder_comes_after_the_code_that_ray_brought_to_a_node(folder, monkeypatch):
     brought = [f"/tmp/ray/runtime_resources/py_modules_files/{name}" for name in "ab"]
     monkeypatch.setattr(sys, "path", [brought[0], "/usr/lib/a", brought[1], "/usr/lib/b"])
     add_current_folder_to_path()

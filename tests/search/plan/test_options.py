@@ -1,7 +1,8 @@
 """Each option is written once, in the table; commands, ``RayTuner`` and the page follow from it."""
 
+import math
 from collections import Counter
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import commands_page
@@ -10,7 +11,6 @@ import typer.main
 
 from search.cli import app
 from search.plan.options import (
-    REQUIRED,
     Group,
     Rule,
     Speaker,
@@ -38,7 +38,6 @@ def test_no_two_rows_share_a_name_a_flag_or_an_argument():
     for column in ("name", "flag", "argument"):
         names = Counter(getattr(row, column) for row in table if getattr(row, column))
         assert [name for name, count in names.items() if count > 1] == []
-    assert [row.name for row in table] == list(OPTIONS)
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])
@@ -47,14 +46,6 @@ def test_a_command_takes_its_options_from_the_table_and_no_others(command):
     assert {name: each.opts[0] for name, each in parameters(command).items()} == {
         row.name: row.flag for row in expected
     }
-
-
-def test_the_defaults_of_a_plan_are_those_of_the_table():
-    for table in (Problem, Plan):
-        columns = {column.name: column.default for column in fields(table)}
-        for row in rows(table):
-            expected = MISSING if row.default is REQUIRED else row.default
-            assert columns[row.name] == expected, row.name
 
 
 def test_the_page_of_commands_is_made_from_them():
@@ -78,11 +69,49 @@ class Table:
 COUNT, SHARE, QUICK, NUMBERS = rows(Table)
 
 
+# --- Rows and fields ------------------------------------------------------------------------------
+
+
+def test_a_row_is_a_field_with_its_default():
+    assert Table() == Table(count=3, share=None, is_quick=True, numbers=())
+
+
+def test_a_row_without_a_default_is_a_field_that_must_be_given():
+    @dataclass(frozen=True, kw_only=True)
+    class Strict:
+        name: str = option(str, group=Group.FILES, help="Name.")
+
+    assert Strict(name="a").name == "a"
+    with pytest.raises(TypeError, match="name"):
+        Strict()
+
+
+def test_a_row_has_the_name_of_its_field_and_a_flag_of_that_name():
+    assert [(row.name, row.flag) for row in rows(Table)] == [
+        ("count", "--count"), ("share", "--share"), ("is_quick", "--quick"), ("numbers", "--numbers"),
+    ]  # fmt: skip
+    assert OPTIONS["retrain_epochs"].flag == "--retrain-epochs"
+
+
+def test_a_field_without_a_row_is_no_option():
+    assert "elastic" not in OPTIONS
+    assert "kept_weights" not in OPTIONS
+
+
+def test_a_row_has_the_default_of_ray_tuner_if_it_has_no_other():
+    assert COUNT.argument_default == 3
+    assert OPTIONS["epochs"].argument_default is None
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("table", "speaker", "lines"),
     [
         (Table(), Speaker.COMMAND, []),
         (Table(count=None), Speaker.COMMAND, []),
+        (Table(count=1, share=0.01, numbers=(1, 2)), Speaker.COMMAND, []),
         (
             Table(count=0, share=0.0),
             Speaker.COMMAND,
@@ -99,15 +128,43 @@ def test_a_value_that_breaks_its_rule_is_named_as_its_reader_writes_it(table, sp
     assert list(problems_of(table, speaker)) == lines
 
 
-def test_an_option_is_named_with_its_value():
+@pytest.mark.parametrize(
+    ("rule", "allowed", "refused", "expected"),
+    [
+        (at_least(2), [2, 2.5], [1.9, math.inf, math.nan], "2 or more"),
+        (at_least(0, "seconds"), [0], [-1], "0 seconds or more"),
+        (more_than(2), [2.1], [2, 1, math.inf, math.nan], "more than 2"),
+        (more_than(0, ", such as 1"), [0.5], [0], "more than 0, such as 1"),
+    ],
+)
+def test_a_rule_includes_or_excludes_its_bound(rule, allowed, refused, expected):
+    assert rule.expected == expected
+    assert all(map(rule.holds, allowed))
+    assert not any(map(rule.holds, refused))
+
+
+def test_a_value_of_a_wider_type_is_taken():
+    assert SHARE.problem(1, Speaker.SCRIPT) is None  # a whole number is a number
+    assert QUICK.problem(1, Speaker.SCRIPT) is None
+    assert COUNT.problem(1.0, Speaker.SCRIPT) == "number=1.0: expected a whole number, 1 or more."
+    assert QUICK.problem("yes", Speaker.SCRIPT) == "--quick: expected True or False."
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def test_an_option_is_written_with_its_value_as_its_reader_writes_it():
     assert QUICK.called(False) == "--no-quick"
     assert QUICK.called(True) == "--quick"
+    assert COUNT.called(4) == "--count 4"
     assert COUNT.called(4, Speaker.SCRIPT) == "number=4"
     assert SHARE.called(0.5, Speaker.SCRIPT) == "--share 0.5"  # a script has no name for it
+    assert SHARE.called(2.0) == "--share 2"
+    assert NUMBERS.called((2, 3)) == "--numbers 2,3"
     assert OPTIONS["warm_start"].called("a b") == "--warm-start 'a b'"
 
 
-def test_a_name_that_does_not_exist_is_refused_with_the_nearest():
+def test_an_unknown_name_is_refused_with_the_nearest():
     row = OPTIONS["scheduler"]
     assert row.problem("asha") is None
     assert (
@@ -125,11 +182,34 @@ def test_the_common_options_come_first_then_group_by_group():
     assert sections == list(Group)
 
 
-def test_a_default_is_said_in_the_help_where_there_is_one():
+def test_the_help_of_an_option_names_its_default():
     assert COUNT.help_and_default == "Number of things. Default: 3."
     assert SHARE.help_and_default == "Share."
     assert QUICK.help_and_default == "Be quick. Default: on."
+    assert OPTIONS["checkpoint_seconds"].shown_default == "10"
+    assert OPTIONS["or_resume"].shown_default is None
+    assert OPTIONS["out"].shown_default == "runs/SPACE-ALGORITHM-TIME"
+
+
+def test_the_help_of_resume_names_no_default():
     assert COUNT.for_resume().help_and_default == "Number of things."
+    trials = OPTIONS["trials"].for_resume()
+    assert trials.help_and_default == "Maximum number of trials, including the trials so far."
+    assert trials.default is None
+
+
+def test_the_help_of_an_argument_is_its_own_or_that_of_the_option():
+    assert COUNT.argument_text == "Number of things. Default: 3."
+    assert OPTIONS["warm_start"].argument_text == OPTIONS["warm_start"].help
+    assert OPTIONS["epochs"].argument_text.endswith("Default: `epochs` of `search`.")
+
+
+def test_a_placeholder_is_that_of_the_option_or_its_names_or_its_type():
+    assert COUNT.placeholder == "N"
+    assert SHARE.placeholder == "NUMBER"
+    assert QUICK.placeholder == ""
+    assert OPTIONS["scheduler"].placeholder == "asha|none"
+    assert OPTIONS["time_budget_seconds"].placeholder == "SECONDS"
 
 
 def test_no_other_module_repeats_the_help_of_an_option():

@@ -19,7 +19,7 @@ def test_a_pickled_object_is_the_same_in_another_process():
     assert sent.open()(2) == 6
 
 
-def test_an_object_that_cannot_be_sent_is_named_with_what_to_do():
+def test_an_object_that_cannot_be_pickled_is_refused_with_a_remedy():
     with pytest.raises(ProblemError) as caught:
         PickledObject.of({"lock": threading.Lock()}, "the hypermodel")
     assert str(caught.value).startswith(
@@ -41,7 +41,7 @@ def test_an_object_whose_package_is_missing_says_so(monkeypatch):
         sent.open()
 
 
-def test_a_task_takes_what_the_plan_says_of_the_problem(tmp_path):
+def test_a_task_has_the_settings_of_the_problem(tmp_path):
     problem = make_plan(tmp_path, epochs=4, seed=5).problem
     assert Task.of(problem, checkpoint_seconds=2.0) == Task(
         hypermodel=NamedObject("problems:small"),

@@ -4,17 +4,19 @@ import shutil
 
 import pytest
 from made_up_runs import ACCURACY, make_plan
-from made_up_searches import SPACE, MadeUpSearch
 
 from results.record.history import History
 from results.record.tables import write_tables
-from search.algorithms.base import make_searcher
 from search.storage.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """Return the folder and the history of an undisturbed search, by the name of its algorithm."""
+    from made_up_searches import SPACE, MadeUpSearch  # imports Ray
+
+    from search.algorithms.base import make_searcher
+
     runs = {}
 
     def of(algorithm, searcher=None):

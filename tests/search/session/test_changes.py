@@ -82,7 +82,7 @@ def test_equal_plans_are_one_search():
     assert changes_between(PLAN, PLAN).applied(PLAN) == PLAN
 
 
-def test_what_resume_can_change_may_differ():
+def test_plans_may_differ_in_the_options_of_resume():
     plan = replace(
         PLAN, trials=99, time_budget_seconds=60.0, target=0.9, retrain_epochs=(2,), log=Log.TENSORBOARD,
         workers=3, confirm=2, seeds=3, audit=2, problem=replace(PLAN.problem, epochs=40),
@@ -90,7 +90,7 @@ def test_what_resume_can_change_may_differ():
     assert changes_between(PLAN, plan).applied(PLAN) == plan
 
 
-def test_where_a_search_runs_may_differ():
+def test_plans_may_differ_in_the_machines_that_run_them():
     plan = replace(PLAN, address="auto", elastic=True, workers=50, out=Path("elsewhere"))
     changes = changes_between(PLAN, plan)
     assert changes.values["address"] == "auto"
@@ -98,7 +98,7 @@ def test_where_a_search_runs_may_differ():
     assert changes_between(plan, PLAN).applied(plan).workers == PLAN.workers
 
 
-def test_what_defines_a_search_may_not_differ():
+def test_plans_with_other_settings_of_the_search_are_refused():
     plan = replace(PLAN, algorithm="random", grace_period=2, problem=replace(PLAN.problem, seed=4))
     with pytest.raises(UsageError) as caught:
         changes_between(PLAN, plan)

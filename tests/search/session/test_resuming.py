@@ -79,7 +79,7 @@ def test_a_search_whose_journal_is_empty_begins_anew(tmp_path, algorithm):
 # --- A changed space ------------------------------------------------------------------------------
 
 
-def test_a_changed_space_keeps_what_it_still_holds_and_the_rest_is_named(whole_run):
+def test_a_searcher_of_a_changed_space_learns_the_trials_that_fit_and_names_the_rest(whole_run):
     folder, _ = whole_run("tpe")
     previous = read_previous_run(folder.path)
     searcher = TPESearcher(CHANGED_SPACE, seed=3, objective=ACCURACY)

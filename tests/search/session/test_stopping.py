@@ -142,6 +142,19 @@ def test_a_search_of_two_trials_ends_when_both_failed_alike():
     assert str(conditions.error) == f"The first 2 trials all failed: {BROKEN}"
 
 
+def test_a_search_of_one_trial_ends_when_it_failed():
+    conditions = Conditions(replace(PLAN, trials=1))
+    conditions.end(0, State.FAILED, BROKEN)
+    assert str(conditions.error) == f"The first 1 trials all failed: {BROKEN}"
+
+
+def test_trials_that_fail_alike_after_an_epoch_do_not_end_a_search():
+    conditions = Conditions()
+    for trial in range(4):
+        conditions.end(trial, State.FAILED, BROKEN, value=0.5)
+    assert conditions.error is None
+
+
 def test_a_search_without_a_number_of_trials_looks_at_the_first_three():
     conditions = Conditions(replace(PLAN, trials=None))
     for trial in range(3):
@@ -204,9 +217,20 @@ def test_a_search_ends_at_its_limit_of_consecutive_failures():
 
 
 def test_failures_are_counted_in_the_order_of_their_ends():
+    """Not in that of their numbers."""
     conditions = Conditions(max_consecutive_failed_trials=2)
-    conditions.start(0)
-    conditions.start(1)
+    for trial in range(3):
+        conditions.start(trial)
+    conditions.end(1, State.COMPLETED, value=0.5)
+    conditions.end(2, State.FAILED, "ValueError: a")
+    conditions.end(0, State.FAILED, "ValueError: b")
+    assert conditions.error is not None
+
+
+def test_a_trial_that_completes_between_two_failures_separates_them():
+    conditions = Conditions(max_consecutive_failed_trials=2)
+    for trial in range(3):
+        conditions.start(trial)
     conditions.end(2, State.FAILED, "ValueError: a")
     conditions.end(1, State.COMPLETED, value=0.5)
     conditions.end(0, State.FAILED, "ValueError: b")

@@ -104,7 +104,7 @@ def test_a_compiled_model_is_accepted():
 @pytest.mark.parametrize(
     ("value", "words"), [(None, "None"), ({"a": 1}, "an object of type 'dict'")]
 )
-def test_what_is_no_model_is_refused_by_its_type(value, words):
+def test_another_object_than_a_model_is_refused_by_its_type(value, words):
     with pytest.raises(ProblemError) as caught:
         mirror.check_model(value, WithOwnFit())
     assert str(caught.value) == (

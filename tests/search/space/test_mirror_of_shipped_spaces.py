@@ -50,7 +50,7 @@ def built(hypermodel, hp):
     return model.get_config(), model.get_compile_config()
 
 
-def test_the_wide_space_is_discovered_with_its_branches_and_what_fit_tunes():
+def test_the_wide_space_is_discovered_with_its_branches_and_the_parameters_of_fit():
     space = process.discover("fmnist_model.mlp:Wide")
     parameters = {parameter.name: parameter for parameter in space}
     assert set(parameters) == {

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """A running browser, one for all tests of a module; what needs one is skipped without.
+    """A running browser, one for all tests of a module; tests that need it are skipped without.
 
     Not for the session: while it runs, no other test of the process could run asyncio.
     """
@@ -22,7 +22,7 @@ def chromium(tmp_path_factory):
     try:
         program = find()
     except BrowserError as error:
-        pytest.skip(f"no browser to be had: {error}")
+        pytest.skip(f"no browser: {error}")
     with started(program, tmp_path_factory.mktemp("home")) as browser:
         yield browser
 

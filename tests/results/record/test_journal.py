@@ -242,7 +242,7 @@ def test_a_replayed_journal_gives_the_history_that_was_recorded(path):
 
 
 @given(st.data())
-def test_a_damaged_line_costs_only_itself(data):
+def test_a_damaged_line_costs_that_line_alone(data):
     lines = [journal.encode(EPOCH | {"trial": number, "text": "é\n"}) for number in range(5)]
     damaged = data.draw(st.integers(0, 4))
     line = lines[damaged]

@@ -24,7 +24,7 @@ PACKAGES = ("chromium",)
 FONTS = ("fonts-dejavu-core",)
 # Far more than it takes; a browser that cannot start may wait for ever.
 START_TIMEOUT_SECONDS = 60
-# A browser calls its makers, which no page asked for: nobody is behind this proxy.
+# A browser calls its makers, which no page requested: nobody is behind this proxy.
 OFFLINE = "--proxy-server=127.0.0.1:9"
 # Playwright and Kaleido give the others by themselves: no screen; root has no sandbox; the shared
 # memory of a container is too small.
@@ -84,7 +84,7 @@ def fetch() -> Path:
 
 
 def _installed() -> list[Path]:
-    return [Path(found) for name in NAMES if (found := shutil.which(name))]
+    return [Path(program) for name in NAMES if (program := shutil.which(name))]
 
 
 def _fetch_into(target: Path) -> None:

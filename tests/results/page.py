@@ -32,7 +32,7 @@ PHONE: Mapping[str, Any] = {
 # without. Chromium does so for trusted pages alone, which ours are.
 FLAGS = (OFFLINE, "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHIN_THE_PAGE = ("data", "blob")
-# After two frames, what a script did on loading has been drawn, and has been told.
+# After two frames, what a script did on loading has been drawn and reported.
 TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -70,7 +70,7 @@ class ShownPage:
 
     @property
     def requests(self) -> list[str]:
-        """Addresses asked for so far, but for the page itself and what is written in it."""
+        """Addresses requested so far, without the page itself and what is written in it."""
         self._wait_until_drawn()
         return list(self._requests)
 
@@ -88,11 +88,11 @@ class ShownPage:
         Returns:
             A line for each rule: its name, how bad it is, what it says, where it is broken.
         """
-        found = Axe().run(self.page, options={"resultTypes": ["violations"], **options})
+        answer = Axe().run(self.page, options={"resultTypes": ["violations"], **options})
         return [
             f"{rule['id']} ({rule['impact']}): {rule['help']}: "
             + ", ".join(str(part) for node in rule["nodes"] for part in node["target"])
-            for rule in found.response["violations"]
+            for rule in answer.response["violations"]
         ]
 
     def _wait_until_drawn(self) -> None:

@@ -1,6 +1,6 @@
 """Takes the pictures of docs/: of a run's report, and of its learning curves; and its table.
 
-Run by ``make screenshots``; what they show is told in docs/report.md and README.md, whose table is
+Run by ``make screenshots``; what they show is described in docs/report.md and README.md, whose table is
 that of ``report.csv``.
 """
 
@@ -41,20 +41,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
-    asked = parser.parse_args()
-    run = read_run(asked.run)
+    arguments = parser.parse_args()
+    run = read_run(arguments.run)
     rows = ranked([row_of(run), *published_rows()])
     columns = formats.shown_columns(rows)
-    (asked.folder / TABLE).write_bytes(formats.file_content(rows, formats.Format.CSV, columns))
+    (arguments.folder / TABLE).write_bytes(formats.file_content(rows, formats.Format.CSV, columns))
     print(formats.file_content(rows, formats.Format.MARKDOWN, columns).decode())
     program = find()
     os.environ["BROWSER_PATH"] = str(program)
-    draw([learning_curves(run)], asked.folder, on_file=print)
+    draw([learning_curves(run)], arguments.folder, on_file=print)
     with tempfile.TemporaryDirectory() as home, started(program, Path(home)) as browser:
         for name, device, scheme, heading in SHOTS:
-            target = asked.folder / f"{name}.png"
+            target = arguments.folder / f"{name}.png"
             with shown(
-                browser, asked.run / REPORT_FILE, device=device, color_scheme=scheme
+                browser, arguments.run / REPORT_FILE, device=device, color_scheme=scheme
             ) as opened:
                 take(opened.page, heading, target)
             print(target)

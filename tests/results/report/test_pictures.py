@@ -1,4 +1,4 @@
-"""Pictures of a run that need no browser, and what is said without one."""
+"""Pictures of a run that need no browser, and the errors without one."""
 
 import shutil
 from dataclasses import replace

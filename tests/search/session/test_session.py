@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -184,6 +185,17 @@ def test_closing_writes_the_tables_and_the_best(sessions):
     best = json.loads((sessions.folder.path / "best.json").read_text())
     assert (best["trial"], best["epoch"], best["value"]) == (0, 2, 0.8)
     assert best["values"] == {"units": 4, "rate": 0.01}
+
+
+def test_closing_closes_the_journal(sessions):
+    def is_open():
+        files = [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+        return sessions.folder.journal_file in files
+
+    session = sessions.start()
+    assert is_open()
+    session.close("trials done")
+    assert not is_open()
 
 
 def test_a_search_without_a_value_closes_without_a_best(sessions):

@@ -10,6 +10,7 @@ from search.algorithms.base import Searcher, make_searcher
 from search.algorithms.drawing import RandomSearcher
 from search.algorithms.tpe import TPESearcher
 from search.plan.plan import Engine, Tuner
+from search.space.parameters import Kind, Parameter, Space
 
 NOWHERE = Path("nowhere")
 
@@ -52,3 +53,34 @@ def test_the_keras_tuner_engine_gets_a_searcher_that_is_never_asked():
 def test_an_algorithm_of_the_registry_must_define_from_plan():
     with pytest.raises(NotImplementedError, match="Searcher defines no from_plan"):
         Searcher.from_plan(make_plan(NOWHERE), UNITS)
+
+
+class Learning(Searcher):
+    """A searcher that keeps what it learns."""
+
+    def __init__(self, space):
+        super().__init__(space)
+        self.learnt = []
+
+    def propose(self, trial):
+        return None
+
+    def adopt(self, trial, values):
+        return
+
+    def learn(self, values, score):
+        self.learnt.append((values, score))
+
+
+def test_a_searcher_learns_from_the_trials_of_an_earlier_search_alone():
+    searcher = Learning(UNITS)
+    searcher.observe({"event": "earlier_trial", "values": {"units": 3}, "score": 0.5})
+    searcher.observe({"event": "trial_started", "trial": 0, "values": {"units": 4}, "score": 0.5})
+    assert searcher.learnt == [({"units": 3}, 0.5)]
+
+
+def test_the_space_of_a_searcher_grows():
+    depth = Parameter("depth", Kind.INT, 2, low=1, high=4, step=1)
+    searcher = Learning(UNITS)
+    searcher.grow(Space((depth,)))
+    assert searcher.space == Space((*UNITS, depth))

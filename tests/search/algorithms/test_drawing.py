@@ -3,7 +3,7 @@
 import pytest
 
 from results.record.history import Objective
-from search.algorithms.drawing import RandomSearcher, choose_values
+from search.algorithms.drawing import DrawingSearcher, RandomSearcher, choose_values
 from search.algorithms.tpe import TPESearcher
 from search.space.parameters import Condition, Kind, Parameter, Space
 
@@ -62,6 +62,31 @@ def test_an_adopted_configuration_is_known(make):
     searcher = make(RATES)
     searcher.adopt(0, {"rate": 0.001})
     assert [searcher.propose(trial) for trial in (1, 2)] == [{"rate": 0.01}, None]
+
+
+class OneConfiguration(DrawingSearcher):
+    """A searcher that draws the same configuration again and again."""
+
+    def __init__(self, space):
+        super().__init__(space, seed=0)
+        self.draws = []
+
+    def _draw(self, trial, collision):
+        self.draws.append((trial, collision))
+        return {"rate": 0.001}
+
+
+def test_a_searcher_gives_up_after_twenty_draws_of_known_configurations():
+    searcher = OneConfiguration(RATES)
+    assert searcher.propose(1) == {"rate": 0.001}
+    assert searcher.propose(2) is None
+    assert searcher.draws == [(1, 0), *((2, collision) for collision in range(21))]
+
+
+def test_random_search_draws_from_the_whole_of_a_range_and_not_beyond():
+    drawn = [RandomSearcher(X, seed=5).propose(trial)["x"] for trial in range(1, 101)]
+    assert 0 <= min(drawn) < 0.1
+    assert 0.9 < max(drawn) < 1
 
 
 def test_random_search_draws_by_seed_and_number_of_the_trial():

@@ -1,6 +1,7 @@
 """What TPE learns from the events of a search, and which trials it considers. No Keras, no Ray."""
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from results.record.history import Objective
 from search.algorithms import tpe
@@ -157,6 +158,30 @@ def test_an_earlier_trial_is_complete_with_a_position_for_each_active_parameter(
         {"kind": 1, "size [kind in ['b']]": 3, "x": 0.25},
         {"kind": 0, "x": 0.5},
     ]
+    # What has an order is a number to Optuna.
+    first = searcher.study.trials[0].distributions
+    assert [type(domain) for domain in first.values()] == [
+        CategoricalDistribution,
+        IntDistribution,
+        FloatDistribution,
+    ]
+
+
+def test_a_draw_that_is_known_has_failed_in_the_study():
+    rates = Space((Parameter("rate", Kind.CHOICE, 0.01, choices=(0.01, 0.001)),))
+    searcher = TPESearcher(rates, seed=0, objective=Objective("v", "max"))
+    assert searcher.propose(0) is not None
+    assert searcher.propose(1) is not None
+    assert searcher.propose(2) is None
+    states = [trial.state.name for trial in searcher.study.trials]
+    assert states.count("RUNNING") == 2
+    assert states.count("FAIL") == len(states) - 2 > 0
+
+
+def test_tpe_draws_the_first_and_the_last_value_of_a_grid():
+    few = Space((Parameter("units", Kind.INT, 2, low=1, high=3, step=1),))
+    searcher = TPESearcher(few, seed=0, objective=Objective("v", "max"), defaults_first=False)
+    assert {searcher.propose(trial)["units"] for trial in range(3)} == {1, 2, 3}
 
 
 def test_an_adopted_configuration_stands_in_the_study_as_one_that_was_drawn():

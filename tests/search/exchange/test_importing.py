@@ -53,6 +53,8 @@ def test_the_plan_says_where_the_trials_come_from(study, out):
     problem = plan["problem"]
     assert (problem["data"], problem["space"]) == (f"imported from {study}", "study.db")
     assert problem["hypermodel"] is None
+    assert (problem["epochs"], problem["patience"], problem["seed"]) == (1, 0, 0)
+    assert (plan["workers"], plan["grace_period"], plan["reduction_factor"]) == (1, 1, 3)
     assert problem["objective"] == {"name": "val_accuracy", "mode": "max", "parts": []}
 
 

@@ -1,7 +1,7 @@
 """Takes the pictures of docs/: of a run's report, and of its learning curves; and its table.
 
-Run by ``make screenshots``; what they show is described in docs/report.md and README.md, whose table is
-that of ``report.csv``.
+Run by ``make screenshots``; docs/report.md and README.md describe what they show. The table of
+README.md is that of ``report.csv``.
 """
 
 import argparse

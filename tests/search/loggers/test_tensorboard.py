@@ -70,8 +70,11 @@ def shown(run, trial):
     ).Reload()
     events = {tag: read_back.Scalars(tag) for tag in read_back.Tags()["scalars"]}
     hparams, status, seconds = {}, None, ()
-    if "hparams" in read_back._plugin_to_tag_to_content:
+    try:
         content = read_back.PluginTagToContent("hparams")
+    except KeyError:  # a trial that runs has no row yet
+        content = None
+    if content is not None:
         start = metadata.parse_session_start_info_plugin_data(
             content[metadata.SESSION_START_INFO_TAG]
         )
@@ -126,14 +129,14 @@ def assert_it_shows_the_tables_of(run):
 
 
 class Search:
-    """A run of which a test tells the events: a real recorder, journal, history and log."""
+    """A run whose events a test records: a real recorder, journal, history and log."""
 
     def __init__(self, path):
         self.folder = RunFolder.create(path)
         self.history = History(ACCURACY)
         self.now = 10.0
-        self.said = []
-        self.log = TensorBoardLog(self.folder, self.history, self.said.append)
+        self.lines = []
+        self.log = TensorBoardLog(self.folder, self.history, self.lines.append)
         self.recorder = Recorder(
             Journal(self.folder.journal_file),
             self.history,
@@ -238,7 +241,7 @@ def test_an_unknown_log_is_named_with_all_else_that_is_wrong():
     assert second == f"--log 'mlfow': expected one of {', '.join(Log)}."
 
 
-# --- A run that goes on ---------------------------------------------------------------------------
+# --- A run that continues -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -252,7 +255,7 @@ def former_run(tmp_path):
     return copied
 
 
-def test_a_finished_run_gets_its_log_and_keeps_it_from_then_on(former_run):
+def test_a_finished_run_gets_a_log_and_keeps_it_from_then_on(former_run):
     run = former_run("finished")
     assert read_previous_run(run).plan.log is None
     resume_run(run, Changes({"log": Log.TENSORBOARD}), SilentView(None))
@@ -261,7 +264,7 @@ def test_a_finished_run_gets_its_log_and_keeps_it_from_then_on(former_run):
     assert read_previous_run(run).plan == replace(before, log=Log.TENSORBOARD, out=run.resolve())
 
 
-def test_a_run_that_was_cut_off_gets_a_log_of_what_was_before(former_run):
+def test_a_run_that_was_cut_off_gets_a_log_of_its_earlier_epochs(former_run):
     run = former_run("cut-off")
     previous = read_previous_run(run)
     plan = replace(previous.plan, log=Log.TENSORBOARD)
@@ -289,13 +292,13 @@ def test_a_run_that_was_cut_off_gets_a_log_of_what_was_before(former_run):
 
 def test_a_run_json_with_an_unknown_log_is_refused(former_run):
     run = former_run("finished")
-    asked = read_json(run / "run.json")
-    asked["plan"]["log"] = "of a newer version"
+    description = read_json(run / "run.json")
+    description["plan"]["log"] = "of a newer version"
     with pytest.raises(RunFolderError, match="does not describe a search"):
-        _ = RecordedRun(RunFolder(run), asked, (), ()).plan
+        _ = RecordedRun(RunFolder(run), description, (), ()).plan
 
 
-def test_times_of_day_are_those_of_each_session(search):
+def test_the_times_of_day_are_those_of_each_session(search):
     search.recorder.trial_started(0, {"units": 8})
     search.epoch(0, 1, 0.1)  # at 11 s, of a search that was begun on the first day at 10 s
     search.now = 100.0
@@ -312,10 +315,10 @@ def test_times_of_day_are_those_of_each_session(search):
     assert log.seconds == (first, second + 3.0)
 
 
-# --- Trials that do not run straight on -----------------------------------------------------------
+# --- Trials with interruptions --------------------------------------------------------------------
 
 
-def test_a_trial_that_goes_on_after_its_process_died_shows_no_epoch_twice(search):
+def test_a_trial_that_continues_after_its_process_died_shows_no_epoch_twice(search):
     search.recorder.trial_started(0, {"units": 8})
     search.epochs(0, 1, 4)
     search.recorder.worker_lost(0, "killed", by_trial=True)
@@ -329,7 +332,7 @@ def test_a_trial_that_goes_on_after_its_process_died_shows_no_epoch_twice(search
     assert log.status == "STATUS_SUCCESS"
 
 
-def test_a_trial_that_is_begun_again_shows_its_last_try_alone(search):
+def test_a_trial_that_is_retried_shows_only_its_last_attempt(search):
     search.recorder.trial_started(0, {"units": 8})
     search.epochs(0, 1, 3)
     search.recorder.trial_retried(0, "ValueError")
@@ -343,7 +346,7 @@ def test_a_trial_that_is_begun_again_shows_its_last_try_alone(search):
     assert log.hparams == {"units": 8.0, "trial state": "failed"}
 
 
-def test_an_interrupted_trial_that_goes_on_has_one_row_of_its_last_state(search):
+def test_an_interrupted_trial_that_continues_has_one_row_with_its_last_state(search):
     search.recorder.trial_started(0, {"units": 8})
     search.epochs(0, 1, 2)
     search.recorder.search_ended("time budget spent")
@@ -360,7 +363,7 @@ def test_an_interrupted_trial_that_goes_on_has_one_row_of_its_last_state(search)
     assert [step for step, _ in log.scalars["hparam/best_val_accuracy"]] == [3]
 
 
-def test_a_diverged_epoch_leaves_out_what_is_no_number(search):
+def test_a_value_that_is_not_finite_is_left_out(search):
     search.recorder.trial_started(0, {"units": 8})
     search.epoch(0, 1, 0.5, metrics={"loss": 1.5, "val_accuracy": 0.5})
     search.epoch(0, 2, None, metrics={"loss": None, "val_accuracy": 0.25})
@@ -387,7 +390,7 @@ def test_only_the_first_execution_of_a_trial_is_logged(search):
     assert log.scalars["hparam/best_val_accuracy"] == [(2, 0.5)]
 
 
-def test_a_trial_without_an_epoch_has_its_row(search):
+def test_a_trial_without_an_epoch_has_a_row(search):
     search.recorder.trial_started(0, {"units": 8})
     search.recorder.trial_ended(0, State.OUT_OF_MEMORY, error="too large")
     log = search.shown(0)
@@ -395,7 +398,7 @@ def test_a_trial_without_an_epoch_has_its_row(search):
     assert log.hparams == {"units": 8.0, "trial state": "out of memory"}
 
 
-def test_values_of_every_kind_keep_their_type_and_names(search):
+def test_values_of_every_kind_keep_their_type_and_name(search):
     values = {
         "head/units": 8,
         "rate (log)": 1e-5,
@@ -433,18 +436,18 @@ def test_values_of_every_kind_keep_their_type_and_names(search):
 # --- What the log may cost ------------------------------------------------------------------------
 
 
-def test_a_log_that_cannot_be_written_costs_nothing_else_and_is_told_once(search):
+def test_a_log_that_cannot_be_written_costs_nothing_else_and_is_reported_once(search):
     blocked = search.log.path
     blocked.write_text("a file where the folder should be")
     for trial in range(3):
         search.recorder.trial_started(trial, {"units": trial})
         search.epochs(trial, 1, 2)
     search.recorder.trial_ended(0, State.COMPLETED)
-    [said] = search.said
-    assert said.startswith(
+    [line] = search.lines
+    assert line.startswith(
         f"{os.path.relpath(blocked)} cannot be written (Not a directory): expected a writable folder"
     )
-    assert "\n" not in said
+    assert "\n" not in line
     assert len(read(search.folder.journal_file).events) == 1 + 3 * 3 + 1
     assert blocked.read_text() == "a file where the folder should be"
     blocked.unlink()
@@ -470,8 +473,8 @@ def test_a_full_disk_under_the_log_does_not_end_the_search(search):
         with pytest.raises(OSError, match="No space left"):
             filler.write_bytes(bytes(64 * 1024))
         search.epochs(0, 3, 100)
-        [said] = search.said
-        assert "cannot be written (No space left on device)" in said
+        [line] = search.lines
+        assert "cannot be written (No space left on device)" in line
         filler.unlink()
         search.epochs(0, 101, 101)
         assert [step for step, _ in search.shown(0).scalars["val_accuracy"]] == list(range(1, 102))
@@ -527,7 +530,7 @@ class Server:
         self._process.terminate()
         self._process.wait(30)
 
-    def asked(self, path, **body):
+    def ask(self, path, **body):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/data/plugin/{path}",
             data=json.dumps(body).encode() if body else None,
@@ -536,7 +539,7 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def awaited(self, question, is_answer):
+    def wait_for(self, question, is_answer):
         """Ask until the answer is there, for a minute or two."""
         for _ in range(120):
             try:
@@ -550,12 +553,12 @@ class Server:
 
     def steps(self, trial):
         run = f"trial-{trial:05d}"
-        rows = self.asked(f"scalars/scalars?run={run}&tag=val_accuracy")
+        rows = self.ask(f"scalars/scalars?run={run}&tag=val_accuracy")
         return [(step, round(value, 6)) for _, step, value in rows]
 
     def rows(self):
         statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
-        groups = self.asked(
+        groups = self.ask(
             "hparams/session_groups",
             experimentName="", allowedStatuses=statuses, colParams=[], startIndex=0, sliceSize=99,
         ).get("sessionGroups", [])  # fmt: skip
@@ -564,7 +567,7 @@ class Server:
 
 @pytest.mark.long
 @pytest.mark.parametrize("loader", ["true", "false"])
-def test_a_tensorboard_that_looks_on_shows_each_epoch_once_and_a_row_a_trial(
+def test_an_open_tensorboard_shows_each_epoch_once_and_a_row_for_each_trial(
     commands, search, loader
 ):
     search.recorder.trial_started(0, {"units": 8, "activation": "relu"})
@@ -572,7 +575,7 @@ def test_a_tensorboard_that_looks_on_shows_each_epoch_once_and_a_row_a_trial(
     search.epochs(0, 1, 4)
     search.epochs(1, 1, 2)
     with Server(commands, search.log.path, loader=loader) as server:
-        tags = server.awaited(lambda: server.asked("scalars/tags"), lambda found: len(found) == 2)
+        tags = server.wait_for(lambda: server.ask("scalars/tags"), lambda rows: len(rows) == 2)
         assert {run: set(of) for run, of in tags.items()} == {
             "trial-00000": {"val_accuracy"},
             "trial-00001": {"val_accuracy"},
@@ -580,13 +583,13 @@ def test_a_tensorboard_that_looks_on_shows_each_epoch_once_and_a_row_a_trial(
         assert server.steps(0) == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
         search.recorder.trial_restarted(0)
         search.epochs(0, 3, 3, offset=0.5)
-        server.awaited(
-            lambda: server.steps(0), lambda found: found == [(1, 0.1), (2, 0.2), (3, 0.8)]
+        server.wait_for(
+            lambda: server.steps(0), lambda rows: rows == [(1, 0.1), (2, 0.2), (3, 0.8)]
         )
         search.recorder.trial_ended(0, State.COMPLETED)
         search.recorder.trial_ended(1, State.STOPPED)
-        rows = server.awaited(server.rows, lambda found: len(found) == 2)
-        columns = server.asked("hparams/experiment", experimentName="")
+        rows = server.wait_for(server.rows, lambda rows: len(rows) == 2)
+        columns = server.ask("hparams/experiment", experimentName="")
     assert {name: row["hparams"] for name, row in rows.items()} == {
         "trial-00000": {"units": 8.0, "activation": "relu", "trial state": "completed"},
         "trial-00001": {"units": 9.0, "is_deep": True, "trial state": "stopped by ASHA"},

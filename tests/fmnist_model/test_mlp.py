@@ -1,3 +1,5 @@
+"""The shipped models: their spaces, what is built, and how the wide space trains."""
+
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -57,7 +59,7 @@ def test_each_optimizer_of_the_wide_space_takes_its_learning_rate(values, kind, 
         assert optimizer.momentum == 0.9
 
 
-def test_a_penalty_is_put_on_the_hidden_layers_alone():
+def test_a_penalty_is_put_on_the_hidden_layers_only():
     model = built({"penalize_weights": True, "l2": 1e-4}, mlp.Wide().build)
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert [layer.kernel_regularizer is not None for layer in dense] == [True, True, False]
@@ -86,8 +88,11 @@ def test_the_batch_size_is_tuned_in_fit():
     assert fit_wide({"batch_size": 512}, epochs=1)[0] == 1
 
 
-def test_the_cosine_schedule_ends_with_the_epochs_asked_for():
+def test_the_cosine_schedule_spans_all_epochs():
     _, rates = fit_wide({"schedule": "cosine", "learning_rate": 0.01}, epochs=4)
     assert rates == pytest.approx([0.01, 0.0085355, 0.005, 0.0014645], rel=1e-4)
+
+
+def test_a_constant_schedule_leaves_the_learning_rate():
     _, rates = fit_wide({"schedule": "constant", "learning_rate": 0.01}, epochs=2)
     assert rates == pytest.approx([0.01, 0.01])

@@ -457,6 +457,7 @@ def test_a_state_is_kept_and_read_by_its_seed(make, path, changed):
 
 def test_a_training_without_a_seed_has_seed_0(path):
     assert Checkpoints(path).seed == 0
+    assert Checkpoint(1, [], []).seed == 0
 
 
 def test_a_state_keeps_a_copy_of_the_best_weights(make, path, tmp_path, changed):

@@ -134,15 +134,15 @@ def test_anything_else_is_refused(load, returned, got):
 
 
 @pytest.mark.parametrize(
-    ("splits", "said"),
+    ("splits", "counts"),
     [
         ([(X, Y[:3]), (X, Y)], "4 inputs and 3 targets in the train split"),
         ([(X, Y), (X[:1], Y)], "1 inputs and 4 targets in the validation split"),
         ([(X, Y), (X, Y), (X[:0], Y[:0])], "0 inputs and 0 targets in the test split"),
     ],
 )
-def test_a_split_has_as_many_inputs_as_targets_and_at_least_one(load, splits, said):
-    assert message(load, lambda: splits).endswith(f", as many inputs as targets; got {said}.")
+def test_a_split_has_as_many_inputs_as_targets_and_at_least_one(load, splits, counts):
+    assert message(load, lambda: splits).endswith(f", as many inputs as targets; got {counts}.")
 
 
 def test_a_test_split_is_needed_for_an_evaluation(load):

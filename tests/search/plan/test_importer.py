@@ -162,10 +162,10 @@ def test_a_folder_without_an_init_is_left_out(folder):
 
 
 def test_the_current_folder_comes_first_on_the_path_and_once(folder, monkeypatch):
-    monkeypatch.setattr(sys, "path", ["/usr/lib/python"])
+    monkeypatch.setattr(sys, "path", ["/usr/lib/a", "/usr/lib/b"])
     for _ in range(2):
         add_current_folder_to_path()
-        assert sys.path == [str(folder), "/usr/lib/python"]
+        assert sys.path == [str(folder), "/usr/lib/a", "/usr/lib/b"]
 
 
 def test_the_current_folder_comes_after_the_code_that_ray_brought_to_a_node(folder, monkeypatch):

@@ -58,3 +58,16 @@ def test_a_task_keeps_the_patience_and_the_way_of_training(tmp_path):
     problem = replace(make_plan(tmp_path).problem, patience=3, fast_epoch=False)
     task = Task.of(problem)
     assert (task.patience, task.fast_epoch, task.checkpoint_seconds) == (3, False, 10.0)
+
+
+def test_a_task_of_a_command_trains_once_and_lets_builds_add_parameters(tmp_path):
+    task = Task.of(make_plan(tmp_path).problem)
+    assert (task.executions_per_trial, task.max_retries_per_trial) == (1, 0)
+    assert (task.tune_new_entries, task.allow_new_entries) == (True, True)
+    assert (task.max_model_size, task.compile_overrides, task.registered) == (None, None, None)
+    assert task.keras_settings == {}
+
+
+def test_a_hypermodel_is_a_key_under_which_it_is_loaded_once():
+    assert len({NamedObject("a:b"), NamedObject("a:b"), NamedObject("a:c")}) == 2
+    assert len({PickledObject(b"1"), PickledObject(b"1"), PickledObject(b"2")}) == 2

@@ -127,3 +127,22 @@ def test_a_missing_fact_of_a_model_is_named(card, missing):
     evaluation = {name: value for name, value in CLASSIFIER.items() if name != missing}
     with pytest.raises(KeyError, match=missing):
         card(RUN, evaluation, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(0.5, "0.5000"), (-0.25, "-0.2500"), (0.001, "0.0010"), (0.00099, "0.00099"),
+     (999.5, "999.5000"), (1000.0, "1000"), (1000.4, "1000")],
+)  # fmt: skip
+def test_a_score_is_written_with_four_decimals_if_it_is_neither_small_nor_large(card, score, text):
+    assert f"| test mse | {text} |" in card(RUN, REGRESSION | {"test_mse": score}, PLAIN)
+
+
+def test_a_part_without_a_module_is_no_custom_object(card):
+    of_layers = part("keras", "Sequential", config={"layers": [{"class_name": "__tuple__"}]})
+    assert "custom objects" not in card(RUN, CLASSIFIER, of_layers)
+
+
+def test_a_module_without_a_class_is_no_custom_object(card):
+    of_settings = part("keras", "Sequential", config={"module": "mine.layers"})
+    assert "custom objects" not in card(RUN, CLASSIFIER, of_settings)

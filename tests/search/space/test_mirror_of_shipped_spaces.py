@@ -16,19 +16,27 @@ def named(reference):
     return lambda: process.load_hypermodel(NamedObject(reference))
 
 
-SHIPPED = {
-    "published": (named("fmnist_model.mlp:published"), 4),
-    "wide": (named("fmnist_model.mlp:Wide"), 4),
-    "nested scopes": (named("problems:in_scopes"), 4),
-    "growing": (named("problems:growing"), 4),
-    "HyperResNet": (lambda: kt.applications.HyperResNet(input_shape=(32, 32, 3), classes=3), 1),
-    "HyperXception": (lambda: kt.applications.HyperXception(input_shape=(72, 72, 3), classes=3), 2),
-}
+def resnet():
+    return kt.applications.HyperResNet(input_shape=(32, 32, 3), classes=3)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_both_sides_build_models_of_equal_config(name):
-    make, draws = SHIPPED[name]
+def xception():
+    return kt.applications.HyperXception(input_shape=(72, 72, 3), classes=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "draws"),
+    [
+        pytest.param(named("fmnist_model.mlp:published"), 4, id="published"),
+        pytest.param(named("fmnist_model.mlp:Wide"), 4, id="wide"),
+        pytest.param(named("problems:in_scopes"), 4, id="nested-scopes"),
+        pytest.param(named("problems:growing"), 4, id="growing"),
+        # Large networks: long to build, and no other kinds of hyperparameters.
+        pytest.param(resnet, 1, id="HyperResNet", marks=pytest.mark.long),
+        pytest.param(xception, 2, id="HyperXception", marks=pytest.mark.long),
+    ],
+)
+def test_both_sides_build_models_of_equal_config(make, draws):
     hypermodel = make()
     space = mirror.discover_space(hypermodel)
     oracle = kt.oracles.RandomSearchOracle("val_loss")

@@ -1,5 +1,6 @@
 """What all tests share: the environment of a worker, and small problems to search."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -66,6 +67,23 @@ def pytest_collection_modifyitems(items):
         return len(DEAR_FIXTURES) + (group is None) + ("commands" not in item.fixturenames)
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish(session):
+    """Leave the imported objects out of later collections of garbage, as a worker does.
+
+    Each trial collects garbage before it begins; to look at all of TensorFlow takes a second.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    """End the workers of a search that raised an error: its traceback may keep them alive."""
+    yield
+    if "running_ray" in item.fixturenames:
+        gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """Commands that a test runs in its own process, which has imported TensorFlow once for all."""
 
 import contextlib
+import gc
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -57,4 +58,7 @@ def run_main(
             main()
         except SystemExit as end:
             status = end.code
+    # The end of a process would end the workers of a search; here they end when nothing refers to
+    # them, and an error's traceback may be part of a cycle.
+    gc.collect()
     return Done(status, output.getvalue(), errors.getvalue())

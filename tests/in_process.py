@@ -3,12 +3,15 @@
 import contextlib
 import gc
 import io
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
+
+LIMIT_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def run_main(
         mock.patch.object(sys, "argv", [name, *map(str, words)]),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
+        _time_limit(LIMIT_SECONDS),
     ):
         try:
             main()
@@ -62,3 +66,19 @@ def run_main(
     # them, and an error's traceback may be part of a cycle.
     gc.collect()
     return Done(status, output.getvalue(), errors.getvalue())
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the main thread if the block lasts longer: a search may wait for ever."""
+
+    def stop(_number: int, _frame: object) -> NoReturn:
+        raise TimeoutError(f"the command has not ended in {seconds} s")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)

@@ -230,7 +230,7 @@ def left_job(head, project):
     """The job ``first``: submitted, left by Ctrl-C after two epochs, stopped after three."""
     # What an earlier `fmnist-cluster up` may have left on the machines.
     installed = head.home / "fmnist-search"
-    installed.mkdir()
+    installed.mkdir(exist_ok=True)
     for module in ("own", "stormy", "problems"):
         (installed / f"{module}.py").write_text("raise RuntimeError('stale')\n")
     allow(head.home, 2)

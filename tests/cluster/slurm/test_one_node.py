@@ -122,35 +122,76 @@ def test_a_job_that_slurm_restarts_resumes_its_run(ended_job, tmp_path):
     check_lasting(ended_job.run, WEATHER)
 
 
-@pytest.mark.long
-def test_two_jobs_of_a_user_on_one_node_leave_each_other_alone(tmp_path):
-    machine = Machine(tmp_path / "a project")
-    large = storms.Weather(0, trials=20, epochs=8)
-    small = storms.Weather(0, trials=2, epochs=2, seed=1)
+@dataclass(frozen=True)
+class TwoJobs:
+    """Two jobs of one user on this machine, of which the second one began and ended meanwhile.
+
+    Attributes:
+        first, second: The folders of their Rays.
+        beside, after: The Rays that ran while both jobs did, and when the second one had ended.
+        status, output: What came of the second one.
+        run: The run of the second one.
+        first_output: What the first one printed until it was ended.
+    """
+
+    first: Path
+    second: Path
+    beside: set[Path]
+    after: set[Path]
+    status: int
+    output: str
+    run: Path
+    first_output: str
+
+
+SMALL = storms.Weather(0, trials=2, epochs=2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def two_jobs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two jobs")
+    machine = Machine(folder / "a project")
     first, second = new_job(), new_job()
-    folders = [Path(f"/tmp/ray-{job}") for job in (first, second)]
-    words = ("run", *storms.asked(large), "--out", "runs/a")
-    job = machine.begin(first, *words, SLURM_CPUS_ON_NODE="2")
-    wait(machine.folder / "runs/a", job, lambda events: epochs(events) >= 2)
-    # It begins and ends while the first one runs.
-    other = machine.begin(second, "run", *storms.asked(small))
-    run = machine.folder / f"runs/slurm-{second}"
+    allow(folder, 2)  # the home of the first job alone
+    words = ("run", *storms.asked(WEATHER), "--hypermodel", "held:Held", "--out", "runs/a")
+    job = machine.begin(first, *words, SLURM_CPUS_ON_NODE="2", HOME=str(folder))
+    wait(machine.folder / "runs" / "a", job, lambda events: epochs(events) == 4)
+    other = machine.begin(second, "run", *storms.asked(SMALL))
+    run = machine.folder / "runs" / f"slurm-{second}"
     wait(run, other, lambda events: epochs(events) >= 1)
-    assert rays() >= set(folders)
+    beside = rays()
     output, _ = other.communicate(timeout=PATIENCE_SECONDS)
-    assert other.returncode == 0, output
-    check_lasting(run, small)
-    assert folders[1] not in rays()
-    assert folders[0] in rays()
-    seen = epochs(events_in(machine.folder / "runs/a"))
-    wait(machine.folder / "runs/a", job, lambda events: epochs(events) >= seen + 2)
+    after = rays()
+    allow(folder, 3)
+    wait(machine.folder / "runs" / "a", job, lambda events: epochs(events) == 6)
     job.send_signal(signal.SIGUSR1)
-    output, _ = job.communicate(timeout=PATIENCE_SECONDS)
-    assert job.returncode == 130, output
-    assert "trials at once: 2," in output
-    assert not rays() & set(folders)
-    assert not any(folder.exists() for folder in folders)
-    again = machine.begin(first, *words, SLURM_CPUS_ON_NODE="2", SLURM_RESTART_COUNT="1")
-    output, _ = again.communicate(timeout=PATIENCE_SECONDS)
-    assert again.returncode == 0, output
-    check_lasting(machine.folder / "runs/a", large)
+    first_output, _ = job.communicate(timeout=PATIENCE_SECONDS)
+    assert job.returncode == 130, first_output
+    rays_of = (Path(f"/tmp/ray-{number}") for number in (first, second))
+    return TwoJobs(*rays_of, beside, after, other.returncode, output, run, first_output)
+
+
+@pytest.mark.long
+def test_a_job_runs_and_ends_beside_another_of_the_same_user(two_jobs):
+    assert two_jobs.status == 0, two_jobs.output
+    check_lasting(two_jobs.run, SMALL)
+
+
+@pytest.mark.long
+def test_a_job_without_a_folder_for_its_run_gets_one_of_its_number(two_jobs):
+    assert (two_jobs.run / "run.json").exists()
+
+
+@pytest.mark.long
+def test_two_jobs_of_a_user_have_a_ray_each_and_end_none_but_their_own(two_jobs):
+    assert two_jobs.beside >= {two_jobs.first, two_jobs.second}
+    assert two_jobs.first in two_jobs.after
+    assert two_jobs.second not in two_jobs.after
+    assert not {two_jobs.first, two_jobs.second} & rays()
+    assert not two_jobs.first.exists()
+    assert not two_jobs.second.exists()
+
+
+@pytest.mark.long
+def test_a_job_trains_as_many_trials_at_once_as_slurm_gives_it_cpus(two_jobs):
+    assert "trials at once: 2," in two_jobs.first_output

@@ -196,7 +196,7 @@ def install(host: Host) -> None:
     """Put the project on a host, and the user's own problem into its folder."""
     project = host.home / INSTALLED.name
     copy_working_tree(ROOT, project)
-    for module in ("problems", "stormy"):
+    for module in ("problems", "stormy", "cluster/epoch_limit", "cluster/held"):
         shutil.copy(TESTS / f"{module}.py", project)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import storm as storms
+from epoch_limit import allow
 from lab import CHECKOUT, Host, Lab, Running
 
 from results.record.journal import Event, parse
@@ -36,7 +37,7 @@ class Stage:
         self.client = lab["client"]
         self._names = ("head", *workers)
         # The user's own problem, in the folder of the project.
-        for module in ("problems", "stormy"):
+        for module in ("problems", "stormy", "cluster/epoch_limit", "cluster/held"):
             shutil.copy(TESTS / f"{module}.py", self.client.home / CHECKOUT.name)
         self.describe("head", *workers)
 
@@ -114,6 +115,11 @@ class Stage:
                 raise AssertionError(f"it did not come to that: {driver.communicate()[0][-4000:]}")
             time.sleep(0.2)
 
+    def allow(self, last_epoch: int | None, *hosts: str) -> None:
+        """Set the last epoch that a trial of ``held:Held`` may begin on hosts; None: any."""
+        for host in hosts:
+            allow(self.lab[host].home, last_epoch)
+
     def nodes(self) -> list[str]:
         """Return the addresses of the live nodes, as the head tells."""
         done = self.lab["head"].run(
@@ -131,6 +137,11 @@ def staged(scratch: Path, *workers: str, shared: bool = False):
     hosts = ("client", "head", *workers)
     with Lab(scratch=scratch, project=ROOT, hosts=hosts, shared=hosts[1:] if shared else ()) as lab:
         yield Stage(lab, workers)
+
+
+def held(weather: storms.Weather) -> list[str]:
+    """Return the arguments of a search whose trials wait until they are allowed to go on."""
+    return [*storms.asked(weather), "--hypermodel", "held:Held"]
 
 
 def events_in(run: Path) -> tuple[Event, ...]:

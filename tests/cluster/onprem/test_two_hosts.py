@@ -1,15 +1,13 @@
 """A search on two hosts of a lab, one of which crashes; more is shown on three hosts."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from importlib import import_module
 
 import pytest
 import storm as storms
-from epoch_limit import allow
 from lab import Lab
-from stage import TESTS, Stage, check, epochs_on, staged, workers
+from stage import Stage, check, epochs_on, held, staged, workers
 
 pytestmark = [
     pytest.mark.xdist_group("hosts"),
@@ -38,8 +36,6 @@ class Cluster:
 def cluster(tmp_path_factory):
     """A head and a worker."""
     with staged(tmp_path_factory.mktemp("lab") / "lab", "worker1") as stage:
-        for module in ("epoch_limit", "held"):
-            shutil.copy(TESTS / "cluster" / f"{module}.py", stage.file.parents[1])
         text = stage.file.read_text()
         stage.file.write_text(text.replace("- RAY_enable", f"- {NOTICES_SOON} RAY_enable"))
         up = stage.run("fmnist-cluster", "up")
@@ -64,18 +60,17 @@ def test_the_job_server_of_the_head_is_reached_by_a_tunnel_that_is_closed_again(
 @pytest.fixture(scope="module")
 def survived(cluster):
     """The search in which the worker crashed after two epochs of its trial."""
-    head, worker = (cluster.stage.lab[name] for name in ("head", "worker1"))
-    allow(head.home, 0)  # so that each host has a trial
-    allow(worker.home, 2)
-    words = (*storms.asked(WEATHER), "--hypermodel", "held:Held", "--out", "runs/a")
-    driver = cluster.stage.begin("run", *words)
-    cluster.stage.wait("runs/a", driver, lambda events: epochs_on(events, "worker1") == 2)
-    worker.crash()
-    allow(head.home, None)
+    stage = cluster.stage
+    stage.allow(0, "head")  # so that each host has a trial
+    stage.allow(2, "worker1")
+    driver = stage.begin("run", *held(WEATHER), "--out", "runs/a")
+    stage.wait("runs/a", driver, lambda events: epochs_on(events, "worker1") == 2)
+    stage.lab["worker1"].crash()
+    stage.allow(None, "head")
     import_module("stormy")  # for the check; takes seconds, in which Ray notices the loss
     output, _ = driver.communicate(timeout=400)
     assert driver.returncode == 0, output
-    return check(cluster.stage, "runs/a", WEATHER)
+    return check(stage, "runs/a", WEATHER)
 
 
 def test_a_search_outlives_a_host_that_crashes(survived):

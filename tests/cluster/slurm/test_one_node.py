@@ -12,7 +12,7 @@ import pytest
 import storm as storms
 from epoch_limit import allow
 from slurm_machine import Machine
-from stage import check_lasting, ends, epochs, events_in
+from stage import check_lasting, ends, epochs, events_in, held
 
 PATIENCE_SECONDS = 240
 WEATHER = storms.Weather(0, trials=3, epochs=4)
@@ -76,7 +76,7 @@ def ended_job(tmp_path_factory):
     machine = Machine(folder / "a project")
     number = new_job()
     ray = Path(f"/tmp/ray-{number}")
-    words = ("run", *storms.asked(WEATHER), "--hypermodel", "held:Held", "--out", "runs/a")
+    words = ("run", *held(WEATHER), "--out", "runs/a")
     allow(folder, 2)
     job = machine.begin(number, *words, SLURM_CPUS_ON_NODE="1", HOME=str(folder))
     wait(machine.folder / "runs" / "a", job, lambda events: epochs(events) == 2)
@@ -153,7 +153,7 @@ def two_jobs(tmp_path_factory):
     machine = Machine(folder / "a project")
     first, second = new_job(), new_job()
     allow(folder, 2)  # the home of the first job alone
-    words = ("run", *storms.asked(WEATHER), "--hypermodel", "held:Held", "--out", "runs/a")
+    words = ("run", *held(WEATHER), "--out", "runs/a")
     job = machine.begin(first, *words, SLURM_CPUS_ON_NODE="2", HOME=str(folder))
     wait(machine.folder / "runs" / "a", job, lambda events: epochs(events) == 4)
     other = machine.begin(second, "run", *storms.asked(SMALL))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 import slurm_lab
 import storm as storms
+from epoch_limit import allow
 from slurm_lab import NODES
-from stage import check_lasting, ends, epochs, epochs_on, events_in
+from stage import check_lasting, ends, epochs, epochs_on, events_in, held
 
 pytestmark = [
     pytest.mark.long,
@@ -34,6 +35,12 @@ def epochs_of(slurm, name, host=None):
     return epochs(events) if host is None else epochs_on(events, host)
 
 
+def allow_on(slurm, last_epoch, *hosts):
+    """Set the last epoch that a trial may begin on hosts; None: any."""
+    for host in hosts:
+        allow(slurm.lab[host].home, last_epoch)
+
+
 def left_on(slurm, *hosts):
     """Return what is left of Ray on hosts that are up."""
     command = "ls -d /tmp/ray*; grep -ls raylet /proc/[0-9]*/comm; true"
@@ -50,7 +57,7 @@ export $(tr '\\0' '\\n' </proc/$pid/environ | grep '^RAY_A')
 echo "$RAY_AUTH_TOKEN"
 .venv/bin/fmnist-cluster nodes --address "$RAY_ADDRESS" --json
 """
-WIDE = storms.Weather(0, trials=45, epochs=8)
+WIDE = storms.Weather(0, trials=9, epochs=4)
 BESIDE = storms.Weather(0, trials=3, epochs=2, seed=1)
 
 
@@ -76,8 +83,9 @@ class TwoJobs:
 
 @pytest.fixture(scope="module")
 def two_jobs(hosts):
-    wide = hosts.sbatch(["--nodes=3"], "run", *storms.asked(WIDE), "--out", "/shared/wide")
-    hosts.wait(wide, lambda: epochs_of(hosts, "wide") >= 3)
+    allow_on(hosts, 2, *NODES)  # so that each has a trial, and is there when the other job ends
+    wide = hosts.sbatch(["--nodes=3"], "run", *held(WIDE), "--out", "/shared/wide")
+    hosts.wait(wide, lambda: epochs_of(hosts, "wide") == 2 * len(NODES))
     beside = hosts.sbatch(["--nodes=3"], "run", *storms.asked(BESIDE), "--out", "/shared/beside")
     token, listed = hosts.run("node1", "bash", "-c", SEEN).split("\n", 1)
     shown = ""
@@ -88,6 +96,7 @@ def two_jobs(hosts):
         shown += files.stdout
     beside_status = hosts.ended(beside)
     state = hosts.state(wide)
+    allow_on(hosts, None, *NODES)
     return TwoJobs(
         wide, beside, [(node["cpus"], node["gpus"]) for node in json.loads(listed)], shown, state,
         (hosts.ended(wide), beside_status),
@@ -133,11 +142,13 @@ for one in psutil.net_connections("inet"):
 
 
 def test_a_job_on_one_node_is_not_open_to_the_network(hosts):
-    weather = storms.Weather(0, trials=8, epochs=8, seed=4)
-    words = ["run", *storms.asked(weather), "--out", "/shared/one"]
+    weather = storms.Weather(0, trials=2, epochs=4, seed=4)
+    allow_on(hosts, 2, "node1")
+    words = ["run", *held(weather), "--out", "/shared/one"]
     job = hosts.sbatch(["--nodes=1", "--nodelist=node1"], *words)
-    hosts.wait(job, lambda: epochs_of(hosts, "one") >= 2)
+    hosts.wait(job, lambda: epochs_of(hosts, "one") == 2)
     listening = hosts.run("node1", ".venv/bin/python", "-c", LISTENING)
+    allow_on(hosts, None, "node1")
     of_ray = [
         line.split() for line in listening.splitlines() if not re.match("s(lurm|run|shd)", line)
     ]
@@ -188,15 +199,17 @@ class LimitedJob:
     left: str
 
 
-LIMITED = storms.Weather(0, trials=80, epochs=8, seed=2)
+LIMITED = storms.Weather(0, trials=9, epochs=4, seed=2)
 
 
 @pytest.fixture(scope="module")
 def limited_job(hosts):
+    allow_on(hosts, 2, *NODES)
     limits = ["--nodes=3", "--time=3", "--signal=B:USR1@60"]
-    words = ["run", *storms.asked(LIMITED), "--out", "/shared/limit"]
+    words = ["run", *held(LIMITED), "--out", "/shared/limit"]
     job = hosts.sbatch(limits, *words, FMNIST_SEARCH_GO_ON="1")
     hosts.wait(job, lambda: "is requeued and will continue" in hosts.said(job))
+    allow_on(hosts, None, *NODES)
     return LimitedJob(job, ends(events_in(run_of(hosts, "limit"))), left_on(hosts, *NODES))
 
 
@@ -216,21 +229,23 @@ def test_a_requeued_job_resumes_its_search_until_it_is_done(hosts, limited_job):
     print("survived: the time limit")
 
 
-FAILING = storms.Weather(0, trials=60, epochs=8, seed=3)
+FAILING = storms.Weather(0, trials=6, epochs=4, seed=3)
 
 
 @pytest.fixture(scope="module")
 def failing_job(hosts):
     """A job on two nodes, of which the second one has crashed and come back."""
-    words = ["run", *storms.asked(FAILING), "--out", "/shared/failing"]
+    allow_on(hosts, 0, "node1")
+    allow_on(hosts, 2, "node2")
+    words = ["run", *held(FAILING), "--out", "/shared/failing"]
     job = hosts.sbatch(["--nodes=2", "--nodelist=node1,node2"], *words)
-    hosts.wait(job, lambda: epochs_of(hosts, "failing", "node2") >= 3)
+    hosts.wait(job, lambda: epochs_of(hosts, "failing", "node2") == 2)
     hosts.lab["node2"].crash()
-    seen = epochs_of(hosts, "failing")
+    allow_on(hosts, 3, "node1")
     hosts.wait(
         job, lambda: any("worker_lost" in e["event"] for e in events_in(run_of(hosts, "failing")))
     )
-    hosts.wait(job, lambda: epochs_of(hosts, "failing") > seen + 10)
+    hosts.wait(job, lambda: epochs_of(hosts, "failing", "node1") >= 3)
     restarts = hosts.state(job, "Restarts")
     # Two nodes are asked for, and must be there when Slurm restarts the job.
     hosts.lab["node2"].boot()
@@ -246,6 +261,7 @@ def test_a_node_that_crashes_ends_no_job(failing_job):
 def test_a_job_whose_first_node_crashes_is_restarted_and_resumes_its_search(hosts, failing_job):
     job, _ = failing_job
     hosts.lab["node1"].crash()
+    allow_on(hosts, None, "node1", "node2")
     hosts.wait(job, lambda: hosts.state(job, "Restarts") == "1")
     hosts.lab["node1"].boot()
     hosts.start_node("node1")

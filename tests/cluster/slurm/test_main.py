@@ -23,7 +23,9 @@ def job(user, console_commands, kept_handlers):
     for name in ("SLURM_RESTART_COUNT", "FMNIST_SEARCH_GO_ON"):
         os.environ.pop(name, None)
     console_commands.write("scontrol", '[ $1 = show ] && echo node1 || echo "$@" >&2')
-    console_commands.write("srun", "trap 'exit 0' USR2; while :; do sleep 0.01; done")
+    console_commands.write(
+        "srun", "trap 'exit 0' USR2; for try in $(seq 3000); do sleep 0.01; done"
+    )
     console_commands.write("fmnist-cluster", NODES)
     console_commands.write("fmnist-search", 'echo "${RAY_ADDRESS%:*} $@"')
     return console_commands
@@ -35,7 +37,7 @@ def interrupt(job, number):
         "fmnist-search",
         "trap 'echo search ended; exit 130' INT\n"
         f"kill -{number} {os.getpid()}\n"
-        "while :; do sleep 0.01; done",
+        "for try in $(seq 3000); do sleep 0.01; done",
     )
 
 

@@ -140,7 +140,8 @@ def test_a_ray_that_ends_by_itself_is_an_error_with_its_last_lines(
 
 def test_a_ray_that_a_signal_ends_is_no_error(signals, console_commands, scratch, capfd):
     console_commands.write(
-        "ray", f"trap 'exit 15' TERM; kill -USR2 {os.getpid()}; while :; do sleep 0.01; done"
+        "ray",
+        f"trap 'exit 15' TERM; kill -USR2 {os.getpid()}; for try in $(seq 3000); do sleep 0.01; done",
     )
     assert run_ray([], scratch, signals) == 0
     assert capfd.readouterr().out == ""

@@ -189,7 +189,7 @@ def srun(programs, tmp_path):
         f"trap 'echo USR2 >>{tmp_path}/signals.txt; exit 0' USR2\n"
         f"env >{tmp_path}/environment.txt\n"
         f'printf "%s\\n" "$@" >{tmp_path}/part.txt; mv {tmp_path}/part.txt {tmp_path}/words.txt\n'
-        "while :; do sleep 0.01; done",
+        "for try in $(seq 3000); do sleep 0.01; done",
     )
     return programs
 
@@ -227,7 +227,7 @@ def test_a_step_that_does_not_end_is_killed(programs, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_start, "END_SECONDS", 0.1)
     programs.write(
         "srun", f"trap '' USR2 TERM; touch {tmp_path}/environment.txt {tmp_path}/words.txt; "
-        "while :; do sleep 0.01; done"
+        "for try in $(seq 3000); do sleep 0.01; done"
     )  # fmt: skip
     with running_ray(ALONE) as ray:
         begun(tmp_path)

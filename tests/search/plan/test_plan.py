@@ -13,6 +13,7 @@ from results.record.history import Objective
 from search.errors import UsageError
 from search.plan.options import Speaker
 from search.plan.plan import (
+    OPTIONS,
     ConfirmationPlan,
     Engine,
     Plan,
@@ -65,6 +66,14 @@ def changed(plan, **changes):
             {"engine": Engine.KERAS_TUNER, "tuner": Tuner.HYPERBAND, "reduction_factor": 1.5},
             "--reduction-factor 1.5: expected more than 1.5 with --engine keras-tuner, which "
             "rounds it.",
+        ),
+        (
+            {"engine": Engine.KERAS_TUNER, "tuner": Tuner.HYPERBAND, "reduction_factor": 1.0},
+            "--reduction-factor 1: expected more than 1, such as 3.",
+        ),
+        (
+            {"grace_period": 2, "epochs": 1},
+            "--grace-period 2: expected at most 1, because of --epochs 1.",
         ),
         ({"confirm": 0, "retrain_epochs": (2,)}, "--confirm 0: expected 1 or more."),
         (
@@ -136,7 +145,8 @@ def test_a_share_of_a_gpu_is_at_most_one_or_a_whole_number(share):
         PLAN,
         ON_GPUS,
         changed(ON_GPUS, gpus=0.5),
-        changed(ON_GPUS, other_resources={"gpu": 2}, gpus=2.0),
+        changed(ON_GPUS, other_resources={"gpu": 3}, gpus=3.0),
+        changed(PLAN, other_resources={"gpu": 0}),
         changed(ON_GPUS, other_resources={"gpu": 1}, device_rule="my_rules:choose"),
         changed(PLAN, grace_period=4, epochs=4),
         changed(PLAN, engine=Engine.KERAS_TUNER, tuner=Tuner.HYPERBAND, reduction_factor=1.6),
@@ -150,6 +160,12 @@ def test_a_share_of_a_gpu_is_at_most_one_or_a_whole_number(share):
 )
 def test_a_sound_plan_has_no_problem(plan):
     assert list(plan.problems()) == []
+
+
+def test_a_direction_is_one_of_two():
+    row = OPTIONS["direction"]
+    assert row.problem("up") == "--direction 'up': expected max or min."
+    assert row.problem("max") is row.problem("min") is None
 
 
 def test_every_problem_is_said_at_once():

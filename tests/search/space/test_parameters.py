@@ -88,6 +88,11 @@ def test_a_continuous_parameter_projects_a_position_on_its_scale(parameter, quar
     assert typed(map(parameter.value_at, (0.25, 0.5))) == typed((quarter, half))
 
 
+def test_each_value_of_an_int_has_an_equal_part_of_the_axis():
+    positions = (0.0, 0.33, 0.34, 0.66, 0.67, LAST)
+    assert [integer(1, 3).value_at(position) for position in positions] == [1, 1, 2, 2, 3, 3]
+
+
 @pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
 @pytest.mark.parametrize("make", [number, integer])
 def test_the_first_position_is_the_lowest_value(make, sampling):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mutants
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,21 @@ def test_a_room_takes_from_results_only_what_the_gate_lets_through(room, gate):
         for module in imported_modules(path):
             if module.split(".")[0] == "results":
                 assert module.startswith(gate), (path, module)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_tests_of_a_room_stand_in_folders_like_its_own(room):
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests" / room).rglob("test_*.py")}
+    assert folders
+    for folder in folders:
+        of_the_program = ROOT.joinpath(*folder.parts[1:])
+        assert list(of_the_program.glob("*.py")), f"{folder}: there is no {of_the_program}"
+
+
+@pytest.mark.parametrize("module", mutants.DECIDING)
+def test_a_module_that_decides_has_test_files_of_its_name(module):
+    assert (ROOT / module).exists()
+    assert mutants.tests_of(module)
 
 
 # The folders and modules of a room, from the top: one imports only what stands below it.

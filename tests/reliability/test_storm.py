@@ -47,12 +47,12 @@ def at_once(monkeypatch):
 
 
 def test_a_storm_leaves_the_table_of_a_calm_search(tmp_path, at_once):
-    survived = check_random(storms.Weather(kills=3, trials=5, epochs=5), tmp_path)
+    survived = check_random(storms.Weather(kills=3, trials=4, epochs=4), tmp_path)
     assert set(survived.victims) == set(storms.VICTIMS)
     # One trial again from its record, in this process.
     replayed = replay(survived.run, 3, SilentView(None))
     assert replayed.is_identical
-    assert replayed.epochs == 5
+    assert replayed.epochs == 4
     assert RunFolder.open(survived.run).run_file.exists()
 
 

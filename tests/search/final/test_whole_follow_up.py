@@ -117,6 +117,8 @@ def test_more_seeds_and_another_configuration_train_only_what_is_missing(run, he
     assert len(mine["test"]["accuracies"]) == 4
 
 
+# What it trains again, tests of the confirmation show with a stand-in for the trainer.
+@pytest.mark.long
 def test_a_killed_confirmation_continues_with_the_missing_trainings(tmp_path, here, commands):
     search = here(
         "run", "--hypermodel", "problems:slow", "--data", "problems:blobs", "--workers", 2,

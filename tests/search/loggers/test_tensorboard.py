@@ -36,9 +36,6 @@ from search.storage.folder import RunFolder, locked_run
 from search.storage.recorder import Recorder
 from search.view.view import SilentView
 
-# The reader imports TensorFlow: in one process.
-pytestmark = pytest.mark.xdist_group("tensorboard")
-
 ACCURACY = Objective("val_accuracy", "max")
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
 FIRST_DAY, SECOND_DAY = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"

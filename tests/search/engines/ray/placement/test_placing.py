@@ -66,6 +66,7 @@ def cpus_and_gpus():
         yield nodes
 
 
+@pytest.mark.long
 def test_each_trial_goes_where_the_rule_says(tmp_path, commands, cpus_and_gpus):
     search = begin(
         commands, tmp_path, cpus_and_gpus.address, "--resources", "auto", "--trials", "16", "--epochs", "2"
@@ -106,6 +107,22 @@ def test_a_custom_rule_chooses_the_device_and_threads_follow_the_cpus(
     assert_trained_where_placed(history, threads=2)
 
 
+def test_without_a_gpu_a_rule_counts_the_multiply_adds_and_all_trials_train_on_cpus(here, tmp_path):
+    done = here(
+        "run", "--hypermodel", "on_devices:Devices", "--data", "problems:blobs", "--resources", "auto",
+        "--gpus-per-trial", SHARE, "--algorithm", "random", "--trials", 4, "--epochs", 1,
+        "--retrain-epochs", "none", "--out", "run",
+    )  # fmt: skip
+    assert done.status == 0, done
+    assert "no GPU is available: every trial trains on CPUs\n" in done.output
+    trials = replayed(tmp_path).trials.values()
+    assert len(trials) == 4
+    assert {trial.device for trial in trials} == {Device.CPU}
+    assert all(trial.multiply_adds == 7 * trial.values["units"] for trial in trials)
+    assert {trial.values["units"] for trial in trials} == {8, 200_000}
+    assert_trained_where_placed(replayed(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
@@ -125,6 +142,7 @@ def test_a_rule_that_gives_no_device_ends_the_search_with_one_line(here, rule, r
     assert reason in line
 
 
+@pytest.mark.long
 def test_more_of_a_gpu_than_any_node_has_is_one_line(tmp_path, commands, cpus_and_gpus):
     search = begin(commands, tmp_path, cpus_and_gpus.address, "--gpus-per-trial", "2")
     output, _ = search.communicate(timeout=200)

@@ -118,7 +118,7 @@ mutants: setup
 # Several hosts on this machine: ray up, ray submit, a host that crashes, is cut off, joins late.
 # If hosts cannot be made, it says why; a second test loses one of several Ray nodes on this machine.
 cluster-test: TIER = "long or not long"
-cluster-test: TESTS = tests/cluster/test_hosts.py tests/cluster/test_nodes_of_one_host.py \
+cluster-test: TESTS = tests/cluster/onprem \
 	--capture=no --durations=0
 cluster-test: PYTEST = $(BIN)/python -m pytest -m $(TIER)
 cluster-test: test

@@ -59,6 +59,7 @@ class Mutant:
     Attributes:
         module: Path of the module, from the root.
         line: Number of the changed line.
+        source_line: That line, without its indentation.
         before: Source of the changed part, on one line.
         after: The same, changed.
         source: Source of the whole changed module.
@@ -66,6 +67,7 @@ class Mutant:
 
     module: str
     line: int
+    source_line: str
     before: str
     after: str
     source: str
@@ -87,11 +89,13 @@ def sites(module: str) -> list[tuple[str, int, Callable[[ast.AST], str]]]:
 
 def mutant(module: str, place: int, change: Callable[[ast.AST], str]) -> Mutant:
     """Return a module with one change."""
-    tree = ast.parse((ROOT / module).read_text())
+    text = (ROOT / module).read_text()
+    tree = ast.parse(text)
     node = next(itertools.islice(ast.walk(tree), place, None))
     line, before = node.lineno, one_line(node)
     after = change(node)
-    return Mutant(module, line, before, after, ast.unparse(ast.fix_missing_locations(tree)))
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    return Mutant(module, line, text.splitlines()[line - 1].strip(), before, after, source)
 
 
 def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, Callable[[ast.AST], str]]]:
@@ -289,7 +293,10 @@ def main() -> None:
     if options.list:
         print(*drawn, sep="\n")
         return
-    reasons = tomllib.loads(REASONS.read_text()) if REASONS.exists() else {}
+    changes_nothing = {
+        (row["module"], row["line"], row["change"])
+        for row in tomllib.loads(REASONS.read_text())["change"]
+    }
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copies = Copies(Path(folder), options.at_once)
         for module in options.modules:
@@ -300,8 +307,8 @@ def main() -> None:
 
         def attempt(mutant: Mutant) -> str:
             verdict, seconds = copies.run(mutant.module, mutant.source, tests_of(mutant.module))
-            reason = reasons.get(mutant.module, {}).get(f"{mutant.before} -> {mutant.after}")
-            if verdict == "survived" and reason is not None:
+            change = (mutant.module, mutant.source_line, f"{mutant.before} -> {mutant.after}")
+            if verdict == "survived" and change in changes_nothing:
                 verdict = "changes nothing"
             print(f"{verdict:15} {seconds:5.1f} s  {mutant}", flush=True)
             return verdict

@@ -225,6 +225,14 @@ def test_a_file_with_a_pickled_array_is_damaged(path):
     assert read_newest(path) is None
 
 
+def test_a_whole_state_with_a_pickled_array_beside_it_is_damaged(path):
+    written(path, state(1))
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, more=np.array([None]), **arrays)
+    assert read_newest(path) is None
+
+
 def test_a_state_of_version_0_1_0_is_read():
     file = ASSETS / "cut-off" / "checkpoints" / "trial-00000-state.npz"
     checkpoint = read_newest(file)

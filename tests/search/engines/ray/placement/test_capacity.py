@@ -161,5 +161,17 @@ def test_the_cluster_is_counted_again_when_the_last_count_is_old():
     assert not capacity.has_gpus
 
 
+@pytest.mark.parametrize("started_at", [-1000.0, 1000.0])
+def test_a_recent_count_holds_whatever_the_clock_shows(started_at):
+    now, gpus = started_at, 1.0
+    by_rule = plan(device_rule=AUTO, other_resources=HALF)
+    capacity = Capacity(
+        by_rule, count_fitting=lambda r: nodes(cpu=4, gpu=gpus)(r), clock=lambda: now
+    )
+    gpus = 0.0  # its node is lost
+    now += RECOUNT_SECONDS
+    assert capacity.free_devices(Load()) == BOTH
+
+
 def test_without_a_device_rule_a_lost_gpu_is_waited_for():
     assert Capacity(plan(elastic=True, other_resources=HALF), count_fitting=nodes()).has_gpus

@@ -111,7 +111,7 @@ coverage: forget-coverage test
 forget-coverage:
 	@rm -rf build/coverage && mkdir -p build/coverage
 
-# Takes some 15 minutes on two cores. MUTANTS="--count 20 search/space/mirror.py": fewer, of one.
+# Takes some five minutes on two cores. MUTANTS="--count 20 search/space/mirror.py": fewer, of one.
 mutants: setup
 	@$(BIN)/python tests/mutants.py $(MUTANTS)
 

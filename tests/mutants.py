@@ -284,8 +284,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--at-once", type=int, default=2, help="how many are tried at a time")
     parser.add_argument("--list", action="store_true", help="print the changes, run nothing")
-    parser.add_argument("modules", nargs="*", default=DECIDING, help="paths; default: all ten")
+    parser.add_argument(
+        "modules", nargs="*", default=DECIDING, help=f"paths; default: {', '.join(DECIDING)}"
+    )
     options = parser.parse_args()
+    for module in options.modules:
+        if not (ROOT / module).is_file() or not tests_of(module):
+            parser.error(
+                f"{module!r}: expected a module with test files of its name, such as {DECIDING[0]}."
+            )
     known = [site for module in options.modules for site in sites(module)]
     chosen = random.Random(options.seed).sample(known, min(options.count, len(known)))
     drawn = [mutant(*site) for site in chosen]
@@ -302,8 +309,10 @@ def main() -> None:
         for module in options.modules:
             verdict, seconds = copies.run(module, (ROOT / module).read_text(), tests_of(module))
             print(f"{module}: unchanged, {seconds:.1f} s: {' '.join(tests_of(module))}", flush=True)
-            if verdict != "survived":
-                sys.exit(f"error: the tests of {module} do not pass in {LIMIT_SECONDS:.0f} s")
+            if verdict == "too slow":
+                sys.exit(f"error: the tests of {module} take more than {LIMIT_SECONDS:.0f} s.")
+            if verdict == "noticed":
+                sys.exit(f"error: the tests of {module} fail without a change: run them first.")
 
         def attempt(mutant: Mutant) -> str:
             verdict, seconds = copies.run(mutant.module, mutant.source, tests_of(mutant.module))
@@ -323,7 +332,9 @@ def print_score(drawn: list[Mutant], verdicts: list[str]) -> None:
     for mutant, verdict in zip(drawn, verdicts, strict=True):
         counts.setdefault(mutant.module, Counter())[verdict] += 1
         counts.setdefault("all", Counter())[verdict] += 1
-    print(f"\n{'module':45} {'drawn':>6} {'noticed':>8} {'survived':>9} {'change nothing':>15}")
+    print(
+        f"\n{'module':45} {'drawn':>6} {'noticed':>8} {'survived':>9} {'change nothing':>15}  noticed"
+    )
     for module, count in sorted(counts.items(), key=lambda row: row[0] == "all"):
         noticed = count["noticed"] + count["too slow"]
         share = noticed / count.total()
@@ -332,7 +343,12 @@ def print_score(drawn: list[Mutant], verdicts: list[str]) -> None:
             f"{count['changes nothing']:15}  {share:.0%}"
         )
     survivors = [m for m, verdict in zip(drawn, verdicts, strict=True) if verdict == "survived"]
-    print(f"\n{len(survivors)} survive without a reason in {REASONS.name}:", *survivors, sep="\n")
+    if survivors:
+        print(
+            f"\n{len(survivors)} survive without a reason in {REASONS.name}:", *survivors, sep="\n"
+        )
+    else:
+        print(f"\nall are noticed, or have their reason in {REASONS.name}")
 
 
 if __name__ == "__main__":

@@ -372,6 +372,9 @@ def test_the_status_of_a_failure_is_passed_on(head, project):
 
 @pytest.mark.long
 def test_a_job_retrains_on_a_ray_of_its_own(resumed_job, head, project):
+    # The Ray of its own looks for modules in ~/fmnist-search first, unlike the Ray of the jobs.
+    for module in ("own", "stormy", "problems"):
+        (head.home / "fmnist-search" / f"{module}.py").unlink()
     words = ("submit", "--", "retrain", RUN, "--retrain-epochs", "1")
     status, output = head.run(*words, folder=project)
     assert status == 0, output

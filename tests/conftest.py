@@ -125,6 +125,30 @@ def real_run(tmp_path_factory):
     return out, done
 
 
+@pytest.fixture
+def mount_disk():
+    """Mount a small disk on a folder, for as long as the test lasts: ``mount_disk(folder, "1m")``.
+
+    A test that needs one is skipped where none can be mounted.
+    """
+    import subprocess
+
+    mounted = []
+
+    def mount(folder, size):
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+        if subprocess.run(words, capture_output=True, check=False).returncode != 0:
+            pytest.skip("no disk can be mounted: run the tests as root, or with user namespaces")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        # Lazily: a process of Ray that is just ending may still hold a file there.
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def notes_folder(tmp_path_factory):
     """The folder through which problems and tests tell each other something, across processes."""

@@ -300,23 +300,8 @@ def test_a_problem_that_cannot_be_searched_ends_with_one_error(here, tmp_path, o
     assert not (tmp_path / "run").exists()  # nothing was trained: the name is free again
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 600 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", folder],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode != 0:
-        pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
-    yield folder
-    # Lazily: a process of Ray that is just ending may still hold a file there.
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(here, notes, disk):
+def test_a_disk_that_fills_up_costs_nothing_that_was_recorded(here, notes, tmp_path, mount_disk):
+    disk = mount_disk(tmp_path / "disk", "600m")
     (notes / "disk").write_text(str(disk))
     run = disk / "run"
     done = here(

@@ -454,29 +454,19 @@ def test_a_log_that_cannot_be_written_costs_nothing_else_and_is_reported_once(se
     assert search.shown(0).hparams == {"units": 0.0, "trial state": "completed"}
 
 
-def test_a_full_disk_under_the_log_does_not_end_the_search(search):
-    """A real small disk where one can be mounted."""
-    disk = search.log.path
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("no disk can be mounted here: run the tests as root, or with user namespaces")
-    try:
-        search.recorder.trial_started(0, {"units": 8})
-        search.epochs(0, 1, 2)
-        filler = disk / "filler"
-        with pytest.raises(OSError, match="No space left"):
-            filler.write_bytes(bytes(64 * 1024))
-        search.epochs(0, 3, 100)
-        [line] = search.lines
-        assert "cannot be written (No space left on device)" in line
-        filler.unlink()
-        search.epochs(0, 101, 101)
-        assert [step for step, _ in search.shown(0).scalars["val_accuracy"]] == list(range(1, 102))
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+def test_a_full_disk_under_the_log_does_not_end_the_search(search, mount_disk):
+    disk = mount_disk(search.log.path, "32k")
+    search.recorder.trial_started(0, {"units": 8})
+    search.epochs(0, 1, 2)
+    filler = disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(64 * 1024))
+    search.epochs(0, 3, 100)
+    [line] = search.lines
+    assert "cannot be written (No space left on device)" in line
+    filler.unlink()
+    search.epochs(0, 101, 101)
+    assert [step for step, _ in search.shown(0).scalars["val_accuracy"]] == list(range(1, 102))
     assert len(search.history.trials[0].epochs) == 101
 
 

@@ -10,6 +10,21 @@ from results.record.history import Objective
 ACCURACY = Objective("val_accuracy", "max")
 
 
+class Clock:
+    """Shows the seconds that a test sets."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
 @pytest.fixture(scope="session")
 def keras_is_imported():
     """Import Keras, and hide the objects of the imports from garbage collection, as workers do.

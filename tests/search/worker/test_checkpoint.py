@@ -362,19 +362,6 @@ def test_a_kill_between_the_two_renames_loses_no_state(path, monkeypatch):
 # --- When a state is due --------------------------------------------------------------------------
 
 
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def changed():
     """The files that were written or removed, in order."""

@@ -5,18 +5,6 @@ import pytest
 from search.worker.laps import BUILD, RESET, START, TRAIN, Laps
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def laps(clock):
     """The laps of a process that started ten seconds ago."""

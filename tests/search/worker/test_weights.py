@@ -19,12 +19,14 @@ class Model:
 
     def __init__(self, weights="", *, built=True):
         self.weights, self.built = weights, built
+        self.is_saved = False
 
     def get_build_config(self):
         return {"input_shape": [None, 4]}
 
     def save_weights(self, path, overwrite):
         assert overwrite
+        self.is_saved = True
         path.write_text(self.weights)
 
 
@@ -117,7 +119,9 @@ def test_a_training_without_a_built_model_saves_nothing(folder, model):
 
 
 def test_without_a_folder_nothing_is_saved():
-    BestWeights(ACCURACY, None, 3).offer(Model("of epoch 1"), {"val_accuracy": 0.5})
+    model = Model("of epoch 1")
+    BestWeights(ACCURACY, None, 3).offer(model, {"val_accuracy": 0.5})
+    assert not model.is_saved
 
 
 # --- Loading --------------------------------------------------------------------------------------

@@ -202,9 +202,11 @@ def test_a_discovery_that_loses_its_process_is_repeated_once(make):
 def test_the_loss_of_a_warm_process_without_a_trial_changes_nothing(make):
     engine = make(space=None)
     discovering(engine)
-    waits = engine.suggestions.suggest("ray-1")
+    config = engine.suggestions.suggest("ray-1")
     for _ in range(3):
-        engine.lose(waits)
+        engine.lose(config)
+    assert engine.state.error is None
+    assert engine.state.session is None  # the first process still discovers
 
 
 def test_the_process_that_discovered_may_be_lost_afterwards(make):
@@ -213,6 +215,8 @@ def test_the_process_that_discovered_may_be_lost_afterwards(make):
     engine.tell(config, messages.Discovered(NEW))
     for _ in range(3):
         engine.lose(config)
+    assert engine.state.error is None
+    assert engine.state.session.searcher.space == Space.from_json(NEW)
 
 
 # --- What else a process tells ----------------------------------------------------------------

@@ -156,11 +156,12 @@ def test_only_rmsprop_without_momentum_has_variables_of_a_step_alone(name, count
 
 
 def apply(gradients):
-    """Apply gradients of the two first variables."""
+    """Apply gradients of the two first variables; return the variables."""
     optimizer, variables = OPTIMIZERS["sgd"](), make_variables(["float32"] * 4)[:2]
     optimizer.build(variables)
     with fused(optimizer) as replacement:
         replacement.apply_gradients(zip(gradients, variables, strict=True))
+    return variables
 
 
 def test_a_variable_without_a_gradient_is_not_fast():
@@ -175,4 +176,9 @@ def test_a_sparse_gradient_is_not_fast():
 
 
 def test_a_gradient_of_another_type_is_cast():
-    apply([tf.zeros((3, 4), "float64"), tf.zeros(4, "float16")])
+    others = apply([tf.ones((3, 4), "float64"), tf.ones(4, "float16")])
+    floats = apply([tf.ones((3, 4)), tf.ones(4)])
+    unchanged = apply([tf.zeros((3, 4)), tf.zeros(4)])
+    for other, same, old in zip(others, floats, unchanged, strict=True):
+        assert np.array_equal(other.numpy(), same.numpy())
+        assert not np.array_equal(other.numpy(), old.numpy())

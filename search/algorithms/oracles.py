@@ -16,14 +16,16 @@ from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 class OracleSearcher(Searcher):
     """A searcher that lets an oracle of keras-tuner propose, while Ray runs the trials.
 
-    The oracle sees each running trial as a separate tuner, and each ended trial as
+    Its methods are called as keras-tuner calls them: ``create_trial`` for each trial, which is a
+    tuner of its own to the oracle; ``update_trial`` with the metrics of its best epoch; then
+    ``end_trial``, which scores it. An ended trial is
 
-    - completed with its score, if it ended by itself;
-    - failed, if it failed or its score is no number (the search itself retries trials and counts
-      failures in a row);
-    - completed with the *worst* score of the trials that ended by themselves, if the scheduler
-      stopped it; failed if there is no such score yet. The trial's own value comes from an early
-      epoch and would mislead the oracle.
+    - completed with its metrics, if it ended by itself;
+    - failed, without metrics, if it failed or its objective is no number (the search itself
+      retries trials and counts failures in a row);
+    - completed with the *worst* objective of the trials that ended by themselves, if the scheduler
+      stopped it; failed if there is none yet. The trial's own value comes from an early epoch and
+      would mislead the oracle.
 
     Args:
         oracle: Any oracle; this class uses a copy.
@@ -59,6 +61,9 @@ class OracleSearcher(Searcher):
         if created.status == "IDLE":
             return Pause.WAIT
         self._oracle_ids[trial] = created.trial_id
+        if isinstance(self.oracle, kt.oracles.GridSearchOracle):
+            # It would find the next configuration only when this trial ends; the order is the same.
+            self.oracle._populate_next.append(created.trial_id)
         values: Values = dict(created.hyperparameters.values)
         if PARENT_TRIAL in values:  # replace the oracle's id by the trial's number
             numbers = {oracle_id: number for number, oracle_id in self._oracle_ids.items()}
@@ -108,7 +113,8 @@ class OracleSearcher(Searcher):
             mirror.to_hyperparameters(self.space, values), f"earlier-{number}", status="COMPLETED"
         )
         trial.score = score
-        self._set_score(trial, score)
+        trial.metrics.register(oracle.objective.name, direction=oracle.objective.direction)
+        trial.metrics.update(oracle.objective.name, score)
         oracle.trials[trial.trial_id] = trial
         oracle._record_values(trial)
         if oracle.max_trials is not None:
@@ -117,19 +123,25 @@ class OracleSearcher(Searcher):
     def _end(self, record: TrialRecord) -> None:
         trial = self.oracle.get_trial(self._oracle_ids[record.trial])
         self._add_registered(trial.hyperparameters, record.values)
-        score = record.best_value
-        if record.state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
-            if self._worst is None or self._objective.is_better(self._worst, score):
-                self._worst = score
-        elif record.state is State.STOPPED:
-            score = self._worst
-        elif record.state is not State.DIVERGED:
-            score = None
-        trial.status = "FAILED" if score is None else "COMPLETED"
+        metrics = self._metrics(record)
+        if metrics is not None:
+            step = record.best.epoch - 1 if record.best else 0
+            self.oracle.update_trial(trial.trial_id, metrics, step)
+        trial.status = "FAILED" if metrics is None else "COMPLETED"
         trial.message = record.error
-        if score is not None:
-            self._set_score(trial, score)
         self.oracle.end_trial(trial)
+
+    def _metrics(self, record: TrialRecord) -> dict[str, float] | None:
+        """Return the metrics with which a trial has completed; None if it has failed."""
+        metrics, value = _best_metrics(record, self._objective)
+        if record.state in (State.COMPLETED, State.EARLY_STOPPED) and value is not None:
+            if self._worst is None or self._objective.is_better(self._worst, value):
+                self._worst = value
+        elif record.state is State.STOPPED:
+            value = self._worst
+        elif record.state is not State.DIVERGED:
+            value = None
+        return None if value is None else metrics | {self._objective.name: value}
 
     def _add_registered(self, hp: kt.HyperParameters, values: Values) -> None:
         """Add the parameters that the trial itself registered, with the values that it used."""
@@ -137,7 +149,26 @@ class OracleSearcher(Searcher):
         hp.merge([parameter for parameter in space if parameter.name in values], overwrite=False)
         hp.values |= {n: value for n, value in values.items() if not n.startswith(ORACLE_PREFIX)}
 
-    def _set_score(self, trial: kt.engine.trial.Trial, score: float) -> None:
-        objective = self.oracle.objective
-        trial.metrics.register(objective.name, direction=objective.direction)
-        trial.metrics.update(objective.name, score)
+
+def scoring_oracle(oracle: kt.Oracle | None) -> kt.Oracle | None:
+    """Return an oracle if its class overrides ``score_trial``, so that workers score trials by it.
+
+    Returns:
+        The oracle; None if a trial's score is keras-tuner's own: the best value of the objective.
+    """
+    is_own = oracle is None or type(oracle).score_trial is kt.Oracle.score_trial
+    return None if is_own else oracle
+
+
+def _best_metrics(
+    record: TrialRecord, objective: Objective
+) -> tuple[dict[str, float], float | None]:
+    """Return the finite metrics of a trial's best epoch, and its objective before it is scored."""
+    if record.best is None:
+        return {}, None
+    metrics = {
+        name: value
+        for name, value in record.best.metrics.items()
+        if isinstance(value, (int, float))
+    }
+    return metrics, metrics.get(objective.name, record.best.objective)

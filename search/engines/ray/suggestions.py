@@ -212,6 +212,8 @@ class Suggestions:
             number += 1
         if self.plan.trials is not None and number >= self.plan.trials:
             return NoTrial.LEFT
+        if not session.searcher.space.parameters and (self._queue or history.unfinished()):
+            return NoTrial.FOR_NOW  # the first trial registers the parameters while it runs
         values = session.searcher.propose(number)
         if values is None:
             return NoTrial.LEFT

@@ -5,7 +5,7 @@ import pytest
 
 from results.record.history import Objective
 from search.algorithms.base import Pause
-from search.algorithms.oracles import OracleSearcher
+from search.algorithms.oracles import OracleSearcher, scoring_oracle
 from search.space import mirror
 
 OBJECTIVE = Objective("v", "max")
@@ -173,18 +173,43 @@ def test_nothing_is_proposed_once_the_oracle_has_its_trials(tmp_path):
     assert [search.start(trial) is None for trial in range(3)] == [False, False, True]
 
 
-def test_grid_search_waits_and_then_tries_every_configuration_once(tmp_path):
-    search = Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path)
-    tried, running, waits = [], [], 0
+def in_twelve_configurations(hp):
+    in_two_parameters(hp)
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Choice("late", [1, 2, 3])
+
+
+def grid_of(search, at_once):
+    """Return the configurations that are tried, so many at once, the oldest ending first."""
+    tried, running = [], []
     while (values := search.start(len(tried))) is not None:
-        if values is Pause.WAIT:
-            waits += 1
+        if values is not Pause.WAIT:
+            running.append(len(tried))
+            tried.append(dict(values))
+        if values is Pause.WAIT or len(running) == at_once:
             search.end(running.pop(0), 0.5, "stopped" if len(tried) % 2 else "completed")
-            continue
-        running.append(len(tried))
-        tried.append(tuple(values.items()))
-    assert len(tried) == len(set(tried)) == 6
-    assert waits > 0
+    return tried
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 20])
+def test_grid_search_tries_its_twelve_configurations_in_keras_tuners_order(tmp_path, at_once):
+    search = Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path, in_twelve_configurations)
+    expected = [
+        {"n": n, "kind": kind} | ({"late": late} if kind == "b" else {})
+        for n in (1, 2, 3)
+        for kind, late in (("a", None), ("b", 1), ("b", 2), ("b", 3))
+    ]
+    assert grid_of(search, at_once) == expected
+
+
+def test_grid_search_fills_all_workers_at_once(tmp_path):
+    search = Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path)
+    started = [search.start(trial) for trial in range(6)]
+    assert len({tuple(values.items()) for values in started}) == 6
+    assert search.start(6) is Pause.WAIT  # a trial that runs may register another parameter
+    for trial in range(6):
+        search.end(trial, 0.5)
+    assert search.start(6) is None
 
 
 def test_hyperband_continues_a_trial_by_our_number_of_it(tmp_path):
@@ -254,3 +279,127 @@ def test_an_oracle_learns_from_an_earlier_search_that_takes_none_of_its_trials(t
     drawn = [search.start(trial) for trial in range(3)]
     assert drawn[2] is None
     assert abs(drawn[0]["x"] - 0.7) < 0.15
+
+
+# --- Oracles of a user ----------------------------------------------------------------------------
+
+
+class Counting(kt.oracles.RandomSearchOracle):
+    """Writes down the calls of its methods."""
+
+    def __init__(self, **arguments):
+        self.calls = []
+        super().__init__(KT_OBJECTIVE, max_trials=9, seed=1, **arguments)
+
+    def populate_space(self, trial_id):
+        self.calls.append(("populate_space", trial_id))
+        return super().populate_space(trial_id)
+
+    @kt.synchronized
+    def create_trial(self, tuner_id):
+        self.calls.append(("create_trial", tuner_id))
+        return super().create_trial(tuner_id)
+
+    @kt.synchronized
+    def update_trial(self, trial_id, metrics, step=0):
+        self.calls.append(("update_trial", trial_id, dict(metrics), step))
+        return super().update_trial(trial_id, metrics, step)
+
+    @kt.synchronized
+    def end_trial(self, trial):
+        self.calls.append(("end_trial", trial.trial_id, trial.status))
+        super().end_trial(trial)
+
+    def score_trial(self, trial):
+        self.calls.append(("score_trial", trial.trial_id))
+        super().score_trial(trial)
+
+    def get_state(self):
+        self.calls.append(("get_state",))
+        return super().get_state()
+
+
+def test_the_methods_of_an_oracle_are_called_as_keras_tuner_calls_them(tmp_path):
+    search = Search(Counting(), tmp_path)
+    search.start(0)
+    search.observe("epoch", 0, epoch=1, epoch_seconds=1.0, metrics={"v": 0.5, "loss": 2.0},
+                   worker="w", decision="continue")  # fmt: skip
+    search.observe("epoch", 0, epoch=2, epoch_seconds=1.0, metrics={"v": 0.8, "loss": 1.0},
+                   worker="w", decision="continue")  # fmt: skip
+    search.observe("trial_ended", 0, state="completed")
+    calls = search.searcher.oracle.calls
+    assert [call for call in calls if call != ("get_state",)] == [
+        ("create_trial", "0"),
+        ("populate_space", "0"),
+        ("update_trial", "0", {"v": 0.8, "loss": 1.0}, 1),
+        ("end_trial", "0", "COMPLETED"),
+        ("score_trial", "0"),
+    ]
+    assert calls.count(("get_state",)) == 2  # after it was created, and after it ended
+    trial = search.searcher.oracle.get_trial("0")
+    assert (trial.score, trial.best_step) == (0.8, 1)
+    assert trial.metrics.get_best_value("loss") == 1.0
+
+
+def test_a_failed_trial_is_neither_updated_nor_scored(tmp_path):
+    search = Search(Counting(), tmp_path)
+    search.start(0)
+    search.end(0, 0.4, "failed")
+    names = [call[0] for call in search.searcher.oracle.calls]
+    assert [name for name in names if name != "get_state"] == [
+        "create_trial", "populate_space", "end_trial",
+    ]  # fmt: skip
+
+
+class Penalising(kt.oracles.RandomSearchOracle):
+    def score_trial(self, trial):
+        super().score_trial(trial)
+        trial.score -= trial.hyperparameters.get("n")
+
+
+def test_the_score_of_a_trial_is_what_the_oracle_makes_of_its_metrics(tmp_path):
+    search = Search(Penalising(KT_OBJECTIVE, max_trials=9, seed=1), tmp_path)
+    values = [search.start(trial) for trial in range(2)]
+    search.end(0, 0.5)
+    search.end(1, 0.9, "stopped")  # as bad as the worst, and then penalised for its own values
+    assert search.outcomes() == [("COMPLETED", 0.5 - each["n"]) for each in values]
+
+
+def test_only_an_oracle_of_its_own_score_is_given_to_workers():
+    oracle = Penalising(KT_OBJECTIVE)
+    assert scoring_oracle(oracle) is oracle
+    assert scoring_oracle(kt.oracles.HyperbandOracle(KT_OBJECTIVE)) is None
+    assert scoring_oracle(None) is None
+
+
+class Scripted(kt.Oracle):
+    """Answers as it is told."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        super().__init__(KT_OBJECTIVE, max_trials=9)
+
+    def populate_space(self, trial_id):
+        return self.answers.pop(0)
+
+
+IDLE, STOPPED = {"status": "IDLE"}, {"status": "STOPPED"}
+
+
+def test_an_oracle_that_is_idle_for_a_while_is_asked_again(tmp_path):
+    search = Search(Scripted(IDLE, IDLE, {"status": "RUNNING", "values": {"n": 2}}), tmp_path)
+    assert [search.start(0) for _ in range(3)] == [Pause.WAIT, Pause.WAIT, {"n": 2, "kind": "a"}]
+
+
+def test_an_oracle_that_stops_early_ends_the_search(tmp_path):
+    search = Search(Scripted({"status": "RUNNING", "values": {"n": 2}}, STOPPED), tmp_path)
+    search.start(0)
+    assert search.start(1) is None
+
+
+def test_an_oracle_may_propose_values_outside_of_the_space(tmp_path):
+    own = {"n": 77, "kind": "z", "other": "mine"}
+    search = Search(Scripted({"status": "RUNNING", "values": own}), tmp_path)
+    assert search.start(0) == own
+    search.end(0, 0.5)
+    assert search.outcomes() == [("COMPLETED", 0.5)]

@@ -6,6 +6,7 @@ from results.record.columns import Device, State
 from search.engines.ray.messages import Ended, WarmUp
 from search.engines.ray.suggestions import NoTrial
 from search.errors import ProblemError
+from search.space.parameters import Kind, Parameter, Space
 
 GPUS = {"other_resources": {"gpu": 0.5}, "device_rule": "auto", "address": "auto", "gpus": 1.0}
 
@@ -99,6 +100,22 @@ def test_there_are_no_more_suggestions_when_every_configuration_has_been_tried(m
         engine.take("ray-0", config)
         complete(engine, config)
     assert len(set(tried)) == len(tried) > 30  # of 63, until draws collide too often
+
+
+def test_no_second_trial_starts_until_the_first_has_registered_a_parameter(make):
+    engine = make(space=Space(()))
+    config = engine.begun()
+    assert config.values == {}
+    assert engine.suggestions.suggest("ray-1") is NoTrial.FOR_NOW
+    units = Parameter("units", Kind.INT, 8, low=2, high=64)
+    engine.epoch(config, 1, space=Space((units,)).to_json(), values={"units": 8})
+    assert "units" in engine.begun().values
+
+
+def test_a_space_that_stays_empty_is_exhausted_when_its_trial_has_ended(make):
+    engine = make(space=Space(()))
+    complete(engine, engine.begun())
+    assert engine.suggestions.suggest("ray-1") is NoTrial.LEFT
 
 
 # --- Devices ----------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ def read_warm_start(source: str | None, objective: Objective) -> EarlierSearch |
     return None if source is None else read_earlier_search(source, objective)
 
 
+def is_keras_tuner_project(path: Path) -> bool:
+    """Tell whether a folder holds a project of keras-tuner's own."""
+    return (path / KERAS_TUNER_FILE).is_file() or any(path.glob("trial_*/trial.json"))
+
+
 def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSearch:
     """Read the finished trials of an earlier search.
 
@@ -81,7 +86,7 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
     path = Path(text.partition(STUDY_SEPARATOR)[0]).expanduser()
     if (path / RUN_FILE).is_file():
         kind, entries = "fmnist-search", _read_run_folder(path, objective)
-    elif (path / KERAS_TUNER_FILE).is_file() or any(path.glob("trial_*/trial.json")):
+    elif is_keras_tuner_project(path):
         kind, entries = "keras-tuner", _read_keras_tuner(path, objective)
     elif path.is_file() or "://" in text:
         kind, entries = "optuna", _read_optuna(text, path, objective)

@@ -1,5 +1,6 @@
 """The run folder: every path of a run, and how its files are written."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,6 +16,8 @@ from search.storage.lock import RunLock, Say
 MIN_FREE_BYTES = 500 * 1024**2
 # Temporary files, each written beside the file that it will replace.
 LEFTOVERS = (".[0-9]*-*", f"{columns.LOCK_FILE}.*")
+# Folders that keras-tuner's ``get_trial_dir`` makes for files of the user.
+TRIAL_DIR_PREFIX = "trial_"
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,21 @@ class RunFolder:
 
 def is_blank(path: Path) -> bool:
     """Tell whether a folder is that of a search which ended before it recorded anything."""
-    if not (path / columns.CHECKPOINTS_DIR).is_dir():
-        return False
-    names = {entry.name for entry in path.iterdir()}
-    is_empty = not any((path / columns.CHECKPOINTS_DIR).iterdir())
-    return is_empty and names <= {columns.CHECKPOINTS_DIR, columns.LOCK_FILE}
+    return (path / columns.CHECKPOINTS_DIR).is_dir() and has_no_records(path)
+
+
+def has_no_records(path: Path) -> bool:
+    """Tell whether a folder holds nothing but what a search may find there before it begins.
+
+    That is what a search makes before its first record, and folders ``trial_*`` of the user.
+    """
+    checkpoints = path / columns.CHECKPOINTS_DIR
+    is_empty = not (checkpoints.is_dir() and any(checkpoints.iterdir()))
+    return is_empty and all(
+        entry.name in (columns.CHECKPOINTS_DIR, columns.LOCK_FILE)
+        or (entry.name.startswith(TRIAL_DIR_PREFIX) and entry.is_dir())
+        for entry in path.iterdir()
+    )
 
 
 def previous_state_file(path: Path) -> Path:
@@ -195,14 +208,19 @@ class LockedRun:
 
 @contextmanager
 def new_run(path: Path, say: Say) -> Iterator["LockedRun"]:
-    """Make a run folder and lock it; remove it at the end if nothing was recorded."""
+    """Make a run folder and lock it; remove it at the end if nothing was recorded.
+
+    What the user has put there, in folders ``trial_*``, stays.
+    """
     folder = RunFolder.create(path)
     try:
         with locked_run(folder, say) as run:
             yield run
     finally:
         if not folder.journal_file.exists():
-            shutil.rmtree(folder.path, ignore_errors=True)
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds files of the user
+                folder.path.rmdir()
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The run folder of a tuner: whether it has a run, and whether the search continues it."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 
 from results.record.history import History, Objective
@@ -11,9 +11,18 @@ from results.record.journal import Event
 from search.errors import UsageError
 from search.session.origin import read_previous_run
 from search.session.run_file import RecordedRun, read_run
-from search.session.warm_start import KERAS_TUNER_FILE
-from search.storage.folder import LockedRun, RunFolder, locked_run, new_run
+from search.session.warm_start import (
+    EarlierSearch,
+    is_keras_tuner_project,
+    read_earlier_search,
+    read_warm_start,
+)
+from search.storage.folder import LockedRun, RunFolder, has_no_records, locked_run, new_run
+from search.tuner.former import MAX_FORMER_RUNS, holds_run, move_away
 from search.view.view import View
+
+# Added to the name of a project of keras-tuner's own, for the run folder beside it.
+OWN_SUFFIX = "-ray"
 
 
 @dataclass
@@ -21,37 +30,94 @@ class Project:
     """The project of a tuner.
 
     Attributes:
-        folder: The run folder ``directory/project_name``; a search creates it.
+        folder: The run folder.
         overwrites: Whether a search moves an existing run away; otherwise it continues that run.
+        keras_tuner_project: The project of keras-tuner's own from which a new search learns; None:
+            there is none.
     """
 
     folder: RunFolder
     overwrites: bool
+    keras_tuner_project: Path | None = None
+
+    @classmethod
+    def at(cls, path: Path, *, overwrites: bool) -> "Project":
+        """Return the project at ``directory/project_name``.
+
+        If keras-tuner itself has a project there that stays, the run folder is ``NAME-ray``.
+        """
+        if overwrites or holds_run(path) or not is_keras_tuner_project(path):
+            return cls(RunFolder(path), overwrites)
+        return cls(RunFolder(path.with_name(path.name + OWN_SUFFIX)), overwrites, path)
 
     @property
     def is_run(self) -> bool:
         """Whether the folder has a run."""
-        return self.folder.run_file.exists() or self.folder.journal_file.exists()
+        return holds_run(self.folder.path)
+
+    def make_folder(self) -> None:
+        """Make the run folder if it does not exist, as keras-tuner does.
+
+        Raises:
+            UsageError: It cannot be made.
+        """
+        path = self.folder.path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{str(path)!r} cannot be made ({error.strerror}). Choose another directory or "
+                "project_name."
+            ) from None
 
     def check(self) -> None:
-        """Check that the folder has a run, is empty, or does not exist.
+        """Check that the folder has a run or no records, or may be moved away.
 
         Raises:
             UsageError: It has other files.
         """
         path = self.folder.path
-        if not path.exists() or not any(path.iterdir()):
-            return
-        if (path / KERAS_TUNER_FILE).exists():
-            raise UsageError(
-                f"{str(path)!r} is a project of keras-tuner, which RayTuner never overwrites. "
-                f"Choose another project_name; warm_start={str(path)!r} learns from the project."
-            )
-        if not self.is_run:
+        is_usable = self.is_run or self._is_movable or not path.exists() or has_no_records(path)
+        if not is_usable:
             raise UsageError(
                 f"{str(path)!r} holds files other than a run of RayTuner: expected a new or empty "
                 "folder. Choose another directory or project_name."
             )
+
+    @property
+    def _is_movable(self) -> bool:
+        """Whether the folder has a project of keras-tuner's own that a search moves away."""
+        return self.overwrites and is_keras_tuner_project(self.folder.path)
+
+    def read_earlier_search(
+        self, warm_start: str | None, objective: Objective, view: View
+    ) -> EarlierSearch | None:
+        """Read the search to learn from, and say where this one is kept if that is elsewhere.
+
+        Args:
+            warm_start: The search that the user names; it goes before a project of keras-tuner's.
+            objective: The objective of this search.
+            view: Shows the lines.
+
+        Returns:
+            Its finished trials; None if there is no such search.
+
+        Raises:
+            UsageError: The search that the user names cannot be read.
+        """
+        path = self.keras_tuner_project
+        if path is not None:
+            view.note(
+                f"{path} is a project of keras-tuner and stays as it is; this search is in "
+                f"{self.folder.path}"
+            )
+        if path is None or warm_start is not None:
+            return read_warm_start(warm_start, objective)
+        try:
+            return read_earlier_search(path, objective)
+        except UsageError as error:
+            view.note(f"nothing is learnt from it: {error}")
+            return None
 
     def read_events(self, objective: Objective) -> tuple[Event, ...]:
         """Read the events of the run in the folder.
@@ -85,20 +151,25 @@ class Project:
             with locked_run(self.folder, view.note) as run:
                 yield run
             return
-        self._move_away_run(view)
-        with new_run(self.folder.path, view.note) as run:
-            yield run
+        self._move_away(view)
+        self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        try:
+            with new_run(self.folder.path, view.note) as run:
+                yield run
+        finally:
+            with contextlib.suppress(UsageError):
+                self.make_folder()  # it stays, even without records
 
-    def _move_away_run(self, view: View) -> None:
-        path = self.folder.path
-        if not path.exists():
+    def _move_away(self, view: View) -> None:
+        if not self.is_run and not self._is_movable:
             return
+        path = self.folder.path
         if self.is_run:
             with locked_run(self.folder, view.note):
                 pass  # checks that no other process uses the run
-        new_path = move_away(path)
-        if new_path is not None:
-            view.note(f"{path}: the previous content is now in {new_path.name}")
+        # Only who overwrites expects that anything is deleted.
+        new_path = move_away(path, MAX_FORMER_RUNS if self.overwrites else None)
+        view.note(f"{path}: the previous content is now in {new_path.name}")
 
     def read_previous(self, data: str, view: View) -> RecordedRun:
         """Read the run that the search continues.
@@ -121,17 +192,3 @@ class Project:
                 "choose another project_name."
             )
         return previous
-
-
-def move_away(path: Path) -> Path | None:
-    """Rename a folder to ``NAME.previous``, ``NAME.previous-2`` and so on; remove an empty one.
-
-    Returns:
-        The new path; None if the folder was empty.
-    """
-    if not any(path.iterdir()):
-        path.rmdir()
-        return None
-    suffixes = chain([".previous"], map(".previous-{}".format, count(2)))
-    paths = (path.with_name(path.name + suffix) for suffix in suffixes)
-    return path.rename(next(new_path for new_path in paths if not new_path.exists()))

@@ -34,7 +34,7 @@ from search.ray.runtime import connect_to_ray
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
-from search.session.warm_start import EarlierSearch, read_warm_start
+from search.session.warm_start import EarlierSearch
 from search.space import mirror
 from search.storage.clock import start_clock
 from search.tuner.fit_arguments import adapt_fit_arguments, check_objective
@@ -86,7 +86,8 @@ class RayTuner(RecordedTuner):
         directory: Parent folder of the run folder. Default: the current folder.
         project_name: Name of the run folder. Default: ``untitled_project``.
         overwrite: Whether to start a new search if the run folder exists; the old run is renamed
-            to ``NAME.previous``. Otherwise the tuner continues the old run.
+            to ``NAME.previous``, and the newest three are kept. Otherwise the tuner continues the
+            old run; if keras-tuner itself has a project there, the run folder is ``NAME-ray``.
         tuner_id: Ignored; accepted because keras-tuner's tuners have it.
         logger: Ignored, as in keras-tuner.
         options: The options below, as keyword arguments.
@@ -182,7 +183,7 @@ class RayTuner(RecordedTuner):
             arguments,
             lambda: self._try_build(self.oracle.get_space()),
         )
-        earlier_search = read_warm_start(settings.warm_start, self._objective)
+        earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
         extend_space(self, earlier_search)
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)

@@ -13,7 +13,6 @@ from results.record.journal import Event
 from search.errors import UsageError
 from search.space import mirror
 from search.space.parameters import Space
-from search.storage.folder import RunFolder
 from search.tuner.project import Project
 from search.tuner.settings import plain_objective
 from search.worker.trial import PatchedTuner
@@ -131,17 +130,19 @@ class RecordedTuner(PatchedTuner):
         **tuner_arguments: Any,
     ) -> None:
         path = Path(os.fspath(directory or ".")) / (project_name or "untitled_project")
-        self._project = Project(RunFolder(path), overwrite)
+        self._project = Project.at(path, overwrites=overwrite)
         oracle = ReportingOracle(**oracle_arguments)
         self._objective = plain_objective(oracle.objective)
         self._history = History(self._objective)
         super().__init__(
             oracle, hypermodel, directory=directory, project_name=project_name, **tuner_arguments
         )
+        self._project.make_folder()
 
     @property
     def project_dir(self) -> str:
-        """The run folder; a search creates it."""
+        """The run folder; it exists."""
+        self._project.make_folder()
         return str(self._project.folder.path)
 
     def _get_tuner_fname(self) -> str:

@@ -1,6 +1,7 @@
 """The folder of a tuner's project: what stands there goes on, is moved away, or is left alone."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from results.record.history import History, Objective
 from search.errors import UsageError
 from search.storage.folder import RunFolder
-from search.tuner.project import Project, move_away
+from search.tuner.project import Project
 from search.view.view import View
 
 ASSETS = Path(__file__).parents[2] / "assets" / "version-0.1.0"
@@ -79,13 +80,101 @@ def test_an_overwritten_run_is_moved_away_and_the_user_learns_where(project, tmp
     assert screen.notes == [f"{tmp_path / 'run'}: the previous content is now in run.previous"]
 
 
-def test_an_empty_folder_is_used_as_the_run_folder(project, tmp_path):
+def test_an_empty_folder_is_used_as_the_run_folder_and_stays(project, tmp_path):
     (tmp_path / "run").mkdir()
     screen = Screen()
     with project().lock(History(ACCURACY), screen):
         pass
     assert screen.notes == []
-    assert list(tmp_path.iterdir()) == []  # nothing was recorded
+    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]  # nothing was recorded
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_folders_of_trials_that_the_user_filled_before_are_kept(project, tmp_path, overwrites):
+    file = tmp_path / "run" / "trial_0" / "drawing.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    made = project(overwrites=overwrites)
+    for _ in range(2):  # the first records nothing
+        made.check()
+        with made.lock(History(ACCURACY), Screen()) as run:
+            assert file.read_text() == "mine"
+        assert file.read_text() == "mine"
+    assert [path.name for path in run.folder.path.iterdir()] == ["trial_0"]
+
+
+def test_a_run_that_found_nothing_is_moved_away_and_nothing_is_deleted(project, tmp_path):
+    for number in ("", "-2", "-3"):
+        shutil.copytree(ASSETS / "finished", tmp_path / f"run.previous{number}")
+    with project("finished").lock(History(ACCURACY), Screen()):
+        assert (tmp_path / "run.previous-4" / "journal.jsonl").exists()
+
+
+KERAS_TUNER_TRIAL = {
+    "status": "COMPLETED", "hyperparameters": {"space": [], "values": {"units": 5}},
+    "metrics": {"metrics": {"val_accuracy": {"observations": [{"value": [0.5], "step": 0}]}}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def keras_tuner_project(tmp_path):
+    """The folder ``run`` with a project of keras-tuner's own, of one trial."""
+    file = tmp_path / "run" / "trial_0" / "trial.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(KERAS_TUNER_TRIAL))
+    (tmp_path / "run" / "oracle.json").write_text("{}")
+    return tmp_path / "run"
+
+
+def test_a_project_of_keras_tuner_stays_and_the_run_folder_is_beside_it(keras_tuner_project):
+    project = Project.at(keras_tuner_project, overwrites=False)
+    beside = keras_tuner_project.with_name("run-ray")
+    assert project.folder.path == beside
+    project.check()
+    screen = Screen()
+    earlier = project.read_earlier_search(None, ACCURACY, screen)
+    assert [(trial.values, trial.score) for trial in earlier.trials] == [({"units": 5}, 0.5)]
+    assert screen.notes == [
+        f"{keras_tuner_project} is a project of keras-tuner and stays as it is; this search is in "
+        f"{beside}"
+    ]
+
+
+def test_a_project_of_keras_tuner_that_teaches_nothing_is_no_obstacle(keras_tuner_project):
+    project, screen = Project.at(keras_tuner_project, overwrites=False), Screen()
+    assert project.read_earlier_search(None, Objective("mae", "min"), screen) is None
+    assert "nothing is learnt from it" in screen.notes[1]
+    assert "trial 0 reports val_accuracy, not mae" in screen.notes[1]
+
+
+def test_the_search_that_the_user_names_goes_before_a_project_of_keras_tuner(keras_tuner_project):
+    project = Project.at(keras_tuner_project, overwrites=False)
+    earlier = project.read_earlier_search(str(ASSETS / "finished"), ACCURACY, Screen())
+    assert earlier.kind == "fmnist-search"
+
+
+def test_an_overwritten_project_of_keras_tuner_is_moved_away(keras_tuner_project):
+    project, screen = Project.at(keras_tuner_project, overwrites=True), Screen()
+    assert project.folder.path == keras_tuner_project
+    project.check()
+    with project.lock(History(ACCURACY), screen) as run:
+        assert not any(run.folder.path.glob("trial_*"))
+    assert (keras_tuner_project.with_name("run.previous") / "trial_0" / "trial.json").exists()
+    assert screen.notes == [f"{keras_tuner_project}: the previous content is now in run.previous"]
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_a_run_in_the_folder_is_used_whatever_stands_beside_it(keras_tuner_project, overwrites):
+    (keras_tuner_project / "journal.jsonl").write_bytes(b"")
+    project = Project.at(keras_tuner_project, overwrites=overwrites)
+    assert project.folder.path == keras_tuner_project
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    project = Project.at(tmp_path / "file" / "run", overwrites=False)
+    with pytest.raises(UsageError, match=r"file/run' cannot be made \(Not a directory\)"):
+        project.make_folder()
 
 
 def test_other_data_and_another_objective_are_refused(project):
@@ -99,13 +188,3 @@ def test_other_data_and_another_objective_are_refused(project):
 
 def test_the_trials_that_were_asked_for_are_read(project):
     assert project("finished").read_max_trials() == 4
-
-
-def test_an_overwritten_run_is_moved_to_a_free_name(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
-    (tmp_path / "run.previous").mkdir()
-    (tmp_path / "run.previous" / "thesis.txt").write_text("years of work")
-    move_away(tmp_path / "run")
-    assert {path.name for path in tmp_path.iterdir()} == {"run.previous", "run.previous-2"}
-    assert (tmp_path / "run.previous" / "thesis.txt").read_text() == "years of work"

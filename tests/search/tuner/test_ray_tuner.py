@@ -109,7 +109,7 @@ def test_an_argument_that_cannot_be_sent_to_a_worker_is_named_before_one_starts(
     tuner = RayTuner(problems.small, "val_loss", directory=tmp_path, project_name="run")
     with pytest.raises(SearchError, match=said):
         tuner.search(*args, **(DATA | kwargs))
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
 
 
 def test_a_hypermodel_that_cannot_be_sent_is_named(tmp_path):
@@ -160,16 +160,10 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_project_of_keras_tuner_is_left_alone_and_said_to_be_one(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "oracle.json").write_text("{}")
-    tuner = RayTuner(
-        problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
-    )
-    with pytest.raises(
-        UsageError, match=r"is a project of keras-tuner.*warm_start=.* learns from the project"
-    ):
-        tuner.search(*TRAIN, **DATA)
+def test_the_project_folder_exists_once_the_tuner_is_made(tmp_path):
+    made = RayTuner(problems.small, "val_loss", directory=tmp_path, project_name="run")
+    assert Path(made.project_dir) == tmp_path / "run"
+    assert (tmp_path / "run").is_dir()
 
 
 # --- What it runs -------------------------------------------------------------------------------
@@ -302,6 +296,41 @@ class Regression(kt.HyperModel):
 
     def fit(self, hp, model, data, **kwargs):
         return model.fit(data.unbatch().batch(hp.Choice("batch_size", [10, 40])), **kwargs)
+
+
+@pytest.fixture(scope="module")
+def beside_keras_tuner(running_ray, tmp_path_factory):
+    """A searched tuner whose project folder holds a project of keras-tuner's own, and its output."""
+    folder = tmp_path_factory.mktemp("beside")
+    former = kt.RandomSearch(
+        problems.small, "val_accuracy", max_trials=2, directory=folder, project_name="run"
+    )
+    former.search(*TRAIN, **DATA)
+    made = tuner_in(folder, max_trials=1)
+    drawing = Path(made.get_trial_dir("0")) / "drawing.txt"
+    drawing.write_text("mine")
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        made.search(*TRAIN, **(DATA | {"verbose": 2}))
+    return made, folder, output.getvalue()
+
+
+def test_a_script_of_keras_tuner_learns_from_its_former_project_and_leaves_it(beside_keras_tuner):
+    made, folder, said = beside_keras_tuner
+    assert Path(made.project_dir) == folder / "run-ray"
+    assert len(events(folder / "run-ray", "earlier_trial")) == 2
+    assert f"{folder / 'run'} is a project of keras-tuner and stays as it is" in said
+    assert not (folder / "run" / "run.json").exists()
+
+
+def test_files_in_a_folder_of_a_trial_from_before_the_search_are_kept(beside_keras_tuner):
+    assert (beside_keras_tuner[1] / "run-ray" / "trial_0" / "drawing.txt").read_text() == "mine"
+
+
+def test_the_next_tuner_continues_beside_the_project_of_keras_tuner(beside_keras_tuner):
+    again = tuner_in(beside_keras_tuner[1], max_trials=1)
+    assert again.remaining_trials == 0
+    assert rows(again) == rows(beside_keras_tuner[0])
 
 
 VALIDATION_OF_REGRESSION = problems.regression_data()[1]

@@ -12,15 +12,20 @@ from search.plan.plan import ASHA, Engine, Plan, Problem, Tuner
 from search.plan.registry import Algorithm
 
 if TYPE_CHECKING:
+    from search.kt.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch
     from search.tuner.ray_tuner import RayTuner
 
 __all__ = [
     "ASHA",
     "Algorithm",
+    "BayesianOptimization",
     "Engine",
+    "GridSearch",
+    "Hyperband",
     "Objective",
     "Plan",
     "Problem",
+    "RandomSearch",
     "RayTuner",
     "SearchError",
     "Tuner",
@@ -28,9 +33,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: it imports Keras, which would delay the commands.
+    # Imported on first use: they import Keras, which would delay the commands.
     if name == "RayTuner":
         from search.tuner.ray_tuner import RayTuner
 
         return RayTuner
+    if name in ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch"):
+        from search.kt import tuners
+
+        return getattr(tuners, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,7 +70,7 @@ def test_a_module_that_decides_has_test_files_of_its_name(module):
 # The folders and modules of a room, from the top: one imports only what stands below it.
 FLOORS = {
     "search": [
-        "cli", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
+        "cli", "kt", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
         "worker", "view", "loggers", "storage", "algorithms", "plan", "space", "errors",
     ],
     "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],

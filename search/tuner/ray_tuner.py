@@ -195,12 +195,15 @@ class RayTuner(RecordedTuner):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
             ray = stack.enter_context(self._make_ray(packed, view))
             plan = make_plan(self, settings, packed, task, project.folder)
-            _say_starting(plan, view)
+            _say_starting(settings, plan, view)
             self.on_search_begin()
             space = mirror.mirror_space(self.oracle.get_space().space)
-            searcher = settings.oracle and OracleSearcher(
-                settings.oracle, space, objective=plan.problem.objective, scratch=str(scratch)
-            )
+            oracle = settings.oracle_with(task.seed)
+            searcher = None
+            if oracle is not None:
+                searcher = OracleSearcher(
+                    oracle, space, objective=plan.problem.objective, scratch=str(scratch)
+                )
             deferred = DeferredSession(
                 plan=plan,
                 run=run,
@@ -273,7 +276,7 @@ class RayTuner(RecordedTuner):
             raise KeyboardInterrupt
 
 
-def _say_starting(plan: Plan, view: View) -> None:
+def _say_starting(settings: Settings, plan: Plan, view: View) -> None:
     """Check the plan and the nodes, and announce the search.
 
     Raises:
@@ -282,10 +285,22 @@ def _say_starting(plan: Plan, view: View) -> None:
     node_warnings = check_nodes() if len(nodes_up()) > 1 else []
     for warning in (*check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
-    name = columns.DISPLAY_NAMES.get(plan.scheduler, plan.scheduler)
-    stopping = "without early stopping" if plan.scheduler is Scheduler.NONE else f"with {name}"
     delay = "" if plan.address else "; training begins in 10 to 30 s"
-    view.note(f"starting: {plan.algorithm} {stopping}; trials at once: {plan.workers}{delay}")
+    view.note(
+        f"starting: {plan.algorithm}{_describe_stopping(settings)}; trials at once: "
+        f"{plan.workers}{delay}"
+    )
+
+
+def _describe_stopping(settings: Settings) -> str:
+    """Say what stops trials early, as the end of a sentence on the algorithm."""
+    if settings.is_hyperband:
+        return ", which stops weak trials early by itself"
+    scheduler = settings.scheduler_name
+    if scheduler is Scheduler.NONE:
+        return "; no trial is stopped early"
+    name = columns.DISPLAY_NAMES.get(scheduler, scheduler)
+    return f"; {name} stops weak trials early (scheduler=None turns it off)"
 
 
 def _store_arguments(arguments: FitArguments) -> StoredData:

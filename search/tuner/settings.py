@@ -5,6 +5,7 @@ import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import keras
@@ -15,18 +16,19 @@ from search.errors import nearest
 from search.plan.options import Option, Speaker, rows
 from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, OPTIONS, Plan
 from search.plan.registry import Algorithm, Scheduler
+from search.tuner.recipe import OracleRecipe
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
 # Methods that keras-tuner calls in the process of the tuner; here, workers train.
 WORKER_HOOKS = ("run_trial", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
-# Arguments of single tuners of keras-tuner, and what to use instead.
+# Arguments of single tuners of keras-tuner, and the tuner to use instead.
 ARGUMENTS_OF_OTHER_TUNERS = {
-    "factor": "scheduler=search.ASHA(reduction_factor=...)",
-    "hyperband_iterations": "algorithm=keras_tuner.oracles.HyperbandOracle(...)",
-    "num_initial_points": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
-    "alpha": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
-    "beta": "algorithm=keras_tuner.oracles.BayesianOptimizationOracle(...)",
+    "factor": "search.kt.Hyperband",
+    "hyperband_iterations": "search.kt.Hyperband",
+    "num_initial_points": "search.kt.BayesianOptimization",
+    "alpha": "search.kt.BayesianOptimization",
+    "beta": "search.kt.BayesianOptimization",
 }
 # The options of the table that are arguments of ``RayTuner``, by their names there.
 ARGUMENTS = {row.argument: row for row in OPTIONS.values() if row.argument is not None}
@@ -95,7 +97,7 @@ class Settings:
 
     @property
     def algorithm(self) -> Any:
-        """The algorithm: a name or an oracle."""
+        """The algorithm: a name, an oracle, or the recipe of one."""
         return self["algorithm"]
 
     @property
@@ -110,15 +112,37 @@ class Settings:
         return epochs
 
     @property
+    def recipe(self) -> OracleRecipe | None:
+        """The recipe of the oracle, if the tuner makes the oracle itself."""
+        return self.algorithm if isinstance(self.algorithm, OracleRecipe) else None
+
+    @cached_property
     def oracle(self) -> kt.Oracle | None:
-        """The oracle that proposes the configurations; None: our algorithm does."""
+        """The oracle that proposes the configurations; None: our algorithm does.
+
+        If it is made from a recipe, ``problems`` must have found none.
+        """
+        if self.recipe is not None:
+            return self.recipe.make(self._given_to_oracle())
         return self.algorithm if isinstance(self.algorithm, kt.Oracle) else None
+
+    def oracle_with(self, seed: int) -> kt.Oracle | None:
+        """Return the oracle; one that the tuner makes itself gets the seed of the search."""
+        if self.recipe is None or (self.oracle is not None and self.oracle.seed == seed):
+            return self.oracle
+        return self.recipe.make(self._given_to_oracle() | {"seed": seed})
 
     @property
     def hyperband(self) -> kt.oracles.HyperbandOracle | None:
         """The oracle if it is Hyperband's, which decides how long each trial trains."""
         oracle = self.oracle
         return oracle if isinstance(oracle, kt.oracles.HyperbandOracle) else None
+
+    @property
+    def is_hyperband(self) -> bool:
+        """Whether the oracle is Hyperband's."""
+        oracle_class = self.recipe.oracle_class if self.recipe else type(self.algorithm)
+        return issubclass(oracle_class, kt.oracles.HyperbandOracle)
 
     @property
     def warm_start(self) -> str | None:
@@ -131,7 +155,9 @@ class Settings:
         oracle = self.oracle
         if oracle is None:
             return str(self.algorithm)
-        return f"keras-tuner {type(oracle).__name__.removesuffix('Oracle')}"
+        name = type(oracle).__name__
+        is_of_keras_tuner = type(oracle) is getattr(kt.oracles, name, None)
+        return f"keras-tuner {name.removesuffix('Oracle')}" if is_of_keras_tuner else name
 
     @property
     def scheduler_name(self) -> Scheduler:
@@ -139,7 +165,7 @@ class Settings:
         if isinstance(self.scheduler, ASHA):
             return Scheduler.ASHA
         if self.scheduler == AUTO:
-            return Scheduler.NONE if self.hyperband is not None else Scheduler.ASHA
+            return Scheduler.NONE if self.is_hyperband else Scheduler.ASHA
         return Scheduler(self.scheduler or Scheduler.NONE)
 
     @property
@@ -170,19 +196,11 @@ class Settings:
 
     def oracle_arguments(self) -> dict[str, Any]:
         """Return the arguments of the oracle that shows the trials."""
-        arguments = {
-            "objective": self.objective,
-            "max_trials": DEFAULT_TRIALS if self.max_trials is None else self.max_trials,
-            "hyperparameters": self.hyperparameters,
-            "seed": self.seed,
-            "tune_new_entries": self.tune_new_entries,
-            "allow_new_entries": self.allow_new_entries,
-            "max_retries_per_trial": self.max_retries_per_trial,
-            "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
-        }
+        arguments = self._given_to_oracle()
         oracle = self.oracle
         if oracle is None:
-            return arguments
+            trials = DEFAULT_TRIALS if self.max_trials is None else self.max_trials
+            return arguments | {"max_trials": trials}
         arguments |= {
             "objective": oracle.objective,
             "max_trials": oracle.max_trials,
@@ -195,6 +213,19 @@ class Settings:
             if arguments[name] == default:
                 arguments[name] = getattr(oracle, name)
         return arguments
+
+    def _given_to_oracle(self) -> dict[str, Any]:
+        """Return the arguments that every oracle takes, as the script gave them."""
+        return {
+            "objective": self.objective,
+            "max_trials": self.max_trials,
+            "hyperparameters": self.hyperparameters,
+            "seed": self.seed,
+            "tune_new_entries": self.tune_new_entries,
+            "allow_new_entries": self.allow_new_entries,
+            "max_retries_per_trial": self.max_retries_per_trial,
+            "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
+        }
 
     def registered(self) -> dict[str, Any] | None:
         """Return the config of the hyperparameters registered in advance; None: none are."""
@@ -217,17 +248,15 @@ class Settings:
             *_hook_problems(tuner),
             *self._value_problems(),
             *_backend_problems(),
-            *self._algorithm_problems(),
+            *self._algorithm_problems(tuner),
             *self._scheduler_problems(),
             *self._resource_problems(),
             *self._entry_problems(),
         ]
 
     def _argument_problems(self, tuner: type) -> Iterator[str]:
-        known = inspect.signature(tuner).parameters
-        for name, value in self.options.items():
-            if name in ARGUMENTS or (name == "distribution_strategy" and value is None):
-                continue
+        own_class = _our_class(tuner)
+        for name, value in self._unknown_arguments(own_class):
             if name == "distribution_strategy":
                 yield (
                     "distribution_strategy is not supported: each trial trains in its own process, "
@@ -236,15 +265,23 @@ class Settings:
                 )
             elif name in ARGUMENTS_OF_OTHER_TUNERS:
                 yield (
-                    f"{name}={value!r} is an argument of another tuner of keras-tuner: use "
+                    f"{name}={value!r} is an argument of another tuner: use "
                     f"{ARGUMENTS_OF_OTHER_TUNERS[name]} instead."
                 )
             else:
-                hint = nearest(name, known)
+                known = {p for each in tuner.__mro__ for p in _arguments_of(each)}
                 yield (
-                    f"{name}={value!r} is not an argument of RayTuner: docs/keras-tuner.md lists "
-                    f"them.{hint}"
+                    f"{name}={value!r} is not an argument of {own_class.__name__}: "
+                    f"docs/keras-tuner.md lists them.{nearest(name, known - {name})}"
                 )
+
+    def _unknown_arguments(self, own_class: type) -> Iterator[tuple[str, Any]]:
+        for name, value in self.options.items():
+            is_without_effect = name == "distribution_strategy" and value is None
+            if name not in ARGUMENTS and not is_without_effect:
+                yield name, value
+        if self.recipe and self.max_trials is not None and not self.recipe.takes("max_trials"):
+            yield "max_trials", self.max_trials
 
     def _value_problems(self) -> Iterator[str]:
         for name, minimum in MINIMUMS.items():
@@ -259,7 +296,7 @@ class Settings:
                     yield problem
 
     def _entry_problems(self) -> Iterator[str]:
-        if self.hyperparameters is not None or self.oracle is not None:
+        if self.hyperparameters is not None or isinstance(self.algorithm, kt.Oracle):
             return
         for name in ("tune_new_entries", "allow_new_entries"):
             if not getattr(self, name):
@@ -268,14 +305,19 @@ class Settings:
                     "entries to tune in hyperparameters."
                 )
 
-    def _algorithm_problems(self) -> Iterator[str]:
+    def _algorithm_problems(self, tuner: type) -> Iterator[str]:
+        if self.recipe is not None:
+            yield from _objective_problems(self.objective)
+            yield from self.recipe.problems()
+            return
         if self.oracle is None:
             yield from _objective_problems(self.objective)
             if self.algorithm not in list(Algorithm):
+                takes_oracle = "oracle" in _arguments_of(_our_class(tuner))
                 hint = nearest(str(self.algorithm), Algorithm)
                 yield (
-                    f"algorithm={self.algorithm!r}: expected one of {', '.join(Algorithm)}, or an "
-                    "oracle such as "
+                    f"{'oracle' if takes_oracle else 'algorithm'}={self.algorithm!r}: expected one "
+                    f"of {', '.join(Algorithm)}, or an oracle such as "
                     f"keras_tuner.oracles.BayesianOptimizationOracle(...).{hint}"
                 )
             return
@@ -300,15 +342,16 @@ class Settings:
                 f"{nearest(str(self.scheduler), names)}"
             )
             return
-        if self.hyperband is not None:
-            if self.scheduler_name is not Scheduler.NONE:
-                yield (
-                    f"scheduler={self.scheduler!r} with a Hyperband oracle: the oracle itself "
-                    "stops trials early, and needs each trial of a round to finish its epochs. "
-                    "Leave scheduler out, or use another algorithm."
-                )
-            if self.max_epochs not in (None, self.hyperband.max_epochs):
-                yield _conflict("max_epochs", self.max_epochs, self.hyperband.max_epochs)
+        if self.is_hyperband and self.scheduler_name is not Scheduler.NONE:
+            yield (
+                f"scheduler={self.scheduler!r} with a Hyperband oracle: the oracle itself "
+                "stops trials early, and needs each trial of a round to finish its epochs. "
+                "Leave scheduler out, or use another algorithm."
+            )
+        if isinstance(self.algorithm, kt.oracles.HyperbandOracle):
+            oracle_epochs = self.algorithm.max_epochs
+            if self.max_epochs not in (None, oracle_epochs):
+                yield _conflict("max_epochs", self.max_epochs, oracle_epochs)
         asha = self.asha
         if asha.grace_period < 1 or asha.reduction_factor <= 1:
             yield (
@@ -331,6 +374,17 @@ class Settings:
                     f"resources_per_trial: {name!r} is {amount!r}; expected a number above 0, such "
                     "as {'cpu': 1}."
                 )
+
+
+def _our_class(tuner: type) -> type:
+    """Return the class of ours that a tuner is, or from which it is derived."""
+    return next(each for each in tuner.__mro__ if each.__module__.startswith("search."))
+
+
+def _arguments_of(tuner: type) -> set[str]:
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(tuner).parameters.values() if tuner is not object else ()
+    return {each.name for each in parameters if each.kind not in variable}
 
 
 def plain_objective(objective: kt.Objective) -> Objective:

@@ -18,7 +18,7 @@ def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
         )  # fmt: skip
     said = str(caught.value).splitlines()
     for part in (
-        "factor=3 is an argument of another tuner of keras-tuner: use scheduler=search.ASHA",
+        "factor=3 is an argument of another tuner: use search.kt.Hyperband instead.",
         "distribution_strategy is not supported: each trial trains in its own process",
         "nonsense=2 is not an argument of RayTuner",
         "overwite=True is not an argument of RayTuner: docs/keras-tuner.md lists them. Did you mean 'overwrite'?",

@@ -37,7 +37,7 @@ def raise_any(problems: Collection[str]) -> None:
         raise UsageError("\n".join(problems))
 
 
-class AllTrialsFailedError(SearchError):
+class AllTrialsFailedError(SearchError, RuntimeError):
     """The first trials all failed with the same error, or no trial reached a finite objective."""
 
     exit_status = 1

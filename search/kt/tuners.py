@@ -26,7 +26,8 @@ class Tuner(RayTuner):
         optimizer: Optimizer that replaces the one with which the builder compiles the model.
         loss: Loss that replaces the builder's.
         metrics: Metrics that replace the builder's.
-        distribution_strategy: Must be None: ``resources_per_trial`` takes its place.
+        distribution_strategy: Accepted if it has one replica, without effect:
+            ``resources_per_trial`` takes its place.
         directory: Parent folder of the run folder. Default: the current folder.
         project_name: Name of the run folder. Default: ``untitled_project``.
         logger: Ignored, as in keras-tuner.

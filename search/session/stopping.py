@@ -10,6 +10,8 @@ from search.plan.plan import Plan
 
 # If this many first trials fail with the same error, every trial is expected to fail.
 FIRST_FAILURES = 3
+# How many different errors a message shows.
+SHOWN_ERRORS = 3
 INTERRUPTED = "interrupted"
 TRIALS_DONE = "trials done"
 TARGET_REACHED = "target reached"
@@ -67,6 +69,15 @@ class Stopping:
             self._check_consecutive(self._ended_trials(), limit)
         elif self.history.best is None:
             self._check_first(self._ended_trials())
+
+    def check_results(self) -> None:
+        """After the search: fail it if every trial has failed, however few they were."""
+        trials = list(self.history.trials.values())
+        if self.is_interrupted or not trials or not all(map(has_failed, trials)):
+            return
+        errors = dict.fromkeys(trial.error or str(trial.ending) for trial in trials)
+        count = "The only trial" if len(trials) == 1 else f"All {len(trials)} trials"
+        self.fail(AllTrialsFailedError(f"{count} failed: {'; '.join(list(errors)[:SHOWN_ERRORS])}"))
 
     def _ended_trials(self) -> list[TrialRecord]:
         """Return the ended trials in the order of their ends, as keras-tuner 1.4.8 counts them."""

@@ -90,6 +90,8 @@ class RayTuner(RecordedTuner):
             old run; if keras-tuner itself has a project there, the run folder is ``NAME-ray``.
         tuner_id: Ignored; accepted because keras-tuner's tuners have it.
         logger: Ignored, as in keras-tuner.
+        distribution_strategy: Accepted if it has one replica; it has no effect, since each trial
+            trains in its own process.
         options: The options below, as keyword arguments.
 
     Raises:
@@ -118,6 +120,7 @@ class RayTuner(RecordedTuner):
         overwrite: bool = False,
         tuner_id: str | None = None,
         logger: Any = None,
+        distribution_strategy: Any = None,
         **options: Any,
     ) -> None:
         settings = Settings(
@@ -130,6 +133,7 @@ class RayTuner(RecordedTuner):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
             executions_per_trial=executions_per_trial,
+            distribution_strategy=distribution_strategy,
             options=options,
         )
         raise_any(settings.problems(type(self), hypermodel))
@@ -164,6 +168,7 @@ class RayTuner(RecordedTuner):
             ProblemError: The arguments cannot be sent to the workers.
             ObjectiveError: The model does not report the objective.
             FailureLimitError: ``max_consecutive_failed_trials`` trials failed in a row.
+            AllTrialsFailedError: Every trial failed, and there were fewer than that.
             keras_tuner.errors.FatalError: A trial raised it.
             KeyboardInterrupt: The user interrupted the search; the run folder keeps its results.
         """
@@ -175,6 +180,11 @@ class RayTuner(RecordedTuner):
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
         project.check()
+        if settings.distribution_strategy is not None:
+            view.note(
+                "distribution_strategy has one replica and no effect: each trial trains in its own "
+                "process"
+            )
         arguments = adapt_fit_arguments(self.hypermodel, fit_args, fit_kwargs, settings.max_epochs)
         task = make_task(self, settings, self._objective, self._registered)
         check_objective(
@@ -220,7 +230,8 @@ class RayTuner(RecordedTuner):
 
     def _is_done(self) -> bool:
         """Tell whether the run folder already has the whole search."""
-        if self._history.end_reason != TRIALS_DONE or self._project.overwrites:
+        is_complete = self._history.end_reason == TRIALS_DONE
+        if not is_complete or not self._project.is_continued(self._history):
             return False
         remaining = self.remaining_trials
         if remaining is not None and remaining <= 0:
@@ -236,7 +247,13 @@ class RayTuner(RecordedTuner):
             UsageError: The run in the folder used other data.
         """
         if self._project.is_continued(self._history):
-            return ResumedRun(self._project.read_previous(describe_data(arguments), view))
+            previous = self._project.read_previous(describe_data(arguments), view)
+            former, now = previous.plan.algorithm, self._settings.algorithm_name
+            if former != now:
+                view.note(
+                    f"{self.project_dir}: searched with {former} so far, continues with {now}"
+                )
+            return ResumedRun(previous)
         self.oracle.clear()
         return NewRun(History(self._objective), earlier_search)
 
@@ -265,6 +282,7 @@ class RayTuner(RecordedTuner):
             deferred.plan, history, deferred.clock, max_consecutive_failed_trials=limit
         )
         reason = run_trials(engine, deferred, stopping)
+        stopping.check_results()
         if stopping.error is not None:
             raise _as_keras_tuner_error(stopping.error, history)
         view.note(describe_end(reason, history))

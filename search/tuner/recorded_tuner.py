@@ -156,9 +156,13 @@ class RecordedTuner(PatchedTuner):
         """Build the model of a trial, with the weights of its best epoch.
 
         Raises:
-            UsageError: The trial has no weights: only the ten best trials keep theirs.
+            UsageError: The trial reached no score, or has no weights: only the ten best trials
+                keep theirs.
         """
         number, folder = int(trial.trial_id), self._project.folder
+        record = self._history.trials.get(number)
+        if record is not None and record.best is None:
+            raise _no_model_error(trial.trial_id, record)
         if not folder.best_weights_file(number).exists():
             raise UsageError(
                 f"trial {trial.trial_id} has no weights in {str(folder.checkpoints)!r}: only the "
@@ -204,3 +208,15 @@ class RecordedTuner(PatchedTuner):
         hooks = {"trial_started": self.on_trial_begin, "trial_ended": self.on_trial_end}
         if event["event"] in hooks and event["trial"] in self._history.trials:
             hooks[event["event"]](self.oracle.get_trial(self.oracle.trial_id(event["trial"])))
+
+
+def _no_model_error(trial_id: str, record: TrialRecord) -> UsageError:
+    """Return the error of a trial without a model: it says how the trial ended, and why."""
+    reason = f" ({record.error})" if record.error else ""
+    error = UsageError(
+        f"trial {trial_id} has no model, as it reached no score: {record.ending}{reason}. Request "
+        "fewer models, or correct the error and search again."
+    )
+    if record.traceback:
+        error.add_note(record.traceback)
+    return error

@@ -89,6 +89,7 @@ class Settings:
     max_retries_per_trial: int
     max_consecutive_failed_trials: int
     executions_per_trial: int
+    distribution_strategy: Any = None
     options: Mapping[str, Any]
 
     def __getitem__(self, argument: str) -> Any:
@@ -251,19 +252,14 @@ class Settings:
             *self._algorithm_problems(tuner),
             *self._scheduler_problems(),
             *self._resource_problems(),
+            *_strategy_problems(self.distribution_strategy),
             *self._entry_problems(),
         ]
 
     def _argument_problems(self, tuner: type) -> Iterator[str]:
         own_class = _our_class(tuner)
         for name, value in self._unknown_arguments(own_class):
-            if name == "distribution_strategy":
-                yield (
-                    "distribution_strategy is not supported: each trial trains in its own process, "
-                    "on the resources that Ray assigns to it. Use resources_per_trial={'cpu': 2} "
-                    "or {'gpu': 1} instead."
-                )
-            elif name in ARGUMENTS_OF_OTHER_TUNERS:
+            if name in ARGUMENTS_OF_OTHER_TUNERS:
                 yield (
                     f"{name}={value!r} is an argument of another tuner: use "
                     f"{ARGUMENTS_OF_OTHER_TUNERS[name]} instead."
@@ -277,8 +273,7 @@ class Settings:
 
     def _unknown_arguments(self, own_class: type) -> Iterator[tuple[str, Any]]:
         for name, value in self.options.items():
-            is_without_effect = name == "distribution_strategy" and value is None
-            if name not in ARGUMENTS and not is_without_effect:
+            if name not in ARGUMENTS:
                 yield name, value
         if self.recipe and self.max_trials is not None and not self.recipe.takes("max_trials"):
             yield "max_trials", self.max_trials
@@ -444,6 +439,23 @@ def _backend_problems() -> Iterator[str]:
         yield (
             f"the backend of Keras is {backend!r}: expected 'tensorflow', which the workers use. "
             "Set KERAS_BACKEND=tensorflow."
+        )
+
+
+def _strategy_problems(strategy: Any) -> Iterator[str]:
+    """Yield a problem unless the strategy trains on one device, as a trial does."""
+    if strategy is None:
+        return
+    replicas = getattr(strategy, "num_replicas_in_sync", None)
+    if replicas is None:
+        yield f"distribution_strategy={strategy!r}: expected a tf.distribute.Strategy, or None."
+    elif replicas > 1:
+        is_on_gpus = any("GPU" in device for device in strategy.extended.worker_devices)
+        resources = "{'gpu': 1}" if is_on_gpus else f"{{'cpu': {replicas}}}"
+        yield (
+            f"distribution_strategy has {replicas} replicas: expected one, since each trial trains "
+            f"in its own process, on the resources that Ray assigns to it. Leave it out, and write "
+            f"resources_per_trial={resources}."
         )
 
 

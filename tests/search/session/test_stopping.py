@@ -119,6 +119,39 @@ def test_the_first_error_is_kept():
     assert conditions.error is first
 
 
+# --- All trials -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        (["ValueError: a"], "The only trial failed: ValueError: a"),
+        (["ValueError: a", "ValueError: a"], "All 2 trials failed: ValueError: a"),
+        (["ValueError: a", None], "All 2 trials failed: ValueError: a; failed"),
+    ],
+)
+def test_a_search_that_is_over_failed_if_every_trial_did_however_few(errors, message):
+    conditions = Conditions(max_consecutive_failed_trials=5)
+    for trial, error in enumerate(errors):
+        conditions.end(trial, State.FAILED, error)
+    assert conditions.error is None
+    conditions.check_results()
+    assert isinstance(conditions.error, RuntimeError)  # what keras-tuner raises for several
+    assert str(conditions.error) == message
+
+
+def test_a_search_did_not_fail_if_a_trial_has_a_value_or_none_was_tried_or_the_user_ended_it():
+    conditions = Conditions(max_consecutive_failed_trials=5)
+    conditions.check_results()
+    conditions.end(0, State.FAILED, "ValueError: a")
+    conditions.interrupt()
+    conditions.check_results()
+    conditions.is_interrupted = False
+    conditions.end(1, State.COMPLETED, value=0.5)
+    conditions.check_results()
+    assert conditions.error is None
+
+
 # --- The first trials -----------------------------------------------------------------------------
 
 BROKEN = "ValueError: units may not be 1"

@@ -22,6 +22,7 @@ import problems
 from results.record.journal import read
 from search import ASHA, RayTuner
 from search.errors import (
+    AllTrialsFailedError,
     FailureLimitError,
     NewEntriesError,
     ObjectiveError,
@@ -298,6 +299,11 @@ class Regression(kt.HyperModel):
         return model.fit(data.unbatch().batch(hp.Choice("batch_size", [10, 40])), **kwargs)
 
 
+class Unsendable(tf.distribute.OneDeviceStrategy):
+    def __reduce_ex__(self, protocol):
+        raise AssertionError("a strategy was pickled")
+
+
 @pytest.fixture(scope="module")
 def beside_keras_tuner(running_ray, tmp_path_factory):
     """A searched tuner whose project folder holds a project of keras-tuner's own, and its output."""
@@ -306,7 +312,7 @@ def beside_keras_tuner(running_ray, tmp_path_factory):
         problems.small, "val_accuracy", max_trials=2, directory=folder, project_name="run"
     )
     former.search(*TRAIN, **DATA)
-    made = tuner_in(folder, max_trials=1)
+    made = tuner_in(folder, max_trials=1, distribution_strategy=Unsendable("/cpu:0"))
     drawing = Path(made.get_trial_dir("0")) / "drawing.txt"
     drawing.write_text("mine")
     output = io.StringIO()
@@ -321,6 +327,10 @@ def test_a_script_of_keras_tuner_learns_from_its_former_project_and_leaves_it(be
     assert len(events(folder / "run-ray", "earlier_trial")) == 2
     assert f"{folder / 'run'} is a project of keras-tuner and stays as it is" in said
     assert not (folder / "run" / "run.json").exists()
+
+
+def test_a_distribution_strategy_of_one_replica_has_no_effect_and_that_is_said(beside_keras_tuner):
+    assert "distribution_strategy has one replica and no effect" in beside_keras_tuner[2]
 
 
 def test_files_in_a_folder_of_a_trial_from_before_the_search_are_kept(beside_keras_tuner):
@@ -509,6 +519,34 @@ def test_a_search_without_a_result_leaves_its_name_to_the_next(failed, tmp_path)
     again.search(*TRAIN, **(DATA | {"epochs": 1}))
     assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"]
     assert len(events(tmp_path / "run.previous", "trial_ended")) == 2
+
+
+@pytest.mark.parametrize("max_trials", [1, 2])
+def test_a_search_whose_few_trials_all_failed_raises_and_the_next_one_begins_anew(
+    tuner, tmp_path, max_trials
+):
+    for _ in range(2):
+        made = tuner(problems.failing_in_fit, max_trials=max_trials)
+        with pytest.raises(AllTrialsFailedError, match=r"failed: ValueError: .*Input 0") as caught:
+            made.search(*TRAIN, **DATA)
+        assert "Traceback" in "".join(caught.value.__notes__)
+        with pytest.raises(
+            UsageError, match=r"trial 0 has no model, .*: failed \(ValueError: .*Inp"
+        ):
+            made.get_best_models()
+    assert (tmp_path / "run.previous").is_dir()
+
+
+def test_another_algorithm_continues_a_run_and_that_is_said(several, tmp_path, capsys):
+    shutil.copytree(several[1] / "run", tmp_path / "run")
+    more = tuner_in(
+        tmp_path, two_inputs, BOTH, max_trials=4, max_epochs=3, algorithm="random"
+    )  # fmt: skip
+    more.search(X, Y, validation_split=0.25)
+    assert f"{tmp_path / 'run'}: searched with tpe so far, continues with random\n" in (
+        capsys.readouterr().out
+    )
+    assert len(more.oracle.trials) == 4
 
 
 START = (

@@ -1,12 +1,48 @@
 """The arguments of RayTuner: what is wrong with them, and what follows from them. No Ray runs."""
 
+from types import SimpleNamespace
+
 import keras_tuner as kt
 import pytest
+import tensorflow as tf
 
 import problems
 from search import ASHA, RayTuner
 from search.errors import UsageError
 from search.plan.registry import Algorithm, Log, Scheduler
+
+
+class Mirrored:
+    """A strategy as tf.distribute has them, on devices that are not here."""
+
+    def __init__(self, *devices):
+        self.extended = SimpleNamespace(worker_devices=devices)
+        self.num_replicas_in_sync = len(devices)
+
+
+@pytest.mark.parametrize(
+    ("device", "resources"), [("/device:GPU:{}", "{'gpu': 1}"), ("/device:CPU:{}", "{'cpu': 2}")]
+)
+def test_a_strategy_of_several_replicas_is_refused_and_the_resources_are_named(
+    settings, device, resources
+):
+    strategy = Mirrored(device.format(0), device.format(1))
+    [problem] = settings(distribution_strategy=strategy).problems(RayTuner, problems.small)
+    assert problem.startswith("distribution_strategy has 2 replicas: expected one")
+    assert problem.endswith(f"write resources_per_trial={resources}.")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tf.distribute.MirroredStrategy,
+        lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+        tf.distribute.get_strategy,
+    ],
+    ids=["mirrored", "one-device", "default"],
+)
+def test_a_strategy_of_one_replica_is_accepted(settings, make):
+    assert settings(distribution_strategy=make()).problems(RayTuner, problems.small) == []
 
 
 def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
@@ -19,7 +55,7 @@ def test_all_mistakes_are_listed_at_once_before_anything_is_made(tmp_path):
     said = str(caught.value).splitlines()
     for part in (
         "factor=3 is an argument of another tuner: use search.kt.Hyperband instead.",
-        "distribution_strategy is not supported: each trial trains in its own process",
+        "distribution_strategy=<object object",
         "nonsense=2 is not an argument of RayTuner",
         "overwite=True is not an argument of RayTuner: docs/keras-tuner.md lists them. Did you mean 'overwrite'?",
         "hypermodel is missing",

@@ -4,6 +4,7 @@ A command names objects, which a worker imports; a script passes its own objects
 pickled. Nothing here imports Keras.
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,10 +41,8 @@ class PickledObject:
         Raises:
             ProblemError: It cannot be pickled.
         """
-        from ray import cloudpickle  # Ray reads environment variables when it is imported
-
         try:
-            return cls(cloudpickle.dumps(value))
+            return cls(_dumps(value))
         except Exception as error:
             raise ProblemError(
                 f"{name} cannot be sent to a worker process ({one_line(error)}): create open "
@@ -65,6 +64,47 @@ class PickledObject:
                 f"a worker cannot load an object of the script ({one_line(error)}): expected the "
                 "same packages on each node. Install the missing one there."
             ) from error
+
+
+def _dumps(value: object) -> bytes:
+    # Ray reads environment variables when it is imported; a driver without Keras stays without it.
+    if "keras" in sys.modules:
+        from search.plan import pickling
+
+        return pickling.dumps(value)
+    from ray import cloudpickle
+
+    return bytes(cloudpickle.dumps(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptSettings:
+    """What a script set for its process, and the worker processes take over.
+
+    Attributes:
+        dtype_policy: Name of the dtype policy of Keras.
+        floatx: Default float type of Keras.
+        image_data_format: ``channels_last`` or ``channels_first``.
+        epsilon: Fuzz factor of Keras.
+        runs_functions_eagerly: Whether TensorFlow runs functions eagerly.
+        debugs_datasets: Whether the debug mode of ``tf.data`` is on.
+        is_deterministic: Whether TensorFlow uses only deterministic operations.
+        uses_tensor_float_32: Whether TensorFlow may use TensorFloat-32 on a GPU.
+        custom_objects: The custom objects that the script made known to Keras, as
+            ``pickling.dumps_registered`` returns them; None if there are none.
+        environment: The environment variables that the script set.
+    """
+
+    dtype_policy: str
+    floatx: str
+    image_data_format: str
+    epsilon: float
+    runs_functions_eagerly: bool
+    debugs_datasets: bool
+    is_deterministic: bool
+    uses_tensor_float_32: bool
+    custom_objects: PickledObject | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +135,7 @@ class Task:
             keep their defaults.
         allow_new_entries: Whether a build may add hyperparameters.
         trial_digits: Number of digits in the names of the trials' folders that callbacks write.
-        keras_settings: Global settings of Keras in the script, by name, such as the dtype policy.
+        script: What the script set for its process; None for a command, which has no script.
     """
 
     hypermodel: NamedObject | PickledObject
@@ -113,7 +153,7 @@ class Task:
     fast_epoch: bool = True
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     trial_digits: int = 4
-    keras_settings: dict[str, str] = field(default_factory=dict)
+    script: ScriptSettings | None = None
 
     @classmethod
     def of(cls, problem: Problem, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> "Task":

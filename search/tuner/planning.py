@@ -16,7 +16,7 @@ from search.space.mirror import has_own_fit
 from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import requested_epochs
 from search.tuner.settings import Settings
-from search.worker import process
+from search.worker import script
 from search.worker.arguments import describe_data
 
 # The maximum epochs for which ASHA makes rungs if ``fit`` decides on the epochs itself.
@@ -48,7 +48,7 @@ def make_task(
         patience=0,
         seed=random.randrange(2**31) if seed is None else seed,
         trial_digits=len(str(oracle.max_trials)),
-        keras_settings=process.keras_settings(),
+        script=script.read_settings(),
         executions_per_trial=tuner.executions_per_trial,
         max_retries_per_trial=oracle.max_retries_per_trial,
         max_model_size=tuner.max_model_size,

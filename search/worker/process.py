@@ -130,27 +130,6 @@ def reset_session(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def keras_settings() -> dict[str, str]:
-    """Return the global Keras settings of a script, for its workers."""
-    import keras
-
-    return {
-        "dtype_policy": keras.config.dtype_policy().name,
-        "floatx": keras.config.floatx(),
-        "image_data_format": keras.config.image_data_format(),
-    }
-
-
-def apply_keras_settings(settings: Mapping[str, str]) -> None:
-    """Apply settings that ``keras_settings`` returned."""
-    import keras
-
-    if settings:
-        keras.config.set_floatx(settings["floatx"])
-        keras.config.set_dtype_policy(settings["dtype_policy"])
-        keras.config.set_image_data_format(settings["image_data_format"])
-
-
 @lru_cache(maxsize=8)
 def load_hypermodel(source: NamedObject | PickledObject) -> "kt.HyperModel":
     """Load the hypermodel that a user named or sent; once per process."""

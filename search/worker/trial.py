@@ -21,7 +21,7 @@ from search.plan.task import FitArguments, Task
 from search.space import mirror
 from search.space.parameters import PARENT_TRIAL, Space
 from search.storage.folder import RunFolder
-from search.worker import arguments, fast, process
+from search.worker import arguments, fast, process, script
 from search.worker.callbacks import (
     HyperparameterTracker,
     ObjectiveMissing,
@@ -207,7 +207,7 @@ class _TrialTuner(PatchedTuner):
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
         # Set here, since keras-tuner clears the session and its dtype policy before each build.
-        process.apply_keras_settings(self._task.keras_settings)
+        script.apply_settings(self._task.script)
         LAPS.lap(RESET)
         self._model = model = super()._build_hypermodel(hp)
         parent_trial = self._values.get(PARENT_TRIAL)  # Hyperband continues from its weights

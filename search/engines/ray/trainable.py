@@ -59,7 +59,7 @@ def train(
     """
     LAPS.lap(BETWEEN if process.is_set_up() else START)
     # A Ray that ran before has other settings; Tune reads this one when the trial ends.
-    os.environ |= ENVIRONMENT
+    os.environ |= ENVIRONMENT | (task.script.environment if task.script else {})
     config = decode_config(fields)
     if isinstance(config, TrainTrial):
         _report(messages.Started(TrialProcess.of_this_process()))
@@ -69,9 +69,11 @@ def train(
     has_gpu = bool(ray.get_gpu_ids())
     process.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
     LAPS.lap(IMPORT)
+    from search.worker import script
     from search.worker.trial import TrialEnd
 
     try:
+        script.take_over(task.script)
         if isinstance(config, WarmUp):
             _warm_up(config, task)
         else:

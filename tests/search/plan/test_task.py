@@ -65,7 +65,7 @@ def test_a_task_of_a_command_trains_once_and_lets_builds_add_parameters(tmp_path
     assert (task.executions_per_trial, task.max_retries_per_trial) == (1, 0)
     assert (task.tune_new_entries, task.allow_new_entries) == (True, True)
     assert (task.max_model_size, task.compile_overrides, task.registered) == (None, None, None)
-    assert task.keras_settings == {}
+    assert task.script is None
 
 
 def test_a_hypermodel_is_a_key_under_which_it_is_loaded_once():

@@ -277,34 +277,7 @@ def test_a_quiet_training_hides_errors_and_warnings(capsys):
     assert capsys.readouterr().err == "after\n"
 
 
-# --- Settings of Keras ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def settings(keras_is_imported):
-    """The settings of Keras in this process, which a test may change."""
-    before = process.keras_settings()
-    yield before
-    process.apply_keras_settings(before)
-
-
-def test_the_settings_of_keras_are_its_global_ones(settings):
-    assert settings == {
-        "dtype_policy": "float32", "floatx": "float32", "image_data_format": "channels_last",
-    }  # fmt: skip
-
-
-def test_settings_of_keras_are_applied(settings):
-    changed = {
-        "dtype_policy": "mixed_bfloat16", "floatx": "float64", "image_data_format": "channels_first",
-    }  # fmt: skip
-    process.apply_keras_settings(changed)
-    assert process.keras_settings() == changed
-
-
-def test_no_settings_leave_those_of_the_process(settings):
-    process.apply_keras_settings({})
-    assert process.keras_settings() == settings
+# --- Sessions and seeds ---------------------------------------------------------------------------
 
 
 def test_resetting_a_session_forgets_names_and_seeds_all_random_numbers(keras_is_imported):

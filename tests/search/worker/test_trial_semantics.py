@@ -1,5 +1,7 @@
 """A trial means what it means to keras-tuner: its score, failures, retries, executions, callbacks."""
 
+from dataclasses import replace
+
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -10,7 +12,7 @@ from results.record.columns import State
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.plan.task import FitArguments, PickledObject
 from search.storage.folder import RunFolder
-from search.worker import process
+from search.worker import script
 
 MINIMIZED = Objective(DEFAULT_OBJECTIVE, "min")
 ACCURACY = Objective("val_accuracy", "max")
@@ -423,16 +425,16 @@ def test_the_search_bounds_the_epochs_of_a_script(train):
 
 
 def test_the_settings_of_keras_are_those_of_the_script(train):
-    settings = process.keras_settings()
+    settings = script.read_settings()
 
     def fit(hp, model, *args, **kwargs):
         policy = model.layers[-1].dtype_policy.name
         return {"val_accuracy": float(policy == "mixed_bfloat16")}
 
     try:
-        end, _ = train(Own(fit), keras_settings=settings | {"dtype_policy": "mixed_bfloat16"})
+        end, _ = train(Own(fit), script=replace(settings, dtype_policy="mixed_bfloat16"))
     finally:
-        process.apply_keras_settings(settings)
+        script.apply_settings(settings)
     assert end.result["score"] == 1.0
 
 

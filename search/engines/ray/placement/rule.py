@@ -3,6 +3,7 @@
 A separate process applies the rule, because it builds the model of each configuration.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,8 +151,12 @@ class _PlacerActor:
     def __init__(self, rule: str, task: Task) -> None:
         from search.worker import process
 
+        if task.script is not None:
+            os.environ |= task.script.environment
         process.set_up(threads=1, sees_gpus=False)
-        process.apply_keras_settings(task.keras_settings)
+        from search.worker import script
+
+        script.take_over(task.script)
         self._rule = rule
         self._task = task
 

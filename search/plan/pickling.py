@@ -1,0 +1,159 @@
+"""Pickles objects of a script so that a worker process can open them. Imports Keras.
+
+Keras pickles a model by its config, which names classes and functions that a worker does not know.
+Here they travel with the model. Registered functions travel once, with the script's settings: an
+object refers to them by name, so that Keras in the worker knows each function by its name too.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+import keras
+from ray.cloudpickle import CloudPickler
+
+# Their classes and functions are known wherever Keras is.
+KERAS_PACKAGES = ("keras", "keras_tuner", "tensorflow")
+# What Keras pickles by its config.
+PICKLED_BY_CONFIG = (
+    keras.layers.Layer,
+    keras.losses.Loss,
+    keras.metrics.Metric,
+    keras.optimizers.Optimizer,
+)
+
+
+def dumps(value: object) -> bytes:
+    """Pickle an object of the script; its registered functions by name."""
+    return _dumps(value, frozenset(name for name, _ in registered_objects()))
+
+
+def dumps_registered() -> bytes | None:
+    """Pickle the registered objects of the script; None if there are none.
+
+    Returns:
+        The pickle of a list: for each object its name, its value, and whether it was registered by
+        ``register_keras_serializable``, so that Keras finds the name by the value too.
+    """
+    rows = [
+        (
+            name,
+            value,
+            isinstance(value, (type, FunctionType))
+            and registered_name(value) == name != value.__name__,
+        )
+        for name, value in registered_objects()
+    ]
+    return _dumps(rows, frozenset()) if rows else None
+
+
+def registered_objects() -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of each custom object that can be pickled.
+
+    These are the global custom objects and those of the active ``custom_object_scope``.
+    """
+    with keras.saving.custom_object_scope({}) as scope:
+        in_scope = scope.backup
+    for name, value in (keras.saving.get_custom_objects() | in_scope).items():
+        if not _is_of_keras(value) and _can_be_pickled(value):
+            yield name, value
+
+
+def registered_name(value: Any) -> str:
+    """Return the name under which Keras stores a class or function in a config."""
+    return str(keras.saving.get_registered_name(value))
+
+
+def _dumps(value: object, by_name: frozenset[str]) -> bytes:
+    with io.BytesIO() as file:
+        _ScriptPickler(file, by_name).dump(value)
+        return file.getvalue()
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        _dumps(value, frozenset())
+    except Exception:  # any class may raise anything
+        return False
+    return True
+
+
+def _is_of_keras(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or ""
+    return module.partition(".")[0] in KERAS_PACKAGES
+
+
+class _ScriptPickler(CloudPickler):
+    """Pickles Keras objects with what their configs name.
+
+    Args:
+        file: Where the pickle is written.
+        by_name: Names of the registered functions that a worker knows already.
+    """
+
+    def __init__(self, file: io.BytesIO, by_name: frozenset[str]) -> None:
+        super().__init__(file)
+        self._by_name = by_name
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, FunctionType):
+            name = registered_name(value)
+            if name in self._by_name and keras.saving.get_registered_object(name) is value:
+                return keras.saving.get_registered_object, (name,)
+        elif isinstance(value, PICKLED_BY_CONFIG):
+            custom_objects = _named_objects(value)
+            if custom_objects:
+                rebuild, arguments, *rest = value.__reduce_ex__(self.proto)
+                return _rebuild, (custom_objects, rebuild, arguments), *rest
+        return super().reducer_override(value)
+
+
+def _rebuild(
+    custom_objects: Mapping[str, Any], rebuild: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Rebuild a Keras object whose config names custom objects."""
+    with keras.saving.custom_object_scope(dict(custom_objects)):
+        return rebuild(*arguments)
+
+
+def _named_objects(value: Any) -> dict[str, Any]:
+    """Return the classes and functions of the script that the config of a Keras object names."""
+    names = set(_names_in(keras.saving.serialize_keras_object(value)))
+    return {name: part for name, part in _parts(value) if name in names}
+
+
+def _names_in(config: Any) -> Iterator[str]:
+    """Yield the names in a config for which Keras looks among the custom objects."""
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from _names_in(part)
+    elif isinstance(config, dict):
+        if config.get("class_name") == "function":
+            yield str(config["config"])
+        elif "class_name" in config:
+            yield str(config.get("registered_name"))
+        for part in config.values():
+            yield from _names_in(part)
+
+
+def _parts(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the class or function of each part of a Keras object, but Keras's own."""
+    seen: set[int] = set()
+    remaining = [root]
+    while remaining:
+        value = remaining.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            if not _is_of_keras(value):
+                yield registered_name(value), value
+        elif isinstance(value, (list, tuple, set)):
+            remaining.extend(value)
+        elif isinstance(value, dict):
+            remaining.extend(value.values())
+        elif hasattr(type(value), "get_config") or type(value).__module__.startswith("keras."):
+            if not _is_of_keras(type(value)):
+                yield registered_name(type(value)), type(value)
+            remaining.extend(getattr(value, "__dict__", {}).values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from results.record.columns import State
 from results.record.history import History, TrialRecord
-from search.errors import AllTrialsFailedError, FailureLimitError, SearchError
+from search.errors import AllTrialsFailedError, FailureLimitError, SearchError, without_data
 from search.plan.plan import Plan
 
 # If this many first trials fail with the same error, every trial is expected to fail.
@@ -87,13 +87,13 @@ class Stopping:
 
     def _check_first(self, ended: list[TrialRecord]) -> None:
         # A diverged trial does not mean that other trials will fail.
-        errors = [None if t.state is State.DIVERGED else t.error for t in ended]
+        errors = [None if t.state is State.DIVERGED else without_data(t.error) for t in ended]
         count = min(FIRST_FAILURES, self.plan.trials or FIRST_FAILURES)
         if any(trial.trial < count for trial in self.history.running()):
             return  # wait: a failing trial ends soon
         if len(ended) >= count and errors[0] is not None and len(set(errors)) == 1:
             self.fail(
-                AllTrialsFailedError(f"The first {len(ended)} trials all failed: {errors[0]}")
+                AllTrialsFailedError(f"The first {len(ended)} trials all failed: {ended[0].error}")
             )
 
     def _check_consecutive(self, ended: list[TrialRecord], limit: int) -> None:

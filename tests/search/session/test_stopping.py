@@ -167,6 +167,23 @@ def test_a_search_whose_first_three_trials_fail_alike_ends():
     assert str(conditions.error) == f"The first 3 trials all failed: {BROKEN}"
 
 
+def test_errors_of_a_graph_are_alike_whatever_data_they_met_first():
+    conditions = Conditions()
+    for trial in range(3):
+        error = f"InvalidArgumentError: indices[{trial},0] = {12 + trial} is not in [0, 10)"
+        conditions.end(trial, State.FAILED, f"{error} (in the graph at model/Gather)")
+    assert str(conditions.error).startswith(
+        "The first 3 trials all failed: InvalidArgumentError: indices[0,0] = 12 is not in [0, 10)"
+    )
+
+
+def test_errors_outside_a_graph_that_name_different_values_are_not_alike():
+    conditions = Conditions()
+    for trial in range(3):
+        conditions.end(trial, State.FAILED, f"ValueError: units may not be {trial}")
+    assert conditions.error is None
+
+
 def test_a_search_of_two_trials_ends_when_both_failed_alike():
     conditions = Conditions(replace(PLAN, trials=2))
     conditions.end(0, State.FAILED, BROKEN)

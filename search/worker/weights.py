@@ -67,17 +67,29 @@ class BestWeights:
 def load_best_weights(model: keras.Model, folder: RunFolder, trial: int) -> None:
     """Load the weights of a trial's best epoch into a newly built model."""
     if not model.built:
-        config = read_json(folder.build_config_file(trial))
-        if not config or "input_shape" not in config:
-            raise RunFolderError(
-                f"trial {trial}: its weights cannot be loaded, as the input shape of its model is "
-                "unknown. Add a keras.Input to the builder, or use a model that Keras can build."
-            )
-        model(_zeros(config["input_shape"]))
+        _build(model, read_json(folder.build_config_file(trial)) or {})
+    if not model.built:
+        raise RunFolderError(
+            f"trial {trial}: its weights cannot be loaded, as the input shape of its model is "
+            "unknown. Add a keras.Input to the builder, or use a model that Keras can build."
+        )
     with warnings.catch_warnings():
         # The file contains the optimizer's state too, which a new model does not need.
         warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
         model.load_weights(folder.best_weights_file(trial))
+
+
+def _build(model: keras.Model, config: dict[str, Any]) -> None:
+    """Build a model by its build config, as keras-tuner does; the model stays unbuilt if it fails.
+
+    Keras 3 makes the layers of a subclassed model without ``build``, but leaves the model itself
+    unbuilt: a call does the rest.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Model .* had a build config")
+        model.build_from_config(config)
+    if not model.built and "input_shape" in config:
+        model(_zeros(config["input_shape"]))
 
 
 def _zeros(shape: Any) -> Any:

@@ -151,7 +151,50 @@ def test_saved_weights_are_loaded_into_a_new_model(folder, trained, has_input):
         np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.parametrize("config", [None, {}, {"shapes_dict": {}}])
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = keras.layers.Dense(2)
+
+    def call(self, inputs):
+        return self.out(inputs)
+
+
+class BuildingItself(keras.Model):
+    """A model of two arguments, which says how it is built."""
+
+    def build(self, left_shape, right_shape):
+        self.kernel = self.add_weight(shape=(left_shape[-1], right_shape[-1]), name="kernel")
+
+    def call(self, left, right):
+        return keras.ops.matmul(left, self.kernel) + right
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [
+        (lambda: keras.Sequential([keras.layers.Dense(2)]), [np.ones((3, 4))]),
+        (Subclassed, [np.ones((3, 4))]),
+        (BuildingItself, [np.ones((3, 4)), np.ones((3, 2))]),
+    ],
+    ids=["sequential", "subclassed", "two-arguments"],
+)
+def test_a_model_without_an_input_is_built_by_its_build_config(folder, make, inputs):
+    trained = make()
+    expected = trained(*inputs)
+    BestWeights(ACCURACY, folder, 3).keep(trained)
+    model = make()
+    load_best_weights(model, folder, 3)
+    np.testing.assert_array_equal(model(*inputs), expected)
+
+
+def test_a_sequential_model_without_an_input_takes_batches_of_any_size(folder, trained):
+    model = dense(has_input=False)
+    load_best_weights(model, folder, 3)
+    assert model.input_shape == (None, 4)
+
+
+@pytest.mark.parametrize("config", [None, {}, {"shapes_dict": {"left_shape": [None, 4]}}])
 def test_a_model_of_unknown_shape_is_refused_with_a_way_out(folder, trained, config):
     folder.build_config_file(3).write_text(json.dumps(config))
     with pytest.raises(RunFolderError) as refused:
@@ -179,14 +222,19 @@ def test_a_model_is_built_with_a_sample_of_zeros(folder, shape, inputs):
     class Unbuilt:
         built = False
 
+        def build_from_config(self, config):
+            calls.append(config)
+
         def __call__(self, sample):
             calls.append(sample)
+            self.built = True
 
         def load_weights(self, path):
             calls.append(path)
 
     load_best_weights(Unbuilt(), folder, 3)
-    sample, path = calls
+    config, sample, path = calls
+    assert config == {"input_shape": shape}
     assert keras.tree.map_structure(lambda array: tuple(array.shape), sample) == inputs
     assert all((np.asarray(array) == 0).all() for array in keras.tree.flatten(sample))
     assert path == folder.best_weights_file(3)

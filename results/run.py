@@ -1,5 +1,6 @@
 """A run that was read from its folder, and its row of the comparison."""
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,33 @@ def best_trial(run: Run) -> dict[str, Any] | None:
 def ending_of(row: dict[str, Any]) -> Ending:
     """Return the ending of a trial from its row of trials.parquet."""
     return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])
+
+
+def executions_of(run: Run) -> dict[int, Counter[int]]:
+    """Return the number of epochs of each execution, by trial; a trial without epochs is left out.
+
+    A run of version 0.1.0 has no executions: all its epochs are of the first.
+    """
+    counts: dict[int, Counter[int]] = {}
+    for row in run.epochs.to_pylist():
+        execution = row.get(columns.EXECUTION) or 0
+        counts.setdefault(row[columns.TRIAL], Counter())[execution] += 1
+    return counts
+
+
+def epoch_cells(run: Run) -> dict[str, list[str]]:
+    """Return the columns that count the epochs of each trial, by their headings.
+
+    Trials of several executions have their number, and the epochs of each, such as ``3 to 5``.
+    """
+    trials = run.trials.to_pylist()
+    executions = executions_of(run)
+    if all(len(counts) <= 1 for counts in executions.values()):
+        return {"epochs": [str(row[columns.EPOCHS]) for row in trials]}
+    counts = [sorted(executions.get(row[columns.TRIAL], {0: 0}).values()) for row in trials]
+    return {
+        "executions": [str(len(each)) if any(each) else "0" for each in counts],
+        "epochs each": [
+            str(each[0]) if each[0] == each[-1] else f"{each[0]} to {each[-1]}" for each in counts
+        ],
+    }

@@ -1,5 +1,6 @@
 """Values and events of a search in words."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,9 +54,28 @@ def first_line(text: str | None) -> str:
     return next(iter((text or "").splitlines()), "")
 
 
+def describe_epochs(executions: Mapping[int, int]) -> str:
+    """Return the epochs of a trial in words, such as ``3 executions of 5 epochs``.
+
+    Args:
+        executions: Number of epochs of each execution, by its number.
+    """
+    counts, total = list(executions.values()), sum(executions.values())
+    if len(counts) <= 1:
+        return quantity(total, "epoch")
+    if len(set(counts)) == 1:
+        return f"{len(counts)} executions of {quantity(counts[0], 'epoch')}"
+    return f"{len(counts)} executions of {min(counts)} to {quantity(max(counts), 'epoch')}"
+
+
+def describe_epochs_of(trial: TrialRecord) -> str:
+    """Return the epochs of a trial in words."""
+    return describe_epochs(Counter(epoch.execution for epoch in trial.epochs))
+
+
 def describe_trial_end(trial: TrialRecord, objective: str) -> str:
     """Describe how a trial ended and its best value."""
-    sentence = f"trial {trial.trial} {trial.ending} after {quantity(len(trial.epochs), 'epoch')}"
+    sentence = f"trial {trial.trial} {trial.ending} after {describe_epochs_of(trial)}"
     if trial.best:
         sentence += f", best {objective} {trial.best.objective:.4f}"
     return f"{sentence}: {first_line(trial.error)}" if trial.error else sentence

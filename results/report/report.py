@@ -28,7 +28,7 @@ from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
 from results.report.charts.final import confusions, mistakes_of
 from results.report.charts.importance import MIN_TRIALS
 from results.report.charts.progress import best_over_epochs, best_over_time
-from results.run import Row, Run, best_trial, ending_of, row_of
+from results.run import Row, Run, best_trial, ending_of, epoch_cells, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"
@@ -240,14 +240,15 @@ def _scores(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 def _trials(run: Run) -> list[list[str]]:
     """Return a table of all trials, with the hyperparameters that any trial used."""
     names = [axis.name for axis in axes_of(run)]
-    headings = ["trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s", *names]
+    epochs = epoch_cells(run)
+    headings = ["trial", "ended", *epochs, f"best {run.objective}", "at epoch", "train s", *names]
     rows = [[*headings, "error"]]
-    for row in run.trials.to_pylist():
+    for row, *epoch_texts in zip(run.trials.to_pylist(), *epochs.values(), strict=True):
         values = [row[columns.HP_PREFIX + name] for name in names]
         error = first_line(row[columns.ERROR])
         rows.append(
             [
-                str(row[columns.TRIAL]), str(ending_of(row)), str(row[columns.EPOCHS]),
+                str(row[columns.TRIAL]), str(ending_of(row)), *epoch_texts,
                 format_number(row[columns.BEST_OBJECTIVE]), _text(row[columns.BEST_EPOCH]),
                 f"{row[columns.TRAIN_SECONDS]:.1f}", *map(_text, values), error,
             ]

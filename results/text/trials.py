@@ -8,16 +8,19 @@ from rich.text import Text
 
 from results.record import columns
 from results.record.words import first_line, format_values
-from results.run import Run, ending_of
+from results.run import Run, ending_of, epoch_cells, executions_of
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:
     """Return the trials as JSON values.
 
     In a run with a confirmation, each trial has a list ``confirmed`` of its results, one for each
-    number of epochs. In a run with an audit, each has its result as ``audited``, or None.
+    number of epochs. In a run with an audit, each has its result as ``audited``, or None. If trials
+    have several executions, each has the epochs of its executions as ``execution_epochs``.
     """
     rows = []
+    executions = executions_of(run)
+    has_several = any(len(counts) > 1 for counts in executions.values())
     for row in run.trials.to_pylist():
         hyperparameters = {
             name.removeprefix(columns.HP_PREFIX): value
@@ -27,6 +30,9 @@ def trial_rows(run: Run) -> list[dict[str, Any]]:
         other_columns = {
             name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)
         }
+        if has_several:
+            counts = executions.get(row[columns.TRIAL])
+            other_columns["execution_epochs"] = list(counts.values()) if counts else []
         follow_up = _follow_up_results(run, row[columns.TRIAL])
         rows.append(other_columns | {"hyperparameters": hyperparameters} | follow_up)
     return rows
@@ -54,10 +60,11 @@ def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
 def trials_table(run: Run) -> Table:
     """Return the trials as a table for the terminal, in order of their start."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("trial", "ended", "epochs", f"best {run.objective}", "at epoch", "train s"):
+    epochs = epoch_cells(run)
+    for heading in ("trial", "ended", *epochs, f"best {run.objective}", "at epoch", "train s"):
         table.add_column(heading, justify="left" if heading == "ended" else "right", no_wrap=True)
     table.add_column("configuration", overflow="fold")
-    for row in trial_rows(run):
+    for row, *epoch_texts in zip(trial_rows(run), *epochs.values(), strict=True):
         best = row[columns.BEST_OBJECTIVE]
         error = first_line(row[columns.ERROR])
         # Runs of earlier versions and of keras-tuner have no such column.
@@ -66,7 +73,7 @@ def trials_table(run: Run) -> Table:
         table.add_row(
             str(row[columns.TRIAL]),
             str(ending_of(row)),
-            str(row[columns.EPOCHS]),
+            *epoch_texts,
             "" if best is None else f"{best:.4f}",
             "" if best is None else str(row[columns.BEST_EPOCH]),
             f"{row[columns.TRAIN_SECONDS]:.1f}",

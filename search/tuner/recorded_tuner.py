@@ -10,6 +10,7 @@ import keras_tuner as kt
 from results.record.columns import State
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
+from results.record.words import describe_epochs_of
 from search.errors import UsageError
 from search.space import mirror
 from search.space.parameters import Space
@@ -78,7 +79,7 @@ class ReportingOracle(kt.Oracle):
             self.end_order.append(trial_id)
         trial.message = record.traceback or record.error
         if record.state is State.STOPPED:  # keras-tuner's summary shows the message
-            trial.message = f"{record.ending} after {len(record.epochs)} epochs"
+            trial.message = f"{record.ending} after {describe_epochs_of(record)}"
         if record.best is not None:
             self._set_score(trial, record)
         elif record.state is State.DIVERGED:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from results.record.history import History, TrialRecord
+from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import Event
 from results.record.words import format_number, format_values
 from search.plan.plan import Plan
@@ -179,12 +179,18 @@ def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[st
         worker,
         str(slot.done),
         str(slot.trial),
-        f"{newest.epoch if newest else 0}/{trial.planned_epochs or plan.problem.epochs}",
+        _progress(newest, trial.planned_epochs or plan.problem.epochs),
         _last_report(slot, seconds),
         format_number(newest.objective if newest else None, "-"),
         format_number(trial.best_value, "-"),
         format_values(trial.values),
     )
+
+
+def _progress(newest: EpochRecord | None, planned: int) -> str:
+    """Return the epochs of the present execution; from the second on, with its number."""
+    epochs = f"{newest.epoch if newest else 0}/{planned}"
+    return f"execution {newest.execution + 1}: {epochs}" if newest and newest.execution else epochs
 
 
 def _last_report(slot: Slot, seconds: float) -> str:

@@ -1,6 +1,7 @@
 """A timeline of the workers: which trial each process trained, and when it was idle."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import plotly.graph_objects as go
 
 from results.record import columns
 from results.record.columns import Ending
-from results.record.words import format_number, quantity
+from results.record.words import describe_epochs, format_number
 from results.report.charts.chart import STATE_COLORS, Chart, escaped, lay_out
 from results.run import Run, ending_of
 
@@ -29,8 +30,8 @@ class Stay:
         ending: How the trial ended, in this process or another.
         began_seconds: Start of its first epoch in the process, model building included.
         ended_seconds: Time of its last report from the process.
-        epochs: Number of epochs trained in the process.
-        best: Best objective of these epochs; None without a value.
+        best: Best objective of its epochs in the process; None without a value.
+        executions: Number of epochs trained in the process, by execution.
     """
 
     worker: str
@@ -38,8 +39,13 @@ class Stay:
     ending: Ending
     began_seconds: float
     ended_seconds: float
-    epochs: int
-    best: float | None
+    best: float | None = None
+    executions: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs trained in the process."""
+        return self.executions.total()
 
 
 def stays(run: Run) -> list[Stay]:
@@ -53,9 +59,10 @@ def stays(run: Run) -> list[Stay]:
         key = row[columns.WORKER], trial, row[columns.ATTEMPT]
         if key not in stays_by_key:
             began = max(0.0, at_seconds - _busy_seconds(row))
-            stays_by_key[key] = Stay(key[0], trial, endings[trial], began, at_seconds, 0, None)
+            stays_by_key[key] = Stay(key[0], trial, endings[trial], began, at_seconds)
         stay = stays_by_key[key]
-        stay.ended_seconds, stay.epochs = at_seconds, stay.epochs + 1
+        stay.ended_seconds = at_seconds
+        stay.executions[row.get(columns.EXECUTION) or 0] += 1
         if value is not None:
             stay.best = value if stay.best is None else better(stay.best, value)
     return list(stays_by_key.values())
@@ -130,7 +137,7 @@ def _hover_text(stay: Stay) -> str:
     return "<br>".join(
         [
             f"trial {stay.trial}, {stay.ending}",
-            f"{quantity(stay.epochs, 'epoch')}, best {format_number(stay.best)}",
+            f"{describe_epochs(stay.executions)}, best {format_number(stay.best)}",
             f"{stay.began_seconds:.1f} to {stay.ended_seconds:.1f} s",
         ]
     )

@@ -6,6 +6,7 @@ from results.record.columns import State
 from results.record.history import History, Objective
 from results.record.words import (
     describe_best,
+    describe_epochs,
     describe_new_best,
     describe_totals,
     describe_trial_end,
@@ -119,6 +120,34 @@ def test_the_end_of_a_trial_has_its_epochs_its_best_and_its_error(history):
 def test_the_end_of_a_trial_may_have_no_best_and_no_error(history):
     assert ended(history, 8, state=State.STOPPED, scheduler="asha") == (
         "trial 8 stopped by ASHA after 0 epochs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("executions", "text"),
+    [
+        ({}, "0 epochs"),
+        ({0: 1}, "1 epoch"),
+        ({0: 5, 1: 5, 2: 5}, "3 executions of 5 epochs"),
+        ({0: 1, 1: 1}, "2 executions of 1 epoch"),
+        ({0: 5, 1: 2}, "2 executions of 2 to 5 epochs"),
+    ],
+)
+def test_epochs_are_counted_for_each_execution(executions, text):
+    assert describe_epochs(executions) == text
+
+
+def test_the_end_of_a_trial_of_several_executions_says_how_many(history):
+    for epoch in (1, 2):
+        history.apply(
+            {
+                "event": "epoch", "trial": 7, "epoch": epoch, "execution": 1, "at_seconds": 25.0,
+                "epoch_seconds": 0.5, "decision": "continue", "worker": "w",
+                "metrics": {"val_acc": 0.5},
+            }
+        )  # fmt: skip
+    assert ended(history, 7, state=State.COMPLETED) == (
+        "trial 7 completed after 2 executions of 2 epochs, best val_acc 0.7500"
     )
 
 

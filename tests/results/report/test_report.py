@@ -134,6 +134,17 @@ def test_the_table_of_trials_has_every_hyperparameter_and_the_error():
     ]  # fmt: skip
 
 
+def test_the_table_of_trials_counts_epochs_for_each_execution():
+    run = run_of(
+        [trial_of(0, 0.5, epochs=4)],
+        [epoch_of(0, epoch, 0.5, 1.0, execution=n) for n in (0, 1) for epoch in (1, 2)],
+    )
+    table = page([run]).partition("data-sortable")[2].partition("</table>")[0]
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)
+    assert cells[2:4] == ["executions", "epochs each"]
+    assert cells[len(cells) // 2 :][2:4] == ["2", "2"]
+
+
 def test_the_facts_of_a_run_name_its_best_trial(html, run):
     best = json.loads((run.path / "best.json").read_text())
     facts = facts_of(html)

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from in_memory import run_of, trial_of
+from in_memory import epoch_of, run_of, trial_of
 from rich.console import Console
 
 from results.record.audit import Audit, AuditedTrial
@@ -63,6 +63,27 @@ def test_without_a_follow_up_a_trial_has_no_results_of_one():
     assert not {"confirmed", "audited"} & set(row)
 
 
+# Trial 0 has two executions of two epochs, trial 1 one of two and one of one; trial 2 has none.
+EXECUTED = run_of(
+    [trial_of(0, 0.5, epochs=4), trial_of(1, 0.25, epochs=3), trial_of(2, state="failed", epochs=0)],
+    [
+        epoch_of(trial, epoch, 0.5, 1.0, execution=execution)
+        for trial, execution, epoch in [
+            (0, 0, 1), (0, 0, 2), (0, 1, 1), (0, 1, 2), (1, 0, 1), (1, 0, 2), (1, 1, 1),
+        ]
+    ],
+)  # fmt: skip
+
+
+def test_a_trial_of_several_executions_has_the_epochs_of_each():
+    assert [row["execution_epochs"] for row in trial_rows(EXECUTED)] == [[2, 2], [2, 1], []]
+
+
+def test_without_several_executions_no_trial_has_their_epochs():
+    [row] = trial_rows(run_of([trial_of(0, 0.5)], [epoch_of(0, 1, 0.5, 1.0)]))
+    assert "execution_epochs" not in row
+
+
 # --- As a table -------------------------------------------------------------------------------
 
 
@@ -105,3 +126,13 @@ def test_a_run_of_another_program_may_have_no_paths():
     trials = run.trials.drop_columns(["path", "path_reason"])
     [_, line] = lines_of(type(run)(run.path, run.description, trials, run.epochs, None, "x"))
     assert line.split() == ["0", "completed", "1", "0.5000", "1", "0.5"]
+
+
+def test_executions_and_their_epochs_have_columns_of_their_own():
+    headings, *rows = lines_of(EXECUTED)
+    assert headings.split()[:5] == ["trial", "ended", "executions", "epochs", "each"]
+    assert [row.split()[:5] for row in rows] == [
+        ["0", "completed", "2", "2", "0.5000"],
+        ["1", "completed", "2", "1", "to"],
+        ["2", "failed", "0", "0", "0.5"],
+    ]

@@ -45,7 +45,7 @@ def test_trials_are_shown_in_keras_tuners_words():
     assert best[0].best_step == 2
     assert best[0].metrics.get_best_value("loss") == 0.25
     assert best[3].message == "Traceback ..."
-    assert best[0].message == "stopped by ASHA after 1 epochs"
+    assert best[0].message == "stopped by ASHA after 1 epoch"
     assert oracle.start_order == ["00", "01", "02", "03", "04", "05"]
     assert oracle.remaining_trials() == 14
     with pytest.raises(UsageError, match=r"call RayTuner\.search"):

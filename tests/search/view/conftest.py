@@ -67,9 +67,9 @@ class ShownSearch:
     def start(self, trial, **fields):
         self.recorder.trial_started(trial, fields.pop("values", self.VALUES), **fields)
 
-    def epoch(self, trial, epoch, value, worker="vm:1", *, decision=Decision.CONTINUE):
+    def epoch(self, trial, epoch, value, worker="vm:1", *, decision=Decision.CONTINUE, **fields):
         metrics = {self.history.objective.name: value, "loss": 1.0}
-        report = {"epoch": epoch, "epoch_seconds": 0.5, "metrics": metrics}
+        report = {"epoch": epoch, "epoch_seconds": 0.5, "metrics": metrics} | fields
         self.recorder.epoch(trial, report, decision=decision, worker=worker)
 
     def end(self, trial, state, **fields):

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pyarrow as pa
@@ -32,9 +33,9 @@ def run():
 
 def test_a_stay_lasts_from_the_work_on_its_first_epoch_to_its_last_report(run):
     assert stays(run) == [
-        Stay("host:1", 0, COMPLETED, 1.5, 5.0, 2, 0.7),
-        Stay("host:2", 1, STOPPED, 3.0, 4.0, 1, 0.5),
-        Stay("host:1", 2, COMPLETED, 7.0, 8.0, 1, 0.6),
+        Stay("host:1", 0, COMPLETED, 1.5, 5.0, 0.7, Counter({0: 2})),
+        Stay("host:2", 1, STOPPED, 3.0, 4.0, 0.5, Counter({0: 1})),
+        Stay("host:1", 2, COMPLETED, 7.0, 8.0, 0.6, Counter({0: 1})),
     ]
 
 
@@ -46,6 +47,14 @@ def test_a_trial_that_continues_in_another_process_stays_in_both():
     assert [(stay.worker, stay.epochs, stay.best) for stay in stays(run_of(TRIALS[:1], epochs))] == [
         ("host:1", 1, 0.4), ("host:2", 2, 0.6),
     ]  # fmt: skip
+
+
+def test_a_bar_counts_the_epochs_of_each_execution():
+    epochs = [
+        epoch_of(0, epoch, 0.5, at=2.0 * n + epoch, execution=n) for n in (0, 1) for epoch in (1, 2)
+    ]
+    [bar] = timeline(run_of(TRIALS[:1], epochs)).figure.data
+    assert "2 executions of 2 epochs" in bar.text[0]
 
 
 def test_a_trial_that_starts_over_in_its_process_stays_twice():

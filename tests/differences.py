@@ -1,0 +1,75 @@
+"""Tests that compare both, and the list of what differs on purpose.
+
+``make docs`` writes the table of docs/keras-tuner.md from that list.
+"""
+
+import functools
+import tomllib
+from pathlib import Path
+
+FILE = Path(__file__).parent / "search" / "same" / "differences.toml"
+PAGE = Path(__file__).parents[1] / "docs" / "keras-tuner.md"
+BEGIN, END = "<!-- begin: made by make docs -->\n", "<!-- end -->\n"
+HEAD = "| | in keras-tuner | here | why |\n| --- | --- | --- | --- |\n"
+
+
+def read():
+    """Return the differences by their names."""
+    return tomllib.loads(FILE.read_text())
+
+
+def same(scenario):
+    """Make a test of a case: what it returns of both outcomes of a scenario is equal."""
+
+    def decorate(case):
+        @functools.wraps(case)
+        def test(searched):
+            theirs, ours = searched(scenario)
+            _raise_unexpected(theirs, case)
+            expected = case(theirs)
+            _raise_unexpected(ours, case)
+            assert case(ours) == expected
+
+        return _without_arguments_of(test)
+
+    return decorate
+
+
+def different(name, scenario):
+    """Make a test of a case that differs on purpose, by the name of the difference in the list."""
+
+    def decorate(case):
+        @functools.wraps(case)
+        def test(searched):
+            theirs, ours = searched(scenario)
+            assert case(ours) != case(theirs)
+
+        test.difference = name
+        return _without_arguments_of(test)
+
+    return decorate
+
+
+def _raise_unexpected(outcome, case):
+    if outcome.error is not None and "error" not in case.__code__.co_names:
+        raise outcome.error
+
+
+def _without_arguments_of(test):
+    del test.__wrapped__  # pytest reads the fixtures from the signature
+    return test
+
+
+def page():
+    """Return the page for a keras-tuner user with the table of the differences."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = "".join(
+        f"| {row['what']} | {row['keras-tuner']} | {row['here']} | {row['why']} |\n"
+        for row in read().values()
+    )
+    return before + BEGIN + HEAD + rows + END + after
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,551 @@
+"""Scripts for keras-tuner, run under ``keras_tuner`` and under ``search.kt`` in turn.
+
+A scenario gets a ``Script`` and returns a tuner. Unless it trains, the score of a trial follows
+from its configuration alone, so that both must come to the same.
+"""
+
+import contextlib
+import io
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+import problems
+
+TRAIN, VALIDATION, _ = problems.blobs()
+
+
+@dataclass
+class Script:
+    """A script as a user writes it, with the module that it imports.
+
+    Attributes:
+        kt: The module: ``keras_tuner`` or ``search.kt``.
+        folder: A folder of its own.
+        options: What ``search.kt`` needs so that one trial follows the other, and none is stopped.
+        said: What hooks, oracles and callbacks in the process of the script have noted.
+    """
+
+    kt: types.ModuleType
+    folder: Path
+    options: dict[str, Any]
+    said: list[Any] = field(default_factory=list)
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """Return the arguments of a tuner: its folder, the options, and what the scenario adds."""
+        return {"directory": self.folder, "project_name": "run", **self.options, **changes}
+
+    def note(self, name: str) -> Path:
+        """Return a file through which a hypermodel in a worker notes something."""
+        return self.folder / name
+
+
+@dataclass
+class Outcome:
+    """What came of a script: its tuner, what it printed, and the error that ended it."""
+
+    script: Script
+    tuner: Any = None
+    error: Exception | None = None
+    printed: str = ""
+
+    @property
+    def trials(self) -> list[Any]:
+        """The trials, in the order of their ids."""
+        return [trial for _, trial in sorted(self.tuner.oracle.trials.items())]
+
+    @property
+    def best(self) -> list[Any]:
+        """All trials, the best first."""
+        return list(self.tuner.oracle.get_best_trials(100))
+
+    @property
+    def notes(self) -> list[str]:
+        """The lines that hypermodels noted in workers."""
+        file = self.script.note("noted")
+        return file.read_text().splitlines() if file.exists() else []
+
+
+def run(scenario: Callable[[Script], Any], script: Script) -> Outcome:
+    """Run a scenario; an error ends it as it ends a script."""
+    outcome = Outcome(script)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        try:
+            for tuner in scenario(script):
+                outcome.tuner = tuner
+        except Exception as error:
+            outcome.error = error
+    outcome.printed = output.getvalue()
+    return outcome
+
+
+# --- Hypermodels ----------------------------------------------------------------------------------
+
+
+def tiny_model(units=1):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def declare(hp):
+    """Register one hyperparameter of each kind."""
+    hp.Int("units", 1, 40)
+    hp.Int("step", 0, 10, step=5)
+    hp.Float("rate", 1e-3, 1e-1, sampling="log")
+    hp.Float("share", 0.0, 0.5, step=0.25)
+    hp.Choice("name", ["a", "b", "c"], default="b")
+    hp.Choice("number", [1, 2, 3])
+    hp.Choice("fraction", [0.5, 1.5])
+    hp.Boolean("deep")
+    hp.Fixed("batch", 16)
+    hp.Choice("kind", ["plain", "scaled"])
+    with hp.conditional_scope("kind", ["scaled"]):
+        hp.Int("scale", 2, 5)
+    with hp.name_scope("head"):
+        hp.Int("units", 1, 3)
+
+
+class Scored(keras_tuner.HyperModel):
+    """Its score follows from the configuration."""
+
+    def build(self, hp):
+        declare(hp)
+        return tiny_model()
+
+    def fit(self, hp, model, *args, **kwargs):
+        return self.score(hp)
+
+    def score(self, hp):
+        return hp.get("units") + hp.get("rate") - hp.get("number") / 7
+
+
+class InFit(keras_tuner.HyperModel):
+    """Registers one more hyperparameter in ``fit``."""
+
+    def build(self, hp):
+        hp.Int("units", 1, 9)
+        return tiny_model()
+
+    def fit(self, hp, model, *args, **kwargs):
+        return float(hp.get("units") + hp.Choice("batch_size", [16, 32]))
+
+
+class Growing(keras_tuner.HyperModel):
+    """Registers more hyperparameters the more layers it has."""
+
+    def build(self, hp):
+        for layer in range(hp.Int("layers", 1, 3)):
+            hp.Int(f"units_{layer}", 1, 9)
+        return tiny_model()
+
+    def fit(self, hp, model, *args, **kwargs):
+        return float(sum(hp.get(f"units_{layer}") for layer in range(hp.get("layers"))))
+
+
+class Points(Scored):
+    """Returns a dict, of which one value is to be maximized."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        return {"points": self.score(hp), "cost": 2 * hp.get("units")}
+
+
+class Noting(keras_tuner.HyperModel):
+    """Notes each call of ``fit`` in a file, and does what its ``act`` does."""
+
+    def __init__(self, file, act):
+        super().__init__()
+        self.file, self.act = file, act
+
+    def build(self, hp):
+        hp.Int("number", 0, 5)
+        return tiny_model()
+
+    def fit(self, hp, model, *args, **kwargs):
+        with self.file.open("a") as file:
+            file.write(f"{hp.get('number')}\n")
+        return self.act(hp.get("number"), len(self.file.read_text().splitlines()))
+
+
+def in_many_ways(number, _calls):
+    """Fail in all ways but the last two."""
+    if number == 0:
+        raise keras_tuner.errors.FailedTrialError("not this one")
+    if number == 1:
+        raise ValueError("something went wrong")
+    return {2: float("nan"), 3: [1.0, float("nan")], 4: 0.5, 5: np.float32(0.25)}[number]
+
+
+def at_first(number, calls):
+    """Fail at the first call of each two."""
+    if calls % 2:
+        raise ValueError("try again")
+    return float(number)
+
+
+def always(number, _calls):
+    raise ValueError(f"{number} is out of order")
+
+
+def fatally(number, _calls):
+    raise keras_tuner.errors.FatalRuntimeError("the licence has expired")
+
+
+def by_call(_number, calls):
+    return float(calls)
+
+
+def sized(hp):
+    """A model of 5, 50 or 500 weights."""
+    return tiny_model(hp.Choice("units", [1, 10, 100]))
+
+
+def classifier(hp):
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(hp.Int("units", 2, 9), "relu"),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile(
+        keras.optimizers.Adam(hp.Float("rate", 1e-3, 1e-1, sampling="log")),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+class Counting(keras.callbacks.Callback):
+    """Counts epochs; a copy counts for itself."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file, self.epochs = file, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs += 1
+        with self.file.open("a") as file:
+            file.write(f"epoch {epoch} is number {self.epochs}\n")
+
+
+# --- Scenarios ------------------------------------------------------------------------------------
+
+
+def scored(script):
+    """Random search without an objective."""
+    tuner = script.kt.RandomSearch(Scored(), max_trials=12, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def maximized(script):
+    """An objective to maximize, in a dict that ``fit`` returns."""
+    objective = script.kt.Objective("points", "max")
+    tuner = script.kt.RandomSearch(Points(), objective, 5, 11, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def grid(script):
+    """A grid to its end."""
+
+    def build(hp):
+        hp.Int("n", 1, 3, default=2)
+        hp.Choice("kind", ["a", "b"])
+        with hp.conditional_scope("kind", ["b"]):
+            hp.Choice("late", [1, 2, 3])
+        return tiny_model()
+
+    tuner = script.kt.GridSearch(OwnScore(build), seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+class OwnScore(keras_tuner.HyperModel):
+    """Scores each configuration of a function alike."""
+
+    def __init__(self, build):
+        super().__init__()
+        self.build = build
+
+    def fit(self, hp, model, *args, **kwargs):
+        return 1.0
+
+
+def bayesian(script):
+    """The Gaussian process takes over after three trials."""
+
+    def build(hp):
+        hp.Float("x", 0, 1)
+        return tiny_model()
+
+    class Near(OwnScore):
+        def fit(self, hp, model, *args, **kwargs):
+            return abs(hp.get("x") - 0.7)
+
+    tuner = script.kt.BayesianOptimization(
+        Near(build), max_trials=6, num_initial_points=3, seed=5, **script.arguments()
+    )
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def hyperband(script):
+    """Two brackets, of three trials and one, and of two."""
+    tuner = script.kt.Hyperband(
+        classifier, "val_accuracy", max_epochs=3, factor=3, seed=2, **script.arguments()
+    )
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1, verbose=0)
+
+
+def registered_in_fit(script):
+    tuner = script.kt.RandomSearch(InFit(), max_trials=4, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def growing(script):
+    tuner = script.kt.RandomSearch(Growing(), max_trials=5, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def exhausted(script):
+    """Six configurations, and more trials than that."""
+
+    def build(hp):
+        hp.Int("number", 1, 6)
+        return tiny_model()
+
+    tuner = script.kt.RandomSearch(OwnScore(build), max_trials=20, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def only_fixed(script):
+    def build(hp):
+        hp.Fixed("batch", 16)
+        return tiny_model()
+
+    tuner = script.kt.RandomSearch(OwnScore(build), max_trials=3, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def _noting(script, act, tuner="GridSearch", **arguments):
+    made = getattr(script.kt, tuner)(
+        Noting(script.note("noted"), act), **script.arguments(**arguments)
+    )
+    yield made
+    made.search(verbose=0)
+
+
+def failing(script):
+    return _noting(script, in_many_ways, max_consecutive_failed_trials=9)
+
+
+def retried(script):
+    return _noting(script, in_many_ways, max_consecutive_failed_trials=9, max_retries_per_trial=2)
+
+
+def recovering(script):
+    return _noting(script, at_first, max_retries_per_trial=1)
+
+
+def giving_up(script):
+    return _noting(script, always, max_consecutive_failed_trials=2)
+
+
+def giving_up_by_default(script):
+    return _noting(script, always)
+
+
+def fatal(script):
+    return _noting(script, fatally)
+
+
+def repeated(script):
+    return _noting(script, by_call, executions_per_trial=3, max_trials=2)
+
+
+def oversized(script):
+    tuner = script.kt.GridSearch(
+        sized, "loss", **script.arguments(max_model_size=50, max_consecutive_failed_trials=9)
+    )
+    yield tuner
+    tuner.search(*TRAIN, epochs=1, verbose=0)
+
+
+def trained(script):
+    """Keras's own fit, with callbacks of Keras and of the user."""
+    tuner = script.kt.RandomSearch(classifier, "val_accuracy", 2, 4, **script.arguments())
+    script.said.append(Counting(script.note("noted")))
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=3, callbacks=script.said, verbose=0)
+
+
+def several_objectives(script):
+    objective = ["val_loss", script.kt.Objective("val_accuracy", "max")]
+    tuner = script.kt.RandomSearch(classifier, objective, 2, 4, **script.arguments())
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, verbose=0)
+
+
+def known_space(script, **arguments):
+    hp = script.kt.HyperParameters()
+    hp.Int("units", 30, 33)
+    hp.Choice("name", ["c", "a"])
+    hp.Fixed("rate", 0.5)
+    tuner = script.kt.RandomSearch(
+        Scored(), max_trials=4, seed=2, hyperparameters=hp, **script.arguments(**arguments)
+    )
+    script.said.append(hp)
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def overridden(script):
+    return known_space(script)
+
+
+def untuned(script):
+    return known_space(script, tune_new_entries=False)
+
+
+def not_allowed(script):
+    return known_space(script, allow_new_entries=False)
+
+
+def hooked(script):
+    """A subclass that notes its hooks."""
+
+    class Hooked(script.kt.RandomSearch):
+        def __init__(self, own, *args, **kwargs):
+            self.said = own
+            super().__init__(*args, **kwargs)
+
+        def on_search_begin(self):
+            self.said.append("search begins")
+            super().on_search_begin()
+
+        def on_trial_begin(self, trial):
+            self.said.append((trial.trial_id, trial.status, trial.score))
+            super().on_trial_begin(trial)
+
+        def on_trial_end(self, trial):
+            self.said.append((trial.trial_id, trial.status))
+            super().on_trial_end(trial)
+            self.said.append((trial.trial_id, self.oracle.get_trial(trial.trial_id).score))
+
+        def on_search_end(self):
+            self.said.append("search ends")
+            super().on_search_end()
+
+    tuner = Hooked(script.said, Scored(), max_trials=3, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def reloaded(script):
+    """The same script is run twice, the second time with more trials."""
+    first = script.kt.RandomSearch(Scored(), max_trials=3, seed=3, **script.arguments())
+    first.search(verbose=0)
+    script.said.append(rows_of(first))
+    again = script.kt.RandomSearch(Scored(), max_trials=5, seed=3, **script.arguments())
+    script.said.append(rows_of(again))
+    script.said.append(again.remaining_trials)
+    yield again
+    again.search(verbose=0)
+
+
+def overwritten(script):
+    first = script.kt.RandomSearch(Scored(), max_trials=2, seed=3, **script.arguments())
+    first.search(verbose=0)
+    again = script.kt.RandomSearch(
+        Scored(), max_trials=3, seed=4, **script.arguments(overwrite=True)
+    )
+    script.said.append(len(again.oracle.trials))
+    yield again
+    again.search(verbose=0)
+
+
+def rows_of(tuner):
+    return [
+        (trial.trial_id, trial.status, trial.score, trial.hyperparameters.values)
+        for _, trial in sorted(tuner.oracle.trials.items())
+    ]
+
+
+def returning(value):
+    """Return a scenario whose ``fit`` returns a value."""
+
+    class Returning(OwnScore):
+        def fit(self, hp, model, *args, **kwargs):
+            return value
+
+    def scenario(script):
+        def build(hp):
+            hp.Int("n", 1, 9)
+            return tiny_model()
+
+        objective = script.kt.Objective("points", "max")
+        tuner = script.kt.RandomSearch(
+            Returning(build), objective, max_trials=1, seed=1, **script.arguments()
+        )
+        yield tuner
+        tuner.search(verbose=0)
+
+    return scenario
+
+
+def without_a_model(script):
+    def build(hp):
+        hp.Int("n", 1, 9)
+
+    tuner = script.kt.RandomSearch(OwnScore(build), max_trials=1, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def own_oracle(script):
+    """An oracle of the user that is idle for a while, proposes values and stops."""
+
+    class Mine(script.kt.Oracle):
+        said = script.said
+
+        def populate_space(self, trial_id):
+            self.said.append(("populate_space", trial_id))
+            calls = [call for call in self.said if call[0] == "populate_space"]
+            if len(calls) in (2, 3):
+                return {"status": "IDLE"}
+            if len(calls) == 6:
+                return {"status": "STOPPED"}
+            return {"status": "RUNNING", "values": {"units": len(calls), "name": "a"}}
+
+        @script.kt.synchronized
+        def update_trial(self, trial_id, metrics, step=0):
+            self.said.append(("update_trial", trial_id, dict(metrics), step))
+            return super().update_trial(trial_id, metrics, step)
+
+        @script.kt.synchronized
+        def end_trial(self, trial):
+            self.said.append(("end_trial", trial.trial_id, trial.status))
+            super().end_trial(trial)
+
+        def score_trial(self, trial):
+            self.said.append(("score_trial", trial.trial_id))
+            super().score_trial(trial)
+            trial.score += 1000
+
+    tuner = script.kt.Tuner(Mine(max_trials=9, seed=1), Scored(), **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)

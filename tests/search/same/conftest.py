@@ -1,0 +1,32 @@
+"""Runs each scenario once under ``keras_tuner`` and once under ``search.kt``, for all its cases."""
+
+import functools
+import importlib
+
+import pytest
+import scenarios
+
+# One trial after the other, and none is stopped early: as in keras-tuner.
+ONE_BY_ONE = {"resources_per_trial": {"cpu": 2}, "scheduler": None}
+
+
+@pytest.fixture(scope="session")
+def searched(running_ray, tmp_path_factory):
+    """Return both outcomes of a scenario, keras-tuner's first: ``searched(scenarios.grid)``."""
+
+    @functools.cache
+    def both(scenario):
+        return tuple(
+            scenarios.run(
+                scenario,
+                scenarios.Script(
+                    importlib.import_module(module), tmp_path_factory.mktemp(name), options
+                ),
+            )
+            for module, name, options in (
+                ("keras_tuner", "theirs", {}),
+                ("search.kt", "ours", ONE_BY_ONE),
+            )
+        )
+
+    return both

@@ -15,7 +15,7 @@
 # make scale         measure how many workers one driver serves
 # make settings      compare settings of a search
 # make accuracy      compare the best of a long search with the published configuration, on new seeds
-# make docs          write docs/commands.md from the commands
+# make docs          write docs/commands.md from the commands, the table of docs/keras-tuner.md from its list
 # make screenshots   make the pictures of docs/
 # make lock          pin the packages anew
 # make clean         remove .venv and what was built
@@ -139,6 +139,7 @@ check: setup
 
 docs: setup
 	@$(BIN)/python tests/commands_page.py
+	@$(BIN)/python tests/differences.py
 
 # Times an epoch on one thread; writes bench.json, asserts nothing.
 bench: setup

@@ -7,6 +7,7 @@ from its configuration alone, so that both must come to the same.
 import contextlib
 import io
 import types
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import problems
 
 TRAIN, VALIDATION, _ = problems.blobs()
+REGRESSION = problems.regression_data()[0]
 
 
 @dataclass
@@ -30,12 +32,14 @@ class Script:
         folder: A folder of its own.
         options: What ``search.kt`` needs so that one trial follows the other, and none is stopped.
         said: What hooks, oracles and callbacks in the process of the script have noted.
+        oracle: The oracle of the script, if it makes one itself.
     """
 
     kt: types.ModuleType
     folder: Path
     options: dict[str, Any]
     said: list[Any] = field(default_factory=list)
+    oracle: Any = None
 
     def arguments(self, **changes: Any) -> dict[str, Any]:
         """Return the arguments of a tuner: its folder, the options, and what the scenario adds."""
@@ -76,7 +80,9 @@ def run(scenario: Callable[[Script], Any], script: Script) -> Outcome:
     """Run a scenario; an error ends it as it ends a script."""
     outcome = Outcome(script)
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    # A script does not turn warnings into errors, nor does it lose a failed trial to one.
+    with contextlib.redirect_stdout(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             for tuner in scenario(script):
                 outcome.tuner = tuner
@@ -181,6 +187,13 @@ def in_many_ways(number, _calls):
     if number == 1:
         raise ValueError("something went wrong")
     return {2: float("nan"), 3: [1.0, float("nan")], 4: 0.5, 5: np.float32(0.25)}[number]
+
+
+def in_three_ways(number, _calls):
+    """Fail, return a number, return a dict."""
+    if number == 0:
+        raise keras_tuner.errors.FailedTrialError("not this one")
+    return 0.75 if number == 3 else {"default_objective": 0.5, "cost": 2.0}
 
 
 def at_first(number, calls):
@@ -369,6 +382,11 @@ def giving_up_by_default(script):
     return _noting(script, always)
 
 
+def failing_once(script):
+    """One trial, which fails."""
+    return _noting(script, always, max_trials=1)
+
+
 def fatal(script):
     return _noting(script, fatally)
 
@@ -382,7 +400,7 @@ def oversized(script):
         sized, "loss", **script.arguments(max_model_size=50, max_consecutive_failed_trials=9)
     )
     yield tuner
-    tuner.search(*TRAIN, epochs=1, verbose=0)
+    tuner.search(*REGRESSION, epochs=1, verbose=0)
 
 
 def trained(script):
@@ -485,26 +503,42 @@ def rows_of(tuner):
     ]
 
 
-def returning(value):
-    """Return a scenario whose ``fit`` returns a value."""
+class Returning(keras_tuner.HyperModel):
+    """Returns what the configuration names."""
 
-    class Returning(OwnScore):
-        def fit(self, hp, model, *args, **kwargs):
-            return value
+    def __init__(self, returned):
+        super().__init__()
+        self.returned = returned
+
+    def build(self, hp):
+        hp.Int("number", 0, len(self.returned) - 1)
+        return tiny_model()
+
+    def fit(self, hp, model, *args, **kwargs):
+        return self.returned[hp.get("number")]
+
+
+def returning(*returned):
+    """Return a scenario whose ``fit`` returns these values, one after the other."""
 
     def scenario(script):
-        def build(hp):
-            hp.Int("n", 1, 9)
-            return tiny_model()
-
         objective = script.kt.Objective("points", "max")
-        tuner = script.kt.RandomSearch(
-            Returning(build), objective, max_trials=1, seed=1, **script.arguments()
-        )
+        tuner = script.kt.GridSearch(Returning(returned), objective, **script.arguments())
         yield tuner
         tuner.search(verbose=0)
 
     return scenario
+
+
+returned = returning(
+    {"points": 1.0},
+    2,
+    [1.0, 3.0],
+    [{"points": 1.0}, {"points": 2.0}],
+    np.float32(0.5),
+    {"points": 3, "cost": -1.0},
+)
+not_finite = returning(1.0, float("nan"), float("-inf"))
 
 
 def without_a_model(script):
@@ -516,10 +550,49 @@ def without_a_model(script):
     tuner.search(verbose=0)
 
 
-def own_oracle(script):
-    """An oracle of the user that is idle for a while, proposes values and stops."""
+def shown(script):
+    """A search with all that the script leaves to the default."""
+    tuner = script.kt.RandomSearch(
+        classifier, "val_accuracy", 2, 4, directory=script.folder, project_name="run"
+    )
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2)
 
-    class Mine(script.kt.Oracle):
+
+def misspelt(script):
+    """An argument that ``fit`` does not have."""
+    tuner = script.kt.RandomSearch(classifier, "val_accuracy", 9, 4, **script.arguments())
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epoch=2, verbose=0)
+
+
+def not_reported(script):
+    """An objective that no epoch reports."""
+    objective = script.kt.Objective("val_acc", "max")
+    tuner = script.kt.RandomSearch(classifier, objective, 9, 4, **script.arguments())
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1, verbose=0)
+
+
+def diverging(script):
+    """The loss is no number from the first epoch on."""
+
+    def build(hp):
+        hp.Int("n", 1, 9)
+        model = tiny_model()
+        model.compile(keras.optimizers.SGD(float("nan")), "mse")
+        return model
+
+    tuner = script.kt.RandomSearch(build, "loss", 1, 4, **script.arguments())
+    script.said.append(Counting(script.note("noted")))
+    yield tuner
+    tuner.search(*REGRESSION, epochs=3, callbacks=script.said, verbose=0)
+
+
+def noting_oracle(script):
+    """Return the class of an oracle that proposes by itself, and notes what is called."""
+
+    class Noting(script.kt.Oracle):
         said = script.said
 
         def populate_space(self, trial_id):
@@ -529,7 +602,7 @@ def own_oracle(script):
                 return {"status": "IDLE"}
             if len(calls) == 6:
                 return {"status": "STOPPED"}
-            return {"status": "RUNNING", "values": {"units": len(calls), "name": "a"}}
+            return {"status": "RUNNING", "values": {"number": len(calls) - 1}}
 
         @script.kt.synchronized
         def update_trial(self, trial_id, metrics, step=0):
@@ -544,8 +617,18 @@ def own_oracle(script):
         def score_trial(self, trial):
             self.said.append(("score_trial", trial.trial_id))
             super().score_trial(trial)
-            trial.score += 1000
 
-    tuner = script.kt.Tuner(Mine(max_trials=9, seed=1), Scored(), **script.arguments())
+    return Noting
+
+
+def own_oracle(script, act=in_three_ways, **arguments):
+    """An oracle of the user that is idle for a while, proposes values of its own and stops."""
+    oracle = noting_oracle(script)(max_trials=9, seed=1, **arguments)
+    tuner = script.kt.Tuner(oracle, Noting(script.note("noted"), act), **script.arguments())
+    script.oracle = oracle
     yield tuner
     tuner.search(verbose=0)
+
+
+def own_oracle_with_retries(script):
+    return own_oracle(script, act=at_first, max_retries_per_trial=1)

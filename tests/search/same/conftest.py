@@ -4,7 +4,10 @@ import functools
 import importlib
 
 import pytest
-import scenarios
+
+pytest.register_assert_rewrite("differences")  # so that a failing test shows both
+
+import scenarios  # noqa: E402
 
 # One trial after the other, and none is stopped early: as in keras-tuner.
 ONE_BY_ONE = {"resources_per_trial": {"cpu": 2}, "scheduler": None}

@@ -75,6 +75,11 @@ def small(hp):
     return _compiled(hp, hp.Int("units", 2, 16, default=8))
 
 
+def printing(hp):
+    print("units:", hp.Int("units", 8, 9) // 8)
+    return _compiled(hp, 8)
+
+
 def two_configurations(hp):
     import keras
 

@@ -79,7 +79,11 @@ def take_over(settings: ScriptSettings | None) -> None:
 
 
 def apply_settings(settings: ScriptSettings | None) -> None:
-    """Apply the settings of Keras and TensorFlow; Keras loses some when it clears its session."""
+    """Apply the settings of Keras and TensorFlow; Keras loses some when it clears its session.
+
+    Also silence Keras's progress bars: what a trial prints is shown, but they are not.
+    """
+    keras.config.disable_interactive_logging()
     if settings is None:
         return
     keras.config.set_floatx(settings.floatx)

@@ -5,6 +5,7 @@ that a trial means the same as in keras-tuner. Imports Keras: for workers only.
 """
 
 import contextlib
+import io
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -135,6 +136,10 @@ class _SingleTrialOracle(kt.Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         return {"status": "RUNNING", "values": dict(self._values)}
+
+    def _retry(self, trial: Any) -> bool:
+        with contextlib.redirect_stdout(io.StringIO()):  # keras-tuner 1.4.8 prints each retry
+            return bool(super()._retry(trial))
 
 
 class PatchedTuner(kt.Tuner):

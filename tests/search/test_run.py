@@ -215,6 +215,13 @@ def test_without_retraining_there_is_no_final_folder(here, tmp_path):
     assert not (tmp_path / "run" / "final").exists()
 
 
+def test_what_a_builder_prints_is_shown_with_its_trial(here):
+    done = here("run", *small("printing", "--trials", 2, "--epochs", 1), "--retrain-epochs", "none", "--out", "run")  # fmt: skip
+    assert done.status == 0, done
+    printed = [line for line in done.output.splitlines() if "units: 1" in line]
+    assert printed == ["trial 0: units: 1", "trial 1: units: 1"]
+
+
 @pytest.fixture(scope="module")
 def grown(running_ray, notes_folder, tmp_path_factory):
     """A search of a builder that registers a parameter only where the network is deep."""

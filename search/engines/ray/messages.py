@@ -6,7 +6,7 @@ A message travels as a flat dict, because Ray Tune copies and flattens nested on
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from results.record.columns import Device, State, Values
@@ -76,10 +76,12 @@ class Epoch:
     Attributes:
         report: What the trial's reporter returned for the epoch.
         worker: Host and process id.
+        printed: Lines that the trial has printed since its last report.
     """
 
     report: dict[str, Any]
     worker: str
+    printed: list[str] = field(default_factory=list)
 
     @property
     def is_judged(self) -> bool:
@@ -89,20 +91,31 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Retried:
-    """Report: the trial has failed with an error and starts again."""
+    """Report: the trial has failed with an error and starts again.
+
+    Attributes:
+        error: The error in one line.
+        printed: Lines that the trial has printed since its last report.
+    """
 
     error: str
+    printed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Report: the trial has ended by itself; the fields are those of ``TrialEnd``."""
+    """Report: the trial has ended by itself; the other fields are those of ``TrialEnd``.
+
+    Attributes:
+        printed: Lines that the trial has printed since its last report.
+    """
 
     state: State
     error: str | None = None
     traceback: str | None = None
     fatal: str | None = None
     result: dict[str, Any] | None = None
+    printed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,9 @@ class ReportHandler:
             self.discovery.replace_lost_process(config, reason)
 
     def _handle_trial_report(self, config: TrainTrial, report: messages.Report) -> Reply:
+        if isinstance(report, (Epoch, messages.Retried, Ended)):
+            for line in report.printed:
+                self.state.open_session.view.note(f"trial {config.trial}: {line}")
         record = self.state.open_session.recorder.history.trials[config.trial]
         if record.is_unfinished:
             self.liveness.note_report(config.trial)

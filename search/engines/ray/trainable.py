@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
@@ -25,6 +26,7 @@ from search.space.parameters import PARENT_TRIAL, Space
 from search.worker import process
 from search.worker.data import Data
 from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, LAPS, START
+from search.worker.printed import PrintedLines
 
 if TYPE_CHECKING:
     from search.worker.trial import TrialEnd
@@ -72,18 +74,20 @@ def train(
     from search.worker import script
     from search.worker.trial import TrialEnd
 
+    printed = PrintedLines()
     try:
         script.take_over(task.script)
         if isinstance(config, WarmUp):
             _warm_up(config, task)
         else:
             lacks_gpu = has_gpu and process.lacks_gpu()
-            end = _run_trial(config, task, stored[0], checkpoints, lacks_gpu=lacks_gpu)
+            with contextlib.redirect_stdout(printed):
+                end = _run_trial(config, task, stored[0], checkpoints, printed, lacks_gpu=lacks_gpu)
     except ProblemError as error:
         end = TrialEnd.of_fatal_error(with_node_name(error))
     # The driver has already ended a stopped trial, unless it has executions left.
     if end.state is not State.STOPPED or task.executions_per_trial > 1:
-        _report(messages.Ended(**vars(end)))
+        _report(messages.Ended(**vars(end), printed=printed.take_rest()))
     # Ray Tune 2.60 ends a stopped function by SystemExit. If this function returned, Tune would
     # report once more and wait for ever, and no other trial could use its process.
     raise SystemExit(0)
@@ -115,6 +119,7 @@ def _run_trial(
     task: Task,
     stored: "ray.ObjectRef[Content]",
     checkpoints: CheckpointAccess,
+    printed: PrintedLines,
     *,
     lacks_gpu: bool,
 ) -> "TrialEnd":
@@ -134,19 +139,19 @@ def _run_trial(
             trial=config.trial,
             values=config.values,
             retries=config.retries,
-            report=_report_progress,
+            report=partial(_report_progress, printed=printed),
             folder=folder,
             space=Space.from_json(config.space),
         )
 
 
-def _report_progress(report: dict[str, Any]) -> bool:
+def _report_progress(report: dict[str, Any], *, printed: PrintedLines) -> bool:
     """Report an epoch or a retry; return False when the scheduler stops the trial."""
     if "retry" in report:
         _stop_requested.clear()
-        _report(messages.Retried(report["retry"]))
+        _report(messages.Retried(report["retry"], printed.take()))
         return True
-    epoch = messages.Epoch(report, process.worker_name())
+    epoch = messages.Epoch(report, process.worker_name(), printed.take())
     try:
         _report(epoch)
     except SystemExit:  # raised by Ray Tune to stop a function; let fit return by itself

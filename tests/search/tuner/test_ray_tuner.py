@@ -199,7 +199,8 @@ def several(running_ray, tmp_path_factory):
     made = tuner_in(folder, two_inputs, BOTH, max_trials=3, seed=1, max_epochs=3)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        made.search(X, Y, validation_split=0.25, epochs=50, verbose=0)
+        printing = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: print("an epoch"))
+        made.search(X, Y, validation_split=0.25, epochs=50, callbacks=[printing], verbose=0)
     return made, folder, output.getvalue()
 
 

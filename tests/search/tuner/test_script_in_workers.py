@@ -1,5 +1,7 @@
 """One search of a script that sets, registers, prints and collects: what of it comes through."""
 
+import contextlib
+import io
 import os
 
 import keras
@@ -27,7 +29,7 @@ def make_script():
         """Scores 1 for each thing of the script that its worker knows."""
 
         def build(self, hp):
-            hp.Int("units", 2, 64)
+            print("builds", hp.Int("units", 2, 64) > 0)
             known = base.layers[0]
             model = keras.Sequential([keras.Input((4,)), known, keras.layers.Dense(3)])
             config = keras.saving.serialize_keras_object(model)
@@ -36,6 +38,8 @@ def make_script():
             return model
 
         def fit(self, hp, model, *args, **kwargs):
+            model.fit(*args, **(kwargs | {"verbose": 1}))
+            print("fitted", end="")
             return {
                 "val_accuracy": type(model.layers[0]).__name__ == "Kept",
                 "environment": os.environ.get("OF_THE_SCRIPT") == "here",
@@ -45,8 +49,20 @@ def make_script():
     return Script()
 
 
+class Telling(keras.callbacks.Callback):
+    """Prints the loss of each epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        print(f"epoch {epoch}", f"{'loss' in logs}")
+
+
 @pytest.fixture(scope="module")
-def searched(running_ray, tmp_path_factory):
+def search_output():
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def searched(running_ray, tmp_path_factory, search_output):
     """The tuner of such a script after its search."""
     custom_objects = dict(keras.saving.get_custom_objects())
     epsilon = keras.config.epsilon()
@@ -58,7 +74,8 @@ def searched(running_ray, tmp_path_factory):
                 make_script(), "val_accuracy", max_trials=2, seed=1,
                 resources_per_trial={"cpu": 2}, directory=tmp_path_factory.mktemp("script"),
             )  # fmt: skip
-            tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2)
+            with contextlib.redirect_stdout(search_output):
+                tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, callbacks=[Telling()])
         finally:
             keras.config.set_epsilon(epsilon)
             keras.saving.get_custom_objects().clear()
@@ -72,3 +89,10 @@ def searched(running_ray, tmp_path_factory):
 def test_what_the_script_set_and_registered_is_known_where_its_trials_train(searched, name, value):
     trials = searched.oracle.get_best_trials(2)
     assert [trial.metrics.get_best_value(name) for trial in trials] == [value, value]
+
+
+def test_what_build_fit_and_callbacks_print_is_shown_with_the_trial(searched, search_output):
+    lines = search_output.getvalue().splitlines()
+    for trial in ("trial 0: ", "trial 1: "):
+        printed = [line.removeprefix(trial) for line in lines if line.startswith(trial)]
+        assert printed == ["builds True", "epoch 0 True", "epoch 1 True", "fitted"]

@@ -253,6 +253,11 @@ def failing(times, error):
     return Own(fit)
 
 
+def test_a_retry_prints_nothing(train, capsys):
+    train(failing(1, ValueError("once")), max_retries_per_trial=1)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_failed_trial_is_tried_again_as_often_as_the_script_says(train):
     end, reports = train(failing(2, ValueError("once")), max_retries_per_trial=2)
     assert end.state is State.COMPLETED

@@ -36,8 +36,9 @@ REPORTS = [
     Ready("host"),
     Ready(),
     Epoch({"epoch": 1, "metrics": {"loss": 0.1 + 0.2, "acc": None}, "objective": None}, "host:1"),
-    Retried("ValueError: no"),
-    Ended(State.OUT_OF_MEMORY, "error", "traceback", "ProblemError", {"score": 0.5}),
+    Epoch({"epoch": 2}, "host:1", ["a line", ""]),
+    Retried("ValueError: no", ["a line"]),
+    Ended(State.OUT_OF_MEMORY, "error", "traceback", "ProblemError", {"score": 0.5}, ["a line"]),
     Waiting(),
     Discovered([{"name": "units"}]),
 ]

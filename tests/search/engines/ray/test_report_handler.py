@@ -72,6 +72,25 @@ def test_a_retry_of_a_failed_trial_is_recorded_and_judged_anew(make):
     assert engine.epoch(config, 1, 0.1) is Reply.CONTINUE  # ASHA counts a trial once at a rung
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        messages.Epoch({"epoch": 1, "epoch_seconds": 1.0, "metrics": {}, "objective": 0.5}, "w", ["[one]", "2"]),
+        messages.Retried("ValueError: no", ["[one]", "2"]),
+        Ended(State.COMPLETED, printed=["[one]", "2"]),
+    ],
+    ids=["epoch", "retry", "end"],
+)  # fmt: skip
+def test_what_a_trial_prints_is_shown_with_its_number(engine, report):
+    engine.begun()
+    engine.tell(engine.begun(), report)
+    lines = engine.screen.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("trial 1: ")] == [
+        "trial 1: [one]",
+        "trial 1: 2",
+    ]
+
+
 # --- Ends -------------------------------------------------------------------------------------
 
 

@@ -139,6 +139,20 @@ class Device(StrEnum):
     GPU = "gpu"
 
 
+class ScoreKind(StrEnum):
+    """What the score of a trial is, as far as the trials so far have shown.
+
+    Only scores of one kind are compared. A trial that has no score of its own counts with the best
+    of its epochs if that is what the scores of the other trials are; otherwise its worth is
+    unknown.
+    """
+
+    EPOCHS = "epochs"  # the best value of its epochs
+    EXECUTIONS = "executions"  # the mean of the best values of its executions
+    RETURNED = "returned"  # another value, which its fit or run_trial returns
+    UNKNOWN = "unknown"  # fit or run_trial returns it; no trial has ended yet
+
+
 class Decision(StrEnum):
     """Decision of the scheduler on a reported epoch."""
 

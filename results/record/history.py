@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.record.columns import Decision, Device, Ending, State, Values
+from results.record.columns import Decision, Device, Ending, ScoreKind, State, Values
 from results.record.journal import Event
 
 # keras-tuner's objective if the user names none: it minimizes what ``fit`` returns.
@@ -74,7 +74,12 @@ def divergence(metrics: Mapping[str, float | None], objective: Objective, epoch:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """A trained epoch, as its trial reported it."""
+    """A trained epoch, as its trial reported it.
+
+    Attributes:
+        execution: Number of the training within the trial, from 0: of its execution, or of its
+            call of ``fit`` if the trial calls ``fit`` several times.
+    """
 
     trial: int
     attempt: int
@@ -99,6 +104,11 @@ class TrialRecord:
         retries: How often it failed and was restarted from its first epoch.
         deaths: How often its process died because of it since it last reached a new epoch.
         furthest: Furthest execution and epoch that it has reached.
+        best_epoch: The best epoch of its first training.
+        score: The score that it returned, as an epoch without training; None: it returned none.
+        has_returned: Whether it returned a score, which may be no number.
+        best: What it is worth: its score, or its best epoch if that is of the same kind as the
+            scores of the other trials. None: unknown.
         proposed: The configuration as proposed; ``values`` are the values that build and fit used.
         device: Its device in a search that chooses one for each trial; else None.
         multiply_adds: Multiply-adds of the model per sample, by which the device is chosen; None if
@@ -115,6 +125,9 @@ class TrialRecord:
     error: str | None = None
     traceback: str | None = None
     epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: EpochRecord | None = None
+    score: EpochRecord | None = None
+    has_returned: bool = False
     best: EpochRecord | None = None
     path: str | None = None
     path_reason: str | None = None
@@ -145,7 +158,7 @@ class TrialRecord:
 
     @property
     def best_value(self) -> float | None:
-        """Best objective so far; None before the first finite value."""
+        """What the trial is worth; None before the first finite value, or if it is unknown."""
         return self.best.objective if self.best else None
 
     @property
@@ -160,10 +173,18 @@ class TrialRecord:
 
 
 class History:
-    """The trials of a search, in the order in which they started."""
+    """The trials of a search, in the order in which they started.
+
+    Attributes:
+        score_kind: What the scores of its trials are.
+        best: The best trial's worth, as an epoch.
+    """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+        self.score_kind = ScoreKind.EPOCHS
+        # Whether a trial that has ended has shown the kind of the scores.
+        self._is_kind_shown = False
         self.trials: dict[int, TrialRecord] = {}
         self.best: EpochRecord | None = None
         self.epochs_trained = 0
@@ -236,7 +257,7 @@ class History:
     def ranked(
         self, numbers: Iterable[int] | None = None, *, limit: int | None = None
     ) -> list[TrialRecord]:
-        """Return the trials that reported a value: best first, of equal values the earliest.
+        """Return the trials whose worth is known: best first, of equal values the earliest.
 
         Args:
             numbers: Numbers of the trials to rank; None ranks all.
@@ -291,6 +312,8 @@ class History:
             trial.path, trial.path_reason = event["path"]["name"], event["path"]["reason"]
             trial.continued_from = event["path"]["continued_from"] or trial.continued_from
         self._forget_repeated(trial, record)
+        if not self._is_kind_shown and "score_kind" in event:
+            self._set_kind(ScoreKind(event["score_kind"]))
         trial.epochs.append(record)
         if (record.execution, record.epoch) > trial.furthest:
             trial.furthest, trial.deaths = (record.execution, record.epoch), 0
@@ -300,10 +323,9 @@ class History:
             return  # it only counts in the score that the trial reports at its end
         if not has_diverged(record.metrics, self.objective):
             self.judged_epochs.append(record)
-        if self.objective.is_better(record.objective, trial.best_value):
-            trial.best = record
-        if self.objective.is_better(record.objective, self.best_value):
-            self.best = record
+        if self.objective.is_better(record.objective, _value(trial.best_epoch)):
+            trial.best_epoch = record
+            self._weigh(trial)
 
     def _forget_repeated(self, trial: TrialRecord, record: EpochRecord) -> None:
         """Remove the epochs of a lost process that its successor trains again."""
@@ -315,11 +337,12 @@ class History:
         ]
         if len(remaining) < len(trial.epochs):
             trial.epochs = remaining
-            trial.best = None
+            trial.best_epoch = None
             for epoch in remaining:
-                is_better = self.objective.is_better(epoch.objective, trial.best_value)
+                is_better = self.objective.is_better(epoch.objective, _value(trial.best_epoch))
                 if epoch.execution == 0 and is_better:
-                    trial.best = epoch
+                    trial.best_epoch = epoch
+            trial.best = self._worth(trial)
             self._find_best()
 
     def _end(self, trial: TrialRecord, event: Event) -> None:
@@ -329,8 +352,43 @@ class History:
         trial.traceback = event.get("traceback")
         trial.values = event.get("values") or trial.values
         if "score" in event:
-            trial.best = self._scored(trial, event)
+            trial.has_returned, trial.score = True, self._scored(trial, event)
+            trial.best = self._worth(trial)
             self._find_best()
+        kind = self._shown_kind(trial, event)
+        if kind is not None and (kind is ScoreKind.RETURNED or not self._is_kind_shown):
+            self._is_kind_shown = True
+            self._set_kind(kind)
+
+    def _shown_kind(self, trial: TrialRecord, event: Event) -> ScoreKind | None:
+        """Return the kind of the scores that the end of a trial shows; None if it shows none."""
+        kind = event.get("score_kind")
+        if kind is not None:
+            return None if kind == ScoreKind.UNKNOWN else ScoreKind(kind)
+        if event.get("score") is None or not trial.epochs:
+            return None
+        # Version 0.1.0 recorded no kind, and a score only if it differed from the best epoch.
+        is_mean = any(epoch.execution > 0 for epoch in trial.epochs)
+        return ScoreKind.EXECUTIONS if is_mean else ScoreKind.RETURNED
+
+    def _set_kind(self, kind: ScoreKind) -> None:
+        """Set the kind of the scores, by which the worth of every trial may change."""
+        if kind is not self.score_kind:
+            self.score_kind = kind
+            for trial in self.trials.values():
+                trial.best = self._worth(trial)
+            self._find_best()
+
+    def _worth(self, trial: TrialRecord) -> EpochRecord | None:
+        if trial.has_returned:
+            return trial.score
+        return trial.best_epoch if self.score_kind is ScoreKind.EPOCHS else None
+
+    def _weigh(self, trial: TrialRecord) -> None:
+        """Update what a trial is worth after a new best epoch."""
+        trial.best = self._worth(trial)
+        if self.objective.is_better(trial.best_value, self.best_value):
+            self.best = trial.best
 
     def _scored(self, trial: TrialRecord, event: Event) -> EpochRecord | None:
         """Return a score that the trial computed itself, such as an average, as an epoch."""
@@ -347,3 +405,7 @@ class History:
             decision=Decision.CONTINUE,
             worker=trial.worker,
         )
+
+
+def _value(epoch: EpochRecord | None) -> float | None:
+    return epoch.objective if epoch else None

@@ -122,12 +122,14 @@ class Task:
     ``Problem`` and ``Plan`` describe the attributes that are not listed here.
 
     Attributes:
-        hypermodel: A ``HyperModel``, or a function or class that makes one.
+        hypermodel: A ``HyperModel``, or a function or class that makes one; None: the tuner needs
+            none.
         epochs: Maximum epochs per trial; None: ``fit`` decides.
         seed: Seed of the run. It and the number of a trial determine all random numbers.
         executions_per_trial: Number of trainings per configuration; their scores are averaged.
         max_retries_per_trial: How often a failed trial is retried.
         max_model_size: Maximum number of trainable weights of a model; None: no limit.
+        tuner: The ``TunerCopy`` of a tuner of the user's own class; None: keras-tuner's own trains.
         compile_overrides: The dict of ``optimizer``, ``loss`` and ``metrics`` that replace those
             of the builder.
         registered: Config of the ``HyperParameters`` that were registered in advance.
@@ -138,7 +140,7 @@ class Task:
         script: What the script set for its process; None for a command, which has no script.
     """
 
-    hypermodel: NamedObject | PickledObject
+    hypermodel: NamedObject | PickledObject | None
     objective: Objective
     epochs: int | None
     patience: int
@@ -146,6 +148,7 @@ class Task:
     executions_per_trial: int = 1
     max_retries_per_trial: int = 0
     max_model_size: int | None = None
+    tuner: PickledObject | None = None
     compile_overrides: PickledObject | None = None
     registered: dict[str, Any] | None = None
     tune_new_entries: bool = True

@@ -91,7 +91,7 @@ def has_own_fit(hypermodel: kt.HyperModel) -> bool:
 
 
 def prepare_hyperparameters(
-    hypermodel: kt.HyperModel,
+    hypermodel: kt.HyperModel | None,
     values: Mapping[str, Scalar],
     registered: Mapping[str, Any] | None = None,
 ) -> kt.HyperParameters:
@@ -101,13 +101,14 @@ def prepare_hyperparameters(
     the build and the fit, its space is therefore what this configuration really uses.
 
     Args:
-        hypermodel: The hypermodel, which may declare parameters.
+        hypermodel: The hypermodel, which may declare parameters; None: there is none.
         values: The configuration.
         registered: Config of the ``HyperParameters`` that a script registered in advance.
     """
     hp = kt.HyperParameters.from_config(registered) if registered else kt.HyperParameters()
     hp.values = dict(values)
-    hypermodel.declare_hyperparameters(hp)
+    if hypermodel is not None:
+        hypermodel.declare_hyperparameters(hp)
     return hp
 
 

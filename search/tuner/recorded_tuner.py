@@ -16,7 +16,7 @@ from search.space import mirror
 from search.space.parameters import Space
 from search.tuner.project import Project
 from search.tuner.settings import plain_objective
-from search.worker.trial import PatchedTuner
+from search.worker.tuner import TrialTuner
 from search.worker.weights import load_best_weights
 
 # keras-tuner's statuses of trials. It has none for a trial that a scheduler stopped: its STOPPED
@@ -108,7 +108,7 @@ class ReportingOracle(kt.Oracle):
         return (ranked + unranked)[:num_trials]
 
 
-class RecordedTuner(PatchedTuner):
+class RecordedTuner(TrialTuner):
     """A keras-tuner tuner that shows the trials of a run folder; a subclass runs the trials.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from results.record.columns import ScoreKind
 from results.record.history import Objective, divergence, has_diverged
 from search.errors import objective_not_reported
 from search.space import mirror
@@ -54,7 +55,11 @@ class HyperparameterTracker:
 
 
 class Reporter(keras.callbacks.Callback):
-    """Reports each epoch of a training; last in the list of callbacks.
+    """Reports each epoch of an execution; last in the list of callbacks.
+
+    An execution whose ``fit`` trains several models, such as those of a cross-validation, has
+    several trainings: one begins where the number of the epoch does not grow. The scheduler judges
+    the first training only.
 
     Args:
         objective: What the search optimizes.
@@ -62,11 +67,19 @@ class Reporter(keras.callbacks.Callback):
         report: Called with each epoch's report.
         weights: Saves the model after each epoch that is the best so far.
         tracker: Tells which hyperparameters are new.
-        execution: Number of this training among the executions of the trial, from 0.
-        last_epoch: Maximum number of epochs; None if ``fit`` decides.
+        execution: Number of its first training among the trainings of the trial, from 0.
+        last_epoch: Maximum number of epochs of each training; None if ``fit`` decides.
         may_lack_objective: Whether epochs may lack the objective, because the user's own ``fit``
             may return it.
+        score_kind: What the score of the trial will be, as far as it is known.
         path: Returns how the training runs.
+
+    Attributes:
+        training: Number of the current training among the trainings of the trial, from 0.
+        epochs: Number of epochs that the current training has reported.
+        best: Metrics of the best epoch of the first training.
+        best_is_newest: Whether that epoch is the last one that the first training has reported.
+        is_fitting: Whether a ``fit`` of Keras that calls this callback is running.
     """
 
     def __init__(
@@ -80,11 +93,15 @@ class Reporter(keras.callbacks.Callback):
         execution: int,
         last_epoch: int | None,
         may_lack_objective: bool,
+        score_kind: ScoreKind = ScoreKind.EPOCHS,
         path: Callable[[], PathTaken],
     ) -> None:
         super().__init__()
+        self.training = self._first_training = execution
+        self.is_fitting = False
         self.epochs = 0
         self.best: dict[str, Any] = {}
+        self.best_is_newest = False
         self.was_stopped = False
         self.divergence: str | None = None
         self._objective = objective
@@ -95,6 +112,9 @@ class Reporter(keras.callbacks.Callback):
         self._execution = execution
         self._last_epoch = last_epoch
         self._may_lack_objective = may_lack_objective
+        self._score_kind: ScoreKind | None = score_kind
+        self._newest_epoch = -1
+        self._begun_epoch: int | None = None
         self._path = path
         self._reported_path: PathTaken | None = None
         self._is_validated = False
@@ -106,7 +126,14 @@ class Reporter(keras.callbacks.Callback):
         """Whether the loss or objective of an epoch was not finite."""
         return self.divergence is not None
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.is_fitting = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.is_fitting = False
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._begin_epoch(epoch)
         self._weights.resume_from(self.best.get(self._objective.name))
         self._started_at = time.perf_counter()
 
@@ -115,8 +142,9 @@ class Reporter(keras.callbacks.Callback):
         self._is_validated = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._may_go_on:
-            raise TrialStops
+        if self._begun_epoch != epoch:  # a custom loop may not call on_epoch_begin
+            self._begin_epoch(epoch)
+        self._begun_epoch = None
         epoch_seconds = time.perf_counter() - self._started_at
         LAPS.lap(VALIDATE if self._is_validated else TRAIN)
         self._is_validated = False
@@ -130,12 +158,11 @@ class Reporter(keras.callbacks.Callback):
             "objective": None if self.has_diverged else metrics.get(self._objective.name),
             "metrics": metrics,
         }
-        if self._execution > 0:
-            report["execution"] = self._execution
-        report |= self._tracker.changes(self._hp) | self._path_change()
+        if self.training > 0:
+            report["execution"] = self.training
+        report |= self._tracker.changes(self._hp) | self._kind_once() | self._path_change()
         self.epochs += 1
-        if self._objective.is_better(report["objective"], self.best.get(self._objective.name)):
-            self.best = metrics
+        self._note_best(report["objective"], metrics)
         self._weights.offer(self.model, metrics)
         LAPS.lap(KEEP)
         self.was_stopped = not self._report(report | {"laps": LAPS.take()})
@@ -145,7 +172,33 @@ class Reporter(keras.callbacks.Callback):
         if not self._may_go_on and self.model is not None:
             # fit returns normally, so that on_train_end and the code after fit still run.
             self.model.stop_training = True
-        self._started_at = time.perf_counter()  # a custom loop may not call on_epoch_begin
+        self._started_at = time.perf_counter()
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Begin an epoch, and a training if the number of the epoch does not grow.
+
+        Raises:
+            TrialStops: The trial may train no further epoch.
+        """
+        if epoch <= self._newest_epoch:
+            self._may_go_on = not (self.was_stopped or self.has_diverged)
+            self.training += 1
+            self.epochs = 0
+        if not self._may_go_on:
+            raise TrialStops
+        self._newest_epoch = self._begun_epoch = epoch
+
+    def _note_best(self, value: float | None, metrics: dict[str, Any]) -> None:
+        if self.training > self._first_training:
+            return
+        self.best_is_newest = self._objective.is_better(value, self.best.get(self._objective.name))
+        if self.best_is_newest:
+            self.best = metrics
+
+    def _kind_once(self) -> dict[str, Any]:
+        """Return the kind of the score for the first report of the trial."""
+        kind, self._score_kind = self._score_kind, None
+        return {} if kind is None or self.training > 0 else {"score_kind": kind}
 
     def _path_change(self) -> dict[str, Any]:
         path = self._path()

@@ -1,21 +1,26 @@
 """Runs one trial: a keras-tuner search of a single configuration, with a reporter callback.
 
 keras-tuner itself builds, checks, fits, retries, averages and evaluates the result of ``fit``, so
-that a trial means the same as in keras-tuner. Imports Keras: for workers only.
+that a trial means the same as in keras-tuner. A tuner of the user's own class is copied for it.
+Imports Keras: for workers only.
 """
 
 import contextlib
+import functools
 import io
+import math
 import socket
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import keras
 import keras_tuner as kt
 import tensorflow as tf
 
-from results.record.columns import State, Values
+from results.record.columns import ScoreKind, State, Values
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.errors import SearchError, objective_not_reported, one_line, traceback_of
 from search.plan.task import FitArguments, Task
@@ -35,10 +40,18 @@ from search.worker.callbacks import (
 from search.worker.checkpoint import Checkpoints
 from search.worker.data import Data
 from search.worker.laps import BUILD, LAPS, RESET
+from search.worker.tuner import (
+    TRAINING_METHODS,
+    TrialTuner,
+    TunerCopy,
+    hook_callbacks,
+    overrides,
+)
 from search.worker.weights import BestWeights, load_best_weights
 
 # The values by which keras-tuner's Hyperband sets the epochs of a trial.
 EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"
+TUNER_ID = "tuner0"
 
 
 @dataclass(frozen=True)
@@ -50,9 +63,9 @@ class TrialEnd:
         error: ``ErrorType: message`` of a failed trial.
         traceback: The traceback of the error.
         fatal: Name of the error's class if every trial would fail, so that the search must end.
-        result: What the reports of its epochs lack: ``score``, ``best_step`` and ``metrics`` if
-            ``fit`` returned them or was executed several times; ``values`` and ``space`` of a
-            trial that reported no epoch.
+        result: What the reports of its epochs lack: ``score``, ``best_step``, ``metrics`` and
+            ``score_kind`` if ``fit`` returned them or was executed several times; ``values`` and
+            ``space`` of a trial that reported no epoch.
     """
 
     state: State
@@ -102,7 +115,7 @@ def run_trial(
     """
     with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as scratch:
         try:
-            tuner = _TrialTuner(
+            training = _TrialTraining(
                 task,
                 stored,
                 trial=trial,
@@ -111,57 +124,99 @@ def run_trial(
                 folder=folder,
                 space=space,
                 retries=retries,
+                tuner=_make_tuner(task, scratch),
                 scratch=scratch,
             )
             with contextlib.suppress(TrialStops):
-                tuner.search()
-            return tuner.trial_end()
+                training.run()
+            return training.end()
         except (SearchError, kt.errors.FatalError) as error:
             return TrialEnd.of_fatal_error(error)
         except Exception as error:
             return _failed_end(error)
 
 
-class _SingleTrialOracle(kt.Oracle):
-    """Proposes one configuration."""
+def _make_tuner(task: Task, scratch: str) -> TrialTuner:
+    """Return the tuner of a trial: a copy of the user's, or keras-tuner's own."""
+    hypermodel = None if task.hypermodel is None else process.load_hypermodel(task.hypermodel)
+    if task.tuner is not None:
+        tuner_copy: TunerCopy = task.tuner.open()
+        return tuner_copy.restore(hypermodel)
+    return _PlainTuner(
+        kt.Oracle(kt_objective(task.objective), max_trials=1),
+        hypermodel,
+        max_model_size=task.max_model_size,
+        executions_per_trial=task.executions_per_trial,
+        directory=scratch,
+        project_name="search",
+        **(task.compile_overrides.open() if task.compile_overrides else {}),
+    )
 
-    def __init__(self, task: Task, values: Values, retries: int) -> None:
+
+class _PlainTuner(TrialTuner):
+    """The tuner of a command, or of a script without a class of tuners of its own."""
+
+    def _populate_initial_space(self) -> None:
+        """Build no model: the space is known, and every build takes time."""
+
+
+class _SingleTrialOracle(kt.Oracle):
+    """Has one trial, retries it, and scores it.
+
+    Args:
+        task: What each trial trains.
+        space: The space so far.
+        retries: How often the trial has failed before.
+        scratch: Folder of the files that keras-tuner writes.
+    """
+
+    def __init__(self, task: Task, space: Space, retries: int, scratch: str) -> None:
         super().__init__(
             kt_objective(task.objective),
             max_trials=1,
+            hyperparameters=mirror.to_hyperparameters(space),
             max_retries_per_trial=max(0, task.max_retries_per_trial - retries),
         )
         self.verbose = 0
-        self._values = values
+        self._set_project_dir(scratch, "oracle")
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        return {"status": "RUNNING", "values": dict(self._values)}
+    def begin(self, trial_id: str) -> Any:
+        """Return the trial, which runs."""
+        trial = kt.engine.trial.Trial(self.get_space(), trial_id, status="RUNNING")
+        self.trials[trial_id] = self.ongoing_trials[TUNER_ID] = trial
+        self.start_order.append(trial_id)
+        return trial
+
+    def score_trial(self, trial: Any) -> None:
+        """Score the trial; an infinite score is no score, like NaN."""
+        super().score_trial(trial)
+        if trial.score is not None and not math.isfinite(trial.score):
+            trial.score = math.nan
 
     def _retry(self, trial: Any) -> bool:
         with contextlib.redirect_stdout(io.StringIO()):  # keras-tuner 1.4.8 prints each retry
             return bool(super()._retry(trial))
 
 
-class PatchedTuner(kt.Tuner):
-    """keras-tuner's tuner, with a bug of its version 1.4.8 fixed."""
+@dataclass(frozen=True)
+class _Execution:
+    """A training of the model that ``build`` returned.
 
-    def _override_compile_args(self, model: keras.Model) -> None:
-        # keras-tuner reads the optimizer of a model that is not compiled and has none.
-        if isinstance(model, keras.Model) and not model.compiled:
-            overrides = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
-            overrides = {name: value for name, value in overrides.items() if value}
-            if isinstance(self.optimizer, keras.optimizers.Optimizer):
-                # A copy, since an optimizer belongs to the first model that it trains.
-                config = keras.optimizers.serialize(self.optimizer)
-                overrides["optimizer"] = keras.optimizers.deserialize(config)
-            if overrides:
-                model.compile(**overrides)
-            return
-        super()._override_compile_args(model)
+    Attributes:
+        is_history: Whether ``fit`` returned the ``History`` of a training.
+        was_cut: Whether ``fit`` returned nothing, since it trained on after its last epoch.
+    """
+
+    is_history: bool
+    was_cut: bool
 
 
-class _TrialTuner(PatchedTuner):
-    """Runs one configuration as keras-tuner does, but seeded, reported and stoppable."""
+class _TrialTraining:
+    """Guides a tuner through one trial: seeded, reported and stoppable.
+
+    Attributes:
+        tuner: The tuner that trains the trial.
+    """
 
     def __init__(
         self,
@@ -174,144 +229,196 @@ class _TrialTuner(PatchedTuner):
         folder: RunFolder | None,
         space: Space | None,
         retries: int,
+        tuner: TrialTuner,
         scratch: str,
     ) -> None:
-        super().__init__(
-            _SingleTrialOracle(task, values, retries),
-            process.load_hypermodel(task.hypermodel),
-            max_model_size=task.max_model_size,
-            executions_per_trial=task.executions_per_trial,
-            directory=scratch,
-            project_name="search",
-            **(task.compile_overrides.open() if task.compile_overrides else {}),
-        )
+        self.tuner = tuner
+        tuner._guide = self
+        tuner.oracle = self._oracle = _SingleTrialOracle(task, space or Space(()), retries, scratch)
         self._task = task
         self._stored = stored
         self._space = space
         self._tracker = HyperparameterTracker()
-        self._trial = trial
+        self._number = trial
+        self._trial_id = f"{trial:0{task.trial_digits}d}"
         self._values = values
         self._report = report
         self._folder = folder
-        self._attempt = retries - 1
-        self._execution = 0
-        self._fit: fast.Fit | None = None
+        self._attempt = retries
+        self._trial: Any = None
         self._begin_attempt()
 
+    # --- The trial ---
+
+    def run(self) -> None:
+        """Run the trial, again after each failure that may be retried.
+
+        Raises:
+            TrialStops: The trial was stopped, and did not end by itself.
+            keras_tuner.errors.FatalError: The user's code raised it.
+        """
+        trial = self._oracle.begin(self._trial_id)
+        while trial.status == "RUNNING":
+            if self._trial is not None:
+                error = one_line(self._error) if self._error else "its score is not finite"
+                self._attempt += 1
+                self._begin_attempt()
+                self._report({"retry": error})
+            self._trial = trial
+            trial.metrics = type(trial.metrics)()  # without those of a failed attempt
+            # New hyperparameters: keras-tuner drops a value whose name is also in an inactive
+            # scope.
+            trial.hyperparameters = mirror.prepare_hyperparameters(
+                self.tuner.hypermodel, self._values, self._task.registered
+            )
+            self._attempt_trial(trial)
+            self._oracle.end_trial(trial)
+            trial = self._oracle.create_trial(TUNER_ID)
+
+    def _attempt_trial(self, trial: Any) -> None:
+        process.reset_session(self._seed(0))
+        # Opened after seeding, so that the seed also determines the order of shuffled data.
+        self._arguments = _fit_arguments(self._task, self._stored)
+        with self._reporting_fits():
+            self.tuner._try_run_and_update_trial(
+                trial, *self._arguments.args, **self._arguments.kwargs
+            )
+
     def _begin_attempt(self) -> None:
-        self._attempt += 1
-        self._weights = BestWeights(self._task.objective, self._folder, self._trial)
-        self._first_reporter: Reporter | None = None
+        self._weights = BestWeights(self._task.objective, self._folder, self._number)
+        self._own: Reporter | None = None
+        self._arguments = FitArguments((), {})
+        self._executions: list[_Execution] = []
+        self._reporters: list[Reporter] = []
+        self._builds = 0
+        self._fit: fast.Fit | None = None
         self._model: keras.Model | None = None
         self._early_stopping: list[keras.callbacks.EarlyStopping] = []
         self._error: Exception | None = None
         self._traceback: str | None = None
 
-    def _populate_initial_space(self) -> None:
-        """Build no model: the space is known, and every build takes time."""
+    def note_error(self, error: Exception) -> None:
+        """Keep the error of a failed attempt."""
+        self._error, self._traceback = error, traceback_of(error)
 
-    def _build_hypermodel(self, hp: kt.HyperParameters) -> keras.Model:
+    # --- Models ---
+
+    def build(self, build: Callable[[], Any], hp: kt.HyperParameters) -> Any:
+        """Build a model, and prepare it for training."""
         # Set here, since keras-tuner clears the session and its dtype policy before each build.
         script.apply_settings(self._task.script)
         LAPS.lap(RESET)
-        self._model = model = super()._build_hypermodel(hp)
+        self._model = model = build()
         parent_trial = self._values.get(PARENT_TRIAL)  # Hyperband continues from its weights
         if parent_trial is not None and self._folder is not None:
             load_best_weights(model, self._folder, int(parent_trial))
         if isinstance(model, keras.Model):
             self._fit = fast.install(
                 model,
-                seed=self._seed(),
+                seed=self._seed(len(self._executions)),
                 fast=self._task.fast_epoch,
                 checkpoints=self._checkpoints(),
+                complete=self._with_reporter if overrides(type(self.tuner), "run_trial") else None,
             )
+        self._builds += 1
         LAPS.lap(BUILD)
         return model
 
-    def _seed(self) -> int:
-        repeat = (self._attempt, self._execution) if self._attempt or self._execution else ()
-        return process.trial_seed(self._task.seed, self._trial, *repeat)
+    def _seed(self, execution: int) -> int:
+        repeat = (self._attempt, execution) if self._attempt or execution else ()
+        return process.trial_seed(self._task.seed, self._number, *repeat)
 
     def _checkpoints(self) -> Checkpoints | None:
-        """Return the checkpoints of this training, unless the trial has several executions."""
-        if self._folder is None or self.executions_per_trial > 1:
+        """Return the checkpoints of a training; None if a trial has several models."""
+        if self._folder is None or self.tuner.executions_per_trial > 1:
             return None
-        return Checkpoints(
-            self._folder.state_file(self._trial),
-            self._folder.best_weights_file(self._trial),
-            seed=self._seed(),  # a retry is another training
+        checkpoints = Checkpoints(
+            self._folder.state_file(self._number),
+            self._folder.best_weights_file(self._number),
+            seed=self._seed(0),  # a retry is another training
             every_seconds=self._task.checkpoint_seconds,
             on_change=self._folder.checkpoint_changed,
         )
+        if self._builds:  # a state does not tell its model: a continued trial must start over
+            checkpoints.remove()
+            return None
+        return checkpoints
 
-    def run_trial(self, trial: Any) -> list[Any]:
-        """Run all executions of the trial; keras-tuner calls this again for a retry."""
-        if self._model is not None or self._error is not None:
-            error = one_line(self._error) if self._error else "its score is not finite"
-            self._begin_attempt()
-            self._report({"retry": error})
-        # New hyperparameters: keras-tuner drops a value whose name is also in an inactive scope.
-        trial.hyperparameters = mirror.prepare_hyperparameters(
-            self.hypermodel, self._values, self._task.registered
-        )
-        try:
-            return [
-                self._execute(trial, execution) for execution in range(self.executions_per_trial)
-            ]
-        except Exception as error:
-            self._error, self._traceback = error, traceback_of(error)
-            raise
+    # --- Executions ---
 
-    def _execute(self, trial: Any, execution: int) -> Any:
-        self._execution, self._fit = execution, None
-        process.reset_session(self._seed())
-        reporter = self._reporter(trial.hyperparameters, execution)
-        # Opened after seeding, so that the seed also determines the order of shuffled data.
-        fit_arguments = _fit_arguments(self._task, self._stored)
-        kwargs = dict(fit_arguments.kwargs)
+    def train(self, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Train all executions of the trial; return what each ``fit`` returned."""
+        return [self._execute(trial, args, kwargs) for _ in range(self.tuner.executions_per_trial)]
+
+    def _execute(self, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        execution, self._fit = len(self._executions), None
+        if execution > 0:
+            process.reset_session(self._seed(execution))
+            args, kwargs = self._opened_again(args, kwargs)
+        kwargs = dict(kwargs)
         if EPOCHS in self._values:
             kwargs |= {
                 "epochs": self._values[EPOCHS],
                 "initial_epoch": self._values[INITIAL_EPOCH],
             }
-        callbacks = self._trial_callbacks(kwargs.pop("callbacks", None) or [], execution)
+        reporter = self._make_reporter(trial)
+        callbacks = [
+            *self._trial_callbacks(kwargs.pop("callbacks", None) or [], execution),
+            *hook_callbacks(self.tuner, trial),
+            reporter,
+        ]
+        was_cut = False
         try:
-            result = self._build_and_fit_model(
-                trial, *fit_arguments.args, callbacks=[*callbacks, reporter], **kwargs
-            )
+            result = self.tuner._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs)
         except TrialStops:  # a custom training loop did not stop by itself
             if not reporter.best:
                 raise
-            result = reporter.best
+            result, was_cut = reporter.best, True
+        is_history = isinstance(result, keras.callbacks.History)
+        self._executions.append(_Execution(is_history, was_cut))
         self._check_result(result, reporter)
         return result
 
-    def _reporter(self, hp: kt.HyperParameters, execution: int) -> Reporter:
-        first = self._first_reporter
+    def _opened_again(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Replace each argument of ``search`` by a fresh copy; keep those that the user changed."""
+        opened = self._arguments
+        self._arguments = fresh = _fit_arguments(self._task, self._stored)
+        copies = list(zip(opened.args, fresh.args, strict=True))
+        copies += [(value, fresh.kwargs[name]) for name, value in opened.kwargs.items()]
+
+        def replaced(value: Any) -> Any:
+            return next((copy for original, copy in copies if original is value), value)
+
+        return tuple(map(replaced, args)), {name: replaced(kwargs[name]) for name in kwargs}
+
+    def _make_reporter(self, trial: Any) -> Reporter:
+        first = self._reporters[0] if self._reporters else None
         # The scheduler judges the first execution; the others train as many epochs.
         was_stopped = first is not None and first.was_stopped
         reporter = Reporter(
             self._task.objective,
-            hp,
+            trial.hyperparameters,
             self._report,
             self._weights,
             self._tracker,
-            execution=execution,
+            execution=self._reporters[-1].training + 1 if self._reporters else 0,
             last_epoch=first.epochs if first and was_stopped else self._task.epochs,
-            may_lack_objective=mirror.has_own_fit(self.hypermodel),
+            may_lack_objective=self._is_score_returned,
+            score_kind=self._expected_kind,
             path=lambda: self._fit.path if self._fit else fast.OWN_LOOP,
         )
-        self._first_reporter = first or reporter
+        self._reporters.append(reporter)
         return reporter
 
     def _trial_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
         """Return copies of the callbacks that write into folders of this trial."""
-        copies = list(self._deepcopy_callbacks(callbacks))
-        name = f"{self._trial:0{self._task.trial_digits}d}"
+        copies = list(self.tuner._deepcopy_callbacks(callbacks))
         hp = mirror.to_hyperparameters(self._space or Space(()), self._values)
-        kt_trial = kt.engine.trial.Trial(hyperparameters=hp, trial_id=name)
-        self._configure_tensorboard_dir(copies, kt_trial, execution)
-        use_trial_paths(copies, name, execution)
+        kt_trial = kt.engine.trial.Trial(hyperparameters=hp, trial_id=self._trial_id)
+        self.tuner._configure_tensorboard_dir(copies, kt_trial, execution)
+        use_trial_paths(copies, self._trial_id, execution)
         self._early_stopping = [c for c in copies if isinstance(c, keras.callbacks.EarlyStopping)]
         return copies
 
@@ -323,38 +430,132 @@ class _TrialTuner(PatchedTuner):
         if reporter.epochs == 0:
             self._weights.keep(self._model)
 
-    def trial_end(self) -> TrialEnd:
-        """Return how the trial ended; call after ``search``."""
-        [trial] = self.oracle.trials.values()
-        result = self._result(trial)
-        first = self._first_reporter
+    # --- Trainings of the user's own ---
+
+    @contextlib.contextmanager
+    def _reporting_fits(self) -> Iterator[None]:
+        """Report the epochs of each ``fit`` that the tuner's own ``run_trial`` calls directly."""
+        if not overrides(type(self.tuner), "run_trial"):
+            yield
+            return
+        keras_fit = keras.Model.fit
+
+        @functools.wraps(keras_fit)
+        def fit(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            arguments = fast.SIGNATURE.bind(model, *args, **kwargs).arguments
+            callbacks = self._with_reporter(arguments.get("callbacks"))
+            return keras_fit(**{"verbose": 0} | arguments | {"callbacks": callbacks})
+
+        keras.Model.fit = fit
+        try:
+            yield
+        finally:
+            del keras.Model.fit  # Keras defines it in a base class
+
+    def _with_reporter(self, callbacks: Any) -> Any:
+        """Append the trial's reporter to the callbacks of ``fit``, unless they have one."""
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return callbacks  # of a fit that reports already
+        callbacks = keras.tree.flatten(callbacks) if callbacks else []
+        if any(isinstance(callback, Reporter) for callback in callbacks):
+            return callbacks
+        return [*callbacks, self._own_reporter()]
+
+    def _own_reporter(self) -> Reporter:
+        """Return the reporter of the trainings that ``run_trial`` itself runs."""
+        if self._own is None:
+            self._own = self._make_reporter(self._trial)
+        return self._own
+
+    def begin_epoch(self, model: Any, epoch: int) -> None:
+        """Note the beginning of an epoch that a training loop of the user's own announces."""
+        if not self._is_fitting:
+            reporter = self._own_reporter()
+            reporter.set_model(model)
+            reporter.on_epoch_begin(epoch)
+
+    def end_epoch(self, model: Any, epoch: int, logs: dict[str, Any] | None) -> None:
+        """Report an epoch that a training loop of the user's own announces."""
+        if not self._is_fitting:
+            reporter = self._own_reporter()
+            reporter.set_model(model)
+            reporter.on_epoch_end(epoch, logs)
+
+    @property
+    def _is_fitting(self) -> bool:
+        return any(reporter.is_fitting for reporter in self._reporters)
+
+    # --- The end ---
+
+    def end(self) -> TrialEnd:
+        """Return how the trial ended; call after ``run``."""
+        trial, first = self._trial, self._reporters[0] if self._reporters else None
+        was_stopped = first is not None and first.was_stopped
+        result = self._result(trial, was_stopped=was_stopped)
         if self._error is not None:
             return _failed_end(self._error, self._traceback, result)
-        # keras-tuner could not use the result of fit.
-        if trial.status == "FAILED" and trial.message:
-            error = trial.message.strip().splitlines()[-1]
-            return TrialEnd(State.FAILED, error=error, traceback=trial.message, result=result)
         if (first is not None and first.has_diverged) or trial.status == "FAILED":
             error = first.divergence if first else None
             return TrialEnd(State.DIVERGED, error=error, result=result)
-        if first is not None and first.was_stopped:
+        if was_stopped:
             return TrialEnd(State.STOPPED, result=result)
         if any(callback.stopped_epoch > 0 for callback in self._early_stopping):
             return TrialEnd(State.EARLY_STOPPED, result=result)
         return TrialEnd(State.COMPLETED, result=result)
 
-    def _result(self, trial: Any) -> dict[str, Any] | None:
+    def _result(self, trial: Any, *, was_stopped: bool) -> dict[str, Any] | None:
         result = self._tracker.changes(trial.hyperparameters)
-        best = self._first_reporter.best if self._first_reporter else {}
-        if trial.score is not None and trial.score != best.get(self._task.objective.name):
-            histories = trial.metrics.metrics
-            metrics = {name: history.get_best_value() for name, history in histories.items()}
-            result |= {
-                "score": process.json_values({"score": trial.score})["score"],
-                "best_step": trial.best_step,
-                "metrics": process.json_values(metrics),
-            }
-        return result or None
+        kind = self._shown_kind(trial, was_stopped=was_stopped)
+        if self._expected_kind is ScoreKind.UNKNOWN and kind is not ScoreKind.UNKNOWN:
+            result["score_kind"] = kind
+        first = self._reporters[0].best if self._reporters else {}
+        is_of_epochs = trial.score == first.get(self._task.objective.name)
+        if trial.score is None or (kind is ScoreKind.EPOCHS and is_of_epochs):
+            return result or None
+        if was_stopped and kind is not ScoreKind.EXECUTIONS:
+            return result or None  # what a fit returns too early is of no known kind
+        histories = trial.metrics.metrics
+        metrics = {name: history.get_best_value() for name, history in histories.items()}
+        return result | {
+            "score": process.json_values({"score": trial.score})["score"],
+            "best_step": trial.best_step,
+            "metrics": process.json_values(metrics),
+            "score_kind": kind,
+        }
+
+    def _shown_kind(self, trial: Any, *, was_stopped: bool) -> ScoreKind:
+        """Return what the score of the trial shows itself to be."""
+        if self._expected_kind is not ScoreKind.UNKNOWN:
+            return self._expected_kind
+        is_mean = self.tuner.executions_per_trial > 1
+        of_epochs = ScoreKind.EXECUTIONS if is_mean else ScoreKind.EPOCHS
+        was_cut = trial.score is None or any(execution.was_cut for execution in self._executions)
+        if was_cut and self._reporters and self._reporters[0].best:
+            return ScoreKind.UNKNOWN if was_stopped or self._error else of_epochs
+        if trial.score is None or math.isnan(trial.score):
+            return ScoreKind.UNKNOWN
+        bests = [r.best.get(self._task.objective.name) for r in self._reporters]
+        if None in bests or not bests or not math.isclose(trial.score, fmean(bests)):
+            return ScoreKind.RETURNED
+        # The last epoch may be the best by chance.
+        is_clear = is_mean or any(execution.is_history for execution in self._executions)
+        is_clear = is_clear or not self._reporters[0].best_is_newest
+        return of_epochs if is_clear else ScoreKind.UNKNOWN
+
+    @property
+    def _is_score_returned(self) -> bool:
+        """Whether the user's own code returns the score."""
+        hypermodel = self.tuner.hypermodel
+        has_own_fit = hypermodel is not None and mirror.has_own_fit(hypermodel)
+        return has_own_fit or overrides(type(self.tuner), *TRAINING_METHODS)
+
+    @property
+    def _expected_kind(self) -> ScoreKind:
+        """What the score will be, as far as it is known before the trial."""
+        if self._is_score_returned:
+            return ScoreKind.UNKNOWN
+        is_mean = self.tuner.executions_per_trial > 1
+        return ScoreKind.EXECUTIONS if is_mean else ScoreKind.EPOCHS
 
 
 def kt_objective(objective: Objective) -> Any:

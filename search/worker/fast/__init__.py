@@ -8,6 +8,6 @@ that is not known to give the same numbers takes Keras's path, and the reason is
 Imports TensorFlow and Keras: for workers only.
 """
 
-from search.worker.fast.fit import OWN_LOOP, Fit, PathTaken, install
+from search.worker.fast.fit import OWN_LOOP, SIGNATURE, Fit, PathTaken, install
 
-__all__ = ["OWN_LOOP", "Fit", "PathTaken", "install"]
+__all__ = ["OWN_LOOP", "SIGNATURE", "Fit", "PathTaken", "install"]

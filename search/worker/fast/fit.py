@@ -45,7 +45,12 @@ OWN_LOOP = PathTaken("own", "the training loop is the user's own")
 
 
 def install(
-    model: keras.Model, *, seed: int, fast: bool = True, checkpoints: Checkpoints | None = None
+    model: keras.Model,
+    *,
+    seed: int,
+    fast: bool = True,
+    checkpoints: Checkpoints | None = None,
+    complete: Callable[[Any], Any] | None = None,
 ) -> "Fit":
     """Replace a model's ``fit`` by one that takes the fast path if it can.
 
@@ -54,11 +59,13 @@ def install(
         seed: Determines all random numbers of the training on the fast path.
         fast: Whether to try the fast path.
         checkpoints: Save the training's state, and continue from it; None: neither.
+        complete: Returns the callbacks of ``fit`` with those that the caller may have left out;
+            None: they are complete.
 
     Returns:
         The replacement. It is not installed in a model that has its own ``fit``.
     """
-    fit = Fit(model, seed=seed, fast=fast, checkpoints=checkpoints)
+    fit = Fit(model, seed=seed, fast=fast, checkpoints=checkpoints, complete=complete)
     if type(model).fit is keras.Model.fit:
         model.fit = fit
     return fit
@@ -68,12 +75,19 @@ class Fit:
     """A replacement of a model's ``fit``, on either path."""
 
     def __init__(
-        self, model: keras.Model, *, seed: int, fast: bool, checkpoints: Checkpoints | None
+        self,
+        model: keras.Model,
+        *,
+        seed: int,
+        fast: bool,
+        checkpoints: Checkpoints | None,
+        complete: Callable[[Any], Any] | None,
     ) -> None:
         self._model = model
         self._seed = seed
         self._fast = fast
         self._checkpoints = checkpoints
+        self._complete = complete
         self._calls = -1
         self._compiled: CompiledTraining | None = None
         self.path = OWN_LOOP
@@ -86,6 +100,9 @@ class Fit:
             self._checkpoints.remove()
             self._checkpoints = None
         bound = SIGNATURE.bind(self._model, *args, **kwargs)
+        if self._complete is not None:
+            callbacks = self._complete(bound.arguments.get("callbacks"))
+            bound.arguments |= {"verbose": 0} | bound.arguments | {"callbacks": callbacks}
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]

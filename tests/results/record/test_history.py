@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from results.record.columns import Decision, Device, State
+from results.record.columns import Decision, Device, ScoreKind, State
 from results.record.history import (
     EpochRecord,
     History,
@@ -460,7 +460,7 @@ def test_a_score_that_a_trial_computed_itself_replaces_the_values_of_its_epochs(
     search.epoch(0, 1, 0.9)
     search.epoch(1, 1, 0.6)
     search.apply("trial_ended", 0, state="completed", score=0.5, best_step=3, metrics={"x": 0.4})
-    assert search.best == (1, 1, 0.6)
+    assert search.best == (0, 4, 0.5)
     assert search.history.trials[0].best == EpochRecord(
         trial=0, attempt=1, epoch=4, at_seconds=5.0, epoch_seconds=0.0, objective=0.5,
         metrics={"x": 0.4}, decision=Decision.CONTINUE, worker="host:1", execution=0, laps={},
@@ -475,6 +475,88 @@ def test_a_trial_that_could_compute_no_score_has_no_value():
     search.apply("trial_ended", 1, state="failed", score=None, error="no finite number")
     assert search.history.trials[1].best is None
     assert search.best == (0, 1, 0.5)
+
+
+# --- Scores of one kind -----------------------------------------------------------------------
+
+
+def end(search, trial, score=None, kind=None, state="completed"):
+    fields = {} if score is None else {"score": score, "best_step": 0, "metrics": {"x": score}}
+    fields |= {} if kind is None else {"score_kind": kind}
+    search.apply("trial_ended", trial, state=state, **fields)
+
+
+def test_a_stopped_trial_is_not_ranked_beside_scores_of_another_kind():
+    search = Search(MIN)
+    search.start(0, 1, 2)
+    search.epoch(0, 1, 0.5, score_kind="unknown")
+    search.epoch(1, 1, 0.2, decision="stop", score_kind="unknown")
+    end(search, 1, state="stopped")
+    search.epoch(2, 1, 0.9, score_kind="unknown")
+    end(search, 0, 4.8, "returned")
+    end(search, 2, 3.7, "returned")
+    assert search.ranking == [2, 0]
+    assert search.best == (2, 1, 3.7)
+    assert search.history.trials[1].best_value is None
+    assert search.history.trials[1].best_epoch.objective == 0.2
+    assert search.history.score_kind is ScoreKind.RETURNED
+
+
+def test_nothing_is_ranked_before_a_trial_shows_what_its_score_is():
+    search = Search()
+    search.start(0, 1)
+    search.epoch(0, 1, 0.5, score_kind="unknown")
+    search.epoch(1, 1, 0.6, score_kind="unknown")
+    assert (search.best, search.ranking) == (None, [])
+    end(search, 0, kind="epochs")
+    assert (search.best, search.ranking) == ((1, 1, 0.6), [1, 0])
+
+
+def test_a_trial_that_returns_another_quantity_settles_the_kind():
+    search = Search()
+    search.start(0, 1, 2)
+    search.epoch(0, 1, 0.5, score_kind="unknown")
+    end(search, 0, kind="epochs")
+    search.epoch(1, 1, 0.6, score_kind="unknown")
+    assert search.best == (1, 1, 0.6)
+    end(search, 1, 7.0, "returned")
+    search.epoch(2, 1, 8.0, score_kind="unknown")
+    end(search, 2, kind="epochs")
+    assert search.history.score_kind is ScoreKind.RETURNED
+    assert search.ranking == [1]
+
+
+def test_a_score_that_shows_no_kind_counts_for_its_trial_alone():
+    search = Search()
+    search.start(0, 1)
+    search.epoch(0, 1, 0.5, score_kind="unknown")
+    search.epoch(1, 1, 0.9, score_kind="unknown")
+    end(search, 0, 0.5, "unknown")
+    assert search.history.score_kind is ScoreKind.UNKNOWN
+    assert (search.best, search.ranking) == ((0, 1, 0.5), [0])
+
+
+def test_an_unfinished_trial_of_several_executions_has_no_mean_yet():
+    search = Search()
+    search.start(0, 1)
+    search.epoch(0, 1, 0.9, score_kind="executions")
+    search.epoch(1, 1, 0.5, score_kind="executions")
+    search.epoch(1, 1, 0.7, execution=1)
+    end(search, 1, 0.6, "executions", state="stopped")
+    assert search.ranking == [1], "a stopped trial has its mean"
+    assert search.best == (1, 1, 0.6)
+
+
+def test_a_journal_without_kinds_shows_them_by_its_scores():
+    search = Search(MIN)
+    search.start(0, 1)
+    search.epoch(0, 1, 0.2, decision="stop")
+    end(search, 0, state="stopped")
+    assert search.best == (0, 1, 0.2)
+    search.epoch(1, 1, 0.9)
+    end(search, 1, 4.8)
+    assert search.history.score_kind is ScoreKind.RETURNED
+    assert search.ranking == [1]
 
 
 # --- The search -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import keras
 import keras_tuner as kt
 import pytest
 
+from results.record.columns import ScoreKind
 from results.record.history import Objective
 from search.worker.callbacks import (
     HyperparameterTracker,
@@ -191,6 +192,27 @@ def test_another_metric_that_is_not_finite_is_no_divergence(reporting):
     report = reporting.epoch(0, 0.75, val_loss=float("nan"))
     assert (report["objective"], report["metrics"]["val_loss"]) == (0.75, None)
     assert not reporting.reporter.has_diverged
+
+
+def test_a_fit_of_another_model_is_a_training_of_its_own():
+    reporting = Reporting(execution=2, last_epoch=2)
+    reports = [reporting.epoch(epoch, accuracy) for epoch, accuracy in ((0, 0.5), (1, 0.6))]
+    reports += [reporting.epoch(epoch, 0.9) for epoch in (0, 1)]
+    assert [report["execution"] for report in reports] == [2, 2, 3, 3]
+    assert reporting.reporter.best["val_accuracy"] == 0.6, "of its first training"
+
+
+def test_a_stopped_trial_trains_no_other_model():
+    reporting = Reporting(goes_on=lambda report: False)
+    reporting.epoch(0)
+    with pytest.raises(TrialStops):
+        reporting.reporter.on_epoch_begin(0)
+    assert len(reporting.reports) == 1
+
+
+def test_the_kind_of_the_score_is_in_the_first_report():
+    reporting = Reporting(score_kind=ScoreKind.UNKNOWN)
+    assert [reporting.epoch(epoch).get("score_kind") for epoch in (0, 1)] == ["unknown", None]
 
 
 # --- The best epoch -------------------------------------------------------------------------------

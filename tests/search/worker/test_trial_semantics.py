@@ -98,16 +98,20 @@ def test_epochs_may_lack_an_objective_that_fit_returns(train):
     assert [report["objective"] for report in reports] == [None, None]
 
 
-def test_the_score_is_that_of_the_history_that_fit_returns(train):
+@pytest.mark.parametrize("returned", [0, 1])
+def test_the_score_is_that_of_the_history_that_fit_returns(train, returned):
     def fit_twice(hp, model, *args, **kwargs):
-        first = model.fit(*args, **kwargs)
-        model.fit(*args, **kwargs)
-        return first
+        return [model.fit(*args, **kwargs), model.fit(*args, **kwargs)][returned]
 
     end, reports = train(Own(fit_twice), objective=Objective("loss", "min"))
+    trainings = [report.get("execution", 0) for report in reports]
     losses = [report["metrics"]["loss"] for report in reports]
-    assert len(losses) == 4
-    assert end.result["score"] == min(losses[:2]) != min(losses)
+    assert trainings == [0, 0, 1, 1]
+    if returned == 0:
+        assert end.result == {"score_kind": "epochs"}, "the best epoch of the first training"
+    else:
+        assert end.result["score"] == min(losses[2:])
+        assert end.result["score_kind"] == "returned"
 
 
 def test_a_hyperparameter_that_fit_registers_late_is_reported_with_the_next_epoch(train):
@@ -128,6 +132,95 @@ def test_several_objectives_are_summed_as_keras_tuner_does(train):
     for report in reports:
         metrics = report["metrics"]
         assert report["objective"] == metrics["val_loss"] - metrics["val_accuracy"]
+
+
+# --- The kind of the score ------------------------------------------------------------------------
+
+
+def fit_of(score):
+    """Return a hypermodel whose ``fit`` returns what ``score`` makes of its validation losses."""
+
+    def fit(hp, model, *args, **kwargs):
+        return score(model.fit(*args, **kwargs).history["val_loss"])
+
+    return Own(fit)
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "options", "kind"),
+    [
+        (Own(lambda hp, model, *args, **kwargs: model.fit(*args, **kwargs)), {}, "epochs"),
+        (fit_of(lambda losses: losses[0] + 1.0), {}, "returned"),
+        (fit_of(lambda losses: {"val_loss": sum(losses) / 2}), {}, "returned"),
+        (Own(lambda hp, model, *args, **kwargs: model.fit(*args, **kwargs)),
+         {"executions_per_trial": 2}, "executions"),
+        (fit_of(lambda losses: -losses[0]), {"executions_per_trial": 2}, "returned"),
+    ],
+)  # fmt: skip
+def test_a_fit_of_the_user_shows_what_it_returns(train, hypermodel, options, kind):
+    end, reports = train(hypermodel, objective=Objective("val_loss", "min"), **options)
+    assert reports[0]["score_kind"] == "unknown"
+    assert end.result["score_kind"] == kind
+
+
+def test_a_fit_that_returns_its_last_epoch_shows_it_once_that_is_not_the_best(train):
+    last = fit_of(lambda losses: losses[-1])
+    best_last, _ = train(last, objective=Objective("val_loss", "min"), epochs=1)
+    # Maximized, the loss of the first epoch is the best.
+    best_first, _ = train(last, objective=Objective("val_loss", "max"), epochs=3)
+    assert best_last.result["score_kind"] == "unknown"
+    assert best_first.result["score_kind"] == "returned"
+
+
+@pytest.mark.parametrize(("executions", "kind"), [(1, "epochs"), (3, "executions")])
+def test_the_score_of_keras_fit_is_known_before_its_end(train, executions, kind):
+    end, reports = train(compiled, executions_per_trial=executions)
+    kinds = [report.get("score_kind") for report in reports]
+    assert kinds == [kind] + [None] * (len(reports) - 1)
+    assert (end.result or {}).get("score_kind") == (None if executions == 1 else "executions")
+
+
+def test_the_trainings_of_a_cross_validation_are_told_apart(train):
+    def cross_validate(hp, model, *args, callbacks, **kwargs):
+        models = [model, compiled(), compiled()]
+        histories = [one.fit(*args, callbacks=callbacks, **kwargs).history for one in models]
+        return float(np.mean([min(history["val_loss"]) for history in histories]))
+
+    end, reports = train(Own(cross_validate), objective=Objective("val_loss", "min"), epochs=2)
+    assert executed(reports) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+    assert end.result["score_kind"] == "returned"
+
+
+def test_a_cross_validation_that_is_stopped_has_no_score(train):
+    def cross_validate(hp, model, *args, callbacks, **kwargs):
+        for one in [model, compiled(), compiled()]:
+            one.fit(*args, callbacks=callbacks, **kwargs)
+        return 1.0
+
+    options = {"objective": Objective("val_loss", "min"), "epochs": 4}
+    end, reports = train(Own(cross_validate), report=stop_at(2), **options)
+    assert end.state is State.STOPPED
+    assert executed(reports) == [(0, 1), (0, 2)]
+    assert end.result is None
+
+
+def test_the_most_epochs_hold_for_each_training_of_a_cross_validation(train):
+    def cross_validate(hp, model, *args, callbacks, **kwargs):
+        for one in [model, compiled()]:
+            one.fit(*args, callbacks=callbacks, **kwargs)
+        return 1.0
+
+    options = {"objective": Objective("val_loss", "min"), "epochs": 9, "max_epochs": 2}
+    end, reports = train(Own(cross_validate), **options)
+    assert executed(reports) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert end.result["score"] == 1.0
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("-inf")])
+def test_an_infinite_score_is_no_score(train, score):
+    infinite = Own(lambda hp, model, *args, **kwargs: score)
+    end, _ = train(infinite, objective=MINIMIZED)
+    assert (end.state, end.result["score"]) == (State.DIVERGED, None)
 
 
 # --- Training loops of the user -------------------------------------------------------------------
@@ -151,7 +244,7 @@ MY_METRIC = Objective("my_metric", "min")
 def test_a_loop_of_the_user_reports_its_epochs(train):
     end, reports = train(Own(loop), objective=MY_METRIC, epochs=3)
     assert (end.state, len(reports)) == (State.COMPLETED, 3)
-    assert end.result is None, "its score is the best that it reported"
+    assert end.result["score"] == min(report["objective"] for report in reports)
     assert reports[0]["epoch_seconds"] > 0
     assert reports[0]["path"]["name"] == "own"
 
@@ -171,8 +264,7 @@ def test_a_loop_that_was_stopped_is_executed_again_as_far(train):
     )
     assert end.state is State.STOPPED
     assert executed(reports) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    best = [min(r["objective"] for r in reports if r.get("execution", 0) == n) for n in (0, 1)]
-    assert end.result["score"] == pytest.approx(np.mean(best))
+    assert end.result is None, "the loop returned nothing, so that its worth is unknown"
 
 
 def executed(reports):

@@ -30,9 +30,11 @@ AUDIT_FILE = "audit.json"
 REPORT_FILE = "report.html"
 PICTURES_DIR = "pictures"
 
-# Metadata of both tables: checksum of their journal, and its damaged lines.
+# Metadata of both tables: checksum of their journal, its damaged lines, and the kind of the scores.
 JOURNAL_CRC = "journal_crc"
 DAMAGED_LINES = "damaged_lines"
+# What the scores of the trials are: a ``ScoreKind``.
+SCORE_KIND = "score_kind"
 
 # Columns of trials.parquet and epochs.parquet. Seconds count from the start of the search process.
 TRIAL = "trial"

@@ -116,9 +116,14 @@ def is_current(folder: Path) -> bool:
         return True
     if not has_valid_run_file(folder):
         return False
-    crc = str(zlib.crc32(journal.read_bytes()))
+    content = journal.read_bytes()
+    crc = str(zlib.crc32(content))
     tables = (columns.TRIALS_FILE, columns.EPOCHS_FILE)
-    return all(_metadata(folder / name, columns.JOURNAL_CRC) == crc for name in tables)
+    if any(_metadata(folder / name, columns.JOURNAL_CRC) != crc for name in tables):
+        return False
+    # Earlier versions ranked stopped trials by their epochs beside scores of another kind.
+    is_ranked_anew = _metadata(folder / columns.TRIALS_FILE, columns.SCORE_KIND) is not None
+    return is_ranked_anew or b'"score"' not in content
 
 
 def write_tables(folder: Path, history: History) -> None:
@@ -132,6 +137,7 @@ def write_tables(folder: Path, history: History) -> None:
     content = journal.read_bytes()
     damaged_lines = parse(content, journal).damaged_lines
     metadata = {
+        columns.SCORE_KIND: history.score_kind,
         columns.JOURNAL_CRC: str(zlib.crc32(content)),
         columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
     }

@@ -88,9 +88,9 @@ class TPESearcher(DrawingSearcher):
         if event["event"] == "epoch" and value is not None and not event.get("execution"):
             self._report(event["trial"], event["epoch"], value)
             if event["decision"] == Decision.STOP:
-                self._end(event["trial"], State.STOPPED, None)
+                self._end(event["trial"], State.STOPPED, event)
         elif event["event"] == "trial_ended":
-            self._end(event["trial"], State(event["state"]), event.get("score"))
+            self._end(event["trial"], State(event["state"]), event)
 
     def learn(self, values: Values, score: float) -> None:
         """Add a finished trial of an earlier search to the study."""
@@ -126,10 +126,11 @@ class TPESearcher(DrawingSearcher):
             self._optuna_trials[trial].report(value, step=epoch)
         reported[epoch] = value
 
-    def _end(self, trial: int, state: State, score: float | None) -> None:
+    def _end(self, trial: int, state: State, event: Event) -> None:
         optuna_trial = self._optuna_trials.pop(trial)
         values = self._reported.pop(trial, {}).values()
-        if score is None and values:
+        score = event.get("score")
+        if "score" not in event and values:
             score = max(values) if self._objective.mode == "max" else min(values)
         if state in (State.COMPLETED, State.EARLY_STOPPED) and score is not None:
             self.study.tell(optuna_trial, score)

@@ -109,6 +109,7 @@ def _make_plan(values: dict[str, Any], problem_fields: dict[str, Any]) -> Plan:
     return Plan(
         **_fields_of(Plan, values) | derived,
         problem=problem,
+        scheduler_asked="scheduler" in values,
         elastic=address is not None and "workers" not in values,
         other_resources=gpu_resources(share),
     )

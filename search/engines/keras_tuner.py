@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from results.record.columns import Decision, State
-from results.record.history import divergence, has_diverged
+from results.record.columns import Decision, ScoreKind, State
+from results.record.history import EpochRecord, divergence, has_diverged
 from search.errors import ObjectiveError, objective_not_reported
 from search.plan.plan import Plan, Problem, Tuner
 from search.plan.task import Task
@@ -125,7 +125,7 @@ class _RecordingMixin:
             self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
             raise _StopSearch
         trial_so_far = self._recorder.history.trials[self._trial]
-        if self._plan.problem.objective.is_better(metrics[name], trial_so_far.best_value):
+        if self._plan.problem.objective.is_better(metrics[name], _value(trial_so_far.best_epoch)):
             model.save_weights(self._session.folder.best_weights_file(self._trial), overwrite=True)
         report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
         if not trial_so_far.epochs:
@@ -144,7 +144,7 @@ class _RecordingMixin:
         if trial.status == "COMPLETED":
             state = State.EARLY_STOPPED if self._ends_early else State.COMPLETED
             if self._divergence is None:
-                self._recorder.trial_ended(self._trial, state)
+                self._recorder.trial_ended(self._trial, state, **self._returned_score(trial))
             else:
                 self._recorder.trial_ended(self._trial, State.DIVERGED, error=self._divergence)
         else:
@@ -155,6 +155,26 @@ class _RecordingMixin:
         self._stopping.check_failures()
         if self._stopping.reason:
             raise _StopSearch
+
+    def _returned_score(self, trial: Any) -> dict[str, Any]:
+        """Return the score of a trial whose ``fit`` returned another than the best epoch's."""
+        name = self._plan.problem.objective.name
+        score = trial.metrics.get_best_value(name)
+        best_epoch = self._recorder.history.trials[self._trial].best_epoch
+        if best_epoch is not None and score == best_epoch.objective:
+            return {}
+        histories = trial.metrics.metrics
+        metrics = {metric: history.get_best_value() for metric, history in histories.items()}
+        return {
+            "score": process.json_values({name: score})[name],
+            "best_step": trial.metrics.get_best_step(name),
+            "metrics": process.json_values(metrics),
+            "score_kind": ScoreKind.RETURNED,
+        }
+
+
+def _value(epoch: EpochRecord | None) -> float | None:
+    return epoch.objective if epoch else None
 
 
 def _tuner_class(tuner: Tuner | None) -> Any:

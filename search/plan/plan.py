@@ -209,6 +209,8 @@ class Plan:
         algorithm: Name of an ``Algorithm``, or of the keras-tuner oracle that chooses the
             configurations of a script.
         tuner: Tuner of the keras-tuner engine; None for the Ray engine.
+        scheduler_asked: Whether the user named the scheduler. Otherwise it stops no trial if the
+            trials return another score than the best of their epochs.
         elastic: Whether the number of trials at once follows the capacity of the cluster.
         address: The Ray cluster to join; None: start Ray on this machine, for this run.
         other_resources: Ray resources per trial beside CPUs, such as ``{"gpu": 0.5}``.
@@ -333,6 +335,7 @@ class Plan:
         argument_help="Scheduler that stops weak trials early. Default: ASHA; None with a "
         "Hyperband oracle.",
     )
+    scheduler_asked: bool = True
     grace_period: int = option(
         int,
         ASHA.grace_period,

@@ -75,8 +75,8 @@ def changes_between(previous: Plan, plan: Plan) -> Changes:
 
 
 def _identity(plan: Plan) -> dict[str, Any]:
-    """Return the values that define a search, without those that say where it runs."""
+    """Return the values that define a search, without those that say where or why it runs so."""
     problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
     values = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
-    excluded = ("problem", "out", "workers", "elastic", "address", "gpus")
+    excluded = ("problem", "out", "workers", "elastic", "address", "gpus", "scheduler_asked")
     return {name: value for name, value in values.items() if name not in excluded}

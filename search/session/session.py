@@ -32,6 +32,7 @@ class Session:
         searcher: Chooses the configurations for the Ray engine.
         recorder: Records every event.
         view: Shows the search to the user.
+        before_proposal: Called before the searcher is asked for a configuration.
     """
 
     folder: RunFolder
@@ -39,6 +40,7 @@ class Session:
     searcher: Searcher
     recorder: Recorder
     view: View
+    before_proposal: Callable[[], None]
 
     def close(self, reason: str) -> None:
         """Record why the search ended, and write the tables and the best configuration."""
@@ -66,6 +68,7 @@ class DeferredSession:
         data_digest: Returns a digest of the data; called once the space is known.
         searcher: Chooses the configurations; None: the searcher that the plan names.
         listeners: Called with every event, after the searcher and before the view.
+        before_proposal: Called before the searcher is asked for a configuration.
         session: The session; None until it is opened.
     """
 
@@ -77,6 +80,7 @@ class DeferredSession:
     data_digest: Callable[[], str] = lambda: ""
     searcher: Searcher | None = None
     listeners: tuple[Listener, ...] = ()
+    before_proposal: Callable[[], None] = lambda: None
     session: Session | None = field(default=None, init=False)
 
     @property
@@ -121,7 +125,7 @@ class DeferredSession:
         origin.record(recorder, description, searcher.space, view.note)
         view.begin(plan, origin.history, self.clock)
         recorder.listen(view.observe)
-        return Session(folder, journal, searcher, recorder, view)
+        return Session(folder, journal, searcher, recorder, view, self.before_proposal)
 
 
 class Tidier:
@@ -154,7 +158,10 @@ class Tidier:
             self._remove_weights(self._kept_trials)
 
     def _remove_weights(self, kept_trials: int) -> None:
-        for trial in self._history.ranked(self._trials_with_weights)[kept_trials:]:
+        ranked = self._history.ranked(self._trials_with_weights)
+        of_unknown_worth = self._trials_with_weights - {trial.trial for trial in ranked}
+        ranked += [self._history.trials[number] for number in sorted(of_unknown_worth)]
+        for trial in ranked[kept_trials:]:
             if not trial.is_unfinished:
                 self._folder.forget_weights(trial.trial)
                 self._trials_with_weights.discard(trial.trial)

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / columns.EPOCHS_FILE
 
     @property
+    def tuner_state_file(self) -> Path:
+        """The state of a script's own tuner, which its ``get_state`` returns."""
+        return self.path / "tuner.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / columns.CHECKPOINTS_DIR
 

@@ -16,23 +16,23 @@ from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.errors import ObjectiveError, nearest, objective_not_reported, raise_any
 from search.plan.task import FitArguments
 from search.space.mirror import has_own_fit
+from search.worker.tuner import overrides
 
 
 def adapt_fit_arguments(
-    hypermodel: kt.HyperModel, args: tuple[Any, ...], kwargs: dict[str, Any], max_epochs: int | None
+    tuner: kt.Tuner, args: tuple[Any, ...], kwargs: dict[str, Any], max_epochs: int | None
 ) -> FitArguments:
     """Return the arguments of ``fit`` for the arguments of ``search``.
 
     Args:
-        hypermodel: The hypermodel whose ``fit`` is called.
+        tuner: The tuner.
         args: Positional arguments of ``search``.
         kwargs: Keyword arguments of ``search``.
         max_epochs: Replaces ``epochs``; None: ``epochs`` stays.
     """
-    # A fit of the user may set epochs and verbose itself if it does not have them as parameters.
-    names = {*inspect.signature(hypermodel.fit).parameters, *kwargs}
-    if not has_own_fit(hypermodel):
-        names |= {"epochs", "verbose"}
+    receiver, _ = _receiver(tuner)
+    # Code of the user may set epochs and verbose itself if it does not have them as parameters.
+    names = {*inspect.signature(receiver).parameters, *kwargs}
     changes: dict[str, Any] = {}
     if max_epochs is not None and "epochs" in names:
         changes["epochs"] = max_epochs
@@ -41,22 +41,38 @@ def adapt_fit_arguments(
     return FitArguments(args, kwargs | changes)
 
 
-def requested_epochs(hypermodel: kt.HyperModel, arguments: FitArguments) -> int | None:
+def requested_epochs(tuner: kt.Tuner, arguments: FitArguments) -> int | None:
     """Return the ``epochs`` among the arguments of ``fit``; None if there are none."""
-    has_own = has_own_fit(hypermodel)
-    fit = hypermodel.fit if has_own else keras.Model.fit
-    leading = (None, None) if has_own else (None,)  # hp and model, or self
+    receiver, leading = _receiver(tuner)
     try:
-        bound = inspect.signature(fit).bind_partial(*leading, *arguments.args, **arguments.kwargs)
+        bound = inspect.signature(receiver).bind_partial(
+            *leading, *arguments.args, **arguments.kwargs
+        )
     except TypeError:
         return None
     epochs = bound.arguments.get("epochs", arguments.kwargs.get("epochs"))
     return None if epochs is None else operator.index(epochs)
 
 
+def decides_itself(tuner: kt.Tuner) -> bool:
+    """Tell whether code of the user receives the arguments of ``search``, and calls ``fit``."""
+    return overrides(type(tuner), "run_trial", "_build_and_fit_model") or has_own_fit(
+        tuner.hypermodel
+    )
+
+
+def _receiver(tuner: kt.Tuner) -> tuple[Callable[..., Any], tuple[None, ...]]:
+    """Return what receives the arguments of ``search``, with placeholders for those before."""
+    if overrides(type(tuner), "run_trial"):
+        return type(tuner).run_trial, (None, None)  # self and trial
+    if has_own_fit(tuner.hypermodel):
+        return tuner.hypermodel.fit, (None, None)  # hp and model
+    return keras.Model.fit, (None,)  # self
+
+
 def check_objective(
     objective: Objective,
-    hypermodel: kt.HyperModel,
+    tuner: kt.Tuner,
     arguments: FitArguments,
     build: Callable[[], keras.Model],
 ) -> None:
@@ -64,7 +80,7 @@ def check_objective(
 
     Args:
         objective: The objective of the search.
-        hypermodel: The hypermodel; a ``fit`` of the user cannot be checked.
+        tuner: The tuner; a ``fit`` or ``run_trial`` of the user cannot be checked.
         arguments: The arguments of ``fit``.
         build: Builds a model with the default values, as a trial does.
 
@@ -73,9 +89,9 @@ def check_objective(
         UsageError: Keras's ``fit`` does not have one of the arguments.
     """
     is_missing = objective.name == DEFAULT_OBJECTIVE
-    if is_missing and has_own_fit(hypermodel):
+    if decides_itself(tuner):
         return
-    metrics = _reported_metrics(hypermodel, arguments, build)
+    metrics = _reported_metrics(arguments, build)
     if metrics is None:
         return
     if is_missing:
@@ -95,14 +111,12 @@ def check_objective(
         raise ObjectiveError(objective_not_reported(part.name, metrics))
 
 
-def _reported_metrics(
-    hypermodel: kt.HyperModel, arguments: FitArguments, build: Callable[[], keras.Model]
-) -> set[str] | None:
+def _reported_metrics(arguments: FitArguments, build: Callable[[], keras.Model]) -> set[str] | None:
     """Return the names of the metrics that an epoch reports; None if they are unknown."""
     kwargs = arguments.kwargs
     callbacks = kwargs.get("callbacks") or []
     has_own_callbacks = any(not type(c).__module__.startswith("keras.") for c in callbacks)
-    if has_own_fit(hypermodel) or has_own_callbacks:
+    if has_own_callbacks:
         return None
     try:
         model = build()

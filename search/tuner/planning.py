@@ -7,18 +7,29 @@ from typing import Any
 import keras_tuner as kt
 
 from results.record.history import Objective
+from search.errors import ProblemError
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
 from search.plan.task import FitArguments, PickledObject, Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
 from search.session.warm_start import EarlierSearch
-from search.space.mirror import has_own_fit
 from search.storage.folder import RunFolder
-from search.tuner.fit_arguments import requested_epochs
+from search.tuner.fit_arguments import decides_itself, requested_epochs
 from search.tuner.settings import Settings
 from search.worker import script
 from search.worker.arguments import describe_data
+from search.worker.tuner import WORKER_METHODS, TunerCopy, overrides
 
+# Attributes of a tuner that belong to the driver, or are sent to the workers on their own.
+NOT_COPIED = (
+    "oracle",
+    "hypermodel",
+    "distribution_strategy",
+    "_settings",
+    "_registered",
+    "_history",
+    "_objective",
+)
 # The maximum epochs for which ASHA makes rungs if ``fit`` decides on the epochs itself.
 ASSUMED_EPOCHS = 100
 
@@ -42,7 +53,7 @@ def make_task(
     oracle = tuner.oracle
     seed = settings.oracle_arguments()["seed"]
     return Task(
-        hypermodel=PickledObject.of(tuner.hypermodel, "hypermodel"),
+        hypermodel=tuner.hypermodel and PickledObject.of(tuner.hypermodel, "hypermodel"),
         objective=objective,
         epochs=settings.max_epochs,
         patience=0,
@@ -52,12 +63,42 @@ def make_task(
         executions_per_trial=tuner.executions_per_trial,
         max_retries_per_trial=oracle.max_retries_per_trial,
         max_model_size=tuner.max_model_size,
+        tuner=copy_tuner(tuner),
         compile_overrides=PickledObject.of(overrides, "optimizer, loss or metrics"),
         registered=registered,
         tune_new_entries=oracle.tune_new_entries,
         allow_new_entries=oracle.allow_new_entries,
         fast_epoch=settings["fast_epoch"],
     )
+
+
+def copy_tuner(tuner: kt.Tuner) -> PickledObject | None:
+    """Return the copy of a user's tuner for the workers; None if they need none.
+
+    Raises:
+        ProblemError: It names the attributes that cannot be sent to a worker.
+    """
+    tuner_class = type(tuner)
+    if tuner_class.__module__.startswith("search."):
+        return None
+    attributes = {name: value for name, value in vars(tuner).items() if name not in NOT_COPIED}
+    try:
+        return PickledObject.of(TunerCopy(tuner_class, attributes), tuner_class.__name__)
+    except ProblemError:
+        if not overrides(tuner_class, *WORKER_METHODS):
+            return None
+        raise ProblemError(_unsendable(tuner_class, attributes)) from None
+
+
+def _unsendable(tuner_class: type, attributes: dict[str, Any]) -> str:
+    """Describe which parts of a tuner cannot be sent to a worker."""
+    problems = []
+    for name, part in {"class": tuner_class, **attributes}.items():
+        try:
+            PickledObject.of(part, f"{tuner_class.__name__}.{name}")
+        except ProblemError as error:
+            problems.append(str(error))
+    return "\n".join(problems)
 
 
 def make_plan(
@@ -75,7 +116,7 @@ def make_plan(
     Raises:
         ProblemError: Not even one worker fits.
     """
-    epochs = max_epochs_per_trial(tuner.hypermodel, settings, arguments)
+    epochs = max_epochs_per_trial(tuner, settings, arguments)
     asha = settings.asha
     resources = dict(settings.resources)
     cpus = resources.pop("cpu")
@@ -98,6 +139,7 @@ def make_plan(
         other_resources=resources,
         device_rule=settings.device_rule,
         scheduler=settings.scheduler_name,
+        scheduler_asked=settings.scheduler_asked,
         grace_period=min(asha.grace_period, epochs),
         reduction_factor=asha.reduction_factor,
         out=folder.path,
@@ -109,16 +151,14 @@ def make_plan(
     )
 
 
-def max_epochs_per_trial(
-    hypermodel: kt.HyperModel, settings: Settings, arguments: FitArguments
-) -> int:
+def max_epochs_per_trial(tuner: kt.Tuner, settings: Settings, arguments: FitArguments) -> int:
     """Return the maximum epochs per trial."""
     if settings.hyperband is not None:
         return int(settings.hyperband.max_epochs)
-    epochs = requested_epochs(hypermodel, arguments)
+    epochs = requested_epochs(tuner, arguments)
     if epochs is not None:
         return epochs
-    return settings.max_epochs or (ASSUMED_EPOCHS if has_own_fit(hypermodel) else 1)
+    return settings.max_epochs or (ASSUMED_EPOCHS if decides_itself(tuner) else 1)
 
 
 def extend_space(tuner: kt.Tuner, earlier_search: EarlierSearch | None) -> None:

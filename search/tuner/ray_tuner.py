@@ -185,11 +185,11 @@ class RayTuner(RecordedTuner):
                 "distribution_strategy has one replica and no effect: each trial trains in its own "
                 "process"
             )
-        arguments = adapt_fit_arguments(self.hypermodel, fit_args, fit_kwargs, settings.max_epochs)
+        arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
         task = make_task(self, settings, self._objective, self._registered)
         check_objective(
             self._objective,
-            self.hypermodel,
+            self,
             arguments,
             lambda: self._try_build(self.oracle.get_space()),
         )
@@ -222,6 +222,7 @@ class RayTuner(RecordedTuner):
                 clock=origin.clock(clock),
                 searcher=searcher,
                 listeners=(self._update_oracle, self._call_hooks),
+                before_proposal=self.pre_create_trial,
             )
             from search.engines.ray.engine import RayEngine
 
@@ -259,8 +260,9 @@ class RayTuner(RecordedTuner):
 
     def _make_ray(self, arguments: FitArguments, view: View) -> RenewableRay:
         settings = self._settings
-        module = getattr(self.hypermodel.build, "__module__", None)
-        code = source_paths(module, custom_rule(settings.device_rule))
+        build = self.hypermodel and self.hypermodel.build
+        modules = {getattr(build, "__module__", None), type(self).__module__}
+        code = source_paths(*modules, custom_rule(settings.device_rule))
         forks = "gpu" not in settings.resources
         return RenewableRay(
             partial(connect_to_ray, settings["address"], available_cores(), code, forks=forks),

@@ -8,6 +8,7 @@ import keras
 import keras_tuner as kt
 
 from results.record.columns import State
+from results.record.files import read_json, write_json
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
 from results.record.words import describe_epochs_of
@@ -38,8 +39,9 @@ STATUSES = {
 class ReportingOracle(kt.Oracle):
     """An oracle that shows the trials of a search, and proposes none.
 
-    A stopped trial has the status ``STOPPED``, and its best value as score. It is ranked with the
-    completed trials, since it may be the best of all.
+    A stopped trial has the status ``STOPPED``. Its score is the best of its epochs if the scores of
+    the completed trials are of that kind: then it is ranked with them, since it may be the best of
+    all. Otherwise it has no score, and comes after them.
     """
 
     def __init__(self, objective: Any, **arguments: Any) -> None:
@@ -71,7 +73,7 @@ class ReportingOracle(kt.Oracle):
         """Create or replace a trial from its record."""
         trial_id = self.trial_id(record.trial)
         hp = self.hyperparameters.copy()
-        hp.values = dict(record.values)
+        hp.values = record.proposed | record.values  # also what the build did not ask for
         trial = kt.engine.trial.Trial(hp, trial_id, status=STATUSES[record.state])
         if trial_id not in self.trials:
             self.start_order.append(trial_id)
@@ -175,7 +177,21 @@ class RecordedTuner(TrialTuner):
         return model
 
     def save(self) -> None:
-        """Do nothing: the journal records every event at once."""
+        """Save what ``get_state`` returns; the journal records everything else at once.
+
+        Raises:
+            UsageError: JSON cannot represent it.
+        """
+        state = self.get_state()
+        if not state:
+            return
+        try:
+            write_json(self._project.folder.tuner_state_file, state)
+        except TypeError as error:
+            raise UsageError(
+                f"{type(self).__name__}.get_state() returned a value that cannot be saved "
+                f"({error}): expected a dict of JSON values, such as numbers, texts and lists."
+            ) from None
 
     def reload(self) -> None:
         """Read the trials, their scores and the space from the run folder.
@@ -189,9 +205,13 @@ class RecordedTuner(TrialTuner):
         for event in events:
             self._history.apply(event)
             self._update_oracle(event)
+        state_file = self._project.folder.tuner_state_file
+        if state_file.exists():
+            self.set_state(read_json(state_file))
 
     def on_trial_end(self, trial: kt.engine.trial.Trial) -> None:
-        """Handle the end of a trial; a subclass may override this."""
+        """Save the state of the tuner; the search has recorded the end of the trial."""
+        self.save()
 
     def _update_oracle(self, event: Event) -> None:
         """Update the oracle with an event that the history has already."""

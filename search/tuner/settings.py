@@ -17,11 +17,10 @@ from search.plan.options import Option, Speaker, rows
 from search.plan.plan import ASHA, AUTO, GPU, GPU_SHARE, OPTIONS, Plan
 from search.plan.registry import Algorithm, Scheduler
 from search.tuner.recipe import OracleRecipe
+from search.worker.tuner import overrides
 
 DEFAULT_TRIALS = 10
 FAILURE_DEFAULTS = {"max_retries_per_trial": 0, "max_consecutive_failed_trials": 3}
-# Methods that keras-tuner calls in the process of the tuner; here, workers train.
-WORKER_HOOKS = ("run_trial", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 # Arguments of single tuners of keras-tuner, and the tuner to use instead.
 ARGUMENTS_OF_OTHER_TUNERS = {
     "factor": "search.kt.Hyperband",
@@ -170,6 +169,11 @@ class Settings:
         return Scheduler(self.scheduler or Scheduler.NONE)
 
     @property
+    def scheduler_asked(self) -> bool:
+        """Whether the script names the scheduler."""
+        return "scheduler" in self.options and self.scheduler != AUTO
+
+    @property
     def asha(self) -> ASHA:
         """The settings of ASHA."""
         return self.scheduler if isinstance(self.scheduler, ASHA) else ASHA()
@@ -240,13 +244,12 @@ class Settings:
         """Return every problem, one per line.
 
         Args:
-            tuner: The class of the tuner, which may override methods that are never called.
+            tuner: The class of the tuner; one that overrides ``run_trial`` needs no hypermodel.
             hypermodel: The hypermodel to search.
         """
         return [
             *self._argument_problems(tuner),
-            *_hypermodel_problems(hypermodel),
-            *_hook_problems(tuner),
+            *_hypermodel_problems(hypermodel, tuner),
             *self._value_problems(),
             *_backend_problems(),
             *self._algorithm_problems(tuner),
@@ -423,9 +426,13 @@ def _objective_problems(objective: Any) -> Iterator[str]:
                 yield f"objective: direction={direction!r}: expected 'min' or 'max'."
 
 
-def _hypermodel_problems(hypermodel: object) -> Iterator[str]:
+def _hypermodel_problems(hypermodel: object, tuner: type) -> Iterator[str]:
     if hypermodel is None:
-        yield "hypermodel is missing: expected a function build_model(hp) or a HyperModel."
+        if not overrides(tuner, "run_trial"):
+            yield (
+                "hypermodel is missing: expected a function build_model(hp), a HyperModel, or a "
+                "tuner of your own that overrides run_trial."
+            )
     elif not isinstance(hypermodel, kt.HyperModel) and not callable(hypermodel):
         yield (
             f"hypermodel={hypermodel!r}: expected a function build_model(hp) or a "
@@ -456,15 +463,4 @@ def _strategy_problems(strategy: Any) -> Iterator[str]:
             f"distribution_strategy has {replicas} replicas: expected one, since each trial trains "
             f"in its own process, on the resources that Ray assigns to it. Leave it out, and write "
             f"resources_per_trial={resources}."
-        )
-
-
-def _hook_problems(tuner: type) -> Iterator[str]:
-    overridden = [
-        name for name in WORKER_HOOKS if getattr(tuner, name) is not getattr(kt.Tuner, name)
-    ]
-    if overridden:
-        yield (
-            f"{tuner.__name__} overrides {', '.join(overridden)}, which workers do not call: "
-            "override HyperModel.fit instead, or pass a callback to search."
         )

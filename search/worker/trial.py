@@ -534,8 +534,10 @@ class _TrialTraining:
             return ScoreKind.UNKNOWN if was_stopped or self._error else of_epochs
         if trial.score is None or math.isnan(trial.score):
             return ScoreKind.UNKNOWN
-        bests = [r.best.get(self._task.objective.name) for r in self._reporters]
-        if None in bests or not bests or not math.isclose(trial.score, fmean(bests)):
+        bests = [reporter.best.get(self._task.objective.name) for reporter in self._reporters]
+        values = [value for value in bests if value is not None]
+        has_values = bool(values) and len(values) == len(bests)
+        if not has_values or not math.isclose(trial.score, fmean(values)):
             return ScoreKind.RETURNED
         # The last epoch may be the best by chance.
         is_clear = is_mean or any(execution.is_history for execution in self._executions)

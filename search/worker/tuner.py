@@ -13,6 +13,22 @@ import keras_tuner as kt
 # Methods that decide how a trial trains; where a class overrides none of them, its score is the
 # best of its epochs.
 TRAINING_METHODS = ("run_trial", "_build_and_fit_model", "_run_and_update_trial")
+# All methods that keras-tuner calls in the process that trains.
+WORKER_METHODS = (
+    *TRAINING_METHODS,
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_batch_begin",
+    "on_batch_end",
+    "save_model",
+    "load_model",
+    "get_trial_dir",
+    "_build_hypermodel",
+    "_try_build",
+    "_override_compile_args",
+    "_deepcopy_callbacks",
+    "_configure_tensorboard_dir",
+)
 EPOCH_HOOKS = ("on_epoch_begin", "on_epoch_end")
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end")
 
@@ -114,7 +130,7 @@ class TunerCopy:
     def restore(self, hypermodel: kt.HyperModel | None) -> TrialTuner:
         """Return a tuner with the attributes; its ``__init__`` is not called."""
         tuner = self.tuner_class.__new__(self.tuner_class)
-        vars(tuner).update(self.attributes | {"hypermodel": hypermodel})
+        tuner.__dict__.update(self.attributes | {"hypermodel": hypermodel})
         return tuner
 
 

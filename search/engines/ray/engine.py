@@ -109,7 +109,15 @@ def search_on_ray(
     discovery = Discovery(plan)
     liveness = Liveness(state, stopping, RunningRay(), hung_after_seconds=plan.hung_after_seconds)
     scheduler = plan.scheduler.load().from_plan(plan)
-    handler = ReportHandler(state, task, scheduler, stopping, liveness, discovery)
+    handler = ReportHandler(
+        state,
+        task,
+        scheduler,
+        stopping,
+        liveness,
+        discovery,
+        judges_any_score=plan.scheduler_asked,
+    )
     suggestions = Suggestions(
         state,
         plan,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from results.record.columns import Decision, State
+from results.record.columns import Decision, ScoreKind, State
 from search.engines.ray import messages
 from search.engines.ray.liveness import Liveness
 from search.engines.ray.messages import Ended, Epoch, TrainTrial, WarmUp
@@ -45,6 +45,8 @@ class ReportHandler:
         state: The search.
         task: What each trial trains.
         scheduler: Judges each epoch.
+        judges_any_score: Whether the scheduler stops trials even if their scores are of another
+            kind than the values of their epochs.
         stopping: Decides when the search ends.
         liveness: Watches the processes.
         discovery: Starts the processes that discover the space and warm up.
@@ -57,6 +59,7 @@ class ReportHandler:
     stopping: Stopping
     liveness: Liveness
     discovery: Discovery
+    judges_any_score: bool = True
     hosts_without_gpu: set[str] = field(default_factory=set, init=False)
 
     def start_search(self, space: Space) -> None:
@@ -161,7 +164,11 @@ class ReportHandler:
         objective, decision = report.pop("objective"), Decision.CONTINUE
         if epoch.is_judged:
             decision = self.scheduler.judge(
-                config.trial, report["epoch"], objective, last_epoch=config.epochs
+                config.trial,
+                report["epoch"],
+                objective,
+                last_epoch=config.epochs,
+                may_stop=self._may_stop(session),
             )
         session.recorder.epoch(config.trial, report, decision=decision, worker=epoch.worker)
         if decision is Decision.CONTINUE:
@@ -170,6 +177,11 @@ class ReportHandler:
             return Reply.REQUEST_STOP
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Reply.END_TRIAL
+
+    def _may_stop(self, session: Session) -> bool:
+        """Tell whether the value of an epoch says what its trial will be worth."""
+        kind = session.recorder.history.score_kind
+        return self.judges_any_score or kind in (ScoreKind.EPOCHS, ScoreKind.EXECUTIONS)
 
     def _end_trial(self, trial: int, report: Ended) -> None:
         if report.fatal:
@@ -180,8 +192,21 @@ class ReportHandler:
         self._grow_space(session, result.pop("space", []))
         errors = {"error": report.error, "traceback": report.traceback}
         fields = {name: text for name, text in errors.items() if text} | result
+        previous_kind = session.recorder.history.score_kind
         session.recorder.trial_ended(trial, report.state, **fields)
+        self._explain_scores(session, previous_kind)
         self.stopping.check_failures()
+
+    def _explain_scores(self, session: Session, previous_kind: ScoreKind) -> None:
+        """Tell the user once that the trials return scores of their own."""
+        kind = session.recorder.history.score_kind
+        if kind is previous_kind or kind is not ScoreKind.RETURNED:
+            return
+        if self.judges_any_score:
+            effect = "a stopped trial has no score and ranks below every completed one"
+        else:
+            effect = "no trial is stopped early (name the scheduler to stop trials by their epochs)"
+        session.view.note(f"fit returns another score than the best of its epochs: {effect}")
 
     def _grow_space(self, session: Session, parameters: list[dict[str, Any]]) -> None:
         """Add the parameters that a trial was the first to register to the space."""

@@ -46,7 +46,13 @@ class BaseScheduler(ABC):
         """
 
     def judge(
-        self, trial: int, epoch: int, value: float | None, *, last_epoch: int | None
+        self,
+        trial: int,
+        epoch: int,
+        value: float | None,
+        *,
+        last_epoch: int | None,
+        may_stop: bool = True,
     ) -> Decision:
         """Decide whether a trial continues after an epoch.
 
@@ -55,6 +61,7 @@ class BaseScheduler(ABC):
             epoch: Number of the epoch, from 1.
             value: The objective; None if the trial has diverged.
             last_epoch: After this epoch the trial ends by itself; None: after ``max_epochs``.
+            may_stop: Whether the trial may be stopped; otherwise the value is only recorded.
         """
         if value is None or epoch >= min(last_epoch or self._max_epochs, self._max_epochs):
             return Decision.CONTINUE  # the trial ends by itself
@@ -63,7 +70,7 @@ class BaseScheduler(ABC):
         if epoch <= self._judged.get(trial, 0):
             return Decision.CONTINUE  # another process repeats an epoch that was judged
         self._judged[trial] = epoch
-        if not self.should_stop(trial, epoch, value):
+        if not self.should_stop(trial, epoch, value) or not may_stop:
             return Decision.CONTINUE
         self._stopped[trial] = epoch
         return Decision.STOP

@@ -214,6 +214,7 @@ class Suggestions:
             return NoTrial.LEFT
         if not session.searcher.space.parameters and (self._queue or history.unfinished()):
             return NoTrial.FOR_NOW  # the first trial registers the parameters while it runs
+        session.before_proposal()
         values = session.searcher.propose(number)
         if values is None:
             return NoTrial.LEFT

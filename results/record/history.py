@@ -79,6 +79,7 @@ class EpochRecord:
     Attributes:
         execution: Number of the training within the trial, from 0: of its execution, or of its
             call of ``fit`` if the trial calls ``fit`` several times.
+        is_score: Whether this is no epoch, but the score that the trial returned at its end.
     """
 
     trial: int
@@ -92,6 +93,7 @@ class EpochRecord:
     worker: str
     execution: int = 0
     laps: dict[str, float] = field(default_factory=dict)
+    is_score: bool = False
 
 
 @dataclass
@@ -404,6 +406,7 @@ class History:
             metrics=event["metrics"],
             decision=Decision.CONTINUE,
             worker=trial.worker,
+            is_score=True,
         )
 
 

@@ -83,7 +83,7 @@ def describe_trial_end(trial: TrialRecord, objective: str) -> str:
 
 def describe_new_best(best: EpochRecord, objective: str) -> str:
     """Describe a new best value."""
-    return f"trial {best.trial}, epoch {best.epoch}: best {objective} so far {best.objective:.4f}"
+    return f"{_place(best)}: best {objective} so far {best.objective:.4f}"
 
 
 def describe_totals(history: History) -> str:
@@ -94,10 +94,11 @@ def describe_totals(history: History) -> str:
 
 def describe_best(best: EpochRecord, objective: str) -> str:
     """Describe the best value: its trial, its epoch and its time."""
-    return (
-        f"best {objective} {best.objective:.4f} in trial {best.trial}, epoch {best.epoch}, after "
-        f"{best.at_seconds:.0f} s"
-    )
+    return f"best {objective} {best.objective:.4f} in {_place(best)}, after {best.at_seconds:.0f} s"
+
+
+def _place(best: EpochRecord) -> str:
+    return f"trial {best.trial}" if best.is_score else f"trial {best.trial}, epoch {best.epoch}"
 
 
 def _fits_four_decimals(value: float) -> bool:

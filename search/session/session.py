@@ -106,7 +106,7 @@ class DeferredSession:
         description = origin.describe(session_description)
         write_json(folder.run_file, description)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
-        view.note(f"space {plan.problem.space}: {names}")
+        view.note(f"space {plan.problem.space}: {names or 'the first trial registers it'}")
         searcher = self.searcher or make_searcher(plan, space)
         for note in origin.teach(searcher):
             view.note(note)

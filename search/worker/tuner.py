@@ -130,7 +130,8 @@ class TunerCopy:
     def restore(self, hypermodel: kt.HyperModel | None) -> TrialTuner:
         """Return a tuner with the attributes; its ``__init__`` is not called."""
         tuner = self.tuner_class.__new__(self.tuner_class)
-        tuner.__dict__.update(self.attributes | {"hypermodel": hypermodel})
+        others = {"hypermodel": hypermodel, "distribution_strategy": None}
+        tuner.__dict__.update(self.attributes | others)
         return tuner
 
 

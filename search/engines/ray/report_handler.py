@@ -206,7 +206,9 @@ class ReportHandler:
             effect = "a stopped trial has no score and ranks below every completed one"
         else:
             effect = "no trial is stopped early (name the scheduler to stop trials by their epochs)"
-        session.view.note(f"fit returns another score than the best of its epochs: {effect}")
+        session.view.note(
+            f"the trials return another score than the best of their epochs: {effect}"
+        )
 
     def _grow_space(self, session: Session, parameters: list[dict[str, Any]]) -> None:
         """Add the parameters that a trial was the first to register to the space."""

@@ -84,7 +84,12 @@ def test_every_new_best_is_reported_even_after_the_best_was_lost(search, printer
             lambda: recorder.trial_retried(1, "once more"),
             report(recorder, 2, 1, 0.25),
             lambda: recorder.trial_ended(
-                2, State.COMPLETED, score=0.4, best_step=3, metrics=metrics
+                2,
+                State.COMPLETED,
+                score=0.4,
+                best_step=3,
+                metrics=metrics,
+                score_kind="epochs",
             ),
             report(recorder, 1, 1, 0.28),
             report(recorder, 1, 1, 0.1, execution=1),

@@ -463,7 +463,7 @@ def test_a_score_that_a_trial_computed_itself_replaces_the_values_of_its_epochs(
     assert search.best == (0, 4, 0.5)
     assert search.history.trials[0].best == EpochRecord(
         trial=0, attempt=1, epoch=4, at_seconds=5.0, epoch_seconds=0.0, objective=0.5,
-        metrics={"x": 0.4}, decision=Decision.CONTINUE, worker="host:1", execution=0, laps={},
+        metrics={"x": 0.4}, decision=Decision.CONTINUE, worker="host:1", is_score=True,
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ import pytest
 
 import problems
 from search.plan.task import FitArguments
-from search.tuner.fit_arguments import adapt_fit_arguments, requested_epochs
+from search.tuner.fit_arguments import adapt_fit_arguments, decides_itself, requested_epochs
+from search.worker.tuner import TrialTuner
 
 
 class KerasFit(kt.HyperModel):
@@ -40,25 +41,47 @@ class NamesItsEpochs(DecidesItself):
         return model.fit(*data, epochs=epochs, verbose=verbose)
 
 
+class TunesBatchSize(TrialTuner):
+    def run_trial(self, trial, *args, **kwargs):
+        return super().run_trial(trial, *args, batch_size=8, **kwargs)
+
+
+class ValidatesItself(TrialTuner):
+    def run_trial(self, trial, x, y, epochs=3):
+        return 1.0
+
+
+def tuner_of(hypermodel, tuner_class=TrialTuner):
+    """Return a tuner with nothing but a hypermodel."""
+    tuner = tuner_class.__new__(tuner_class)
+    tuner.hypermodel = hypermodel
+    return tuner
+
+
 def test_the_fit_of_keras_is_quiet_and_trains_at_most_max_epochs():
-    arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"epochs": 9, "verbose": 1}, None)
+    arguments = adapt_fit_arguments(tuner_of(KerasFit()), (1, 2), {"epochs": 9, "verbose": 1}, None)
     assert arguments == FitArguments((1, 2), {"epochs": 9, "verbose": 0})
-    arguments = adapt_fit_arguments(KerasFit(), (1, 2), {"batch_size": 8}, 4)
+    arguments = adapt_fit_arguments(tuner_of(KerasFit()), (1, 2), {"batch_size": 8}, 4)
     assert arguments.kwargs == {"batch_size": 8, "epochs": 4, "verbose": 0}
 
 
 def test_a_custom_fit_gets_only_the_arguments_that_it_names():
-    assert adapt_fit_arguments(DecidesItself(), (1,), {}, 4).kwargs == {}
-    assert adapt_fit_arguments(NamesItsEpochs(), (1,), {}, 4).kwargs == {"epochs": 4, "verbose": 0}
-    assert adapt_fit_arguments(TakesAnything(), (1,), {}, 4).kwargs == {}
+    assert adapt_fit_arguments(tuner_of(DecidesItself()), (1,), {}, 4).kwargs == {}
+    assert adapt_fit_arguments(tuner_of(NamesItsEpochs()), (1,), {}, 4).kwargs == {
+        "epochs": 4,
+        "verbose": 0,
+    }
+    assert adapt_fit_arguments(tuner_of(TakesAnything()), (1,), {}, 4).kwargs == {}
     # What search was given, it takes.
-    changed = adapt_fit_arguments(TakesAnything(), (1,), {"epochs": 9, "verbose": 2}, 4).kwargs
+    changed = adapt_fit_arguments(
+        tuner_of(TakesAnything()), (1,), {"epochs": 9, "verbose": 2}, 4
+    ).kwargs
     assert changed == {"epochs": 4, "verbose": 0}
 
 
 def test_the_arguments_of_search_stay_unchanged():
     kwargs = {"epochs": 9}
-    adapt_fit_arguments(KerasFit(), (), kwargs, 4)
+    adapt_fit_arguments(tuner_of(KerasFit()), (), kwargs, 4)
     assert kwargs == {"epochs": 9}
 
 
@@ -72,10 +95,29 @@ def test_the_arguments_of_search_stay_unchanged():
     ],
 )
 def test_the_epochs_of_the_fit_of_keras_are_read_from_its_arguments(args, kwargs, epochs):
-    assert requested_epochs(KerasFit(), FitArguments(args, kwargs)) == epochs
+    assert requested_epochs(tuner_of(KerasFit()), FitArguments(args, kwargs)) == epochs
 
 
 def test_the_epochs_of_a_custom_fit_are_read_from_its_arguments():
-    assert requested_epochs(NamesItsEpochs(), FitArguments((1, 8), {})) == 8
-    assert requested_epochs(TakesAnything(), FitArguments((1,), {"epochs": 8})) == 8
-    assert requested_epochs(DecidesItself(), FitArguments((1,), {})) is None
+    assert requested_epochs(tuner_of(NamesItsEpochs()), FitArguments((1, 8), {})) == 8
+    assert requested_epochs(tuner_of(TakesAnything()), FitArguments((1,), {"epochs": 8})) == 8
+    assert requested_epochs(tuner_of(DecidesItself()), FitArguments((1,), {})) is None
+
+
+def test_a_run_trial_of_the_user_gets_only_the_arguments_that_it_names():
+    own, without_model = tuner_of(KerasFit(), TunesBatchSize), tuner_of(None, ValidatesItself)
+    assert adapt_fit_arguments(own, (1, 2), {}, 4).kwargs == {}
+    assert adapt_fit_arguments(own, (1, 2), {"epochs": 9, "verbose": 1}, 4).kwargs == {
+        "epochs": 4,
+        "verbose": 0,
+    }
+    assert adapt_fit_arguments(without_model, (1, 2), {}, 4).kwargs == {"epochs": 4}
+    assert requested_epochs(own, FitArguments((1, 2), {"epochs": 8})) == 8
+    assert requested_epochs(without_model, FitArguments((1, 2, 6), {})) == 6
+
+
+def test_code_of_the_user_may_call_fit():
+    assert not decides_itself(tuner_of(KerasFit()))
+    assert decides_itself(tuner_of(TakesAnything()))
+    assert decides_itself(tuner_of(KerasFit(), TunesBatchSize))
+    assert decides_itself(tuner_of(None, ValidatesItself))

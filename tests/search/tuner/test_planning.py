@@ -40,7 +40,7 @@ def epochs_of(tuner, settings):
     def count(*args, hypermodel=problems.small, objective="val_accuracy", options=None, **kwargs):
         made = tuner(hypermodel, "val_accuracy")
         own = settings(objective, **(options or {}))
-        return max_epochs_per_trial(made.hypermodel, own, FitArguments(args, kwargs))
+        return max_epochs_per_trial(made, own, FitArguments(args, kwargs))
 
     return count
 

@@ -96,13 +96,20 @@ def test_arguments_that_contradict_an_oracle_are_named():
     assert "with a Hyperband oracle: the oracle itself stops trials early" in said
 
 
-def test_a_subclass_whose_hooks_no_worker_would_call_is_refused():
+def test_a_tuner_that_runs_its_trials_itself_needs_no_hypermodel(tmp_path):
     class Mine(RayTuner):
         def run_trial(self, trial, *args, **kwargs):
             return 1.0
 
-    with pytest.raises(UsageError, match=r"Mine overrides run_trial.*override HyperModel\.fit"):
-        Mine(problems.small, "val_loss")
+    assert Mine(objective=None, directory=tmp_path).hypermodel is None
+    with pytest.raises(UsageError, match="hypermodel is missing: expected a function"):
+        RayTuner(objective="val_loss", directory=tmp_path)
+
+
+def test_a_scheduler_is_asked_for_by_naming_it(settings):
+    assert not settings().scheduler_asked
+    assert not settings(scheduler="auto").scheduler_asked
+    assert all(settings(scheduler=name).scheduler_asked for name in ("asha", ASHA(), None))
 
 
 def test_asha_stops_trials_with_the_settings_of_the_script(settings):

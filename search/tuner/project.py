@@ -31,7 +31,7 @@ class Project:
 
     Attributes:
         folder: The run folder.
-        overwrites: Whether a search moves an existing run away; otherwise it continues that run.
+        overwrites: Whether an existing run is moved away; otherwise a search continues that run.
         keras_tuner_project: The project of keras-tuner's own from which a new search learns; None:
             there is none.
     """
@@ -151,7 +151,7 @@ class Project:
             with locked_run(self.folder, view.note) as run:
                 yield run
             return
-        self._move_away(view)
+        self.move_away(view)
         self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
         try:
             with new_run(self.folder.path, view.note) as run:
@@ -160,7 +160,13 @@ class Project:
             with contextlib.suppress(UsageError):
                 self.make_folder()  # it stays, even without records
 
-    def _move_away(self, view: View) -> None:
+    def move_away(self, view: View) -> None:
+        """Move a run, or an overwritten project of keras-tuner's own, to ``NAME.previous``.
+
+        Raises:
+            RunFolderError: Another process uses the run.
+            UsageError: The folder cannot be moved.
+        """
         if not self.is_run and not self._is_movable:
             return
         path = self.folder.path

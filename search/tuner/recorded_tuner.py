@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+from rich.console import Console
 
 from results.record.columns import State
 from results.record.files import read_json, write_json
@@ -17,6 +18,7 @@ from search.space import mirror
 from search.space.parameters import Space
 from search.tuner.project import Project
 from search.tuner.settings import plain_objective
+from search.view.view import View
 from search.worker.tuner import TrialTuner
 from search.worker.weights import load_best_weights
 
@@ -118,7 +120,7 @@ class RecordedTuner(TrialTuner):
         hypermodel: A function ``build_model(hp)`` or a ``HyperModel``.
         directory: Parent folder of the run folder. Default: the current folder.
         project_name: Name of the run folder. Default: ``untitled_project``.
-        overwrite: Whether a search moves an existing run away; otherwise the tuner reloads it.
+        overwrite: Whether to move an existing run away; otherwise the tuner reloads it.
         tuner_arguments: Further arguments of keras-tuner's tuner.
     """
 
@@ -140,6 +142,8 @@ class RecordedTuner(TrialTuner):
         super().__init__(
             oracle, hypermodel, directory=directory, project_name=project_name, **tuner_arguments
         )
+        if overwrite:  # now, as keras-tuner does: files of the user then go into the new folder
+            self._project.move_away(View(Console()))
         self._project.make_folder()
 
     @property

@@ -33,6 +33,7 @@ from search.errors import (
 from search.ray.environment import prepare_environment
 
 TRAIN, VALIDATION, _ = problems.blobs()
+ASSET = Path(__file__).parents[2] / "assets" / "version-0.1.0" / "finished"
 DATA = {"epochs": 2, "validation_data": VALIDATION, "verbose": 0}
 
 
@@ -165,6 +166,24 @@ def test_the_project_folder_exists_once_the_tuner_is_made(tmp_path):
     made = RayTuner(problems.small, "val_loss", directory=tmp_path, project_name="run")
     assert Path(made.project_dir) == tmp_path / "run"
     assert (tmp_path / "run").is_dir()
+
+
+def test_a_tuner_that_overwrites_moves_the_former_run_away_before_files_are_put_there(
+    tmp_path, capsys
+):
+    shutil.copytree(ASSET, tmp_path / "run")
+    made = RayTuner(
+        problems.small, "val_loss", directory=tmp_path, project_name="run", overwrite=True
+    )
+    assert f"{tmp_path / 'run'}: the previous content is now in run.previous" in (
+        capsys.readouterr().out
+    )
+    drawing = Path(made.get_trial_dir("0")) / "drawing.txt"
+    drawing.write_text("mine")
+    with pytest.raises(ObjectiveError):
+        made.search(*TRAIN, epochs=1, verbose=0)
+    assert drawing.read_text() == "mine"
+    assert (tmp_path / "run.previous" / "journal.jsonl").exists()
 
 
 # --- What it runs -------------------------------------------------------------------------------

@@ -248,6 +248,12 @@ class History:
             self._next += 1
         return self._next
 
+    def kind_after(self, epoch: Event) -> ScoreKind:
+        """Return what the scores are, as far as it is known after an epoch."""
+        if self._is_kind_shown or "score_kind" not in epoch:
+            return self.score_kind
+        return ScoreKind(epoch["score_kind"])
+
     def running(self) -> list[TrialRecord]:
         """Return the trials that run."""
         return [trial for trial in self.trials.values() if trial.state is State.RUNNING]
@@ -314,8 +320,7 @@ class History:
             trial.path, trial.path_reason = event["path"]["name"], event["path"]["reason"]
             trial.continued_from = event["path"]["continued_from"] or trial.continued_from
         self._forget_repeated(trial, record)
-        if not self._is_kind_shown and "score_kind" in event:
-            self._set_kind(ScoreKind(event["score_kind"]))
+        self._set_kind(self.kind_after(event))
         trial.epochs.append(record)
         if (record.execution, record.epoch) > trial.furthest:
             trial.furthest, trial.deaths = (record.execution, record.epoch), 0

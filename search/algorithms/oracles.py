@@ -164,11 +164,12 @@ def _best_metrics(
     record: TrialRecord, objective: Objective
 ) -> tuple[dict[str, float], float | None]:
     """Return the finite metrics of a trial's best epoch, and its objective before it is scored."""
-    if record.best is None:
+    best = record.best or record.best_epoch
+    if best is None:
         return {}, None
     metrics = {
-        name: value
-        for name, value in record.best.metrics.items()
-        if isinstance(value, (int, float))
+        name: value for name, value in best.metrics.items() if isinstance(value, (int, float))
     }
-    return metrics, metrics.get(objective.name, record.best.objective)
+    if record.best is None:
+        return metrics, None  # its epochs do not say what it is worth
+    return metrics, metrics.get(objective.name, best.objective)

@@ -130,6 +130,8 @@ class Task:
         max_retries_per_trial: How often a failed trial is retried.
         max_model_size: Maximum number of trainable weights of a model; None: no limit.
         tuner: The ``TunerCopy`` of a tuner of the user's own class; None: keras-tuner's own trains.
+        scoring_oracle: The oracle whose ``score_trial`` scores each trial; None: keras-tuner's own
+            score counts.
         compile_overrides: The dict of ``optimizer``, ``loss`` and ``metrics`` that replace those
             of the builder.
         registered: Config of the ``HyperParameters`` that were registered in advance.
@@ -149,6 +151,7 @@ class Task:
     max_retries_per_trial: int = 0
     max_model_size: int | None = None
     tuner: PickledObject | None = None
+    scoring_oracle: PickledObject | None = None
     compile_overrides: PickledObject | None = None
     registered: dict[str, Any] | None = None
     tune_new_entries: bool = True

@@ -7,6 +7,7 @@ from typing import Any
 import keras_tuner as kt
 
 from results.record.history import Objective
+from search.algorithms.oracles import scoring_oracle
 from search.errors import ProblemError
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
 from search.plan.task import FitArguments, PickledObject, Task
@@ -52,6 +53,7 @@ def make_task(
     overrides = {name: value for name, value in overrides.items() if value is not None}
     oracle = tuner.oracle
     seed = settings.oracle_arguments()["seed"]
+    scorer = scoring_oracle(settings.oracle)
     return Task(
         hypermodel=tuner.hypermodel and PickledObject.of(tuner.hypermodel, "hypermodel"),
         objective=objective,
@@ -64,6 +66,7 @@ def make_task(
         max_retries_per_trial=oracle.max_retries_per_trial,
         max_model_size=tuner.max_model_size,
         tuner=copy_tuner(tuner),
+        scoring_oracle=scorer and PickledObject.of(scorer, "the oracle, which scores the trials"),
         compile_overrides=PickledObject.of(overrides, "optimizer, loss or metrics"),
         registered=registered,
         tune_new_entries=oracle.tune_new_entries,

@@ -37,7 +37,7 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch
 from search.space import mirror
 from search.storage.clock import start_clock
-from search.tuner.fit_arguments import adapt_fit_arguments, check_objective
+from search.tuner.fit_arguments import adapt_fit_arguments, check_objective, decides_itself
 from search.tuner.planning import extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
@@ -205,7 +205,7 @@ class RayTuner(RecordedTuner):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
             ray = stack.enter_context(self._make_ray(packed, view))
             plan = make_plan(self, settings, packed, task, project.folder)
-            _say_starting(settings, plan, view)
+            _say_starting(settings, plan, view, is_score_known=not decides_itself(self))
             self.on_search_begin()
             space = mirror.mirror_space(self.oracle.get_space().space)
             oracle = settings.oracle_with(task.seed)
@@ -296,8 +296,14 @@ class RayTuner(RecordedTuner):
             raise KeyboardInterrupt
 
 
-def _say_starting(settings: Settings, plan: Plan, view: View) -> None:
+def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known: bool) -> None:
     """Check the plan and the nodes, and announce the search.
+
+    Args:
+        settings: The arguments of the tuner.
+        plan: The run.
+        view: Shows what is announced.
+        is_score_known: Whether the score of a trial is known to be the best of its epochs.
 
     Raises:
         UsageError: It lists every problem, one per line.
@@ -306,13 +312,11 @@ def _say_starting(settings: Settings, plan: Plan, view: View) -> None:
     for warning in (*check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
     delay = "" if plan.address else "; training begins in 10 to 30 s"
-    view.note(
-        f"starting: {plan.algorithm}{_describe_stopping(settings)}; trials at once: "
-        f"{plan.workers}{delay}"
-    )
+    stopping = _describe_stopping(settings, is_score_known)
+    view.note(f"starting: {plan.algorithm}{stopping}; trials at once: {plan.workers}{delay}")
 
 
-def _describe_stopping(settings: Settings) -> str:
+def _describe_stopping(settings: Settings, is_score_known: bool) -> str:
     """Say what stops trials early, as the end of a sentence on the algorithm."""
     if settings.is_hyperband:
         return ", which stops weak trials early by itself"
@@ -320,6 +324,8 @@ def _describe_stopping(settings: Settings) -> str:
     if scheduler is Scheduler.NONE:
         return "; no trial is stopped early"
     name = columns.DISPLAY_NAMES.get(scheduler, scheduler)
+    if not is_score_known and not settings.scheduler_asked:
+        return f"; {name} stops weak trials early if their scores are the best of their epochs"
     return f"; {name} stops weak trials early (scheduler=None turns it off)"
 
 

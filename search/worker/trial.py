@@ -179,6 +179,7 @@ class _SingleTrialOracle(kt.Oracle):
         )
         self.verbose = 0
         self._set_project_dir(scratch, "oracle")
+        self._scorer = task.scoring_oracle
 
     def begin(self, trial_id: str) -> Any:
         """Return the trial, which runs."""
@@ -188,8 +189,11 @@ class _SingleTrialOracle(kt.Oracle):
         return trial
 
     def score_trial(self, trial: Any) -> None:
-        """Score the trial; an infinite score is no score, like NaN."""
-        super().score_trial(trial)
+        """Score the trial as the user's oracle does; an infinite score is no score, like NaN."""
+        if self._scorer is None:
+            super().score_trial(trial)
+        else:
+            self._scorer.open().score_trial(trial)
         if trial.score is not None and not math.isfinite(trial.score):
             trial.score = math.nan
 
@@ -549,7 +553,8 @@ class _TrialTraining:
         """Whether the user's own code returns the score."""
         hypermodel = self.tuner.hypermodel
         has_own_fit = hypermodel is not None and mirror.has_own_fit(hypermodel)
-        return has_own_fit or overrides(type(self.tuner), *TRAINING_METHODS)
+        has_own_scorer = self._task.scoring_oracle is not None
+        return has_own_fit or has_own_scorer or overrides(type(self.tuner), *TRAINING_METHODS)
 
     @property
     def _expected_kind(self) -> ScoreKind:

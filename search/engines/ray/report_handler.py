@@ -168,7 +168,7 @@ class ReportHandler:
                 report["epoch"],
                 objective,
                 last_epoch=config.epochs,
-                may_stop=self._may_stop(session),
+                may_stop=self._may_stop(session, report),
             )
         session.recorder.epoch(config.trial, report, decision=decision, worker=epoch.worker)
         if decision is Decision.CONTINUE:
@@ -178,9 +178,9 @@ class ReportHandler:
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Reply.END_TRIAL
 
-    def _may_stop(self, session: Session) -> bool:
+    def _may_stop(self, session: Session, epoch: dict[str, Any]) -> bool:
         """Tell whether the value of an epoch says what its trial will be worth."""
-        kind = session.recorder.history.score_kind
+        kind = session.recorder.history.kind_after(epoch)
         return self.judges_any_score or kind in (ScoreKind.EPOCHS, ScoreKind.EXECUTIONS)
 
     def _end_trial(self, trial: int, report: Ended) -> None:

@@ -101,8 +101,9 @@ class RayEngine:
         self.discovery = Discovery(self.plan)
         self.scheduler = self.plan.scheduler.load().from_plan(self.plan)
         self.handler = ReportHandler(
-            self.state, self.task, self.scheduler, self.stopping, self.liveness, self.discovery
-        )
+            self.state, self.task, self.scheduler, self.stopping, self.liveness, self.discovery,
+            judges_any_score=self.plan.scheduler_asked,
+        )  # fmt: skip
         self.suggestions = Suggestions(
             self.state, self.plan, self.task, place=self._place, discovery=self.discovery,
             capacity=Capacity(self.plan, count_fitting=self._slots, clock=lambda: self.now),

@@ -6,6 +6,7 @@ from results.record.columns import Device, State
 from search.engines.ray import messages
 from search.engines.ray.messages import Ended, TrainTrial, WarmUp
 from search.engines.ray.report_handler import Reply
+from search.engines.ray.schedulers import FifoScheduler
 from search.errors import FatalTrialError, NewEntriesError, ProblemError
 from search.plan.registry import Scheduler
 from search.session.origin import ResumedRun, read_previous_run
@@ -134,6 +135,48 @@ def test_the_late_end_of_an_ended_trial_is_not_recorded_again(engine):
     engine.handler.handle_step_end()
     assert engine.tell(config, Ended(State.COMPLETED)) is Reply.END_TRIAL
     assert [end["state"] for end in engine.recorded("trial_ended")] == ["hung"]
+
+
+# --- Scores of one kind -----------------------------------------------------------------------
+
+
+class StopsAll(FifoScheduler):
+    """Stops every trial as soon as it may."""
+
+    def should_stop(self, trial, epoch, value):
+        return True
+
+
+def of_fit(engine, trial_kind, *, score=7.0):
+    """Train a trial of a fit of the user, which shows this kind of score; return the reply."""
+    config = engine.begun()
+    reply = engine.epoch(config, 1, 0.5, score_kind="unknown")
+    result = {"score": score, "best_step": 0, "metrics": {}, "score_kind": trial_kind}
+    if reply is Reply.CONTINUE:
+        engine.tell(config, Ended(State.COMPLETED, result=result))
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("kind", "reply"), [("epochs", Reply.END_TRIAL), ("returned", Reply.CONTINUE)]
+)
+def test_no_trial_is_stopped_before_one_shows_that_its_epochs_say_what_it_is_worth(
+    make, kind, reply
+):
+    engine = make(scheduler_asked=False)
+    engine.handler.scheduler = StopsAll(max_epochs=9)
+    replies = [of_fit(engine, kind, score=0.5 if kind == "epochs" else 7.0) for _ in range(2)]
+    assert replies == [Reply.CONTINUE, reply]
+    assert engine.screen.getvalue().count("another score") == (kind == "returned")
+
+
+def test_a_scheduler_that_the_user_names_stops_trials_of_any_score(make):
+    engine = make()
+    engine.handler.scheduler = StopsAll(max_epochs=9)
+    assert of_fit(engine, "returned") is Reply.END_TRIAL
+    [end] = engine.recorded("trial_ended")
+    assert end["state"] == "stopped"
+    assert engine.history.ranked() == []
 
 
 # --- The space --------------------------------------------------------------------------------

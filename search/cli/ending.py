@@ -93,10 +93,11 @@ def _say_audit(audit: Audit, view: View) -> None:
 
 def _say_confirmation(confirmation: Confirmation, view: View) -> None:
     winner, seeds = confirmation.winning_candidate, len(confirmation.seeds)
+    value = winner.search_value
+    before = "" if value is None else f"; in the search it had {value:.4f}"
     view.note(
         f"confirmed: {winner.name} at {winner.epochs} epochs, mean {confirmation.objective} of "
-        f"{seeds} new seeds {_mean(winner.estimate)}; in the search it had "
-        f"{winner.search_value:.4f}"
+        f"{seeds} new seeds {_mean(winner.estimate)}{before}"
     )
     for candidate in confirmation.candidates:
         if candidate.verdict is Verdict.BETTER:

@@ -128,7 +128,7 @@ def _state(trial: TrialRecord) -> TrialState:
         return TrialState.RUNNING
     if trial.best_value is not None and trial.state in COMPLETE:
         return TrialState.COMPLETE
-    is_pruned = trial.best_value is not None and trial.state in PRUNED
+    is_pruned = trial.best_epoch is not None and trial.state in PRUNED
     return TrialState.PRUNED if is_pruned else TrialState.FAIL
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from results.record import columns
-from results.record.columns import Values
+from results.record.columns import ScoreKind, Values
 from results.record.confirmation import (
     Candidate,
     Confirmation,
@@ -51,8 +51,16 @@ def make_candidates(history: History, plan: ConfirmationPlan) -> list[Candidate]
             f"expected at most {len(trials)}."
         )
     numbers_of_epochs = sorted(set(plan.epochs))
+    # A score that fit returns is another quantity than the value of an epoch.
+    is_comparable = history.score_kind is not ScoreKind.RETURNED
     from_search = [
-        Candidate(f"trial {trial.trial}", trial.trial, epochs, trial.values, trial.best_value)
+        Candidate(
+            f"trial {trial.trial}",
+            trial.trial,
+            epochs,
+            trial.values,
+            trial.best_value if is_comparable else None,
+        )
         for trial in trials[: plan.top]
         for epochs in numbers_of_epochs
     ]

@@ -179,6 +179,19 @@ def test_tables_are_current_until_the_journal_grows(run):
     assert [row["best_objective"] for row in trials_of(run)] == [0.1, 0.2, 0.3]
 
 
+def test_tables_that_ranked_scores_of_two_kinds_are_written_anew(run):
+    score = {"score": 4.8, "best_step": 0, "metrics": {"val_loss": 4.8}}
+    appended(run, event("trial_ended", trial=0, state="completed", **score))
+    refresh(run)
+    table = pq.read_table(run / "trials.parquet")
+    metadata = {key: text for key, text in table.schema.metadata.items() if key != b"score_kind"}
+    pq.write_table(table.replace_schema_metadata(metadata), run / "trials.parquet")
+    assert not is_current(run)
+    refresh(run)
+    assert is_current(run)
+    assert [row["best_objective"] for row in trials_of(run)] == [4.8, None, None]
+
+
 def test_current_tables_are_left_as_they_are(run):
     refresh(run)
     before = {name: (run / name).stat().st_mtime_ns for name in DERIVED}

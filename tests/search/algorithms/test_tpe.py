@@ -101,6 +101,15 @@ def test_a_mean_score_of_several_trainings_is_the_value_of_a_trial(searcher):
     assert (trial.value, trial.intermediate_values) == (0.5, {1: 0.9})
 
 
+def test_a_returned_score_is_not_mixed_with_the_values_of_epochs(searcher):
+    report(searcher, 0, 0.9)
+    end(searcher, 0, "completed", score=0.2)
+    report(searcher, 1, 0.9)
+    end(searcher, 1, "completed", score=None)
+    report(searcher, 2, 0.9, decision="stop")
+    assert outcomes(searcher)[:3] == [("COMPLETE", 0.2), ("FAIL", None), ("PRUNED", 0.9)]
+
+
 def test_the_newest_report_of_a_repeated_epoch_counts(searcher):
     """A trial that lost its process trains an epoch again."""
     report(searcher, 0, 0.9)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from results.record.columns import Device, State
+from results.record.columns import Device, ScoreKind, State
 from results.record.confirmation import AccuracyOnTest, Candidate, Confirmation, Verdict
 from results.record.history import Objective
 from results.record.intervals import estimate_mean
@@ -73,6 +73,15 @@ def test_candidates_are_the_best_and_those_for_comparison_at_each_number_of_epoc
         Candidate("yours", None, 5, {"units": 4}, None),
         Candidate("yours", None, 9, {"units": 4}, None),
     ]
+
+
+def test_a_score_that_fit_returned_is_not_compared_with_the_values_of_epochs(
+    make_history, make_trial
+):
+    history = make_history(make_trial(0, 0.7))
+    history.score_kind = ScoreKind.RETURNED
+    [candidate] = make_candidates(history, ConfirmationPlan(1, 3, (5,)))
+    assert candidate.search_value is None
 
 
 def test_all_configurations_may_be_candidates(make_history, make_trial):

@@ -20,16 +20,17 @@ class Trials:
         self.recorder = Recorder(self._journal, history, scheduler="asha")
         self.recorder.listen(Tidier(self.folder, history, kept_trials))
 
-    def train(self, trial, value):
+    def train(self, trial, value, **fields):
         """Start a trial, or start it again, and report one epoch."""
         self.recorder.trial_started(trial, {"units": trial})
         self.folder.best_weights_file(trial).write_bytes(b"weights")
         self.folder.state_file(trial).write_bytes(b"state")
         report = {"epoch": 1, "epoch_seconds": 0.5, "metrics": {"val_accuracy": value}}
+        report |= fields
         self.recorder.epoch(trial, report, decision=Decision.CONTINUE, worker="w")
 
-    def end(self, trial, state=State.COMPLETED):
-        self.recorder.trial_ended(trial, state)
+    def end(self, trial, state=State.COMPLETED, **fields):
+        self.recorder.trial_ended(trial, state, **fields)
 
     def with_weights(self):
         return {trial for trial in range(9) if self.folder.best_weights_file(trial).exists()}
@@ -92,6 +93,18 @@ def test_the_state_of_an_ended_trial_is_removed_and_no_other(trials):
         trials.train(trial, 0.5)
     trials.end(1)
     assert trials.with_state() == {0, 2}
+
+
+def test_a_trial_of_unknown_worth_gives_way_to_those_with_a_score(trials):
+    for trial in range(4):
+        trials.train(trial, 0.9, score_kind="unknown")
+    trials.end(0, State.STOPPED)
+    assert 0 in trials.with_weights(), "there is nothing better yet"
+    for trial, score in ((1, 0.2), (2, 0.1), (3, 0.3)):
+        metrics = {"val_accuracy": score}
+        fields = {"score": score, "best_step": 0, "metrics": metrics, "score_kind": "returned"}
+        trials.end(trial, **fields)
+    assert trials.with_weights() == {1, 3}
 
 
 def test_a_resumed_search_removes_the_weights_of_trials_before_it(trials):

@@ -21,6 +21,7 @@ from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import replacing_output
 from results.record.tables import refresh
+from results.record.words import describe_scores
 from results.run import Row, Run, row_of
 from results.text import audited, confirmed, timing, trials
 
@@ -144,6 +145,9 @@ def show_command(
         print(json.dumps(trials.trial_rows(run), indent=2))
         return
     _console().print(trials.trials_table(run))
+    scores = describe_scores(run.score_kind)
+    if scores is not None:
+        print(scores)
     _show_confirmation(run)
     _show_audit(run)
     if run.ended == CUT_OFF and not (folder / columns.JOURNAL_FILE).exists():

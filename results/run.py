@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from results.record import columns
 from results.record.audit import Audit
-from results.record.columns import Ending, State
+from results.record.columns import Ending, ScoreKind, State
 from results.record.confirmation import Confirmation
 from results.record.history import Objective
 
@@ -52,6 +52,12 @@ class Run:
     def mode(self) -> str:
         """``max`` or ``min``."""
         return str(self.description["plan"]["problem"]["objective"]["mode"])
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        """What the scores of the trials are."""
+        metadata = self.trials.schema.metadata or {}
+        return ScoreKind(metadata.get(columns.SCORE_KIND.encode(), b"epochs").decode())
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ TRIAL_COLUMNS: Columns = {
     columns.SCHEDULER: (pa.string(), lambda trial: trial.scheduler),
     columns.EPOCHS: (pa.int64(), lambda trial: len(trial.epochs)),
     columns.BEST_OBJECTIVE: (pa.float64(), lambda trial: trial.best_value),
-    columns.BEST_EPOCH: (pa.int64(), lambda trial: trial.best and trial.best.epoch),
+    columns.BEST_EPOCH: (pa.int64(), lambda trial: _best_epoch(trial)),
     columns.BEST_SECONDS: (pa.float64(), lambda trial: trial.best and trial.best.at_seconds),
     columns.STARTED_SECONDS: (pa.float64(), lambda trial: trial.started_seconds),
     columns.ENDED_SECONDS: (pa.float64(), lambda trial: trial.ended_seconds),
@@ -49,6 +49,11 @@ EPOCH_COLUMNS: Columns = {
     columns.EXECUTION: (pa.int64(), lambda epoch: epoch.execution),
     columns.WORKER: (pa.string(), lambda epoch: epoch.worker),
 }
+
+
+def _best_epoch(trial: TrialRecord) -> int | None:
+    """Return the epoch of a trial's best value; None if the trial returned the value."""
+    return None if trial.best is None or trial.best.is_score else trial.best.epoch
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from results.record.columns import ScoreKind
 from results.record.history import EpochRecord, History, TrialRecord
 
 
@@ -84,6 +85,19 @@ def describe_trial_end(trial: TrialRecord, objective: str) -> str:
 def describe_new_best(best: EpochRecord, objective: str) -> str:
     """Describe a new best value."""
     return f"{_place(best)}: best {objective} so far {best.objective:.4f}"
+
+
+def describe_scores(kind: ScoreKind) -> str | None:
+    """Say what the scores of the trials are; None if they are the best of their epochs."""
+    match kind:
+        case ScoreKind.EXECUTIONS:
+            return "Scores are means over the executions of a trial."
+        case ScoreKind.RETURNED:
+            return (
+                "Scores are what the trials returned, not the best of their epochs: a trial that "
+                "was stopped has none, and ranks below every completed one."
+            )
+    return None
 
 
 def describe_totals(history: History) -> str:

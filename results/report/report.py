@@ -21,7 +21,7 @@ from results.compare.rows import published_rows, ranked
 from results.record import columns
 from results.record.errors import RunFolderError
 from results.record.files import replacing_output
-from results.record.words import first_line, format_number
+from results.record.words import describe_scores, first_line, format_number
 from results.report.charts import charts_by_part, without_none
 from results.report.charts.axes import axes_of
 from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
@@ -164,7 +164,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if best:
         facts += [
             (f"best {run.objective}", format_number(best[columns.BEST_OBJECTIVE])),
-            ("found in", f"trial {best[columns.TRIAL]}, epoch {best[columns.BEST_EPOCH]}"),
+            ("found in", _place(best)),
             ("found after", f"{best[columns.BEST_SECONDS]:.0f} s"),
         ]
     if row.confirmed_mean is not None:
@@ -178,7 +178,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
     if row.wall_seconds is not None:
         facts.append(("search time", f"{row.wall_seconds:.0f} s"))
-    return facts
+    scores = describe_scores(run.score_kind)
+    return facts if scores is None else [*facts, ("scores", scores)]
+
+
+def _place(best: dict[str, Any]) -> str:
+    """Return the trial of the best value, and its epoch unless the trial returned the value."""
+    epoch = best[columns.BEST_EPOCH]
+    return f"trial {best[columns.TRIAL]}" + ("" if epoch is None else f", epoch {epoch}")
 
 
 def _best(run: Run) -> list[tuple[str, str]]:

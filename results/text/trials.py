@@ -75,7 +75,7 @@ def trials_table(run: Run) -> Table:
             str(ending_of(row)),
             *epoch_texts,
             "" if best is None else f"{best:.4f}",
-            "" if best is None else str(row[columns.BEST_EPOCH]),
+            "" if row[columns.BEST_EPOCH] is None else str(row[columns.BEST_EPOCH]),
             f"{row[columns.TRAIN_SECONDS]:.1f}",
             Text(" ".join(filter(None, [error, path, format_values(row["hyperparameters"])]))),
         )

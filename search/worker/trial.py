@@ -294,7 +294,7 @@ class _TrialTraining:
         self._arguments = FitArguments((), {})
         self._executions: list[_Execution] = []
         self._reporters: list[Reporter] = []
-        self._builds = 0
+        self._builds = self._fits = 0
         self._fit: fast.Fit | None = None
         self._model: keras.Model | None = None
         self._early_stopping: list[keras.callbacks.EarlyStopping] = []
@@ -446,6 +446,16 @@ class _TrialTraining:
 
         @functools.wraps(keras_fit)
         def fit(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            if type(model).fit is fit and "fit" not in vars(model):
+                # A model that build did not return to keras-tuner may take the fast path too.
+                self._fit = fast.install(
+                    model,
+                    seed=self._seed(len(self._executions) + self._fits),
+                    fast=self._task.fast_epoch,
+                    complete=self._with_reporter,
+                )
+                self._fits += 1
+                return model.fit(*args, **kwargs)
             arguments = fast.SIGNATURE.bind(model, *args, **kwargs).arguments
             callbacks = self._with_reporter(arguments.get("callbacks"))
             return keras_fit(**{"verbose": 0} | arguments | {"callbacks": callbacks})

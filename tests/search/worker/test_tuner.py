@@ -112,7 +112,24 @@ def test_fits_that_run_trial_calls_itself_are_reported(run, capfd):
     assert all(report["objective"] > 0 for report in reports)
     assert notes == ["3"]
     assert end.result["score_kind"] == "returned"
+    assert [report["path"]["name"] for report in reports if "path" in report] == ["fast"]
     assert "Epoch" not in capfd.readouterr().out, "Keras shows no progress"
+
+
+def test_a_model_with_a_fit_of_its_own_is_reported_on_its_own_way(run):
+    class Loud(keras.Sequential):
+        def fit(self, *args, **kwargs):
+            return super().fit(*args, **kwargs)
+
+    class Mine(Noting):
+        def run_trial(self, trial, x, y, validation_data, **kwargs):
+            model = Loud([keras.layers.Dense(3, "softmax")])
+            model.compile("sgd", "sparse_categorical_crossentropy")
+            return model.fit(x, y, validation_data=validation_data, epochs=2)
+
+    _, reports, _ = run(Mine)
+    assert numbers(reports) == [(0, 1), (0, 2)]
+    assert reports[0]["path"]["name"] == "own"
 
 
 def test_a_run_trial_that_is_stopped_in_its_first_fit_trains_no_other(run):

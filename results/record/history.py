@@ -115,6 +115,7 @@ class TrialRecord:
         device: Its device in a search that chooses one for each trial; else None.
         multiply_adds: Multiply-adds of the model per sample, by which the device is chosen; None if
             unknown.
+        returned: What its callbacks and its hypermodel returned: by class, their attributes.
     """
 
     trial: int
@@ -141,6 +142,7 @@ class TrialRecord:
     proposed: Values = field(default_factory=dict)
     device: Device | None = None
     multiply_adds: int | None = None
+    returned: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def ending(self) -> Ending:
@@ -358,6 +360,7 @@ class History:
         trial.error = event.get("error")
         trial.traceback = event.get("traceback")
         trial.values = event.get("values") or trial.values
+        trial.returned = event.get("returned", {})
         if "score" in event:
             trial.has_returned, trial.score = True, self._scored(trial, event)
             trial.best = self._worth(trial)

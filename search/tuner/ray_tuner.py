@@ -37,6 +37,7 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch
 from search.space import mirror
 from search.storage.clock import start_clock
+from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import adapt_fit_arguments, check_objective, decides_itself
 from search.tuner.planning import extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
@@ -193,6 +194,9 @@ class RayTuner(RecordedTuner):
             arguments,
             lambda: self._try_build(self.oracle.get_space()),
         )
+        collections = describe_collections(self.hypermodel, arguments.kwargs.get("callbacks"))
+        if collections is not None:
+            view.note(collections)
         earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
         extend_space(self, earlier_search)
         with contextlib.ExitStack() as stack:

@@ -82,6 +82,7 @@ class ReportingOracle(kt.Oracle):
         if record.state is not State.RUNNING and trial_id not in self.end_order:
             self.end_order.append(trial_id)
         trial.message = record.traceback or record.error
+        trial.returned = record.returned
         if record.state is State.STOPPED:  # keras-tuner's summary shows the message
             trial.message = f"{record.ending} after {describe_epochs_of(record)}"
         if record.best is not None:

@@ -12,7 +12,7 @@ import math
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -40,6 +40,7 @@ from search.worker.callbacks import (
 from search.worker.checkpoint import Checkpoints
 from search.worker.data import Data
 from search.worker.laps import BUILD, LAPS, RESET
+from search.worker.returned import ReturnedAttributes
 from search.worker.tuner import (
     TRAINING_METHODS,
     TrialTuner,
@@ -66,6 +67,8 @@ class TrialEnd:
         result: What the reports of its epochs lack: ``score``, ``best_step``, ``metrics`` and
             ``score_kind`` if ``fit`` returned them or was executed several times; ``values`` and
             ``space`` of a trial that reported no epoch.
+        returned: By class, the attributes that callbacks and hypermodel return, as JSON values;
+            None if they name none.
     """
 
     state: State
@@ -73,6 +76,7 @@ class TrialEnd:
     traceback: str | None = None
     fatal: str | None = None
     result: dict[str, Any] | None = None
+    returned: dict[str, dict[str, Any]] | None = None
 
     @classmethod
     def of_fatal_error(cls, error: Exception) -> "TrialEnd":
@@ -104,8 +108,9 @@ def run_trial(
         trial: Number of the trial; with the run's seed it determines all random numbers.
         values: The configuration.
         report: Called after each epoch with its metrics, and with the values and hyperparameters
-            of build and fit if they are new; returns False to stop the trial. Also called with
-            ``{"retry": error}`` when a failed trial starts again.
+            of build and fit if they are new; returns False to stop the trial. A
+            report has the key ``returns`` if the end of the trial returns attributes. Also called
+            with ``{"retry": error}`` when a failed trial starts again.
         folder: The run folder for the weights of the best epoch; None: save no weights.
         space: The space so far, by which TensorBoard names the values.
         retries: How often the trial has failed and started again before.
@@ -129,7 +134,7 @@ def run_trial(
             )
             with contextlib.suppress(TrialStops):
                 training.run()
-            return training.end()
+            return replace(training.end(), returned=training.returned.take())
         except (SearchError, kt.errors.FatalError) as error:
             return TrialEnd.of_fatal_error(error)
         except Exception as error:
@@ -220,6 +225,7 @@ class _TrialTraining:
 
     Attributes:
         tuner: The tuner that trains the trial.
+        returned: The attributes that the trial returns.
     """
 
     def __init__(
@@ -250,6 +256,7 @@ class _TrialTraining:
         self._folder = folder
         self._attempt = retries
         self._trial: Any = None
+        self.returned = ReturnedAttributes(tuner.hypermodel)
         self._begin_attempt()
 
     # --- The trial ---
@@ -289,6 +296,7 @@ class _TrialTraining:
             )
 
     def _begin_attempt(self) -> None:
+        self.returned.begin_attempt()
         self._weights = BestWeights(self._task.objective, self._folder, self._number)
         self._own: Reporter | None = None
         self._arguments = FitArguments((), {})
@@ -404,7 +412,7 @@ class _TrialTraining:
         reporter = Reporter(
             self._task.objective,
             trial.hyperparameters,
-            self._report,
+            self._report_epoch,
             self._weights,
             self._tracker,
             execution=self._reporters[-1].training + 1 if self._reporters else 0,
@@ -416,6 +424,10 @@ class _TrialTraining:
         self._reporters.append(reporter)
         return reporter
 
+    def _report_epoch(self, report: dict[str, Any]) -> bool:
+        returns = {} if self.returned.is_empty else {"returns": True}
+        return self._report(report | returns)
+
     def _trial_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
         """Return copies of the callbacks that write into folders of this trial."""
         copies = list(self.tuner._deepcopy_callbacks(callbacks))
@@ -423,6 +435,7 @@ class _TrialTraining:
         kt_trial = kt.engine.trial.Trial(hyperparameters=hp, trial_id=self._trial_id)
         self.tuner._configure_tensorboard_dir(copies, kt_trial, execution)
         use_trial_paths(copies, self._trial_id, execution)
+        self.returned.watch(copies)
         self._early_stopping = [c for c in copies if isinstance(c, keras.callbacks.EarlyStopping)]
         return copies
 

@@ -77,11 +77,13 @@ class Epoch:
         report: What the trial's reporter returned for the epoch.
         worker: Host and process id.
         printed: Lines that the trial has printed since its last report.
+        is_end_reported: Whether the process reports the end of the trial even if it is stopped.
     """
 
     report: dict[str, Any]
     worker: str
     printed: list[str] = field(default_factory=list)
+    is_end_reported: bool = False
 
     @property
     def is_judged(self) -> bool:
@@ -115,6 +117,7 @@ class Ended:
     traceback: str | None = None
     fatal: str | None = None
     result: dict[str, Any] | None = None
+    returned: dict[str, dict[str, Any]] | None = None
     printed: list[str] = field(default_factory=list)
 
 

@@ -173,7 +173,7 @@ class ReportHandler:
         session.recorder.epoch(config.trial, report, decision=decision, worker=epoch.worker)
         if decision is Decision.CONTINUE:
             return Reply.CONTINUE
-        if self.task.executions_per_trial > 1:
+        if self.task.executions_per_trial > 1 or epoch.is_end_reported:
             return Reply.REQUEST_STOP
         session.recorder.trial_ended(config.trial, State.STOPPED)
         return Reply.END_TRIAL
@@ -192,6 +192,8 @@ class ReportHandler:
         self._grow_space(session, result.pop("space", []))
         errors = {"error": report.error, "traceback": report.traceback}
         fields = {name: text for name, text in errors.items() if text} | result
+        if report.returned is not None:
+            fields["returned"] = report.returned
         previous_kind = session.recorder.history.score_kind
         session.recorder.trial_ended(trial, report.state, **fields)
         self._explain_scores(session, previous_kind)

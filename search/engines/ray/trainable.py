@@ -85,8 +85,10 @@ def train(
                 end = _run_trial(config, task, stored[0], checkpoints, printed, lacks_gpu=lacks_gpu)
     except ProblemError as error:
         end = TrialEnd.of_fatal_error(with_node_name(error))
-    # The driver has already ended a stopped trial, unless it has executions left.
-    if end.state is not State.STOPPED or task.executions_per_trial > 1:
+    # The driver has already ended a stopped trial, unless it has executions left or returns
+    # attributes.
+    has_more = task.executions_per_trial > 1 or end.returned is not None
+    if end.state is not State.STOPPED or has_more:
         _report(messages.Ended(**vars(end), printed=printed.take_rest()))
     # Ray Tune 2.60 ends a stopped function by SystemExit. If this function returned, Tune would
     # report once more and wait for ever, and no other trial could use its process.
@@ -151,7 +153,8 @@ def _report_progress(report: dict[str, Any], *, printed: PrintedLines) -> bool:
         _stop_requested.clear()
         _report(messages.Retried(report["retry"], printed.take()))
         return True
-    epoch = messages.Epoch(report, process.worker_name(), printed.take())
+    returns = report.pop("returns", False)
+    epoch = messages.Epoch(report, process.worker_name(), printed.take(), is_end_reported=returns)
     try:
         _report(epoch)
     except SystemExit:  # raised by Ray Tune to stop a function; let fit return by itself

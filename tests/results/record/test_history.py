@@ -433,6 +433,15 @@ def test_an_end_without_values_keeps_those_of_the_epochs(search):
     assert trial.best_value == 0.5
 
 
+def test_an_ended_trial_has_what_it_returned_until_it_starts_over(search):
+    trial = search.history.trials[0]
+    assert trial.returned == {}
+    search.apply("trial_ended", 0, state="failed", returned={"Losses": {"losses": [0.5]}})
+    assert trial.returned == {"Losses": {"losses": [0.5]}}
+    search.apply("trial_retried", 0, error="ValueError: no")
+    assert search.history.trials[0].returned == {}
+
+
 def test_an_ending_names_the_scheduler_that_stopped_the_trial(search):
     assert str(search.history.trials[0].ending) == "running"
     search.apply("trial_ended", 0, state="stopped", scheduler="asha")

@@ -3,13 +3,15 @@
 import contextlib
 import io
 import os
+from pathlib import Path
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import pytest
 
 import problems
-from search import RayTuner
+from search import ASHA, RayTuner
 
 TRAIN, VALIDATION, _ = problems.blobs()
 EPSILON = 0.125
@@ -28,8 +30,16 @@ def make_script():
     class Script(kt.HyperModel):
         """Scores 1 for each thing of the script that its worker knows."""
 
+        returned_attributes = ("models",)
+
+        def __init__(self):
+            super().__init__()
+            self.models = []
+            self.limits = {"units": 64}
+
         def build(self, hp):
             print("builds", hp.Int("units", 2, 64) > 0)
+            self.models.append(len(self.models))
             known = base.layers[0]
             model = keras.Sequential([keras.Input((4,)), known, keras.layers.Dense(3)])
             config = keras.saving.serialize_keras_object(model)
@@ -50,9 +60,20 @@ def make_script():
 
 
 class Telling(keras.callbacks.Callback):
-    """Prints the loss of each epoch."""
+    """Prints and collects something of each epoch."""
+
+    returned_attributes = ("epochs", "weights")
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+        self.weights = None
+        self.others = []
 
     def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append({"epoch": epoch, "is_finite": np.isfinite(logs["loss"])})
+        self.weights = self.model.get_weights()[0]
+        self.others.append(self.model)
         print(f"epoch {epoch}", f"{'loss' in logs}")
 
 
@@ -96,3 +117,69 @@ def test_what_build_fit_and_callbacks_print_is_shown_with_the_trial(searched, se
     for trial in ("trial 0: ", "trial 1: "):
         printed = [line.removeprefix(trial) for line in lines if line.startswith(trial)]
         assert printed == ["builds True", "epoch 0 True", "epoch 1 True", "fitted"]
+
+
+def test_attributes_that_a_class_names_come_back_with_their_trial(searched):
+    for trial in searched.oracle.get_best_trials(2):
+        telling = trial.returned["Telling"]
+        assert telling["epochs"] == [{"epoch": epoch, "is_finite": True} for epoch in range(2)]
+        assert np.shape(telling["weights"]) == (4, 3)
+        # It begins with what the script had after it explored the space, and adds its own build.
+        assert trial.returned["Script"]["models"] == [*range(len(searched.hypermodel.models) + 1)]
+
+
+def test_returned_attributes_are_read_from_the_run_folder(searched):
+    again = kt_tuner_of(searched)
+    returned = [trial.returned for trial in again.oracle.get_best_trials(2)]
+    assert returned == [trial.returned for trial in searched.oracle.get_best_trials(2)]
+    assert returned != [{}, {}]
+
+
+def kt_tuner_of(tuner):
+    """Return a tuner that reads the run folder of another."""
+    folder = Path(tuner.project_dir)
+    return RayTuner(
+        problems.small, "val_accuracy", directory=folder.parent, project_name=folder.name
+    )
+
+
+def test_collections_that_stay_in_the_workers_are_named_once(searched, search_output):
+    [line] = [
+        line for line in search_output.getvalue().splitlines() if "each trial changes" in line
+    ]
+    assert line.startswith("Script.limits, Telling.others: each trial changes a copy")
+
+
+class Stopping(kt.HyperModel):
+    """Half of its trials are poor."""
+
+    returned_attributes = ("epochs",)
+
+    def build(self, hp):
+        hp.Int("units", 1, 1000)
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, *args, callbacks, **kwargs):
+        self.epochs = []
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(4):
+            self.epochs.append(epoch)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, {"val_accuracy": hp.get("units") / 1000})
+            if getattr(model, "stop_training", False):
+                break
+        return hp.get("units") / 1000
+
+
+def test_a_trial_that_the_scheduler_stops_returns_its_attributes_too(running_ray, tmp_path):
+    tuner = RayTuner(
+        Stopping(), "val_accuracy", max_trials=6, seed=1, directory=tmp_path,
+        scheduler=ASHA(reduction_factor=2), resources_per_trial={"cpu": 2},
+    )  # fmt: skip
+    tuner.search(verbose=0)
+    trials = tuner.oracle.trials.values()
+    stopped = [trial for trial in trials if trial.status == "STOPPED"]
+    assert stopped
+    assert {len(trial.returned["Stopping"]["epochs"]) for trial in stopped} <= {1, 2}
+    assert all(trial.returned["Stopping"]["epochs"] for trial in trials)

@@ -61,6 +61,26 @@ def test_a_stopped_trial_that_has_executions_left_ends_by_itself(make):
     assert (end["state"], end["score"]) == (State.STOPPED, 0.05)
 
 
+def test_a_stopped_trial_that_returns_attributes_ends_by_itself_with_them(engine):
+    good, poor = engine.begun(), engine.begun()
+    engine.epoch(good, 1, 0.9)
+    report = {"epoch": 1, "epoch_seconds": 1.0, "metrics": {"val_accuracy": 0.1}, "objective": 0.1}
+    epoch = messages.Epoch(report, "host:1", is_end_reported=True)
+    assert engine.tell(poor, epoch) is Reply.REQUEST_STOP
+    assert engine.recorded("trial_ended") == []
+    returned = {"Losses": {"losses": [0.5]}}
+    assert engine.tell(poor, Ended(State.STOPPED, returned=returned)) is Reply.END_TRIAL
+    [end] = engine.recorded("trial_ended")
+    assert (end["state"], end["scheduler"], end["returned"]) == ("stopped", "asha", returned)
+    assert engine.history.trials[poor.trial].returned == returned
+
+
+def test_the_end_of_a_trial_that_names_no_attributes_records_none(engine):
+    engine.tell(engine.begun(), Ended(State.COMPLETED))
+    [end] = engine.recorded("trial_ended")
+    assert "returned" not in end
+
+
 def test_a_retry_of_a_failed_trial_is_recorded_and_judged_anew(make):
     engine = make(task={"executions_per_trial": 2, "max_retries_per_trial": 1})
     config, answer = stopped(engine)

@@ -1,0 +1,142 @@
+"""What a trial returns to the script: attributes that its callbacks or its hypermodel name.
+
+A class names them in a class attribute ``returned_attributes``. Imports no Keras.
+"""
+
+import contextlib
+import copy
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+NAMES = "returned_attributes"
+# The journal keeps what is returned; more than this of one attribute is left out.
+MAX_BYTES = 1_000_000
+
+
+def returned_names(value: object) -> tuple[str, ...]:
+    """Return the attributes that the class of an object names; empty if it names none."""
+    names = getattr(type(value), NAMES, ())
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+class ReturnedAttributes:
+    """Collects the attributes that one trial returns.
+
+    The hypermodel lives as long as its process: before each trial, its attributes get the values
+    back that they had in the script.
+
+    Args:
+        hypermodel: The hypermodel of the trial; None: it has none.
+    """
+
+    def __init__(self, hypermodel: object | None) -> None:
+        self._hypermodel = hypermodel
+        names = returned_names(hypermodel)
+        self._initial = _copies(hypermodel, names)
+        self._absent = [name for name in names if not hasattr(hypermodel, name)]
+        self._callbacks: list[Any] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no object of the trial, as far as they are known, returns anything."""
+        return not any(map(returned_names, (self._hypermodel, *self._callbacks)))
+
+    def begin_attempt(self) -> None:
+        """Forget what an earlier attempt has collected."""
+        self._callbacks = []
+        for name, value in copy.deepcopy(self._initial).items():
+            setattr(self._hypermodel, name, value)
+        for name in self._absent:
+            vars(self._hypermodel).pop(name, None)
+
+    def watch(self, callbacks: Iterable[Any]) -> None:
+        """Return the attributes of these callbacks, which train now, instead of earlier ones."""
+        self._callbacks = list(callbacks)
+        for callback in self._callbacks:
+            # The class lives as long as the process; what it holds must not pass between trials.
+            of_class = [name for name in returned_names(callback) if name not in vars(callback)]
+            for name, value in _copies(callback, of_class).items():
+                setattr(callback, name, value)
+
+    def take(self) -> dict[str, dict[str, Any]] | None:
+        """Return the attributes as JSON values, by the class; None if no object returns any.
+
+        Of two objects of a class, the second has the name ``CLASS 2``. Prints a line for each
+        attribute that cannot be returned.
+        """
+        if self.is_empty:
+            return None
+        returned: dict[str, dict[str, Any]] = {}
+        for part in (self._hypermodel, *self._callbacks):
+            if returned_names(part):
+                name = _free_name(type(part).__name__, returned)
+                returned[name] = _json_attributes(part, name)
+        self.begin_attempt()
+        return returned
+
+
+def _copies(part: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return copies of attributes; leave out what is absent or cannot be copied."""
+    copies = {}
+    for name in names:
+        # Copying may raise anything; what cannot be copied is no JSON value either.
+        with contextlib.suppress(Exception):
+            copies[name] = copy.deepcopy(getattr(part, name))
+    return copies
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    number = 1
+    while (name if number == 1 else f"{name} {number}") in taken:
+        number += 1
+    return name if number == 1 else f"{name} {number}"
+
+
+def _json_attributes(part: object, part_name: str) -> dict[str, Any]:
+    attributes = {}
+    for name in returned_names(part):
+        try:
+            value = to_json(getattr(part, name))
+            size = len(json.dumps(value))
+            if size > MAX_BYTES:
+                raise TypeError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
+            attributes[name] = value
+        except (AttributeError, TypeError, RecursionError) as error:
+            print(f"{part_name}.{name} is not returned: {error}")
+    return attributes
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON can hold it.
+
+    NumPy scalars become numbers, arrays and tuples become lists, keys become texts; a number that
+    is not finite becomes None.
+
+    Raises:
+        TypeError: The value, or a part of it, is of another type.
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        return to_json(value.tolist())
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [to_json(part) for part in value]
+    if isinstance(value, dict):
+        return {_json_key(key): to_json(part) for key, part in value.items()}
+    raise TypeError(
+        f"got a {type(value).__name__}, expected numbers, texts, lists, dicts or NumPy arrays"
+    )
+
+
+def _json_key(key: Any) -> str:
+    if isinstance(key, (str, int, float, np.generic)):
+        return str(key)
+    raise TypeError(f"got a key of type {type(key).__name__}, expected a text or a number")

@@ -1,0 +1,46 @@
+"""Which collections of a script are said to stay in the workers."""
+
+import keras
+import keras_tuner as kt
+import pytest
+
+from search.tuner.collected import describe_collections
+
+
+class Collecting(keras.callbacks.Callback):
+    returned_attributes = ("returned",)
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.by_epoch, self.seen = [], {}, set()
+        self.returned, self.last, self.name = [], None, "a name"
+
+
+class Model(kt.HyperModel):
+    def __init__(self):
+        super().__init__()
+        self.built = []
+
+
+def test_lists_dicts_and_sets_of_the_scripts_own_classes_are_named_in_one_line():
+    line = describe_collections(Model(), [Collecting(), Collecting()])
+    names, _, rest = line.partition(": ")
+    assert names == "Model.built, Collecting.losses, Collecting.by_epoch, Collecting.seen"
+    assert "returned_attributes" in rest
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("callbacks", [None, [], (), keras.callbacks.History()])
+def test_what_is_not_the_scripts_own_class_is_not_named(callbacks):
+    history = keras.callbacks.History()
+    history.history = {}
+    assert describe_collections(kt.applications.HyperXception(classes=3, input_shape=(8, 8, 3)), callbacks) is None  # fmt: skip
+    assert describe_collections(None, [history, "no callback"]) is None
+
+
+def test_a_single_callback_is_looked_at_like_a_list_of_one():
+    assert describe_collections(None, Collecting()) == describe_collections(None, [Collecting()])
+
+
+def test_a_function_that_builds_is_no_collection():
+    assert describe_collections(lambda hp: None, None) is None

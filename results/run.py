@@ -212,7 +212,7 @@ def epoch_cells(run: Run) -> dict[str, list[str]]:
         return {"epochs": [str(row[columns.EPOCHS]) for row in trials]}
     counts = [sorted(executions.get(row[columns.TRIAL], {0: 0}).values()) for row in trials]
     return {
-        "executions": [str(len(each)) if any(each) else "0" for each in counts],
+        "trainings": [str(len(each)) if any(each) else "0" for each in counts],
         "epochs each": [
             str(each[0]) if each[0] == each[-1] else f"{each[0]} to {each[-1]}" for each in counts
         ],

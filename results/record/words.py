@@ -56,7 +56,9 @@ def first_line(text: str | None) -> str:
 
 
 def describe_epochs(executions: Mapping[int, int]) -> str:
-    """Return the epochs of a trial in words, such as ``3 executions of 5 epochs``.
+    """Return the epochs of a trial in words, such as ``3 trainings of 5 epochs``.
+
+    Executions are trainings, and so is each ``fit`` of a cross-validation.
 
     Args:
         executions: Number of epochs of each execution, by its number.
@@ -65,8 +67,8 @@ def describe_epochs(executions: Mapping[int, int]) -> str:
     if len(counts) <= 1:
         return quantity(total, "epoch")
     if len(set(counts)) == 1:
-        return f"{len(counts)} executions of {quantity(counts[0], 'epoch')}"
-    return f"{len(counts)} executions of {min(counts)} to {quantity(max(counts), 'epoch')}"
+        return f"{len(counts)} trainings of {quantity(counts[0], 'epoch')}"
+    return f"{len(counts)} trainings of {min(counts)} to {quantity(max(counts), 'epoch')}"
 
 
 def describe_epochs_of(trial: TrialRecord) -> str:

@@ -190,7 +190,7 @@ def _cells(plan: Plan, history: History, slot: Slot, seconds: float) -> tuple[st
 def _progress(newest: EpochRecord | None, planned: int) -> str:
     """Return the epochs of the present execution; from the second on, with its number."""
     epochs = f"{newest.epoch if newest else 0}/{planned}"
-    return f"execution {newest.execution + 1}: {epochs}" if newest and newest.execution else epochs
+    return f"training {newest.execution + 1}: {epochs}" if newest and newest.execution else epochs
 
 
 def _last_report(slot: Slot, seconds: float) -> str:

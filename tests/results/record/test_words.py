@@ -128,9 +128,9 @@ def test_the_end_of_a_trial_may_have_no_best_and_no_error(history):
     [
         ({}, "0 epochs"),
         ({0: 1}, "1 epoch"),
-        ({0: 5, 1: 5, 2: 5}, "3 executions of 5 epochs"),
-        ({0: 1, 1: 1}, "2 executions of 1 epoch"),
-        ({0: 5, 1: 2}, "2 executions of 2 to 5 epochs"),
+        ({0: 5, 1: 5, 2: 5}, "3 trainings of 5 epochs"),
+        ({0: 1, 1: 1}, "2 trainings of 1 epoch"),
+        ({0: 5, 1: 2}, "2 trainings of 2 to 5 epochs"),
     ],
 )
 def test_epochs_are_counted_for_each_execution(executions, text):
@@ -147,7 +147,7 @@ def test_the_end_of_a_trial_of_several_executions_says_how_many(history):
             }
         )  # fmt: skip
     assert ended(history, 7, state=State.COMPLETED) == (
-        "trial 7 completed after 2 executions of 2 epochs, best val_acc 0.7500"
+        "trial 7 completed after 2 trainings of 2 epochs, best val_acc 0.7500"
     )
 
 

@@ -141,7 +141,7 @@ def test_the_table_of_trials_counts_epochs_for_each_execution():
     )
     table = page([run]).partition("data-sortable")[2].partition("</table>")[0]
     cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)
-    assert cells[2:4] == ["executions", "epochs each"]
+    assert cells[2:4] == ["trainings", "epochs each"]
     assert cells[len(cells) // 2 :][2:4] == ["2", "2"]
 
 

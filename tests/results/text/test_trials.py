@@ -130,7 +130,7 @@ def test_a_run_of_another_program_may_have_no_paths():
 
 def test_executions_and_their_epochs_have_columns_of_their_own():
     headings, *rows = lines_of(EXECUTED)
-    assert headings.split()[:5] == ["trial", "ended", "executions", "epochs", "each"]
+    assert headings.split()[:5] == ["trial", "ended", "trainings", "epochs", "each"]
     assert [row.split()[:5] for row in rows] == [
         ["0", "completed", "2", "2", "0.5000"],
         ["1", "completed", "2", "1", "to"],

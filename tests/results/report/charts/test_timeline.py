@@ -54,7 +54,7 @@ def test_a_bar_counts_the_epochs_of_each_execution():
         epoch_of(0, epoch, 0.5, at=2.0 * n + epoch, execution=n) for n in (0, 1) for epoch in (1, 2)
     ]
     [bar] = timeline(run_of(TRIALS[:1], epochs)).figure.data
-    assert "2 executions of 2 epochs" in bar.text[0]
+    assert "2 trainings of 2 epochs" in bar.text[0]
 
 
 def test_a_trial_that_starts_over_in_its_process_stays_twice():

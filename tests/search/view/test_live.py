@@ -104,13 +104,13 @@ def test_each_worker_is_shown_with_its_trial(searched):
     assert second[:7] == ["vm:12", "1", "2", "0/30", "starting", "-", "-"]
 
 
-def test_from_the_second_execution_on_its_number_is_shown(screen):
+def test_from_the_second_training_on_its_number_is_shown(screen):
     search = screen(120, 40)
     search.start(0, epochs=20)
     search.epoch(0, 20, 0.8)
     assert workers(search)[0][3] == "20/20"
     search.epoch(0, 2, 0.8, execution=1)
-    assert workers(search)[0][3:6] == ["execution", "2:", "2/20"]
+    assert workers(search)[0][3:6] == ["training", "2:", "2/20"]
 
 
 def test_a_configuration_is_cut_where_the_screen_ends(searched):

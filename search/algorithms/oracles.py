@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from typing import Any
 
 import keras_tuner as kt
 
@@ -47,6 +48,8 @@ class OracleSearcher(Searcher):
         self.oracle.max_retries_per_trial = 0
         self.oracle.max_consecutive_failed_trials = sys.maxsize
         self.oracle.update_space(mirror.to_hyperparameters(space))
+        if isinstance(self.oracle, kt.oracles.GridSearchOracle):
+            _allow_missing_values(self.oracle)
         self._objective = objective
         self._history = History(objective)
         # By trial, the oracle's own id of it.
@@ -148,6 +151,36 @@ class OracleSearcher(Searcher):
         space = self.oracle.hyperparameters.space
         hp.merge([parameter for parameter in space if parameter.name in values], overwrite=False)
         hp.values |= {n: value for n, value in values.items() if not n.startswith(ORACLE_PREFIX)}
+
+
+def _allow_missing_values(oracle: kt.oracles.GridSearchOracle) -> None:
+    """Let a grid continue after trials that lack a parameter which another trial registered.
+
+    The oracle of keras-tuner 1.4.8 raises a ``KeyError``. For a trial that does not use a
+    parameter, no value of it is left to be tried.
+    """
+    next_combination, compare = oracle._get_next_combination, oracle._compare
+
+    def next_of(values: Values) -> Values | None:
+        complete = _with_last_values(oracle.get_space(), values)
+        combination: Values | None = next_combination(complete)
+        return combination
+
+    def compare_all(a: Values, b: Values) -> int:
+        defaults = {parameter.name: parameter.default for parameter in oracle.get_space().space}
+        return int(compare(a, defaults | b))
+
+    oracle._get_next_combination, oracle._compare = next_of, compare_all
+
+
+def _with_last_values(hp: kt.HyperParameters, values: Values) -> dict[str, Any]:
+    """Return the values, and the last one in a grid for each active parameter without a value."""
+    hp.values = complete = dict(values)
+    for parameter in hp.space:
+        if parameter.name not in complete and hp.is_active(parameter):
+            others = [value for value in parameter.values if value != parameter.default]
+            complete[parameter.name] = others[-1] if others else parameter.default
+    return complete
 
 
 def scoring_oracle(oracle: kt.Oracle | None) -> kt.Oracle | None:

@@ -255,6 +255,35 @@ def test_the_oracle_takes_parameters_that_a_trial_was_the_first_to_register(tmp_
     assert search.start(1) == {"kind": "a", "late": 2}
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_grid_continues_after_trials_without_a_parameter_that_another_one_registered(
+    tmp_path, at_once
+):
+    search = Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path)
+    grown = space(lambda hp: (hp.Choice("late", [1, 2]), hp.Fixed("rate", 0.5)))
+    started, ended, tried = {}, 0, []
+    while True:
+        while len(started) < ended + at_once:
+            values = search.start(len(started))
+            if not isinstance(values, dict):
+                break
+            started[len(started)] = values
+        if ended == len(started):
+            break
+        values = {name: started[ended][name] for name in ("n", "kind")}
+        if values["kind"] == "b":
+            search.searcher.grow(grown)
+            values |= {"late": started[ended].get("late", 1), "rate": 0.5}
+        search.epoch(ended, 0.5, values=values)
+        search.observe("trial_ended", ended, state="completed")
+        tried.append(tuple(values.values()))
+        ended += 1
+    used = {(n, "a") for n in (1, 2, 3)} | {
+        (n, "b", late, 0.5) for n in (1, 2, 3) for late in (1, 2)
+    }
+    assert set(tried) == used
+
+
 def test_an_oracle_that_allows_no_new_entries_refuses_them(tmp_path):
     known = kt.HyperParameters()
     in_two_parameters(known)

@@ -289,7 +289,7 @@ class _TrialTraining:
     def _attempt_trial(self, trial: Any) -> None:
         process.reset_session(self._seed(0))
         # Opened after seeding, so that the seed also determines the order of shuffled data.
-        self._arguments = _fit_arguments(self._task, self._stored)
+        self._arguments = self._open_arguments(execution=0)
         with self._reporting_fits():
             self.tuner._try_run_and_update_trial(
                 trial, *self._arguments.args, **self._arguments.kwargs
@@ -366,7 +366,7 @@ class _TrialTraining:
         execution, self._fit = len(self._executions), None
         if execution > 0:
             process.reset_session(self._seed(execution))
-            args, kwargs = self._opened_again(args, kwargs)
+            args, kwargs = self._opened_again(args, kwargs, execution)
         kwargs = dict(kwargs)
         if EPOCHS in self._values:
             kwargs |= {
@@ -391,12 +391,22 @@ class _TrialTraining:
         self._check_result(result, reporter)
         return result
 
+    def _open_arguments(self, execution: int) -> FitArguments:
+        """Open the arguments of ``search``; their callbacks write into folders of this trial.
+
+        Callbacks that ``run_trial`` makes are left alone: it knows the trial.
+        """
+        opened = _fit_arguments(self._task, self._stored)
+        callbacks = keras.tree.flatten(opened.kwargs.get("callbacks"))
+        use_trial_paths(callbacks, self._trial_id, execution)
+        return opened
+
     def _opened_again(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], execution: int
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Replace each argument of ``search`` by a fresh copy; keep those that the user changed."""
         opened = self._arguments
-        self._arguments = fresh = _fit_arguments(self._task, self._stored)
+        self._arguments = fresh = self._open_arguments(execution)
         copies = list(zip(opened.args, fresh.args, strict=True))
         copies += [(value, fresh.kwargs[name]) for name, value in opened.kwargs.items()]
 
@@ -429,12 +439,11 @@ class _TrialTraining:
         return self._report(report | returns)
 
     def _trial_callbacks(self, callbacks: list[Any], execution: int) -> list[Any]:
-        """Return copies of the callbacks that write into folders of this trial."""
+        """Return copies of the callbacks; TensorBoard writes into a folder of this trial."""
         copies = list(self.tuner._deepcopy_callbacks(callbacks))
         hp = mirror.to_hyperparameters(self._space or Space(()), self._values)
         kt_trial = kt.engine.trial.Trial(hyperparameters=hp, trial_id=self._trial_id)
         self.tuner._configure_tensorboard_dir(copies, kt_trial, execution)
-        use_trial_paths(copies, self._trial_id, execution)
         self.returned.watch(copies)
         self._early_stopping = [c for c in copies if isinstance(c, keras.callbacks.EarlyStopping)]
         return copies

@@ -58,7 +58,10 @@ def train(keras_is_imported):
         process.load_hypermodel.cache_clear()
         is_name = isinstance(hypermodel, str)
         source = NamedObject(hypermodel) if is_name else PickledObject.of(hypermodel, "hypermodel")
-        kwargs = {"epochs": epochs, "validation_data": validation, "verbose": 0}
+        kwargs = {
+            "epochs": epochs, "validation_data": validation, "verbose": 0,
+            "callbacks": PickledObject.of(list(callbacks), "callbacks"),
+        }  # fmt: skip
         reports = []
 
         def note(one):
@@ -68,7 +71,7 @@ def train(keras_is_imported):
         settings = {"objective": ACCURACY, "epochs": max_epochs, "patience": 0, "seed": 1} | task
         end = run_trial(
             Task(hypermodel=source, **settings),
-            stored or FitArguments(training, kwargs | {"callbacks": list(callbacks)}),
+            stored or FitArguments(training, kwargs),
             trial=trial, values=values or {}, report=note, folder=folder, space=space,
             retries=retries,
         )  # fmt: skip

@@ -80,6 +80,18 @@ def test_run_trial_may_change_what_fit_gets(run):
     assert reports[0]["values"]["epochs"] == 3
 
 
+def test_only_callbacks_of_search_write_into_other_folders_than_run_trial_says(run, tmp_path):
+    class Mine(Noting):
+        def run_trial(self, trial, *args, **kwargs):
+            log = keras.callbacks.CSVLogger(f"{self.get_trial_dir(trial.trial_id)}/log.csv")
+            kwargs["callbacks"] = [*kwargs["callbacks"], log]
+            return super().run_trial(trial, *args, **kwargs)
+
+    run(Mine, callbacks=[keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))], trial=7)
+    logs = [tmp_path / "0007" / "execution0", tmp_path / "project" / "trial_0007"]
+    assert [log / "log.csv" for log in logs] == sorted(tmp_path.rglob("*.csv"))
+
+
 def test_executions_stand_below_run_trial(run):
     class Mine(Noting):
         def run_trial(self, trial, *args, **kwargs):

@@ -15,6 +15,8 @@ import numpy as np
 NAMES = "returned_attributes"
 # The journal keeps what is returned; more than this of one attribute is left out.
 MAX_BYTES = 1_000_000
+# Lines that this process has printed: each trial would print the same.
+_printed: set[str] = set()
 
 
 def returned_names(value: object) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class ReturnedAttributes:
         """Return the attributes as JSON values, by the class; None if no object returns any.
 
         Of two objects of a class, the second has the name ``CLASS 2``. Prints a line for each
-        attribute that cannot be returned.
+        attribute that cannot be returned, once in a process.
         """
         if self.is_empty:
             return None
@@ -106,8 +108,14 @@ def _json_attributes(part: object, part_name: str) -> dict[str, Any]:
                 raise TypeError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
             attributes[name] = value
         except (AttributeError, TypeError, RecursionError) as error:
-            print(f"{part_name}.{name} is not returned: {error}")
+            _print_once(f"{part_name}.{name} is not returned: {error}")
     return attributes
+
+
+def _print_once(line: str) -> None:
+    if line not in _printed:
+        _printed.add(line)
+        print(line)
 
 
 def to_json(value: Any) -> Any:

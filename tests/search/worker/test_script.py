@@ -95,6 +95,23 @@ def distance(y_true, y_pred):
     return keras.ops.mean(keras.ops.abs(y_true - y_pred))
 
 
+class Distance(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.abs(y_true - y_pred)
+
+
+class Count(keras.metrics.Mean):
+    pass
+
+
+class Slower(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.5
+
+    def get_config(self):
+        return {}
+
+
 def make_base():
     class Local(Plain):
         pass
@@ -142,6 +159,7 @@ objects = {
     name: PickledObject.of(value, name)
     for name, value in {
         "cloning": Cloning(), "on_global": build_on_global, "registered": halve_by_global,
+        "overrides": (Distance(), Count(), keras.optimizers.SGD(Slower())),
     }.items()
 }
 try:
@@ -202,6 +220,8 @@ answers |= {
     "nested class": type(base.layers[1].layers[0]).__name__,
     "clone": output(clone),
     "subclass": output(whole),
+    "overrides": [type(part).__name__ for part in objects["overrides"].open()],
+    "rate": float(objects["overrides"].open()[2].learning_rate),
     "names": [layer["registered_name"] for layer in config["config"]["layers"][1:2]]
     + [config["config"]["layers"][2]["config"]["activation"]["config"]],
     "class found": type(copied.layers[0]) is type(double) is keras.saving.get_registered_object("script>Twice"),
@@ -255,6 +275,11 @@ def test_a_model_made_outside_build_brings_what_its_config_names(answers):
     assert answers["nested class"] == "Local"
     assert answers["clone"] == 3
     assert answers["subclass"] == 7
+
+
+def test_a_loss_a_metric_and_an_optimizer_bring_their_classes(answers):
+    assert answers["overrides"] == ["Distance", "Count", "SGD"]
+    assert answers["rate"] == 0.5
 
 
 # --- Settings -------------------------------------------------------------------------------------

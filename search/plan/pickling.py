@@ -5,6 +5,7 @@ Here they travel with the model. Registered functions travel once, with the scri
 object refers to them by name, so that Keras in the worker knows each function by its name too.
 """
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
@@ -15,6 +16,7 @@ from ray.cloudpickle import CloudPickler
 
 # Their classes and functions are known wherever Keras is.
 KERAS_PACKAGES = ("keras", "keras_tuner", "tensorflow")
+LAMBDA = "<lambda>"
 # What Keras pickles by its config.
 PICKLED_BY_CONFIG = (
     keras.layers.Layer,
@@ -102,10 +104,11 @@ class _ScriptPickler(CloudPickler):
             if name in self._by_name and keras.saving.get_registered_object(name) is value:
                 return keras.saving.get_registered_object, (name,)
         elif isinstance(value, PICKLED_BY_CONFIG):
-            custom_objects = _named_objects(value)
-            if custom_objects:
-                rebuild, arguments, *rest = value.__reduce_ex__(self.proto)
-                return _rebuild, (custom_objects, rebuild, arguments), *rest
+            with _named_lambdas(value):
+                custom_objects = _named_objects(value)
+                if custom_objects:
+                    rebuild, arguments, *rest = value.__reduce_ex__(self.proto)
+                    return _rebuild, (custom_objects, rebuild, arguments), *rest
         return super().reducer_override(value)
 
 
@@ -115,6 +118,19 @@ def _rebuild(
     """Rebuild a Keras object whose config names custom objects."""
     with keras.saving.custom_object_scope(dict(custom_objects)):
         return rebuild(*arguments)
+
+
+@contextlib.contextmanager
+def _named_lambdas(value: Any) -> Iterator[None]:
+    """Give each lambda of a Keras object a name: Keras itself keeps no globals of a lambda."""
+    lambdas = [part for name, part in _parts(value) if name == LAMBDA]
+    for number, function in enumerate(lambdas):
+        function.__name__ = f"lambda_{number}"
+    try:
+        yield
+    finally:
+        for function in lambdas:
+            function.__name__ = LAMBDA
 
 
 def _named_objects(value: Any) -> dict[str, Any]:

@@ -112,6 +112,9 @@ class Slower(keras.optimizers.schedules.LearningRateSchedule):
         return {}
 
 
+FACTOR = 11.0
+
+
 def make_base():
     class Local(Plain):
         pass
@@ -133,6 +136,15 @@ def make_base():
 
 keras.saving.get_custom_objects()["thrice"] = triple
 base = keras.Sequential([keras.Input((2,)), Plain(3.0)])
+shift = lambda inputs: inputs + FACTOR
+with_lambdas = keras.Sequential(
+    [
+        keras.Input((2,)),
+        keras.layers.Lambda(lambda inputs: inputs * FACTOR),
+        keras.layers.Lambda(shift),
+        keras.layers.Lambda(shift),
+    ]
+)
 whole = Whole()
 
 
@@ -159,9 +171,11 @@ objects = {
     name: PickledObject.of(value, name)
     for name, value in {
         "cloning": Cloning(), "on_global": build_on_global, "registered": halve_by_global,
+        "lambdas": with_lambdas,
         "overrides": (Distance(), Count(), keras.optimizers.SGD(Slower())),
     }.items()
 }
+assert shift.__name__ == "<lambda>"
 try:
     PickledObject.of(Locked(), "a locked layer")
 except Exception as error:
@@ -220,6 +234,7 @@ answers |= {
     "nested class": type(base.layers[1].layers[0]).__name__,
     "clone": output(clone),
     "subclass": output(whole),
+    "lambdas": output(objects["lambdas"].open()),
     "overrides": [type(part).__name__ for part in objects["overrides"].open()],
     "rate": float(objects["overrides"].open()[2].learning_rate),
     "names": [layer["registered_name"] for layer in config["config"]["layers"][1:2]]
@@ -275,6 +290,7 @@ def test_a_model_made_outside_build_brings_what_its_config_names(answers):
     assert answers["nested class"] == "Local"
     assert answers["clone"] == 3
     assert answers["subclass"] == 7
+    assert answers["lambdas"] == 33
 
 
 def test_a_loss_a_metric_and_an_optimizer_bring_their_classes(answers):

@@ -15,7 +15,7 @@ from results.record.journal import Event
 from results.record.words import describe_epochs_of
 from search.errors import UsageError
 from search.space import mirror
-from search.space.parameters import Space
+from search.space.parameters import PARENT_TRIAL, Space
 from search.tuner.project import Project
 from search.tuner.settings import plain_objective
 from search.view.view import View
@@ -76,6 +76,8 @@ class ReportingOracle(kt.Oracle):
         trial_id = self.trial_id(record.trial)
         hp = self.hyperparameters.copy()
         hp.values = record.proposed | record.values  # also what the build did not ask for
+        if PARENT_TRIAL in hp.values:  # Hyperband's trial goes on from this one
+            hp.values[PARENT_TRIAL] = self.trial_id(int(hp.values[PARENT_TRIAL]))
         trial = kt.engine.trial.Trial(hp, trial_id, status=STATUSES[record.state])
         if trial_id not in self.trials:
             self.start_order.append(trial_id)

@@ -29,7 +29,7 @@ from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, LAPS, START
 from search.worker.printed import PrintedLines
 
 if TYPE_CHECKING:
-    from search.worker.trial import TrialEnd
+    from search.worker.trial_end import TrialEnd
 
 WARM_REPORT_SECONDS = 0.2
 
@@ -72,7 +72,7 @@ def train(
     process.set_up(threads=threads, sees_gpus=has_gpu, gpu_share=gpu_share)
     LAPS.lap(IMPORT)
     from search.worker import script
-    from search.worker.trial import TrialEnd
+    from search.worker.trial_end import TrialEnd
 
     printed = PrintedLines()
     try:

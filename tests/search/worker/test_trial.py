@@ -16,7 +16,8 @@ from search.space.parameters import PARENT_TRIAL
 from search.storage.folder import RunFolder
 from search.worker.callbacks import ObjectiveMissing
 from search.worker.data import Data
-from search.worker.trial import TrialEnd, kt_objective
+from search.worker.single_trial import kt_objective
+from search.worker.trial_end import TrialEnd
 from search.worker.weights import load_best_weights
 
 TRAIN, VALIDATION, _ = problems.blobs(1)

@@ -105,6 +105,17 @@ def test_executions_stand_below_run_trial(run):
     assert end.result["score_kind"] == "executions"
 
 
+def test_a_mean_of_two_trainings_is_no_best_epoch(run):
+    class Mine(Noting):
+        def run_trial(self, trial, *args, **kwargs):
+            first = super().run_trial(trial, *args, **kwargs)
+            return [*first, *super().run_trial(trial, *args, **kwargs)]
+
+    end, reports, _ = run(Mine)
+    assert numbers(reports) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert end.result["score_kind"] == "executions"
+
+
 class CrossValidates(Noting):
     """Trains three models without ``super()``, and returns their mean."""
 

@@ -632,3 +632,108 @@ def own_oracle(script, act=in_three_ways, **arguments):
 
 def own_oracle_with_retries(script):
     return own_oracle(script, act=at_first, max_retries_per_trial=1)
+
+
+def own_score(script):
+    """An oracle that scores trials by more than their metrics."""
+
+    class Scoring(noting_oracle(script)):
+        def score_trial(self, trial):
+            super().score_trial(trial)
+            trial.score += 1000 * trial.hyperparameters.get("number")
+
+    tuner = script.kt.Tuner(
+        Scoring(max_trials=9, seed=1),
+        Noting(script.note("noted"), in_three_ways),
+        **script.arguments(),
+    )
+    yield tuner
+    tuner.search(verbose=0)
+
+
+# --- Tuners of the user ---------------------------------------------------------------------------
+
+
+def black_box(script):
+    """No hypermodel: ``run_trial`` registers what it needs, and returns what to minimize."""
+
+    class Own(script.kt.RandomSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            hp = trial.hyperparameters
+            x, scale = hp.Float("x", -2.0, 2.0), hp.Choice("scale", [1, 2])
+            return scale * x**2 + args[0] + kwargs["offset"]
+
+    tuner = Own(max_trials=5, seed=1, **script.arguments())
+    script.said.append([each.name for each in tuner.oracle.get_space().space])
+    yield tuner
+    tuner.search(10, offset=100)
+
+
+def black_box_grid(script):
+    class Own(script.kt.GridSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            hp = trial.hyperparameters
+            number = hp.Int("number", 0, 2)
+            return {"points": number + hp.Choice("more", [0.5, 0.25]), "cost": number}
+
+    tuner = Own(objective=script.kt.Objective("points", "max"), **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def around_fit(script):
+    """``run_trial`` adds a hyperparameter and calls keras-tuner's own; hooks note what they see."""
+
+    class Own(script.kt.RandomSearch):
+        def __init__(self, file, *args, **kwargs):
+            self.file = file
+            super().__init__(*args, **kwargs)
+
+        def _note(self, *words):
+            with self.file.open("a") as file:
+                file.write(f"{' '.join(map(str, words))}\n")
+
+        def run_trial(self, trial, *args, **kwargs):
+            kwargs["batch_size"] = trial.hyperparameters.Choice("batch_size", [60, 120])
+            self._note("trial", trial.trial_id, kwargs["batch_size"])
+            return super().run_trial(trial, *args, **kwargs)
+
+        def on_epoch_begin(self, trial, model, epoch, logs=None):
+            self._note("begin", trial.trial_id, type(model).__name__, epoch)
+
+        def on_epoch_end(self, trial, model, epoch, logs=None):
+            self._note("end", trial.trial_id, epoch, *sorted(logs))
+
+        def on_batch_end(self, trial, model, batch, logs=None):
+            self._note("batch", trial.trial_id, batch)
+
+    tuner = Own(script.note("noted"), classifier, "val_accuracy", 2, 4, **script.arguments())
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, verbose=0)
+
+
+def failing_tuner(script):
+    """``run_trial`` fails in several ways."""
+
+    class Own(script.kt.GridSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            number = trial.hyperparameters.Int("number", 0, 3)
+            if number == 1:
+                raise keras_tuner.errors.FailedTrialError("not this one")
+            if number == 2:
+                raise ValueError("something went wrong")
+            return float(number)
+
+    tuner = Own(max_consecutive_failed_trials=9, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def useless_tuner(script):
+    class Own(script.kt.RandomSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            trial.hyperparameters.Int("number", 0, 3)
+
+    tuner = Own(max_trials=9, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)

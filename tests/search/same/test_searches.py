@@ -223,3 +223,26 @@ def test_an_own_oracle_proposes_its_own_values(outcome):
 @same(scenarios.own_oracle)
 def test_the_trials_of_an_own_oracle_end_alike(outcome):
     return [(trial.trial_id, trial.status, str(trial.score)) for trial in outcome.trials]
+
+
+@same(scenarios.own_score)
+def test_an_own_oracle_scores_its_trials(outcome):
+    return [(trial.status, trial.score) for trial in outcome.trials]
+
+
+@same(scenarios.own_score)
+def test_an_own_score_orders_the_trials(outcome):
+    return [trial.trial_id for trial in outcome.best]
+
+
+@same(scenarios.own_score)
+def test_an_own_score_leaves_the_metrics_as_they_are(outcome):
+    return [
+        {name: trial.metrics.get_best_value(name) for name in sorted(trial.metrics.metrics)}
+        for trial in outcome.trials
+    ]
+
+
+@same(scenarios.own_score)
+def test_an_oracle_that_scores_is_told_the_metrics_before_they_are_scored(outcome):
+    return outcome.script.said

@@ -6,6 +6,7 @@ object refers to them by name, so that Keras in the worker knows each function b
 """
 
 import contextlib
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
@@ -100,6 +101,10 @@ class _ScriptPickler(CloudPickler):
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, FunctionType):
+            if _is_synchronized(value):
+                from keras_tuner import synchronized
+
+                return synchronized, (inspect.getclosurevars(value).nonlocals["func"],)
             name = registered_name(value)
             if name in self._by_name and keras.saving.get_registered_object(name) is value:
                 return keras.saving.get_registered_object, (name,)
@@ -110,6 +115,12 @@ class _ScriptPickler(CloudPickler):
                     rebuild, arguments, *rest = value.__reduce_ex__(self.proto)
                     return _rebuild, (custom_objects, rebuild, arguments), *rest
         return super().reducer_override(value)
+
+
+def _is_synchronized(function: FunctionType) -> bool:
+    """Tell whether keras-tuner 1.4.8 made a function by ``synchronized``: it refers to locks."""
+    is_wrapper = function.__qualname__ == "synchronized.<locals>.wrapped_func"
+    return is_wrapper and function.__module__.startswith("keras_tuner.")
 
 
 def _rebuild(

@@ -6,6 +6,7 @@ import pytest
 from results.record.history import Objective
 from search.algorithms.base import Pause
 from search.algorithms.oracles import OracleSearcher, scoring_oracle
+from search.plan.task import PickledObject
 from search.space import mirror
 
 OBJECTIVE = Objective("v", "max")
@@ -416,8 +417,9 @@ IDLE, STOPPED = {"status": "IDLE"}, {"status": "STOPPED"}
 
 
 def test_an_oracle_that_is_idle_for_a_while_is_asked_again(tmp_path):
-    search = Search(Scripted(IDLE, IDLE, {"status": "RUNNING", "values": {"n": 2}}), tmp_path)
-    assert [search.start(0) for _ in range(3)] == [Pause.WAIT, Pause.WAIT, {"n": 2, "kind": "a"}]
+    values = {"n": 2, "kind": "b"}
+    search = Search(Scripted(IDLE, IDLE, {"status": "RUNNING", "values": values}), tmp_path)
+    assert [search.start(0) for _ in range(3)] == [Pause.WAIT, Pause.WAIT, values]
 
 
 def test_an_oracle_that_stops_early_ends_the_search(tmp_path):
@@ -432,3 +434,22 @@ def test_an_oracle_may_propose_values_outside_of_the_space(tmp_path):
     assert search.start(0) == own
     search.end(0, 0.5)
     assert search.outcomes() == [("COMPLETED", 0.5)]
+
+
+def test_an_oracle_with_synchronized_methods_is_sent_to_a_worker(tmp_path):
+    """The function that keras-tuner makes of such a method refers to its locks."""
+
+    class Own(kt.oracles.RandomSearchOracle):
+        @kt.synchronized
+        def end_trial(self, trial):
+            super().end_trial(trial)
+
+        def score_trial(self, trial):
+            trial.score = 7.0
+
+    copied = PickledObject.of(Own(KT_OBJECTIVE), "the oracle").open()
+    copied._set_project_dir(tmp_path, "oracle")
+    trial = copied.create_trial("0")
+    trial.status = "COMPLETED"
+    copied.end_trial(trial)
+    assert copied.get_trial(trial.trial_id).score == 7.0

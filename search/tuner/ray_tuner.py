@@ -12,6 +12,7 @@ from rich.console import Console
 
 from results.record import columns
 from results.record.history import History
+from search.algorithms.base import Searcher
 from search.algorithms.oracles import OracleSearcher
 from search.doctor import check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
@@ -26,7 +27,7 @@ from search.errors import (
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
-from search.plan.task import FitArguments
+from search.plan.task import FitArguments, Task
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, StoredData
@@ -36,6 +37,7 @@ from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch
 from search.space import mirror
+from search.space.parameters import Space
 from search.storage.clock import start_clock
 from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import adapt_fit_arguments, check_objective, decides_itself
@@ -181,22 +183,7 @@ class RayTuner(RecordedTuner):
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
         project.check()
-        if settings.distribution_strategy is not None:
-            view.note(
-                "distribution_strategy has one replica and no effect: each trial trains in its own "
-                "process"
-            )
-        arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
-        task = make_task(self, settings, self._objective, self._registered)
-        check_objective(
-            self._objective,
-            self,
-            arguments,
-            lambda: self._try_build(self.oracle.get_space()),
-        )
-        collections = describe_collections(self.hypermodel, arguments.kwargs.get("callbacks"))
-        if collections is not None:
-            view.note(collections)
+        arguments, task = self._check_search(fit_args, fit_kwargs, view)
         earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
         extend_space(self, earlier_search)
         with contextlib.ExitStack() as stack:
@@ -212,19 +199,13 @@ class RayTuner(RecordedTuner):
             _say_starting(settings, plan, view, is_score_known=not decides_itself(self))
             self.on_search_begin()
             space = mirror.mirror_space(self.oracle.get_space().space)
-            oracle = settings.oracle_with(task.seed)
-            searcher = None
-            if oracle is not None:
-                searcher = OracleSearcher(
-                    oracle, space, objective=plan.problem.objective, scratch=str(scratch)
-                )
             deferred = DeferredSession(
                 plan=plan,
                 run=run,
                 origin=origin,
                 view=view,
                 clock=origin.clock(clock),
-                searcher=searcher,
+                searcher=self._make_searcher(space, task.seed, scratch),
                 listeners=(self._update_oracle, self._call_hooks),
                 before_proposal=self.pre_create_trial,
             )
@@ -232,6 +213,41 @@ class RayTuner(RecordedTuner):
 
             self._run_trials(RayEngine(plan, task, ray, space), deferred)
             self.on_search_end()
+
+    def _check_search(
+        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], view: View
+    ) -> tuple[FitArguments, Task]:
+        """Check what can be checked without training, and say what the user should know.
+
+        Returns:
+            The arguments of ``fit``, and the task that all trials share.
+
+        Raises:
+            ProblemError: The hypermodel or the tuner cannot be sent to the workers.
+            ObjectiveError: The model does not report the objective.
+        """
+        settings = self._settings
+        if settings.distribution_strategy is not None:
+            view.note(
+                "distribution_strategy has one replica and no effect: each trial trains in its own "
+                "process"
+            )
+        arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
+        task = make_task(self, settings, self._objective, self._registered)
+        check_objective(
+            self._objective, self, arguments, lambda: self._try_build(self.oracle.get_space())
+        )
+        collections = describe_collections(self.hypermodel, arguments.kwargs.get("callbacks"))
+        if collections is not None:
+            view.note(collections)
+        return arguments, task
+
+    def _make_searcher(self, space: Space, seed: int, scratch: Path) -> Searcher | None:
+        """Return the searcher on the oracle that proposes; None if our own algorithm does."""
+        oracle = self._settings.oracle_with(seed)
+        if oracle is None:
+            return None
+        return OracleSearcher(oracle, space, objective=self._objective, scratch=str(scratch))
 
     def _is_done(self) -> bool:
         """Tell whether the run folder already has the whole search."""

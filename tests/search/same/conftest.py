@@ -2,12 +2,15 @@
 
 import functools
 import importlib
+from dataclasses import replace
 
 import pytest
 
 pytest.register_assert_rewrite("differences")  # so that a failing test shows both
 
 import scenarios  # noqa: E402
+
+from search.tuner import settings  # noqa: E402
 
 # One trial after the other, and none is stopped early: as in keras-tuner.
 ONE_BY_ONE = {"resources_per_trial": {"cpu": 2}, "scheduler": None}
@@ -33,3 +36,11 @@ def searched(running_ray, tmp_path_factory):
         )
 
     return both
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    """Give a script of ``search.kt`` that says nothing of it one trial after the other."""
+    for name, value in ONE_BY_ONE.items():
+        row = replace(settings.ARGUMENTS[name], argument_default=value)
+        monkeypatch.setitem(settings.ARGUMENTS, name, row)

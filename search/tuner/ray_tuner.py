@@ -53,7 +53,7 @@ from search.worker.arguments import describe_data, pack
 class RayTuner(RecordedTuner):
     """A keras-tuner tuner that runs many trials in parallel on Ray and stops weak trials early.
 
-    It replaces a tuner of keras-tuner in a script, such as ``keras_tuner.RandomSearch``::
+    ``search.kt`` has keras-tuner's tuners over this class; by itself, it proposes by TPE::
 
         from search import RayTuner
 

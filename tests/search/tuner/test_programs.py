@@ -14,7 +14,7 @@ import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
 IMPORT = "from keras_tuner import RandomSearch\n"
-REPLACED = "from search import RayTuner as RandomSearch\n"
+REPLACED = "from search.kt import RandomSearch\n"
 TIMEOUT_SECONDS = 300
 ALL = sorted(path.stem for path in PROGRAMS.glob("*.py"))
 

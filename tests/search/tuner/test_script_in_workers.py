@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import problems
+from results.record.journal import read
 from search import ASHA, RayTuner
 
 TRAIN, VALIDATION, _ = problems.blobs()
@@ -93,7 +94,7 @@ def searched(running_ray, tmp_path_factory, search_output):
         try:
             tuner = RayTuner(
                 make_script(), "val_accuracy", max_trials=2, seed=1,
-                resources_per_trial={"cpu": 2}, directory=tmp_path_factory.mktemp("script"),
+                resources_per_trial="auto", directory=tmp_path_factory.mktemp("script"),
             )  # fmt: skip
             with contextlib.redirect_stdout(search_output):
                 tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, callbacks=[Telling()])
@@ -110,6 +111,12 @@ def searched(running_ray, tmp_path_factory, search_output):
 def test_what_the_script_set_and_registered_is_known_where_its_trials_train(searched, name, value):
     trials = searched.oracle.get_best_trials(2)
     assert [trial.metrics.get_best_value(name) for trial in trials] == [value, value]
+
+
+def test_the_rule_that_chooses_devices_builds_the_models_of_the_script(searched):
+    events = read(Path(searched.project_dir) / "journal.jsonl").events
+    placed = [event for event in events if event["event"] == "trial_placed"]
+    assert [event["multiply_adds"] for event in placed] == [4 * 3, 4 * 3]
 
 
 def test_what_build_fit_and_callbacks_print_is_shown_with_the_trial(searched, search_output):

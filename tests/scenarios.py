@@ -737,3 +737,126 @@ def useless_tuner(script):
     tuner = Own(max_trials=9, **script.arguments())
     yield tuner
     tuner.search(verbose=0)
+
+
+class OwnError(Exception):
+    """An error of the script's own."""
+
+
+def hook_that_raises(script):
+    class Raising(script.kt.RandomSearch):
+        def on_trial_end(self, trial):
+            super().on_trial_end(trial)
+            if len(self.oracle.trials) == 2:
+                raise OwnError("this will do")
+
+    tuner = Raising(Scored(), max_trials=9, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def watched(script):
+    """Hooks look at the oracle and at the configuration of their trial."""
+
+    class Watching(script.kt.RandomSearch):
+        said = script.said
+
+        def pre_create_trial(self):
+            self.said.append(("next", len(self.oracle.trials), self.remaining_trials))
+
+        def on_trial_begin(self, trial):
+            self.said.append(("begin", trial.trial_id, dict(trial.hyperparameters.values)))
+            self.said.append(("known", sorted(self.oracle.trials), self.oracle.start_order[:]))
+
+        def on_trial_end(self, trial):
+            super().on_trial_end(trial)
+            best = self.oracle.get_best_trials()[0]
+            self.said.append(("best", best.trial_id, best.score, self.oracle.end_order[:]))
+
+    tuner = Watching(Scored(), max_trials=4, seed=6, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def searched_twice(script):
+    tuner = script.kt.RandomSearch(Scored(), max_trials=3, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+    script.said.append(rows_of(tuner))
+    tuner.search(verbose=0)
+
+
+class Declared(Scored):
+    """Declares a hyperparameter apart from its builder."""
+
+    def declare_hyperparameters(self, hp):
+        hp.Choice("declared", ["x", "y"])
+
+    def fit(self, hp, model, *args, **kwargs):
+        return self.score(hp) + (hp.get("declared") == "y")
+
+
+def declared(script):
+    tuner = script.kt.RandomSearch(Declared(), max_trials=3, seed=3, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def not_tunable(script):
+    class OfUnits(Scored):
+        def fit(self, hp, model, *args, **kwargs):
+            return float(hp.get("units"))
+
+    hypermodel = OfUnits(name="fixed", tunable=False)
+    hp = script.kt.HyperParameters()
+    hp.Int("units", 30, 33)
+    tuner = script.kt.RandomSearch(
+        hypermodel, max_trials=2, seed=3, hyperparameters=hp, **script.arguments()
+    )
+    script.said.append((hypermodel.name, hypermodel.tunable))
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def trained_twice(script):
+    """Two executions of each training."""
+    tuner = script.kt.RandomSearch(
+        classifier, "val_loss", 2, 4, **script.arguments(executions_per_trial=2)
+    )
+    yield tuner
+    tuner.search(*TRAIN, validation_split=0.25, epochs=2, verbose=0)
+
+
+def compiled_anew(script):
+    """The tuner's optimizer, loss and metrics replace those of the builder."""
+    replaced = {
+        "optimizer": keras.optimizers.SGD(0.25),
+        "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "metrics": ["sparse_categorical_accuracy"],
+    }
+    tuner = script.kt.RandomSearch(
+        classifier, "val_sparse_categorical_accuracy", 2, 4, **script.arguments(**replaced)
+    )
+    yield tuner
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1, verbose=0)
+
+
+def early_stopping(script):
+    tuner = script.kt.RandomSearch(classifier, "val_accuracy", 1, 4, **script.arguments())
+    stopping = keras.callbacks.EarlyStopping("val_loss", min_delta=9, patience=1)
+    script.said.append(Counting(script.note("noted")))
+    yield tuner
+    tuner.search(
+        *TRAIN, validation_data=VALIDATION, epochs=9, callbacks=[stopping, *script.said], verbose=0
+    )
+
+
+def with_datasets(script):
+    import tensorflow as tf
+
+    train = tf.data.Dataset.from_tensor_slices(TRAIN).batch(60)
+    held_out = tf.data.Dataset.from_tensor_slices(VALIDATION).batch(60)
+    tuner = script.kt.RandomSearch(classifier, "val_accuracy", 1, 4, **script.arguments())
+    script.said.append(Counting(script.note("noted")))
+    yield tuner
+    tuner.search(train, validation_data=held_out, epochs=2, callbacks=script.said, verbose=0)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from search.errors import SearchError
 from search.session.session import DeferredSession, Session
 
 
@@ -25,7 +24,7 @@ class SearchState:
     unfinished: deque[int] = field(default_factory=deque)
     started_ray_ids: set[str] = field(default_factory=set)
     ray_loss: str | None = None
-    error: SearchError | None = None
+    error: Exception | None = None
 
     @property
     def session(self) -> Session | None:
@@ -40,9 +39,9 @@ class SearchState:
 
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
-        """Keep a raised ``SearchError``: Ray Tune replaces it with a ``TuneError``."""
+        """Keep a raised error, such as that of a user's hook: Ray Tune would replace it."""
         try:
             yield
-        except SearchError as error:
+        except Exception as error:
             self.error = error
             raise

@@ -69,6 +69,11 @@ def test_an_oracle_hears_of_a_retried_trial_once(outcome):
     return [call[1:] for call in outcome.script.said if call[0] == "end_trial"]
 
 
+@different(scenarios.watched)
+def test_the_hook_before_a_trial_is_created_is_called_for_trials_alone(outcome):
+    return [said for said in outcome.script.said if said[0] == "next"]
+
+
 @different(scenarios.failing)
 def test_the_message_of_a_failed_trial_begins_with_the_lines_of_the_script(outcome):
     return [trial.message.split("\n")[0] for trial in outcome.trials if trial.message]

@@ -246,3 +246,70 @@ def test_an_own_score_leaves_the_metrics_as_they_are(outcome):
 @same(scenarios.own_score)
 def test_an_oracle_that_scores_is_told_the_metrics_before_they_are_scored(outcome):
     return outcome.script.said
+
+
+# --- Hooks and hypermodels of the user ----------------------------------------------------------
+
+
+@same(scenarios.hook_that_raises)
+def test_an_error_of_a_hook_ends_the_search_as_it_is(outcome):
+    return type(outcome.error).__name__, str(outcome.error)
+
+
+@same(scenarios.hook_that_raises)
+def test_an_error_of_a_hook_leaves_the_trials_so_far(outcome):
+    assert outcome.error is not None
+    return scenarios.rows_of(outcome.tuner)
+
+
+@same(scenarios.watched)
+def test_hooks_see_the_same_trials(outcome):
+    return [said for said in outcome.script.said if said[0] == "known"]
+
+
+@same(scenarios.watched)
+def test_hooks_see_the_configuration_of_their_trial(outcome):
+    return [said for said in outcome.script.said if said[0] == "begin"]
+
+
+@same(scenarios.watched)
+def test_hooks_see_the_best_trial_so_far(outcome):
+    return [said for said in outcome.script.said if said[0] == "best"]
+
+
+@same(scenarios.watched)
+def test_the_hook_before_a_trial_is_created_sees_how_many_remain(outcome):
+    return [said for said in outcome.script.said if said[0] == "next" and said[2] > 0]
+
+
+@same(scenarios.searched_twice)
+def test_a_second_search_of_a_tuner_has_nothing_left_to_do(outcome):
+    assert outcome.script.said == [scenarios.rows_of(outcome.tuner)]
+    return scenarios.rows_of(outcome.tuner)
+
+
+@same(scenarios.declared)
+def test_declared_hyperparameters_come_first(outcome):
+    return [each.name for each in outcome.tuner.oracle.get_space().space]
+
+
+@same(scenarios.declared)
+def test_declared_hyperparameters_are_searched(outcome):
+    return scenarios.rows_of(outcome.tuner)
+
+
+@same(scenarios.not_tunable)
+def test_a_hypermodel_that_is_not_tunable_keeps_its_defaults(outcome):
+    return scenarios.rows_of(outcome.tuner), outcome.script.said
+
+
+@same(scenarios.giving_up)
+def test_the_summary_of_failed_trials_ends_with_their_error(outcome):
+    import contextlib
+    import io
+
+    assert outcome.error is not None
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        outcome.tuner.results_summary()
+    return output.getvalue().splitlines()[-1]

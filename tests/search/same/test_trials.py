@@ -277,3 +277,52 @@ def test_a_model_that_is_too_large_fails_its_trial(outcome):
 @same(scenarios.oversized)
 def test_a_model_that_is_too_large_is_told_with_its_size(outcome):
     return last_lines(outcome.trials)
+
+
+# --- Trainings with other arguments -------------------------------------------------------------
+
+
+@same(scenarios.trained_twice)
+def test_the_score_of_two_trainings_is_the_mean_of_their_best_epochs(outcome):
+    return [
+        (trial.status, trial.score == trial.metrics.get_best_value("val_loss"))
+        for trial in outcome.trials
+    ]
+
+
+@same(scenarios.trained_twice)
+def test_two_trainings_have_the_metrics_of_one(outcome):
+    return [
+        {name: trial.metrics.get_direction(name) for name in sorted(trial.metrics.metrics)}
+        for trial in outcome.trials
+    ]
+
+
+@same(scenarios.trained_twice)
+def test_the_step_of_two_trainings_is_a_whole_number(outcome):
+    return [type(trial.best_step) for trial in outcome.trials]
+
+
+@same(scenarios.compiled_anew)
+def test_the_optimizer_and_the_loss_of_the_tuner_replace_those_of_the_builder(outcome):
+    [model] = outcome.tuner.get_best_models()
+    return (
+        type(model.optimizer).__name__,
+        float(model.optimizer.learning_rate),
+        type(model.loss).__name__,
+    )
+
+
+@same(scenarios.compiled_anew)
+def test_the_metrics_of_the_tuner_replace_those_of_the_builder(outcome):
+    return [sorted(trial.metrics.metrics) for trial in outcome.trials]
+
+
+@same(scenarios.early_stopping)
+def test_a_callback_of_keras_may_end_a_training(outcome):
+    return outcome.notes, statuses(outcome)
+
+
+@same(scenarios.with_datasets)
+def test_datasets_are_trained_on(outcome):
+    return outcome.notes, [sorted(trial.metrics.metrics) for trial in outcome.trials]

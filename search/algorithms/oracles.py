@@ -50,6 +50,7 @@ class OracleSearcher(Searcher):
         self.oracle.update_space(mirror.to_hyperparameters(space))
         if isinstance(self.oracle, kt.oracles.GridSearchOracle):
             _allow_missing_values(self.oracle)
+        self._trial_digits = len(str(self.oracle.max_trials))
         self._objective = objective
         self._history = History(objective)
         # By trial, the oracle's own id of it.
@@ -68,9 +69,9 @@ class OracleSearcher(Searcher):
             # It would find the next configuration only when this trial ends; the order is the same.
             self.oracle._populate_next.append(created.trial_id)
         values: Values = dict(created.hyperparameters.values)
-        if PARENT_TRIAL in values:  # replace the oracle's id by the trial's number
+        if PARENT_TRIAL in values:  # replace the oracle's id by that of the trial in the search
             numbers = {oracle_id: number for number, oracle_id in self._oracle_ids.items()}
-            values[PARENT_TRIAL] = str(numbers[str(values[PARENT_TRIAL])])
+            values[PARENT_TRIAL] = f"{numbers[str(values[PARENT_TRIAL])]:0{self._trial_digits}d}"
         return values
 
     def adopt(self, trial: int, values: Values) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras_tuner as kt
 
+from results.record.columns import Values
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.plan.task import Task
 from search.space import mirror
-from search.space.parameters import Space
+from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 from search.worker import process
 from search.worker.tuner import TrialTuner, TunerCopy
 
@@ -42,7 +43,7 @@ class _PlainTuner(TrialTuner):
 
 
 class SingleTrialOracle(kt.Oracle):
-    """Has one trial, retries it, and scores it.
+    """Has one trial, retries it, and scores it; knows the trial from which it continues.
 
     Args:
         task: What each trial trains.
@@ -62,12 +63,21 @@ class SingleTrialOracle(kt.Oracle):
         self._set_project_dir(scratch, "oracle")
         self._scorer = task.scoring_oracle
 
-    def begin(self, trial_id: str) -> Any:
-        """Return the trial, which runs."""
+    def begin(self, trial_id: str, values: Values) -> Any:
+        """Return the trial, which runs, given its configuration."""
+        self._values = values
         trial = kt.engine.trial.Trial(self.get_space(), trial_id, status="RUNNING")
         self.trials[trial_id] = self.ongoing_trials[TUNER_ID] = trial
         self.start_order.append(trial_id)
         return trial
+
+    def get_trial(self, trial_id: str) -> Any:
+        """Return the trial, or the one that it continues: Hyperband's have the same values."""
+        if trial_id != self._values.get(PARENT_TRIAL):
+            return super().get_trial(trial_id)
+        shared = {n: v for n, v in self._values.items() if not n.startswith(ORACLE_PREFIX)}
+        hp = mirror.to_hyperparameters(Space(()), shared)
+        return kt.engine.trial.Trial(hp, trial_id, status="COMPLETED")
 
     def score_trial(self, trial: Any) -> None:
         """Score the trial as the user's oracle does; an infinite score is no score, like NaN."""

@@ -86,7 +86,7 @@ class TrialTraining:
             TrialStops: The trial was stopped, and did not end by itself.
             keras_tuner.errors.FatalError: The user's code raised it.
         """
-        trial = self._oracle.begin(self._trial_id)
+        trial = self._oracle.begin(self._trial_id, self._values)
         while trial.status == "RUNNING":
             if self._trial is not None:
                 error = one_line(self._error) if self._error else "its score is not finite"

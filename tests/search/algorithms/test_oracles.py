@@ -213,13 +213,14 @@ def test_grid_search_fills_all_workers_at_once(tmp_path):
     assert search.start(6) is None
 
 
-def test_hyperband_continues_a_trial_by_our_number_of_it(tmp_path):
+def test_hyperband_continues_a_trial_by_its_id_in_the_search(tmp_path):
     oracle = kt.oracles.HyperbandOracle(KT_OBJECTIVE, max_epochs=4, factor=2, seed=1)
     search = Search(oracle, tmp_path, in_one_range)
     drawn, parents = [], []
     while (values := search.start(len(drawn))) is not None:
         if "tuner/trial_id" in values:
             parent = int(values["tuner/trial_id"])
+            assert values["tuner/trial_id"] == f"{parent:0{len(str(oracle.max_trials))}d}"
             assert values["x"] == drawn[parent]["x"]
             assert values["tuner/initial_epoch"] > 0
             parents.append(parent)

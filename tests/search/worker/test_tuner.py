@@ -92,6 +92,21 @@ def test_only_callbacks_of_search_write_into_other_folders_than_run_trial_says(r
     assert [log / "log.csv" for log in logs] == sorted(tmp_path.rglob("*.csv"))
 
 
+def test_run_trial_finds_the_trial_from_which_its_own_continues(run):
+    class Mine(Noting):
+        def run_trial(self, trial, *args, **kwargs):
+            hp = trial.hyperparameters
+            former = self.oracle.get_trial(hp.get("tuner/trial_id"))
+            self.note(former.trial_id, former.status, former.hyperparameters.values)
+            self.note(self.oracle.get_trial(trial.trial_id) is trial)
+            return super().run_trial(trial, *args, **kwargs)
+
+    values = {"units": 3, "tuner/trial_id": "0002", "tuner/epochs": 2, "tuner/initial_epoch": 1}
+    _, reports, notes = run(Mine, trial=7, values=values)
+    assert notes == ["0002 COMPLETED {'units': 3}", "True"]
+    assert numbers(reports) == [(0, 2)]
+
+
 def test_executions_stand_below_run_trial(run):
     class Mine(Noting):
         def run_trial(self, trial, *args, **kwargs):

@@ -27,7 +27,13 @@ class Searcher(ABC):
 
     Args:
         space: The space as discovered; it grows when a trial registers a new parameter.
+
+    Attributes:
+        takes_any_values: Whether a resumed search adopts recorded configurations that lie outside
+            of the space.
     """
+
+    takes_any_values = False
 
     def __init__(self, space: Space) -> None:
         self.space = space

@@ -51,6 +51,8 @@ class OracleSearcher(Searcher):
         if isinstance(self.oracle, kt.oracles.GridSearchOracle):
             _allow_missing_values(self.oracle)
         self._trial_digits = len(str(self.oracle.max_trials))
+        # A user's oracle may propose what it likes.
+        self.takes_any_values = type(oracle) not in vars(kt.oracles).values()
         self._objective = objective
         self._history = History(objective)
         # By trial, the oracle's own id of it.

@@ -50,14 +50,14 @@ class NewRun:
         return iter(())
 
     def record(
-        self, recorder: Recorder, description: dict[str, Any], space: Space, say: Say
+        self, recorder: Recorder, description: dict[str, Any], searcher: Searcher, say: Say
     ) -> None:
         """Record the start, and those trials of the earlier search that fit the space."""
         recorder.search_started(run=description)
         if self.earlier is None:
             return
         source = self.earlier.source
-        trials, notes = fit_to_space(self.earlier, space)
+        trials, notes = fit_to_space(self.earlier, searcher.space)
         for trial in trials:
             recorder.earlier_trial(trial.values, trial.score, f"{source}, trial {trial.name}")
         for line in self.earlier.left_out:
@@ -104,11 +104,12 @@ class ResumedRun:
         return teach_searcher(searcher, self.previous)
 
     def record(
-        self, recorder: Recorder, description: dict[str, Any], space: Space, say: Say
+        self, recorder: Recorder, description: dict[str, Any], searcher: Searcher, say: Say
     ) -> None:
         """Record the start, and the end of the trials that were stopped or cannot continue."""
         recorder.search_resumed(run=description)
-        for number in trials_outside(self.previous, space):
+        outside = [] if searcher.takes_any_values else trials_outside(self.previous, searcher.space)
+        for number in outside:
             recorder.trial_ended(
                 number, State.INTERRUPTED, error="its configuration no longer fits the search space"
             )
@@ -166,8 +167,8 @@ def read_previous_run(path: Path) -> RecordedRun:
 def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
     """Teach a searcher the trials of the run that it resumes.
 
-    It adopts each trial whose configuration fits its space, and observes the trial's events. From
-    any other finished trial it learns the values that fit.
+    It adopts each trial whose configuration fits its space (or any trial, if it takes any values),
+    and observes the trial's events. From any other finished trial it learns the values that fit.
 
     Args:
         searcher: A searcher of the space that was discovered now.
@@ -181,7 +182,9 @@ def teach_searcher(searcher: Searcher, previous: RecordedRun) -> Iterator[str]:
     for event in previous.events:
         number = event.get("trial")
         if event["event"] == "trial_started" and number not in adopted:
-            values = values_within(event["values"], searcher.space)
+            values = event["values"]
+            if not searcher.takes_any_values:
+                values = values_within(values, searcher.space)
             if values is None:
                 unfitting.append(event["trial"])
             else:

@@ -122,7 +122,7 @@ class DeferredSession:
         logger = make_logger(plan, folder, origin.history, view.note, previous_events=origin.events)
         if logger is not None:
             recorder.listen(logger)
-        origin.record(recorder, description, searcher.space, view.note)
+        origin.record(recorder, description, searcher, view.note)
         view.begin(plan, origin.history, self.clock)
         recorder.listen(view.observe)
         return Session(folder, journal, searcher, recorder, view, self.before_proposal)

@@ -16,9 +16,10 @@ from results.record.files import write_json
 from results.record.history import History
 from results.record.journal import Journal, read
 from search.algorithms.oracles import OracleSearcher
-from search.session.origin import read_previous_run, teach_searcher
+from search.session.origin import ResumedRun, read_previous_run, teach_searcher
 from search.session.run_file import describe
 from search.storage.folder import RunFolder
+from search.storage.recorder import Recorder
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,39 @@ def test_a_resumed_hyperband_knows_the_rounds_that_it_trained(tmp_path, searcher
     resumed = searcher()
     assert list(teach_searcher(resumed, read_previous_run(folder.path))) == []
     assert [resumed.propose(number), resumed.propose(number + 1)] == expected
+
+
+class Free(kt.Oracle):
+    """Proposes what the space does not hold."""
+
+    def populate_space(self, trial_id):
+        return {"status": "RUNNING", "values": {"units": 1000 + int(trial_id), "mine": "x"}}
+
+
+def test_a_search_whose_oracle_proposes_outside_of_the_space_goes_on_with_all_its_trials(
+    tmp_path, searcher_of
+):
+    folder = RunFolder.create(tmp_path / "run")
+    write_json(folder.run_file, describe(make_plan(folder.path), SPACE))
+    journal = Journal(folder.journal_file)
+    first = searcher_of(Free, max_trials=9)
+    for number in range(2):
+        values = first.propose(number)
+        journal.append(
+            {"event": "trial_started", "trial": number, "at_seconds": 0.0, "values": values}
+        )
+    journal.append({"event": "trial_ended", "trial": 0, "at_seconds": 1.0, "state": "failed"})
+    journal.close()
+    previous, resumed = read_previous_run(folder.path), searcher_of(Free, max_trials=9)
+    assert list(teach_searcher(resumed, previous)) == []
+    told = [
+        (trial.status, trial.hyperparameters.get("units"))
+        for trial in resumed.oracle.trials.values()
+    ]
+    assert told == [("FAILED", 1000), ("RUNNING", 1001)]
+    assert resumed.propose(2)["units"] == 1002
+    recorder = Recorder(
+        Journal(folder.journal_file), previous.history, [resumed.observe], clock=lambda: 2.0
+    )
+    ResumedRun(previous).record(recorder, {}, resumed, lambda line: None)
+    assert [trial.trial for trial in previous.history.unfinished()] == [1]

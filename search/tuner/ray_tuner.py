@@ -237,7 +237,7 @@ class RayTuner(RecordedTuner):
         check_objective(
             self._objective, self, arguments, lambda: self._try_build(self.oracle.get_space())
         )
-        collections = describe_collections(self.hypermodel, arguments.kwargs.get("callbacks"))
+        collections = describe_collections(self, arguments.kwargs.get("callbacks"))
         if collections is not None:
             view.note(collections)
         return arguments, task

@@ -1,4 +1,4 @@
-"""What a trial returns to the script: attributes that its callbacks or its hypermodel name.
+"""What a trial returns to the script: attributes that its callbacks, hypermodel or tuner name.
 
 A class names them in a class attribute ``returned_attributes``. Imports no Keras.
 """
@@ -29,31 +29,26 @@ class ReturnedAttributes:
     """Collects the attributes that one trial returns.
 
     The hypermodel lives as long as its process: before each trial, its attributes get the values
-    back that they had in the script.
+    back that they had in the script. So do those of the tuner before each attempt.
 
     Args:
-        hypermodel: The hypermodel of the trial; None: it has none.
+        parts: The hypermodel of the trial and its tuner, or None for one that it lacks.
     """
 
-    def __init__(self, hypermodel: object | None) -> None:
-        self._hypermodel = hypermodel
-        names = returned_names(hypermodel)
-        self._initial = _copies(hypermodel, names)
-        self._absent = [name for name in names if not hasattr(hypermodel, name)]
+    def __init__(self, *parts: object | None) -> None:
+        self._parts = [_Part(part) for part in parts if returned_names(part)]
         self._callbacks: list[Any] = []
 
     @property
     def is_empty(self) -> bool:
         """Whether no object of the trial, as far as they are known, returns anything."""
-        return not any(map(returned_names, (self._hypermodel, *self._callbacks)))
+        return not self._parts and not any(map(returned_names, self._callbacks))
 
     def begin_attempt(self) -> None:
         """Forget what an earlier attempt has collected."""
         self._callbacks = []
-        for name, value in copy.deepcopy(self._initial).items():
-            setattr(self._hypermodel, name, value)
-        for name in self._absent:
-            vars(self._hypermodel).pop(name, None)
+        for part in self._parts:
+            part.reset()
 
     def watch(self, callbacks: Iterable[Any]) -> None:
         """Return the attributes of these callbacks, which train now, instead of earlier ones."""
@@ -73,12 +68,29 @@ class ReturnedAttributes:
         if self.is_empty:
             return None
         returned: dict[str, dict[str, Any]] = {}
-        for part in (self._hypermodel, *self._callbacks):
+        for part in (*(part.value for part in self._parts), *self._callbacks):
             if returned_names(part):
                 name = _free_name(type(part).__name__, returned)
                 returned[name] = _json_attributes(part, name)
         self.begin_attempt()
         return returned
+
+
+class _Part:
+    """An object that several attempts share, with the attributes that it had before."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        names = returned_names(value)
+        self._initial = _copies(value, names)
+        self._absent = [name for name in names if not hasattr(value, name)]
+
+    def reset(self) -> None:
+        """Give the attributes their first values back."""
+        for name, value in copy.deepcopy(self._initial).items():
+            setattr(self.value, name, value)
+        for name in self._absent:
+            vars(self.value).pop(name, None)
 
 
 def _copies(part: object, names: Iterable[str]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class TrialTraining:
         self._expected_kind = expected_kind(task, tuner)
         self._attempt = retries
         self._trial: Any = None
-        self.returned = ReturnedAttributes(tuner.hypermodel)
+        self.returned = ReturnedAttributes(tuner.hypermodel, tuner)
         self._begin_attempt()
 
     # --- The trial ---

@@ -24,8 +24,8 @@ class TrialEnd:
         result: What the reports of its epochs lack: ``score``, ``best_step``, ``metrics`` and
             ``score_kind`` if ``fit`` returned them or was executed several times; ``values`` and
             ``space`` of a trial that reported no epoch.
-        returned: By class, the attributes that callbacks and hypermodel return, as JSON values;
-            None if they name none.
+        returned: By class, the attributes that callbacks, hypermodel and tuner return, as JSON
+            values; None if they name none.
     """
 
     state: State

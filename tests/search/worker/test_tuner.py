@@ -107,6 +107,23 @@ def test_run_trial_finds_the_trial_from_which_its_own_continues(run):
     assert numbers(reports) == [(0, 2)]
 
 
+def test_a_tuner_returns_the_attributes_that_its_class_names(run):
+    class Mine(Noting):
+        returned_attributes = ("losses",)
+
+        def run_trial(self, trial, *args, **kwargs):
+            self.losses.append(0.25)
+            self.note(self.losses)
+            with open(self.file) as file:
+                if len(file.readlines()) == 1:
+                    raise ValueError("try again")
+            return super().run_trial(trial, *args, **kwargs)
+
+    end, _, notes = run(Mine, attributes={"losses": [0.5]}, max_retries_per_trial=1)
+    assert notes == ["[0.5, 0.25]"] * 2
+    assert end.returned == {"Mine": {"losses": [0.5, 0.25]}}
+
+
 def test_executions_stand_below_run_trial(run):
     class Mine(Noting):
         def run_trial(self, trial, *args, **kwargs):

@@ -860,3 +860,37 @@ def with_datasets(script):
     script.said.append(Counting(script.note("noted")))
     yield tuner
     tuner.search(train, validation_data=held_out, epochs=2, callbacks=script.said, verbose=0)
+
+
+def keeping(script):
+    """Keeps what its trials find in an attribute of the tuner."""
+
+    class Keeping(script.kt.RandomSearch):
+        returned_attributes = ("kept",)
+
+        def __init__(self, **arguments):
+            self.kept = {}
+            super().__init__(**arguments)
+
+        def run_trial(self, trial, **kwargs):
+            self.kept[trial.trial_id] = trial.hyperparameters.Int("n", 1, 9)
+            return self.kept[trial.trial_id]
+
+    tuner = Keeping(max_trials=2, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)
+
+
+def stepwise(script):
+    """Tells the oracle of three epochs, of which the second is the best."""
+
+    class Stepwise(script.kt.RandomSearch):
+        def run_trial(self, trial, **kwargs):
+            trial.hyperparameters.Int("n", 1, 9)
+            for step, points in enumerate((1.0, 3.0, 2.0)):
+                self.oracle.update_trial(trial.trial_id, {"points": points}, step=step)
+
+    objective = script.kt.Objective("points", "max")
+    tuner = Stepwise(objective=objective, max_trials=1, seed=1, **script.arguments())
+    yield tuner
+    tuner.search(verbose=0)

@@ -109,6 +109,17 @@ def test_an_objective_that_is_not_reported_is_refused(outcome):
     return len(outcome.trials), str(outcome.error)
 
 
+@different(scenarios.keeping)
+def test_what_run_trial_keeps_in_an_attribute_stays_in_the_worker(outcome):
+    return outcome.tuner.kept
+
+
+@different(scenarios.stepwise)
+def test_only_the_best_step_of_a_trial_is_among_its_metrics(outcome):
+    [trial] = outcome.trials
+    return [each.step for each in trial.metrics.get_history("points")]
+
+
 WRONG = {
     "objective": (TypeError, {"objective": 3}),
     "unknown": (ValueError, {"overwite": True}),

@@ -326,3 +326,17 @@ def test_a_callback_of_keras_may_end_a_training(outcome):
 @same(scenarios.with_datasets)
 def test_datasets_are_trained_on(outcome):
     return outcome.notes, [sorted(trial.metrics.metrics) for trial in outcome.trials]
+
+
+# --- What run_trial keeps, and what it tells the oracle -----------------------------------------
+
+
+def test_what_run_trial_keeps_comes_back_with_its_trial(searched):
+    theirs, ours = searched(scenarios.keeping)
+    returned = [trial.returned["Keeping"]["kept"] for trial in ours.trials]
+    assert returned == [{number: value} for number, value in sorted(theirs.tuner.kept.items())]
+
+
+@same(scenarios.stepwise)
+def test_the_best_step_that_run_trial_told_is_the_score(outcome):
+    return [(trial.score, trial.best_step) for trial in outcome.trials]

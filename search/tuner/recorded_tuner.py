@@ -169,6 +169,8 @@ class RecordedTuner(TrialTuner):
             UsageError: The trial reached no score, or has no weights: only the ten best trials
                 keep theirs.
         """
+        if self._guide is not None:  # in a worker
+            return super().load_model(trial)
         number, folder = int(trial.trial_id), self._project.folder
         record = self._history.trials.get(number)
         if record is not None and record.best is None:

@@ -7,7 +7,7 @@ import keras
 import keras_tuner as kt
 
 from results.record.columns import ScoreKind, State, Values
-from search.errors import objective_not_reported, one_line, traceback_of
+from search.errors import UsageError, objective_not_reported, one_line, traceback_of
 from search.plan.task import FitArguments, Task
 from search.space import mirror
 from search.space.parameters import PARENT_TRIAL, Space
@@ -148,6 +148,22 @@ class TrialTraining:
             self._install(model, len(self._executions), self._checkpoints())
         self._builds += 1
         LAPS.lap(BUILD)
+        return model
+
+    def load_model(self, build: Callable[[], Any], trial_id: str) -> Any:
+        """Build a model that is not for training, with the weights of a trial's best epoch.
+
+        Raises:
+            UsageError: Trials keep no weights.
+        """
+        if self._folder is None:
+            raise UsageError(f"trial {trial_id} has no model to load: trials keep no weights here.")
+        self.tuner._guide = None
+        try:
+            model = build()
+        finally:
+            self.tuner._guide = self
+        load_best_weights(model, self._folder, int(trial_id))
         return model
 
     def _install(

@@ -39,6 +39,9 @@ class Guide(Protocol):
     def build(self, build: Callable[[], Any], hp: kt.HyperParameters) -> Any:
         """Build a model by calling ``build``, and prepare it for training."""
 
+    def load_model(self, build: Callable[[], Any], trial_id: str) -> Any:
+        """Build a model by calling ``build``, with the weights of a trial's best epoch."""
+
     def train(self, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Train all executions of the trial; return what each ``fit`` returned."""
 
@@ -71,6 +74,13 @@ class TrialTuner(kt.Tuner):
         if self._guide is None:
             return super().run_trial(trial, *args, **kwargs)
         return self._guide.train(trial, args, kwargs)
+
+    def load_model(self, trial: kt.engine.trial.Trial) -> Any:
+        """Build the model of a trial, with the weights of its best epoch."""
+        if self._guide is None:
+            return super().load_model(trial)
+        hp = trial.hyperparameters
+        return self._guide.load_model(lambda: self._build_hypermodel(hp), trial.trial_id)
 
     def on_epoch_begin(
         self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None

@@ -124,6 +124,23 @@ def test_a_tuner_returns_the_attributes_that_its_class_names(run):
     assert end.returned == {"Mine": {"losses": [0.5, 0.25]}}
 
 
+def test_run_trial_may_load_the_model_of_the_best_epoch(run, tmp_path):
+    class Mine(Noting):
+        def run_trial(self, trial, x, y, validation_data, **kwargs):
+            results = super().run_trial(trial, x, y, validation_data=validation_data, **kwargs)
+            model = self.load_model(trial)
+            loss = model.evaluate(*validation_data, verbose=0)[0]
+            self.note(np.isclose(loss, min(results[0].history["val_loss"])))
+            return results
+
+    folder = RunFolder(tmp_path / "run")
+    folder.checkpoints.mkdir(parents=True)
+    end, reports, notes = run(Mine, folder=folder, epochs=4)
+    assert notes == ["True"]
+    assert numbers(reports) == [(0, epoch) for epoch in (1, 2, 3, 4)]
+    assert end.result == {"score_kind": "epochs"}
+
+
 def test_executions_stand_below_run_trial(run):
     class Mine(Noting):
         def run_trial(self, trial, *args, **kwargs):

@@ -37,7 +37,11 @@ class CallbackTuner(kt.BayesianOptimization):
             keras.callbacks.ModelCheckpoint(checkpoint, monitor="val_loss", save_best_only=True),
             keras.callbacks.CSVLogger(os.path.join(folder, "log.csv")),
         ]
-        return super().run_trial(trial, *args, **kwargs)
+        histories = super().run_trial(trial, *args, **kwargs)
+        best = self.load_model(trial).evaluate(x[90:], y[90:], verbose=0)
+        with open(os.path.join(folder, "loss.json"), "w") as file:
+            json.dump([best, min(histories[0].history["val_loss"])], file)
+        return histories
 
 
 tuner = CallbackTuner(
@@ -52,12 +56,15 @@ folder = tuner.get_trial_dir(best.trial_id)
 saved = keras.models.load_model(os.path.join(folder, "best.keras"))
 with open(os.path.join(folder, "log.csv")) as file:
     logged = file.read().splitlines()
+with open(os.path.join(folder, "loss.json")) as file:
+    losses = json.load(file)
 model = tuner.get_best_models()[0]
 print(
     json.dumps(
         {
             "statuses": [trial.status for trial in tuner.oracle.trials.values()],
             "epochs": len(logged) - 1,
+            "loaded": bool(np.allclose(losses, best.score)),
             "columns": sorted(logged[0].split(",")),
             "saved": bool(np.isclose(saved.evaluate(x[90:], y[90:], verbose=0), best.score)),
             "best": bool(np.isclose(model.evaluate(x[90:], y[90:], verbose=0), best.score)),

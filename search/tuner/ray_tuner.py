@@ -1,6 +1,7 @@
 """``RayTuner``, a keras-tuner tuner that runs its trials on Ray. Imports Keras."""
 
 import contextlib
+import gc
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -304,6 +305,10 @@ class RayTuner(RecordedTuner):
             deferred.plan, history, deferred.clock, max_consecutive_failed_trials=limit
         )
         reason = run_trials(engine, deferred, stopping)
+        if reason != TRIALS_DONE:
+            # Ray Tune keeps the processes of unfinished trials, which hold CPUs of a Ray that the
+            # script started, until Python collects it.
+            gc.collect()
         stopping.check_results()
         if stopping.error is not None:
             raise _as_keras_tuner_error(stopping.error, history)

@@ -1,6 +1,5 @@
 """Searches by the tuners of ``search.kt`` on a running Ray, two trials at a time."""
 
-import gc
 import json
 import signal
 from pathlib import Path
@@ -52,7 +51,6 @@ def grid(running_ray, tmp_path_factory):
     hypermodel = scenarios.OwnScore(in_twelve_configurations)
     with pytest.raises(KeyboardInterrupt):
         Interrupted(hypermodel, **arguments).search(verbose=0)
-    gc.collect()  # its traceback keeps its workers, which hold the CPUs
     again = kt.GridSearch(hypermodel, **arguments)
     so_far = len(again.oracle.trials)
     again.search(verbose=0)

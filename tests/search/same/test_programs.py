@@ -13,7 +13,7 @@ PROGRAMS = sorted(Path(__file__).parent.glob("programs/*.py"))
 IMPORT = "import keras_tuner as kt\n"
 REPLACED = "import search.kt as kt\n"
 # Of what these show, others show a part.
-LONG = {"hyperband"}
+LONG = {"batch_size_and_epochs", "hyperband"}
 
 
 def run(program, line, folder):

@@ -7,10 +7,29 @@ import functools
 import tomllib
 from pathlib import Path
 
+import pytest
+
 FILE = Path(__file__).parent / "search" / "same" / "differences.toml"
 PAGE = Path(__file__).parents[1] / "docs" / "keras-tuner.md"
 BEGIN, END = "<!-- begin: made by make docs -->\n", "<!-- end -->\n"
 HEAD = "| | in keras-tuner | here | why |\n| --- | --- | --- | --- |\n"
+
+
+# The scenarios of the short tier, each kind of behaviour once. A scenario costs some seconds.
+SHORT = {
+    "around_fit",
+    "black_box",
+    "failing",
+    "grid",
+    "growing",
+    "hyperband",
+    "maximized",
+    "own_oracle",
+    "own_score",
+    "reloaded",
+    "scored",
+    "trained",
+}
 
 
 def read():
@@ -30,7 +49,7 @@ def same(scenario):
             _raise_unexpected(ours, case)
             assert case(ours) == expected
 
-        return _without_arguments_of(test)
+        return _in_its_tier(test, scenario)
 
     return decorate
 
@@ -44,7 +63,7 @@ def different(scenario):
             theirs, ours = searched(scenario)
             assert case(ours) != case(theirs)
 
-        return _without_arguments_of(test)
+        return _in_its_tier(test, scenario)
 
     return decorate
 
@@ -54,9 +73,9 @@ def _raise_unexpected(outcome, case):
         raise outcome.error
 
 
-def _without_arguments_of(test):
+def _in_its_tier(test, scenario):
     del test.__wrapped__  # pytest reads the fixtures from the signature
-    return test
+    return test if scenario.__name__ in SHORT else pytest.mark.long(test)
 
 
 def page():

@@ -104,7 +104,7 @@ class TensorBoardLog(Logger):
         if trial.best is not None:
             best = {BEST_PREFIX + self.history.objective.name: trial.best.objective}
             reached_at = wall_time(trial.best.at_seconds)
-            messages.append(scalars_message(best, step=trial.best.epoch, wall_time=reached_at))
+            messages.append(scalars_message(best, step=_best_step(trial), wall_time=reached_at))
         return messages
 
     def _rewrite_file(self, trial: TrialRecord, messages: list[Message]) -> Path:
@@ -125,6 +125,14 @@ class TensorBoardLog(Logger):
         for old_file in old_files:
             old_file.unlink(missing_ok=True)
         return new_file
+
+
+def _best_step(trial: TrialRecord) -> int:
+    """Return the epoch of a trial's best value; its last epoch if the trial returned the value."""
+    assert trial.best is not None
+    if not trial.best.is_score:
+        return trial.best.epoch
+    return trial.epochs[-1].epoch if trial.epochs else 0
 
 
 def _status(state: State) -> str:

@@ -109,7 +109,8 @@ def assert_it_shows_the_tables_of(run):
                         (epoch["epoch"], float32(value))
                     )
         if trial["best_objective"] is not None:
-            best = trial["best_epoch"], float32(trial["best_objective"])
+            last_epoch = max(one["epoch"] for one in epochs if one["trial"] == trial["trial"])
+            best = trial["best_epoch"] or last_epoch, float32(trial["best_objective"])
             scalars["hparam/best_val_accuracy"] = [best]
         values = {
             column.removeprefix("hp:"): value

@@ -12,8 +12,8 @@ import pytest
 PROGRAMS = sorted(Path(__file__).parent.glob("programs/*.py"))
 IMPORT = "import keras_tuner as kt\n"
 REPLACED = "import search.kt as kt\n"
-# Of what these show, others show a part.
-LONG = {"batch_size_and_epochs", "hyperband"}
+# The programs of the short tier; the others run in the long one.
+SHORT = {"black_box", "cross_validation", "custom_layers", "gradient_tape", "own_oracle"}
 
 
 def run(program, line, folder):
@@ -36,7 +36,7 @@ def run(program, line, folder):
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(path, id=path.stem, marks=pytest.mark.long if path.stem in LONG else ())
+        pytest.param(path, id=path.stem, marks=() if path.stem in SHORT else pytest.mark.long)
         for path in PROGRAMS
     ],
 )

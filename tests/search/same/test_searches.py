@@ -76,6 +76,7 @@ USELESS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("returned", USELESS)
 def test_a_result_of_no_use_ends_the_search_with_the_same_error(searched, returned):
     theirs, ours = searched(USELESS[returned])
@@ -193,7 +194,9 @@ def test_the_summary_of_the_space_is_the_same(searched, capsys, extended):
     assert printed(capsys, lambda: ours.tuner.search_space_summary(extended)) == expected
 
 
-@pytest.mark.parametrize("scenario", ["scored", "maximized", "grid", "repeated"])
+@pytest.mark.parametrize(
+    "scenario", ["scored", "maximized", "grid", pytest.param("repeated", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("number", [1, 10])
 def test_the_summary_of_the_results_is_the_same(searched, capsys, scenario, number):
     theirs, ours = searched(getattr(scenarios, scenario))

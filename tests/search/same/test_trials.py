@@ -331,6 +331,7 @@ def test_datasets_are_trained_on(outcome):
 # --- What run_trial keeps, and what it tells the oracle -----------------------------------------
 
 
+@pytest.mark.long
 def test_what_run_trial_keeps_comes_back_with_its_trial(searched):
     theirs, ours = searched(scenarios.keeping)
     returned = [trial.returned["Keeping"]["kept"] for trial in ours.trials]

@@ -16,20 +16,7 @@ HEAD = "| | in keras-tuner | here | why |\n| --- | --- | --- | --- |\n"
 
 
 # The scenarios of the short tier, each kind of behaviour once. A scenario costs some seconds.
-SHORT = {
-    "around_fit",
-    "black_box",
-    "failing",
-    "grid",
-    "growing",
-    "hyperband",
-    "maximized",
-    "own_oracle",
-    "own_score",
-    "reloaded",
-    "scored",
-    "trained",
-}
+SHORT = {"around_fit", "black_box", "failing", "grid", "own_oracle", "scored", "trained"}
 
 
 def read():

@@ -400,7 +400,14 @@ def test_every_speed_up_can_be_switched_off(here, tmp_path):
     assert len({trial["worker"] for trial in trials}) == 2
 
 
-@pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "random", "grid"])
+@pytest.mark.parametrize(
+    "tuner",
+    [
+        "hyperband",
+        "random",
+        *(pytest.param(tuner, marks=pytest.mark.long) for tuner in ("bayesian", "grid")),
+    ],
+)
 def test_the_keras_tuner_engine_writes_the_same_run_folder(here, tmp_path, tuner):
     done = here(
         "run", *small("in_scopes", "--engine", "keras-tuner", "--tuner", tuner, "--trials", 4),

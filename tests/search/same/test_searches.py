@@ -195,7 +195,13 @@ def test_the_summary_of_the_space_is_the_same(searched, capsys, extended):
 
 
 @pytest.mark.parametrize(
-    "scenario", ["scored", "maximized", "grid", pytest.param("repeated", marks=pytest.mark.long)]
+    "scenario",
+    [
+        "scored",
+        "grid",
+        pytest.param("maximized", marks=pytest.mark.long),
+        pytest.param("repeated", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("number", [1, 10])
 def test_the_summary_of_the_results_is_the_same(searched, capsys, scenario, number):

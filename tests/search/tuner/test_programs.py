@@ -64,7 +64,8 @@ def compare(program, tmp_path, run):
     return output
 
 
-@pytest.mark.parametrize("program", ["visualized"])  # tests/search/same compares more of them
+@pytest.mark.long  # in the short tier, tests/search/same compares programs
+@pytest.mark.parametrize("program", ["getting_started", "visualized"])
 def test_a_program_gives_the_same_kinds_of_results_with_one_import_changed(
     program, running_ray, tmp_path
 ):

@@ -541,7 +541,7 @@ def test_a_search_without_a_result_leaves_its_name_to_the_next(failed, tmp_path)
     assert len(events(tmp_path / "run.previous", "trial_ended")) == 2
 
 
-@pytest.mark.parametrize("max_trials", [1, 2])
+@pytest.mark.parametrize("max_trials", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_search_whose_few_trials_all_failed_raises_and_the_next_one_begins_anew(
     tuner, tmp_path, max_trials
 ):

@@ -2,8 +2,12 @@
 
 import keras_tuner as kt
 import pytest
+from made_up_runs import RunWriter, make_plan
 
+import problems
+from results.record.files import read_json
 from results.record.history import History, Objective
+from search import RayTuner
 from search.errors import UsageError
 from search.tuner.recorded_tuner import ReportingOracle
 
@@ -50,3 +54,66 @@ def test_trials_are_shown_in_keras_tuners_words():
     assert oracle.remaining_trials() == 14
     with pytest.raises(UsageError, match=r"call RayTuner\.search"):
         oracle.create_trial("tuner0")
+
+
+def test_a_stopped_trial_of_unknown_worth_comes_after_those_with_a_score():
+    history = History(OBJECTIVE)
+    oracle = ReportingOracle(KT_OBJECTIVE, max_trials=2)
+    for trial, value in enumerate((0.9, 0.4)):
+        history.apply({"event": "trial_started", "trial": trial, "at_seconds": 1, "values": {}})
+        history.apply({
+            "event": "epoch", "trial": trial, "at_seconds": 2, "epoch": 1, "epoch_seconds": 1.0,
+            "metrics": {"v": value}, "decision": "continue", "worker": "w", "score_kind": "unknown",
+        })  # fmt: skip
+    score = {"score": 0.1, "best_step": 0, "metrics": {"v": 0.1}, "score_kind": "returned"}
+    end = {"event": "trial_ended", "at_seconds": 3}
+    history.apply(end | {"trial": 0, "state": "stopped", "scheduler": "asha"})
+    history.apply(end | {"trial": 1, "state": "completed"} | score)
+    for record in history.trials.values():
+        oracle.update_trial_from(record)
+    best = [(trial.trial_id, trial.status, trial.score) for trial in oracle.get_best_trials(2)]
+    assert best == [("1", "COMPLETED", 0.1), ("0", "STOPPED", None)]
+
+
+def test_a_trial_keeps_the_values_that_its_build_did_not_ask_for():
+    history = History(OBJECTIVE)
+    oracle = ReportingOracle(KT_OBJECTIVE, max_trials=2)
+    proposed = {"layers": 1, "units_1": 8, "units_2": 16, "tuner/trial_id": "0"}
+    history.apply({"event": "trial_started", "trial": 0, "at_seconds": 1, "values": proposed})
+    used = {"layers": 1, "units_1": 8, "late": 3}
+    history.apply({
+        "event": "trial_ended", "trial": 0, "at_seconds": 3, "state": "completed", "values": used,
+    })  # fmt: skip
+    trial = oracle.update_trial_from(history.trials[0])
+    assert trial.hyperparameters.values == proposed | {"late": 3}
+
+
+class Stateful(RayTuner):
+    """A tuner with a state of its own."""
+
+    state = None
+
+    def get_state(self):
+        return {"state": self.state}
+
+    def set_state(self, state):
+        self.state = state["state"]
+
+
+def test_the_state_of_a_tuner_is_saved_beside_the_run_and_given_back(tmp_path):
+    run = tmp_path / "run"
+    RunWriter(run, plan=make_plan(run, objective=Objective("val_loss", "min"))).close()
+    arguments = {"objective": "val_loss", "directory": tmp_path, "project_name": "run"}
+    tuner = Stateful(problems.small, **arguments)
+    tuner.state = [1, "two"]
+    tuner.save()
+    assert read_json(run / "tuner.json") == {"state": [1, "two"]}
+    assert Stateful(problems.small, **arguments).state == [1, "two"]
+
+
+def test_a_state_that_json_cannot_hold_is_named(tmp_path):
+    tuner = Stateful(problems.small, objective="val_loss", directory=tmp_path)
+    tuner.state = {1, 2}
+    with pytest.raises(UsageError, match=r"Stateful\.get_state\(\) returned a value that cannot"):
+        tuner.save()
+    assert not (tmp_path / "untitled_project" / "tuner.json").exists()

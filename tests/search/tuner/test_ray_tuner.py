@@ -363,6 +363,52 @@ def test_the_next_tuner_continues_beside_the_project_of_keras_tuner(beside_keras
     assert rows(again) == rows(beside_keras_tuner[0])
 
 
+class Folds(kt.HyperModel):
+    """Returns the mean over three folds, of which the first is by far the easiest."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Int("units", 1, 9))])
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [0.001, 0.01, 0.05])), "mse")
+        return model
+
+    def fit(self, hp, model, x, callbacks, **kwargs):
+        y = x[:, :1] ** 2
+        folds = [(model, 0.1), (self.build(hp), 3.0), (self.build(hp), 6.0)]
+        histories = [
+            one.fit(x, y * scale, validation_data=(x, y * scale), callbacks=callbacks, **kwargs)
+            for one, scale in folds
+        ]
+        return float(np.mean([min(one.history["val_loss"]) for one in histories]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_trials": 3},
+        pytest.param({"max_trials": 9, "scheduler": "asha"}, marks=pytest.mark.long),
+    ],
+)
+def test_a_mean_over_folds_wins_over_what_trials_reached_in_their_first_fold(tuner, options):
+    folds = tuner(
+        Folds(),
+        kt.Objective("val_loss", "min"),
+        max_trials=9,
+        algorithm="random",
+        seed=1,
+        **options,
+    )
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 2)).astype("float32")
+    folds.search(x, epochs=4, verbose=0)
+    trials = folds.oracle.get_best_trials(9)
+    statuses = [trial.status for trial in trials]
+    completed = [trial.score for trial in trials if trial.status == "COMPLETED"]
+    assert statuses == sorted(statuses), "those that were stopped come last"
+    assert completed == sorted(completed)
+    assert min(completed) > 1.0, "no mean is as small as the loss of the first fold"
+    assert ("STOPPED" in statuses) == ("scheduler" in options)
+    assert all(trial.score is None for trial in trials[len(completed) :])
+
+
 VALIDATION_OF_REGRESSION = problems.regression_data()[1]
 
 

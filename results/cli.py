@@ -22,7 +22,7 @@ from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import replacing_output
 from results.record.tables import refresh
 from results.record.words import describe_scores
-from results.run import Row, Run, row_of
+from results.run import Row, Run, has_stopped, row_of
 from results.text import audited, confirmed, timing, trials
 
 app = console.make_app("Compare runs and look into them.")
@@ -145,7 +145,7 @@ def show_command(
         print(json.dumps(trials.trial_rows(run), indent=2))
         return
     _console().print(trials.trials_table(run))
-    scores = describe_scores(run.score_kind)
+    scores = describe_scores(run.score_kind, has_stopped=has_stopped(run))
     if scores is not None:
         print(scores)
     _show_confirmation(run)

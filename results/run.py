@@ -184,6 +184,11 @@ def best_trial(run: Run) -> dict[str, Any] | None:
     )
 
 
+def has_stopped(run: Run) -> bool:
+    """Tell whether the scheduler stopped a trial of a run."""
+    return any(ending_of(row).state is State.STOPPED for row in run.trials.to_pylist())
+
+
 def ending_of(row: dict[str, Any]) -> Ending:
     """Return the ending of a trial from its row of trials.parquet."""
     return Ending(State(row[columns.STATE]), row[columns.SCHEDULER])

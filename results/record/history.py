@@ -109,6 +109,7 @@ class TrialRecord:
         best_epoch: The best epoch of its first training.
         score: The score that it returned, as an epoch without training; None: it returned none.
         has_returned: Whether it returned a score, which may be no number.
+        expected_kind: What its score was expected to be; None if the journal does not say it.
         best: What it is worth: its score, or its best epoch if that is of the same kind as the
             scores of the other trials. None: unknown.
         proposed: The configuration as proposed; ``values`` are the values that build and fit used.
@@ -131,6 +132,7 @@ class TrialRecord:
     best_epoch: EpochRecord | None = None
     score: EpochRecord | None = None
     has_returned: bool = False
+    expected_kind: ScoreKind | None = None
     best: EpochRecord | None = None
     path: str | None = None
     path_reason: str | None = None
@@ -322,6 +324,8 @@ class History:
             trial.path, trial.path_reason = event["path"]["name"], event["path"]["reason"]
             trial.continued_from = event["path"]["continued_from"] or trial.continued_from
         self._forget_repeated(trial, record)
+        if "score_kind" in event:
+            trial.expected_kind = ScoreKind(event["score_kind"])
         self._set_kind(self.kind_after(event))
         trial.epochs.append(record)
         if (record.execution, record.epoch) > trial.furthest:
@@ -363,6 +367,7 @@ class History:
         trial.returned = event.get("returned", {})
         if "score" in event:
             trial.has_returned, trial.score = True, self._scored(trial, event)
+        if trial.best is not self._worth(trial):
             trial.best = self._worth(trial)
             self._find_best()
         kind = self._shown_kind(trial, event)
@@ -392,7 +397,10 @@ class History:
     def _worth(self, trial: TrialRecord) -> EpochRecord | None:
         if trial.has_returned:
             return trial.score
-        return trial.best_epoch if self.score_kind is ScoreKind.EPOCHS else None
+        # A score that differs from the best epoch is recorded, unless user code returns it.
+        ended_by_itself = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
+        is_of_epochs = ended_by_itself and trial.expected_kind is not ScoreKind.UNKNOWN
+        return trial.best_epoch if is_of_epochs or self.score_kind is ScoreKind.EPOCHS else None
 
     def _weigh(self, trial: TrialRecord) -> None:
         """Update what a trial is worth after a new best epoch."""

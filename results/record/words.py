@@ -89,16 +89,19 @@ def describe_new_best(best: EpochRecord, objective: str) -> str:
     return f"{_place(best)}: best {objective} so far {best.objective:.4f}"
 
 
-def describe_scores(kind: ScoreKind) -> str | None:
-    """Say what the scores of the trials are; None if they are the best of their epochs."""
+def describe_scores(kind: ScoreKind, *, has_stopped: bool) -> str | None:
+    """Say what the scores of the trials are; None if they are the best of their epochs.
+
+    Args:
+        kind: What they are.
+        has_stopped: Whether the scheduler has stopped trials.
+    """
     match kind:
         case ScoreKind.EXECUTIONS:
             return "Scores are means over the executions of a trial."
         case ScoreKind.RETURNED:
-            return (
-                "Scores are what the trials returned, not the best of their epochs: a trial that "
-                "was stopped has none, and ranks below every completed one."
-            )
+            effect = " Stopped trials have none, and rank last." if has_stopped else ""
+            return f"Scores are what the trials returned, not the best of their epochs.{effect}"
     return None
 
 

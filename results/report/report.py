@@ -28,7 +28,7 @@ from results.report.charts.chart import STATE_COLORS, TEXT, Chart, template
 from results.report.charts.final import confusions, mistakes_of
 from results.report.charts.importance import MIN_TRIALS
 from results.report.charts.progress import best_over_epochs, best_over_time
-from results.run import Row, Run, best_trial, ending_of, epoch_cells, row_of
+from results.run import Row, Run, best_trial, ending_of, epoch_cells, has_stopped, row_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html.jinja"
@@ -178,7 +178,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts += [("trials", str(row.trials)), ("epochs trained", str(row.epochs))]
     if row.wall_seconds is not None:
         facts.append(("search time", f"{row.wall_seconds:.0f} s"))
-    scores = describe_scores(run.score_kind)
+    scores = describe_scores(run.score_kind, has_stopped=has_stopped(run))
     return facts if scores is None else [*facts, ("scores", scores)]
 
 

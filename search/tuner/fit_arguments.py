@@ -13,7 +13,7 @@ import keras
 import keras_tuner as kt
 
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.errors import ObjectiveError, nearest, objective_not_reported, raise_any
+from search.errors import ObjectiveError, UsageError, nearest, objective_not_reported, raise_any
 from search.plan.task import FitArguments
 from search.space.mirror import has_own_fit
 from search.worker.tuner import overrides
@@ -42,7 +42,11 @@ def adapt_fit_arguments(
 
 
 def requested_epochs(tuner: kt.Tuner, arguments: FitArguments) -> int | None:
-    """Return the ``epochs`` among the arguments of ``fit``; None if there are none."""
+    """Return the ``epochs`` among the arguments of ``fit``; None if there are none.
+
+    Raises:
+        UsageError: They are no whole number.
+    """
     receiver, leading = _receiver(tuner)
     try:
         bound = inspect.signature(receiver).bind_partial(
@@ -51,7 +55,10 @@ def requested_epochs(tuner: kt.Tuner, arguments: FitArguments) -> int | None:
     except TypeError:
         return None
     epochs = bound.arguments.get("epochs", arguments.kwargs.get("epochs"))
-    return None if epochs is None else operator.index(epochs)
+    try:
+        return None if epochs is None else operator.index(epochs)
+    except TypeError:
+        raise UsageError(f"search(epochs={epochs!r}): expected a whole number.") from None
 
 
 def decides_itself(tuner: kt.Tuner) -> bool:

@@ -30,6 +30,7 @@ NOT_COPIED = (
     "_registered",
     "_history",
     "_objective",
+    "_shown_kind",
 )
 # The maximum epochs for which ASHA makes rungs if ``fit`` decides on the epochs itself.
 ASSUMED_EPOCHS = 100

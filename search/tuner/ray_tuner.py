@@ -41,7 +41,12 @@ from search.space import mirror
 from search.space.parameters import Space
 from search.storage.clock import start_clock
 from search.tuner.collected import describe_collections
-from search.tuner.fit_arguments import adapt_fit_arguments, check_objective, decides_itself
+from search.tuner.fit_arguments import (
+    adapt_fit_arguments,
+    check_objective,
+    decides_itself,
+    requested_epochs,
+)
 from search.tuner.planning import extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
@@ -224,6 +229,7 @@ class RayTuner(RecordedTuner):
             The arguments of ``fit``, and the task that all trials share.
 
         Raises:
+            UsageError: ``epochs`` is no whole number.
             ProblemError: The hypermodel or the tuner cannot be sent to the workers.
             ObjectiveError: The model does not report the objective.
         """
@@ -234,6 +240,7 @@ class RayTuner(RecordedTuner):
                 "process"
             )
         arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
+        requested_epochs(self, arguments)  # raises before anything starts
         task = make_task(self, settings, self._objective, self._registered)
         check_objective(
             self._objective, self, arguments, lambda: self._try_build(self.oracle.get_space())
@@ -350,7 +357,7 @@ def _describe_stopping(settings: Settings, is_score_known: bool) -> str:
         return "; no trial is stopped early"
     name = columns.DISPLAY_NAMES.get(scheduler, scheduler)
     if not is_score_known and not settings.scheduler_asked:
-        return f"; {name} stops weak trials early if their scores are the best of their epochs"
+        return f"; {name} waits for a score that is the best of its epochs, to stop weak trials"
     return f"; {name} stops weak trials early (scheduler=None turns it off)"
 
 

@@ -8,7 +8,7 @@ import keras
 import keras_tuner as kt
 from rich.console import Console
 
-from results.record.columns import State
+from results.record.columns import State, Values
 from results.record.files import read_json, write_json
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
@@ -75,7 +75,8 @@ class ReportingOracle(kt.Oracle):
         """Create or replace a trial from its record."""
         trial_id = self.trial_id(record.trial)
         hp = self.hyperparameters.copy()
-        hp.values = record.proposed | record.values  # also what the build did not ask for
+        # Also what the build did not ask for.
+        hp.values = in_order_of(hp, record.proposed | record.values)
         if PARENT_TRIAL in hp.values:  # Hyperband's trial goes on from this one
             hp.values[PARENT_TRIAL] = self.trial_id(int(hp.values[PARENT_TRIAL]))
         trial = kt.engine.trial.Trial(hp, trial_id, status=STATUSES[record.state])
@@ -115,6 +116,12 @@ class ReportingOracle(kt.Oracle):
         return (ranked + unranked)[:num_trials]
 
 
+def in_order_of(hp: kt.HyperParameters, values: Values) -> Values:
+    """Return values in the order of the space; the journal sorts them by name."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(p.name for p in hp.space))}
+    return {name: values[name] for name in sorted(values, key=lambda n: places.get(n, len(places)))}
+
+
 class RecordedTuner(TrialTuner):
     """A keras-tuner tuner that shows the trials of a run folder; a subclass runs the trials.
 
@@ -142,6 +149,7 @@ class RecordedTuner(TrialTuner):
         oracle = ReportingOracle(**oracle_arguments)
         self._objective = plain_objective(oracle.objective)
         self._history = History(self._objective)
+        self._shown_kind = self._history.score_kind
         super().__init__(
             oracle, hypermodel, directory=directory, project_name=project_name, **tuner_arguments
         )
@@ -230,7 +238,11 @@ class RecordedTuner(TrialTuner):
                 mirror.to_hyperparameters(Space.from_json(event["parameters"]))
             )
         trial = self._history.trials.get(event.get("trial", -1))
-        if trial is not None and kind.startswith("trial_"):
+        if self._history.score_kind is not self._shown_kind:
+            self._shown_kind = self._history.score_kind  # it decides what each trial is worth
+            for each in self._history.trials.values():
+                self.oracle.update_trial_from(each)
+        elif trial is not None and kind.startswith("trial_"):
             self.oracle.update_trial_from(trial)
 
     def _call_hooks(self, event: Event) -> None:

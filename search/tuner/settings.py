@@ -282,6 +282,13 @@ class Settings:
             yield "max_trials", self.max_trials
 
     def _value_problems(self) -> Iterator[str]:
+        if self.hyperparameters is not None and not isinstance(
+            self.hyperparameters, kt.HyperParameters
+        ):
+            yield (
+                f"hyperparameters={self.hyperparameters!r}: expected a "
+                "keras_tuner.HyperParameters, with the entries registered in it."
+            )
         for name, minimum in MINIMUMS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
@@ -367,6 +374,9 @@ class Settings:
             )
             return
         for name, amount in self.resources.items():
+            if name.lower() in ("cpus", "gpus"):
+                hint = nearest(name.lower(), ("cpu", "gpu"))
+                yield f"resources_per_trial: Ray has no resource {name!r}.{hint}"
             if not isinstance(amount, (int, float)) or amount < 0 or (name == "cpu" and not amount):
                 yield (
                     f"resources_per_trial: {name!r} is {amount!r}; expected a number above 0, such "

@@ -78,7 +78,7 @@ class Reporter(keras.callbacks.Callback):
         training: Number of the current training among the trainings of the trial, from 0.
         epochs: Number of epochs that the current training has reported.
         best: Metrics of the best epoch of the first training.
-        best_is_newest: Whether that epoch is the last one that the first training has reported.
+        best_is_newest: Whether the last epoch that the first training has reported is as good.
         is_fitting: Whether a ``fit`` of Keras that calls this callback is running.
     """
 
@@ -125,6 +125,11 @@ class Reporter(keras.callbacks.Callback):
     def has_diverged(self) -> bool:
         """Whether the loss or objective of an epoch was not finite."""
         return self.divergence is not None
+
+    @property
+    def has_several_trainings(self) -> bool:
+        """Whether the execution has trained more than once."""
+        return self.training > self._first_training
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.is_fitting = True
@@ -189,11 +194,12 @@ class Reporter(keras.callbacks.Callback):
         self._newest_epoch = self._begun_epoch = epoch
 
     def _note_best(self, value: float | None, metrics: dict[str, Any]) -> None:
-        if self.training > self._first_training:
+        if self.has_several_trainings:
             return
-        self.best_is_newest = self._objective.is_better(value, self.best.get(self._objective.name))
-        if self.best_is_newest:
+        name = self._objective.name
+        if self._objective.is_better(value, self.best.get(name)):
             self.best = metrics
+        self.best_is_newest = value is not None and value == self.best.get(name)
 
     def _kind_once(self) -> dict[str, Any]:
         """Return the kind of the score for the first report of the trial."""

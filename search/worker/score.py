@@ -56,7 +56,7 @@ def shown_kind(
 
     Returns:
         UNKNOWN if the trial shows nothing: because it was stopped, because its score is no number,
-        or because the score is that of its last epoch, which may be the best by chance.
+        or because the score may be that of its last epoch or a mean, and the best by chance.
     """
     bests = [reporter.best.get(objective) for reporter in reporters]
     values = [value for value in bests if value is not None]
@@ -70,8 +70,8 @@ def shown_kind(
         return ScoreKind.UNKNOWN
     if not has_values or not math.isclose(score, fmean(values)):
         return ScoreKind.RETURNED
-    is_clear = len(reporters) > 1 or not reporters[0].best_is_newest
-    is_clear = is_clear or any(execution.is_history for execution in executions)
+    is_history = any(execution.is_history for execution in executions)
+    is_clear = is_history or not (reporters[0].best_is_newest or reporters[0].has_several_trainings)
     return of_epochs if is_clear else ScoreKind.UNKNOWN
 
 

@@ -334,7 +334,7 @@ class TrialTraining:
             result |= {} if kind is ScoreKind.UNKNOWN else {"score_kind": kind}
         first = self._reporters[0].best if self._reporters else {}
         is_of_epochs = trial.score == first.get(name)
-        if trial.score is None or (kind is ScoreKind.EPOCHS and is_of_epochs):
+        if trial.score is None or (self._expected_kind is ScoreKind.EPOCHS and is_of_epochs):
             return result or None
         if was_stopped and kind is not ScoreKind.EXECUTIONS:
             return result or None  # what a fit returns too early is of no known kind

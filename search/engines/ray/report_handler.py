@@ -202,7 +202,11 @@ class ReportHandler:
     def _explain_scores(self, session: Session, previous_kind: ScoreKind) -> None:
         """Tell the user once that the trials return scores of their own."""
         kind = session.recorder.history.score_kind
-        if kind is previous_kind or kind is not ScoreKind.RETURNED:
+        if kind is previous_kind or not self.scheduler.stops_trials:
+            return
+        if kind is not ScoreKind.RETURNED:
+            if not self.judges_any_score:
+                session.view.note("a score is the best of its epochs: weak trials are stopped now")
             return
         if self.judges_any_score:
             effect = "a stopped trial has no score and ranks below every completed one"

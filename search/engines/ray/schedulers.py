@@ -24,7 +24,12 @@ class BaseScheduler(ABC):
 
     Args:
         max_epochs: Maximum number of epochs; a trial that reaches it ends by itself.
+
+    Attributes:
+        stops_trials: Whether it ever stops a trial.
     """
+
+    stops_trials = True
 
     def __init__(self, *, max_epochs: int) -> None:
         self._max_epochs = max_epochs
@@ -93,6 +98,8 @@ class BaseScheduler(ABC):
 
 class FifoScheduler(BaseScheduler):
     """A scheduler that stops no trial."""
+
+    stops_trials = False
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:

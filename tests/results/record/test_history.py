@@ -532,6 +532,31 @@ def test_a_trial_that_returns_another_quantity_settles_the_kind():
     search.epoch(2, 1, 8.0, score_kind="unknown")
     end(search, 2, kind="epochs")
     assert search.history.score_kind is ScoreKind.RETURNED
+    assert search.ranking == [1], "neither of the others returned a score"
+
+
+def test_a_trial_that_returned_the_best_of_its_epochs_keeps_that_score():
+    search = Search()
+    search.start(0, 1, 2, 3)
+    for trial in (0, 1, 2):
+        search.epoch(trial, 1, 0.5 + trial / 10, score_kind="unknown")
+    end(search, 0, 0.5, "epochs")
+    end(search, 1, 0.2, "returned")
+    end(search, 2, state="stopped")
+    search.epoch(3, 1, 0.4, score_kind="epochs")
+    end(search, 3)
+    assert search.ranking == [0, 3, 1], "trial 3 returned its history: keras-tuner scored it"
+    assert search.history.trials[2].best is None
+
+
+def test_a_completed_trial_that_was_cut_returned_nothing():
+    search = Search()
+    search.start(0, 1)
+    search.epoch(0, 1, 0.5, score_kind="unknown")
+    end(search, 0, kind="epochs")  # its fit trained on after the last epoch
+    assert search.ranking == [0]
+    search.epoch(1, 1, 0.4, score_kind="unknown")
+    end(search, 1, 7.0, "returned")
     assert search.ranking == [1]
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from results.record.columns import State
+from results.record.columns import ScoreKind, State
 from results.record.history import History, Objective
 from results.record.words import (
     describe_best,
     describe_epochs,
     describe_new_best,
+    describe_scores,
     describe_totals,
     describe_trial_end,
     first_line,
@@ -162,3 +163,18 @@ def test_the_best_value_has_its_trial_its_epoch_and_its_time(history):
 
 def test_the_totals_count_trials_and_epochs(history):
     assert describe_totals(history) == "2 trials, 2 epochs"
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_stopped", "text"),
+    [
+        (ScoreKind.EPOCHS, True, None),
+        (ScoreKind.UNKNOWN, False, None),
+        (ScoreKind.EXECUTIONS, True, "Scores are means over the executions of a trial."),
+        (ScoreKind.RETURNED, False, "Scores are what the trials returned, not the best of their epochs."),
+        (ScoreKind.RETURNED, True, "Scores are what the trials returned, not the best of their epochs. "
+         "Stopped trials have none, and rank last."),
+    ],
+)  # fmt: skip
+def test_what_the_scores_are_is_said_if_it_is_not_the_best_of_the_epochs(kind, has_stopped, text):
+    assert describe_scores(kind, has_stopped=has_stopped) == text

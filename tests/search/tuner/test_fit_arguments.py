@@ -4,6 +4,7 @@ import keras_tuner as kt
 import pytest
 
 import problems
+from search.errors import UsageError
 from search.plan.task import FitArguments
 from search.tuner.fit_arguments import adapt_fit_arguments, decides_itself, requested_epochs
 from search.worker.tuner import TrialTuner
@@ -121,3 +122,8 @@ def test_code_of_the_user_may_call_fit():
     assert decides_itself(tuner_of(TakesAnything()))
     assert decides_itself(tuner_of(KerasFit(), TunesBatchSize))
     assert decides_itself(tuner_of(None, ValidatesItself))
+
+
+def test_epochs_that_are_no_whole_number_are_refused():
+    with pytest.raises(UsageError, match=r"search\(epochs='3'\): expected a whole number"):
+        requested_epochs(tuner_of(KerasFit()), FitArguments((1, 2), {"epochs": "3"}))

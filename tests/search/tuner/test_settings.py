@@ -127,3 +127,14 @@ def test_no_scheduler_stops_trials_beside_hyperband_or_with_scheduler_none(setti
     hyperband = kt.oracles.HyperbandOracle("val_loss")
     assert settings(None, algorithm=hyperband).scheduler_name is Scheduler.NONE
     assert settings(scheduler=None).scheduler_name is Scheduler.NONE
+
+
+def test_hyperparameters_and_resources_of_another_kind_are_refused(settings):
+    problems_of = settings(hyperparameters={"units": 3}, resources_per_trial={"CPUs": 1}).problems(
+        RayTuner, problems.small
+    )
+    assert problems_of == [
+        "hyperparameters={'units': 3}: expected a keras_tuner.HyperParameters, with the entries "
+        "registered in it.",
+        "resources_per_trial: Ray has no resource 'CPUs'. Did you mean 'cpu'?",
+    ]

@@ -210,6 +210,14 @@ def test_a_stopped_trial_trains_no_other_model():
     assert len(reporting.reports) == 1
 
 
+def test_a_last_epoch_that_equals_the_best_is_told(reporting):
+    newest = []
+    for epoch, accuracy in enumerate([0.5, 0.9, 0.8, 0.9]):
+        reporting.epoch(epoch, accuracy)
+        newest.append(reporting.reporter.best_is_newest)
+    assert newest == [True, True, False, True]
+
+
 def test_the_kind_of_the_score_is_in_the_first_report():
     reporting = Reporting(score_kind=ScoreKind.UNKNOWN)
     assert [reporting.epoch(epoch).get("score_kind") for epoch in (0, 1)] == ["unknown", None]

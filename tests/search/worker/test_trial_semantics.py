@@ -108,7 +108,8 @@ def test_the_score_is_that_of_the_history_that_fit_returns(train, returned):
     losses = [report["metrics"]["loss"] for report in reports]
     assert trainings == [0, 0, 1, 1]
     if returned == 0:
-        assert end.result == {"score_kind": "epochs"}, "the best epoch of the first training"
+        assert end.result["score"] == min(losses[:2])
+        assert end.result["score_kind"] == "epochs", "the best epoch of the first training"
     else:
         assert end.result["score"] == min(losses[2:])
         assert end.result["score_kind"] == "returned"
@@ -170,6 +171,17 @@ def test_a_fit_that_returns_its_last_epoch_shows_it_once_that_is_not_the_best(tr
     best_first, _ = train(last, objective=Objective("val_loss", "max"), epochs=3)
     assert best_last.result["score_kind"] == "unknown"
     assert best_first.result["score_kind"] == "returned"
+
+
+def test_a_mean_that_is_the_best_epoch_by_chance_shows_nothing(train):
+    def cross_validate(hp, model, *args, callbacks, **kwargs):
+        losses = []
+        for one in [model, compiled()]:
+            losses += one.fit(*args, callbacks=callbacks, **kwargs).history["val_loss"]
+        return max(losses[:2])  # as a mean that the first fold happens to reach
+
+    end, _ = train(Own(cross_validate), objective=Objective("val_loss", "max"))
+    assert end.result["score_kind"] == "unknown"
 
 
 @pytest.mark.parametrize(("executions", "kind"), [(1, "epochs"), (3, "executions")])

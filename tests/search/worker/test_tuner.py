@@ -65,7 +65,8 @@ def test_a_copy_of_the_tuner_trains_with_its_attributes(run):
     end, reports, notes = run(Mine, attributes={"mood": "good"}, trial=7)
     assert notes == ["0007 good 2 2"]
     assert numbers(reports) == [(0, 1), (0, 2)]
-    assert end.result == {"score_kind": "epochs"}
+    assert end.result["score"] == min(report["objective"] for report in reports)
+    assert end.result["score_kind"] == "epochs"
 
 
 def test_run_trial_may_change_what_fit_gets(run):
@@ -138,7 +139,8 @@ def test_run_trial_may_load_the_model_of_the_best_epoch(run, tmp_path):
     end, reports, notes = run(Mine, folder=folder, epochs=4)
     assert notes == ["True"]
     assert numbers(reports) == [(0, epoch) for epoch in (1, 2, 3, 4)]
-    assert end.result == {"score_kind": "epochs"}
+    assert end.result["score"] == min(report["objective"] for report in reports)
+    assert end.result["score_kind"] == "epochs"
 
 
 def test_executions_stand_below_run_trial(run):

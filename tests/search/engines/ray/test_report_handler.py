@@ -163,6 +163,8 @@ def test_the_late_end_of_an_ended_trial_is_not_recorded_again(engine):
 class StopsAll(FifoScheduler):
     """Stops every trial as soon as it may."""
 
+    stops_trials = True
+
     def should_stop(self, trial, epoch, value):
         return True
 

@@ -395,12 +395,14 @@ class History:
             self._find_best()
 
     def _worth(self, trial: TrialRecord) -> EpochRecord | None:
+        best = trial.best_epoch
         if trial.has_returned:
-            return trial.score
+            is_of_epoch = best and trial.score and best.objective == trial.score.objective
+            return best if is_of_epoch else trial.score
         # A score that differs from the best epoch is recorded, unless user code returns it.
         ended_by_itself = trial.state in (State.COMPLETED, State.EARLY_STOPPED)
         is_of_epochs = ended_by_itself and trial.expected_kind is not ScoreKind.UNKNOWN
-        return trial.best_epoch if is_of_epochs or self.score_kind is ScoreKind.EPOCHS else None
+        return best if is_of_epochs or self.score_kind is ScoreKind.EPOCHS else None
 
     def _weigh(self, trial: TrialRecord) -> None:
         """Update what a trial is worth after a new best epoch."""

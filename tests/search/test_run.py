@@ -403,9 +403,11 @@ def test_every_speed_up_can_be_switched_off(here, tmp_path):
 @pytest.mark.parametrize(
     "tuner",
     [
-        "hyperband",
         "random",
-        *(pytest.param(tuner, marks=pytest.mark.long) for tuner in ("bayesian", "grid")),
+        *(
+            pytest.param(tuner, marks=pytest.mark.long)
+            for tuner in ("bayesian", "grid", "hyperband")
+        ),
     ],
 )
 def test_the_keras_tuner_engine_writes_the_same_run_folder(here, tmp_path, tuner):

@@ -286,12 +286,14 @@ def resumed_job(head, project, left_job):
     return Command(*head.run("submit", "--name", "again", "--", "resume", RUN, folder=project))
 
 
+@pytest.mark.long
 def test_a_stopped_run_is_resumed_by_another_job(resumed_job, head):
     assert resumed_job.status == 0, resumed_job.output
     assert f"search ended (trials done): {TRIALS} trials" in resumed_job.output
     assert ends(head.events(RUN)) == ["interrupted", "trials done"]
 
 
+@pytest.mark.long
 def test_a_resumed_run_has_every_epoch_of_every_trial_once(resumed_job, head):
     history = History.replay(storms.OBJECTIVE, head.events(RUN))
     assert {trial.state for trial in history.trials.values()} == {State.COMPLETED}
@@ -299,6 +301,7 @@ def test_a_resumed_run_has_every_epoch_of_every_trial_once(resumed_job, head):
     assert trained == [[*range(1, EPOCHS + 1)]] * TRIALS
 
 
+@pytest.mark.long
 def test_a_job_runs_the_code_that_was_submitted(left_job, resumed_job, head):
     for output in (left_job.submit.output, resumed_job.output):
         [driver] = [line for line in output.splitlines() if line.startswith("driver: ")]
@@ -313,6 +316,7 @@ def test_the_run_of_a_job_stays_on_the_head_and_those_of_the_submitter_stay_here
     assert not (head.home / "fmnist-search" / "runs" / "left.txt").exists()
 
 
+@pytest.mark.long
 def test_jobs_are_listed_with_their_states_and_commands(resumed_job, head):
     jobs = head.jobs()
     assert [(job["status"], job["exit_status"]) for job in jobs.values()] == [

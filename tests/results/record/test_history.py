@@ -549,6 +549,16 @@ def test_a_trial_that_returned_the_best_of_its_epochs_keeps_that_score():
     assert search.history.trials[2].best is None
 
 
+def test_a_returned_score_that_is_the_best_epoch_is_that_epoch():
+    search = Search()
+    search.start(0)
+    for epoch, value in enumerate([0.5, 0.9, 0.7], start=1):
+        search.epoch(0, epoch, value, score_kind="unknown")
+    end(search, 0, 0.9, "epochs")
+    assert search.best == (0, 2, 0.9)
+    assert not search.history.best.is_score
+
+
 def test_a_completed_trial_that_was_cut_returned_nothing():
     search = Search()
     search.start(0, 1)

@@ -16,7 +16,7 @@ HEAD = "| | in keras-tuner | here | why |\n| --- | --- | --- | --- |\n"
 
 
 # The scenarios of the short tier, each kind of behaviour once. A scenario costs some seconds.
-SHORT = {"around_fit", "black_box", "failing", "grid", "own_oracle", "scored", "trained"}
+SHORT = {"black_box", "failing", "grid", "own_oracle", "scored", "trained"}
 
 
 def read():

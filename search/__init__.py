@@ -12,7 +12,7 @@ from search.plan.plan import ASHA, Engine, Plan, Problem, Tuner
 from search.plan.registry import Algorithm
 
 if TYPE_CHECKING:
-    from search.kt.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch
+    from search.tuner.namesakes import BayesianOptimization, GridSearch, Hyperband, RandomSearch
     from search.tuner.ray_tuner import RayTuner
 
 __all__ = [
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
 
         return RayTuner
     if name in ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch"):
-        from search.kt import tuners
+        from search.tuner import namesakes
 
-        return getattr(tuners, name)
+        return getattr(namesakes, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -126,9 +126,13 @@ class Head:
         raise AssertionError("no search runs")
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+def free_ports(count):
+    """Return different ports: each is held until all are found."""
+    with ExitStack() as held:
+        servers = [
+            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [server.getsockname()[1] for server in servers]
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +149,14 @@ def head(tmp_path_factory, commands):
         "HOME": str(home), "PATH": f"{commands}:{os.environ['PATH']}", "COLUMNS": "200",
         "RAY_USAGE_STATS_ENABLED": "0",
     }  # fmt: skip
-    port, job_port = free_port(), free_port()
+    port, job_port, client_port = free_ports(3)
     scratch = tempfile.mkdtemp(prefix="jobs-", dir="/tmp")  # short, as a socket's path must be
     with (home / "ray.log").open("wb") as log:
         ray = subprocess.Popen(
             [
                 commands / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
                 f"--port={port}", f"--dashboard-port={job_port}", "--dashboard-host=127.0.0.1",
-                f"--ray-client-server-port={free_port()}", "--dashboard-agent-listen-port=0",
+                f"--ray-client-server-port={client_port}", "--dashboard-agent-listen-port=0",
                 "--num-cpus=2", "--object-store-memory=200000000", f"--temp-dir={scratch}",
             ],
             stdout=log, stderr=log, cwd=home, env=user | ON_LOOPBACK | {"RAY_AUTH_MODE": "token"},

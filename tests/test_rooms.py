@@ -72,7 +72,7 @@ def test_a_module_that_decides_has_test_files_of_its_name(module):
 FLOORS = {
     "search": [
         "cli", "kt", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
-        "worker", "view", "loggers", "storage", "algorithms", "plan", "space", "errors",
+        "worker", "view", "loggers", "storage", "algorithms", "plan", "carry", "space", "errors",
     ],
     "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],
 }  # fmt: skip

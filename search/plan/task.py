@@ -4,12 +4,11 @@ A command names objects, which a worker imports; a script passes its own objects
 pickled. Nothing here imports Keras.
 """
 
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from results.record.history import Objective
-from search.errors import ProblemError, one_line
+from search.carry.carried import PickledObject
 from search.plan.plan import CHECKPOINT_SECONDS, Problem
 
 
@@ -22,59 +21,6 @@ class NamedObject:
     """
 
     reference: str
-
-
-@dataclass(frozen=True)
-class PickledObject:
-    """An object of the driver's process that Ray sends to workers; it is never read from a file."""
-
-    pickled: bytes
-
-    @classmethod
-    def of(cls, value: object, name: str) -> "PickledObject":
-        """Pickle an object.
-
-        Args:
-            value: The object.
-            name: What it is, for the message.
-
-        Raises:
-            ProblemError: It cannot be pickled.
-        """
-        try:
-            return cls(_dumps(value))
-        except Exception as error:
-            raise ProblemError(
-                f"{name} cannot be sent to a worker process ({one_line(error)}): create open "
-                "files, locks, generators and datasets inside build or fit."
-            ) from error
-
-    def open(self) -> Any:
-        """Return the object, in the process that uses it.
-
-        Raises:
-            ProblemError: A package that it needs is not installed there.
-        """
-        from ray import cloudpickle
-
-        try:
-            return cloudpickle.loads(self.pickled)
-        except ImportError as error:
-            raise ProblemError(
-                f"a worker cannot load an object of the script ({one_line(error)}): expected the "
-                "same packages on each node. Install the missing one there."
-            ) from error
-
-
-def _dumps(value: object) -> bytes:
-    # Ray reads environment variables when it is imported; a driver without Keras stays without it.
-    if "keras" in sys.modules:
-        from search.plan import pickling
-
-        return pickling.dumps(value)
-    from ray import cloudpickle
-
-    return bytes(cloudpickle.dumps(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +51,6 @@ class ScriptSettings:
     uses_tensor_float_32: bool
     custom_objects: PickledObject | None = None
     environment: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FitArguments:
-    """The arguments of ``HyperModel.fit``, as a script passed them to ``search``."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

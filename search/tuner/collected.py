@@ -9,7 +9,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from search.plan.pickling import KERAS_PACKAGES
+from search.carry.pickling import KERAS_PACKAGES
 from search.worker.returned import NAMES, returned_names
 from search.worker.tuner import WORKER_METHODS, overrides
 

@@ -13,8 +13,8 @@ import keras
 import keras_tuner as kt
 
 from results.record.history import DEFAULT_OBJECTIVE, Objective
+from search.carry.carried import FitArguments
 from search.errors import ObjectiveError, UsageError, nearest, objective_not_reported, raise_any
-from search.plan.task import FitArguments
 from search.space.mirror import has_own_fit
 from search.worker.tuner import overrides
 

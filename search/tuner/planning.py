@@ -8,9 +8,11 @@ import keras_tuner as kt
 
 from results.record.history import Objective
 from search.algorithms.oracles import scoring_oracle
+from search.carry.arguments import describe_data
+from search.carry.carried import FitArguments, PickledObject
 from search.errors import ProblemError
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
-from search.plan.task import FitArguments, PickledObject, Task
+from search.plan.task import Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
 from search.session.warm_start import EarlierSearch
@@ -18,7 +20,6 @@ from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import decides_itself, requested_epochs
 from search.tuner.settings import Settings
 from search.worker import script
-from search.worker.arguments import describe_data
 from search.worker.tuner import WORKER_METHODS, TunerCopy, overrides
 
 # Attributes of a tuner that belong to the driver, or are sent to the workers on their own.

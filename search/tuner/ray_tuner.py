@@ -15,6 +15,8 @@ from results.record import columns
 from results.record.history import History
 from search.algorithms.base import Searcher
 from search.algorithms.oracles import OracleSearcher
+from search.carry.arguments import describe_data, pack
+from search.carry.carried import FitArguments
 from search.doctor import check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
 from search.errors import (
@@ -28,7 +30,7 @@ from search.errors import (
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
-from search.plan.task import FitArguments, Task
+from search.plan.task import Task
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, StoredData
@@ -52,7 +54,6 @@ from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
 from search.view.view import SilentView, View, describe_end
-from search.worker.arguments import describe_data, pack
 
 
 @takes_options

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from search.carry.carried import PickledObject
 from search.errors import ProblemError, one_line
 from search.plan import importer
-from search.plan.task import NamedObject, PickledObject
+from search.plan.task import NamedObject
 from search.space.parameters import Space
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import tensorflow as tf
 from tensorflow.python.data.ops import debug_mode
 from tensorflow.python.framework import config as framework_config
 
-from search.plan.pickling import dumps_registered
-from search.plan.task import PickledObject, ScriptSettings
+from search.carry.carried import PickledObject
+from search.carry.pickling import dumps_registered
+from search.plan.task import ScriptSettings
 from search.worker.process import GPU_ENVIRONMENT, QUIET_TENSORFLOW
 
 # Variables of the environment that are no setting of the script: TensorFlow 2.21, Keras 3.15 and

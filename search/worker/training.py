@@ -7,12 +7,14 @@ import keras
 import keras_tuner as kt
 
 from results.record.columns import ScoreKind, State, Values
+from search.carry import arguments
+from search.carry.carried import FitArguments
 from search.errors import UsageError, objective_not_reported, one_line, traceback_of
-from search.plan.task import FitArguments, Task
+from search.plan.task import Task
 from search.space import mirror
 from search.space.parameters import PARENT_TRIAL, Space
 from search.storage.folder import RunFolder
-from search.worker import arguments, fast, process, script
+from search.worker import fast, process, script
 from search.worker.callbacks import (
     HyperparameterTracker,
     ObjectiveMissing,

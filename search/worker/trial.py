@@ -12,8 +12,9 @@ from dataclasses import replace
 import keras_tuner as kt
 
 from results.record.columns import Values
+from search.carry.carried import FitArguments
 from search.errors import SearchError
-from search.plan.task import FitArguments, Task
+from search.plan.task import Task
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.worker.callbacks import Report, TrialStops

@@ -13,11 +13,12 @@ import ray
 from ray import tune
 
 from results.record.columns import State
+from search.carry.carried import FitArguments
 from search.engines.ray import messages
 from search.engines.ray.messages import TrainTrial, WarmUp, decode_config, encode
 from search.errors import ProblemError
 from search.plan import importer
-from search.plan.task import FitArguments, NamedObject, Task
+from search.plan.task import NamedObject, Task
 from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.environment import ENVIRONMENT
 from search.ray.nodes import TrialProcess, with_node_name

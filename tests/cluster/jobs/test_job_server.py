@@ -129,9 +129,7 @@ class Head:
 def free_ports(count):
     """Return different ports: each is held until all are found."""
     with ExitStack() as held:
-        servers = [
-            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [server.getsockname()[1] for server in servers]
 
 

@@ -6,7 +6,7 @@ import pytest
 from results.record.history import Objective
 from search.algorithms.base import Pause
 from search.algorithms.oracles import OracleSearcher, scoring_oracle
-from search.plan.task import PickledObject
+from search.carry.carried import PickledObject
 from search.space import mirror
 
 OBJECTIVE = Objective("v", "max")

@@ -4,8 +4,8 @@ import keras_tuner as kt
 import pytest
 
 import problems
+from search.carry.carried import FitArguments
 from search.errors import UsageError
-from search.plan.task import FitArguments
 from search.tuner.fit_arguments import adapt_fit_arguments, decides_itself, requested_epochs
 from search.worker.tuner import TrialTuner
 

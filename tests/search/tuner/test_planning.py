@@ -6,7 +6,7 @@ import pytest
 import problems
 from results.record.history import Objective
 from search import RayTuner
-from search.plan.task import FitArguments
+from search.carry.carried import FitArguments
 from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
 from search.space import mirror
 from search.tuner.planning import ASSUMED_EPOCHS, extend_space, make_task, max_epochs_per_trial

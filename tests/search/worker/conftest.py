@@ -45,7 +45,8 @@ def train(keras_is_imported):
     trial gets the arguments of ``fit``: blobs, ``epochs`` and ``callbacks``. ``max_epochs`` is the
     limit of the search. ``report`` gets each report, and returns whether the trial may go on.
     """
-    from search.plan.task import FitArguments, NamedObject, PickledObject, Task
+    from search.carry.carried import FitArguments, PickledObject
+    from search.plan.task import NamedObject, Task
     from search.worker import process
     from search.worker.trial import run_trial
 

@@ -10,8 +10,9 @@ import warnings
 import numpy as np
 import pytest
 
+from search.carry.carried import PickledObject
 from search.errors import ProblemError
-from search.plan.task import NamedObject, PickledObject
+from search.plan.task import NamedObject
 from search.worker import process
 
 # --- Memory of a GPU ------------------------------------------------------------------------------

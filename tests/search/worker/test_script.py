@@ -24,7 +24,7 @@ import keras
 import keras_tuner as kt
 import tensorflow as tf
 
-from search.plan.task import PickledObject
+from search.carry.carried import PickledObject
 from search.worker import script
 
 os.environ["OF_THE_SCRIPT"] = "set by the script"

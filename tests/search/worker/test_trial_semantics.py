@@ -10,7 +10,7 @@ import pytest
 import problems
 from results.record.columns import State
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.plan.task import FitArguments, PickledObject
+from search.carry.carried import FitArguments, PickledObject
 from search.storage.folder import RunFolder
 from search.worker import script
 

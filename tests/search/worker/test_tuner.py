@@ -8,7 +8,7 @@ import pytest
 import problems
 from results.record.columns import State
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.plan.task import PickledObject
+from search.carry.carried import PickledObject
 from search.storage.folder import RunFolder
 from search.worker.tuner import TrialTuner, TunerCopy
 

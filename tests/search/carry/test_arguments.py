@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 import problems
+from search.carry.arguments import SavedDataset, describe_data, pack, unpack
+from search.carry.carried import FitArguments, PickledObject
 from search.errors import ProblemError
-from search.plan.task import FitArguments, PickledObject
-from search.worker.arguments import SavedDataset, describe_data, pack, unpack
 
 TRAIN, VALIDATION, _ = problems.blobs()
 

@@ -20,8 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from search.carry.carried import FitArguments, PickledObject
 from search.errors import ProblemError
-from search.plan.task import FitArguments, PickledObject
 
 FAIL_ON_STATE = 2  # tf.raw_ops.DatasetToGraphV2, external_state_policy
 

@@ -1,0 +1,1 @@
+"""How the data and the objects of a script travel to the worker processes."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import psutil
 from packaging.requirements import Requirement
@@ -37,6 +38,7 @@ from search.storage.folder import (
     out_exists_message,
     why_unwritable,
 )
+from search.worker import splits
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
 
@@ -237,19 +239,30 @@ def _check_scratch_disk() -> Iterator[Finding]:
 
 
 def _check_data(data: Data) -> Iterator[Finding]:
+    for name, split in data.named_splits.items():
+        if len(split) == 2 and not all(_is_finite(array) for _, array in splits.leaves(split)):
+            yield Finding(
+                Grade.PROBLEM,
+                f"data: the {name} split holds numbers that are not finite, so every trial "
+                "would diverge. Remove or replace them.",
+            )
+    sizes = ", ".join(f"{name} {_size(split)}" for name, split in data.named_splits.items())
+    yield Finding(Grade.OK, f"data: {sizes}; digest {data.digest()}")
+
+
+def _is_finite(array: Any) -> bool:
     import numpy as np
 
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    for name, split in splits.items():
-        for array in split or ():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                yield Finding(
-                    Grade.PROBLEM,
-                    f"data: the {name} split holds numbers that are not finite, so every trial "
-                    "would diverge. Remove or replace them.",
-                )
-    sizes = ", ".join(f"{name} {len(split[0])}" for name, split in splits.items() if split)
-    yield Finding(Grade.OK, f"data: {sizes}; digest {data.digest()}")
+    values = array.data if splits.is_sparse(array) else array
+    is_float = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    return not is_float or bool(np.isfinite(values).all())
+
+
+def _size(split: splits.Split) -> str:
+    length = splits.length(split)
+    if len(split) == 2:
+        return str(length)
+    return "a dataset" if length is None else f"{length} batches"
 
 
 def _check_corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
@@ -267,10 +280,7 @@ def _check_corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
         return
     if data is None:
         return
-    train, validation = (
-        (inputs[:SAMPLES], targets[:SAMPLES]) for inputs, targets in (data.train, data.validation)
-    )
-    sample = Data(train, validation)
+    sample = Data(*(splits.first(split, SAMPLES) for split in (data.train, data.validation)))
     configurations = corners(space)
     is_ok = True
     for number, values in enumerate(configurations):

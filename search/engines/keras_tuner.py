@@ -59,16 +59,12 @@ class KerasTunerEngine:
 
 def _search(tuner: Any, problem: Problem, data: Data, stopping: Stopping) -> None:
     early_stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=problem.patience)
+    callbacks = [early_stopping] if problem.patience else []
+    arguments = data.arguments(epochs=problem.epochs, callbacks=callbacks, verbose=0)
     try:
         # keras-tuner prints the traceback of every failed trial: the journal records it.
         with contextlib.redirect_stderr(io.StringIO()):
-            tuner.search(
-                *data.train,
-                epochs=problem.epochs,
-                validation_data=data.validation,
-                callbacks=[early_stopping] if problem.patience else [],
-                verbose=0,
-            )
+            tuner.search(*arguments.args, **arguments.kwargs)
     except _StopSearch:
         pass
     except KeyboardInterrupt:

@@ -132,7 +132,7 @@ def start_follow_up(
         say=view.note,
     )
     with ray:
-        check_data(outcome.folder, description, str(fetch(ray.stored.digest)))
+        check_data(outcome.folder, description, str(fetch(ray.stored.digest)), view.note)
         return run_follow_up(plan, follow_up, ray.stored, outcome, view)
 
 

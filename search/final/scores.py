@@ -1,21 +1,18 @@
 """The scores of a final model: Keras's metrics, and a classifier's scores and surest mistakes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.record import columns
+from search.final.mistakes import Mistakes
+from search.worker.splits import Split
 
 if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 512
-# The most rows of mistakes.parquet.
-MAX_MISTAKES = 24
-# Inputs with sides of other lengths or proportions do not count as pictures for the report.
-SIDE_PIXELS = range(8, 513)
-MAX_ASPECT_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -31,37 +28,117 @@ class Evaluated:
     mistakes: list[dict[str, Any]] = field(default_factory=list)
 
 
+class Answers:
+    """Gathers what a model answers to the test split, and scores it if it is a classifier.
+
+    It counts as a classifier if the targets are labels (see ``as_labels``) and the outputs have
+    two or more columns.
+
+    Args:
+        class_names: Name of each label; None: their numbers.
+    """
+
+    def __init__(self, class_names: tuple[str, ...] | None) -> None:
+        self._class_names = class_names
+        self._classes = 0
+        self._is_classifier = True
+        self._labels: list[np.ndarray] = []
+        self._predicted: list[np.ndarray] = []
+        self._mistakes = Mistakes()
+
+    def add(self, inputs: Any, targets: Any, outputs: Any) -> None:
+        """Add the inputs, targets and outputs of a batch, or of all samples."""
+        labels, outputs = as_labels(targets), np.asarray(outputs)
+        if labels is None or outputs.ndim != 2 or outputs.shape[1] < 2:
+            self._is_classifier = False
+        if not self._is_classifier or labels is None:
+            return
+        self._classes = outputs.shape[1]
+        self._labels.append(labels)
+        self._predicted.append(outputs.argmax(axis=1))
+        self._mistakes.add(inputs, labels, outputs)
+
+    def scored(self, metrics: Mapping[str, Any]) -> Evaluated:
+        """Return the metrics of Keras, and the scores and mistakes of a classifier."""
+        scores: dict[str, Any] = {f"test_{name}": float(value) for name, value in metrics.items()}
+        if not self._is_classifier or not self._labels:
+            return Evaluated(scores)
+        scores |= classification_scores(
+            np.concatenate(self._labels),
+            np.concatenate(self._predicted),
+            classes=self._classes,
+            class_names=self._class_names,
+        )
+        return Evaluated(scores, self._mistakes.rows(self._class_names))
+
+
 def evaluate(
-    model: "keras.Model",
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    *,
-    class_names: tuple[str, ...] | None,
+    model: "keras.Model", split: Split, *, class_names: tuple[str, ...] | None
 ) -> Evaluated:
-    """Evaluate a model on the test split.
+    """Evaluate a model on the test split. A dataset is read once.
 
     Args:
         model: A compiled model.
-        inputs: Test inputs of shape (n, ...), as the model takes them.
-        targets: Test targets of shape (n, ...); with integer labels of shape (n,), and outputs of
-            two or more columns, the model counts as a classifier.
+        split: The test split, as ``search.worker.splits`` describes it.
         class_names: Name of each label; None: their numbers.
 
     Returns:
         ``test_<metric>`` of every compiled metric; for a classifier also the scores of
         ``classification_scores``, and its most confident mistakes.
     """
+    answers = Answers(class_names)
+    if len(split) == 1:
+        return answers.scored(_evaluate_dataset(model, split[0], answers))
+    inputs, targets = split
     metrics = model.evaluate(inputs, targets, batch_size=BATCH_SIZE, verbose=0, return_dict=True)
-    scores: dict[str, Any] = {f"test_{name}": float(value) for name, value in metrics.items()}
-    if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
-        return Evaluated(scores)
-    outputs = np.asarray(model.predict(inputs, batch_size=BATCH_SIZE, verbose=0))
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
-        return Evaluated(scores)
-    scores |= classification_scores(
-        targets, outputs.argmax(axis=1), classes=outputs.shape[1], class_names=class_names
-    )
-    return Evaluated(scores, most_confident(inputs, targets, outputs, class_names))
+    if as_labels(targets) is not None:
+        outputs = model.predict(inputs, batch_size=BATCH_SIZE, verbose=0)
+        answers.add(inputs, targets, outputs)
+    return answers.scored(metrics)
+
+
+def _evaluate_dataset(model: "keras.Model", dataset: Any, answers: Answers) -> Mapping[str, Any]:
+    """Return Keras's metrics; the answers are taken from the same pass.
+
+    A second pass would be another order, or other pictures, if the dataset is random. A model
+    whose own ``test_step`` does not call ``compute_metrics`` has no answers.
+    """
+    import tensorflow as tf
+
+    compute_metrics = model.compute_metrics
+
+    def compute(x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if isinstance(y, tf.Tensor) and isinstance(y_pred, tf.Tensor):
+            inputs = x if isinstance(x, tf.Tensor) else ()
+            tf.numpy_function(answers.add, [inputs, y, y_pred], [], stateful=True)
+        return compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    model.compute_metrics = compute
+    model.jit_compile = False  # a compiled step calls no Python
+    try:
+        scores: Mapping[str, Any] = model.evaluate(dataset, verbose=0, return_dict=True)
+    finally:
+        model.compute_metrics = compute_metrics
+        model.test_function = None  # it calls the answers
+    return scores
+
+
+def as_labels(targets: Any) -> np.ndarray | None:
+    """Return targets as integer labels of shape (n,); None if they are no labels.
+
+    Labels are whole numbers of shape (n,) or (n, 1), or one-hot rows of shape (n, classes).
+    """
+    if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iuf":
+        return None
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        is_one_hot = ((targets == 0) | (targets == 1)).all() and (targets.sum(axis=1) == 1).all()
+        return targets.argmax(axis=1) if is_one_hot else None
+    labels = targets[:, 0] if targets.ndim == 2 and targets.shape[1] else targets
+    if labels.ndim != 1:
+        return None
+    if labels.dtype.kind != "f":
+        return labels
+    return labels.astype(np.int64) if np.array_equal(labels, np.round(labels)) else None
 
 
 def classification_scores(
@@ -107,85 +184,3 @@ def classification_scores(
         ],
         "confusion_matrix": confusion_matrix(labels, predicted, labels=numbers).tolist(),
     }
-
-
-def most_confident(
-    inputs: np.ndarray,
-    labels: np.ndarray,
-    outputs: np.ndarray,
-    class_names: tuple[str, ...] | None,
-) -> list[dict[str, Any]]:
-    """Return the most confident mistakes of a model, the most confident first.
-
-    Args:
-        inputs: Test inputs; pictures are of shape (n, height, width) or (n, height, width, 1 or 3).
-        labels: True labels, shape (n,); labels outside 0..classes-1 are ignored.
-        outputs: Probability of each class, shape (n, classes); rows that are not probabilities
-            count as logits.
-        class_names: Name of each class; None: their numbers.
-
-    Returns:
-        At most ``MAX_MISTAKES`` rows of ``mistakes.parquet``: position in the test split, true and
-        predicted class, probability of each, and the picture as rows of ``uint8`` pixels with its
-        height, width and channels, which are None if the inputs are not pictures.
-    """
-    classes = outputs.shape[1]
-    outputs = _probabilities(outputs)
-    predicted = outputs.argmax(axis=1)
-    confidence = outputs.max(axis=1)
-    wrong = np.flatnonzero((predicted != labels) & (labels >= 0) & (labels < classes))
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-    names = class_names or tuple(str(number) for number in range(classes))
-    pictures = _pictures(inputs, surest)
-    return [
-        {
-            columns.POSITION: int(position),
-            columns.TRUE_CLASS: names[labels[position]],
-            columns.PREDICTED_CLASS: names[predicted[position]],
-            columns.CONFIDENCE: float(confidence[position]),
-            columns.TRUE_PROBABILITY: float(outputs[position, labels[position]]),
-            **picture,
-        }
-        for position, picture in zip(surest, pictures, strict=True)
-    ]
-
-
-def _probabilities(outputs: np.ndarray) -> np.ndarray:
-    """Return rows that sum to 1: probabilities unchanged, logits through a softmax."""
-    rows = np.nan_to_num(outputs.astype(np.float64), nan=0.0)
-    if rows.min() >= 0.0 and np.allclose(rows.sum(axis=1), 1.0, atol=1e-3):
-        return rows
-    exponentials = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
-
-
-def _pictures(inputs: np.ndarray, positions: np.ndarray) -> list[dict[str, Any]]:
-    """Return the picture columns of some inputs; the range of all inputs becomes pixels 0-255."""
-    if not _are_pictures(inputs):
-        names = (columns.PIXELS, columns.HEIGHT, columns.WIDTH, columns.CHANNELS)
-        return [dict.fromkeys(names) for _ in positions]
-    finite = inputs[np.isfinite(inputs)]
-    low, high = float(finite.min()), float(finite.max())
-    rows: list[dict[str, Any]] = []
-    for picture in inputs[positions]:
-        values = np.nan_to_num(picture.astype(np.float64), nan=low, posinf=high, neginf=low)
-        scaled = (values - low) / (high - low or 1.0)
-        rows.append(
-            {
-                columns.PIXELS: np.round(scaled * 255.0).astype(np.uint8).tobytes(),
-                columns.HEIGHT: picture.shape[0],
-                columns.WIDTH: picture.shape[1],
-                columns.CHANNELS: picture.shape[2] if picture.ndim == 3 else 1,
-            }
-        )
-    return rows
-
-
-def _are_pictures(inputs: np.ndarray) -> bool:
-    has_channels = inputs.ndim == 4 and inputs.shape[3] in (1, 3)
-    if not (inputs.ndim == 3 or has_channels) or not np.issubdtype(inputs.dtype, np.number):
-        return False
-    if not np.isfinite(inputs).any():
-        return False
-    short, long = sorted(inputs.shape[1:3])
-    return short in SIDE_PIXELS and long in SIDE_PIXELS and long <= MAX_ASPECT_RATIO * short

@@ -17,7 +17,7 @@ from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.ray.nodes import this_node_affinity
-from search.worker import process
+from search.worker import process, splits
 from search.worker.data import Data
 
 if TYPE_CHECKING:
@@ -227,15 +227,8 @@ def _train(
     checkpoints = Checkpoints(training.state, seed=training.seed) if sees_run else None
     fast.install(model, seed=training.seed, fast=problem.fast_epoch, checkpoints=checkpoints)
     metrics = Rows(report)
-    hypermodel.fit(
-        hp,
-        model,
-        *data.train,
-        epochs=training.epochs,
-        validation_data=data.validation,
-        callbacks=[metrics],
-        verbose=0,
-    )
+    arguments = data.arguments(epochs=training.epochs, callbacks=[metrics], verbose=0)
+    hypermodel.fit(hp, model, *arguments.args, **arguments.kwargs)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         model.save(path)
@@ -251,10 +244,11 @@ def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) 
     hypermodel = process.load_hypermodel(Task.of(problem).hypermodel)
     # Built again by the hypermodel, so that Keras loads no custom objects from the file.
     model = hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
-    model(data.train[0][:1])  # creates the weights of a model without a declared input shape
+    if not model.built:  # its inputs create the weights of a model without a declared shape
+        model.predict(splits.first(splits.opened(data.train), samples=1)[0], verbose=0)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / columns.MODEL_FILE
         path.write_bytes(model_bytes)
         model.load_weights(path)
-    evaluated = evaluate(model, *data.test, class_names=data.class_names)
+    evaluated = evaluate(model, splits.opened(data.test), class_names=data.class_names)
     return replace(evaluated, scores=process.json_values(evaluated.scores))

@@ -106,7 +106,7 @@ class Problem:
         group=Group.PROBLEM,
         is_common=True,
         metavar="MODULE:NAME",
-        help="Function that returns (x, y) pairs for training, validation and test.",
+        help="Function that returns the training, the validation and the test data.",
     )
     data_dir: str | None = option(
         str,

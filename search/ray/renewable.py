@@ -50,7 +50,7 @@ def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
 
 def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
     data = load_data(problem, needs_test=needs_test)
-    return data, data.digest()
+    return data.packed(), data.digest()
 
 
 def fetch(stored: "ray.ObjectRef[Any]") -> Any:

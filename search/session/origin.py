@@ -21,6 +21,7 @@ from search.storage.clock import Clock, offset_clock
 from search.storage.folder import RunFolder
 from search.storage.lock import Say
 from search.storage.recorder import Recorder
+from search.worker.data import UNKNOWN_DIGEST
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class NewRun:
         """Return the clock of the run, given the clock of this process."""
         return clock
 
-    def describe(self, session: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, session: dict[str, Any], _say: Say) -> dict[str, Any]:
         """Return the content of run.json, given the description of this session."""
         return session
 
@@ -88,14 +89,14 @@ class ResumedRun:
     def clock(self, clock: Clock) -> Clock:
         return offset_clock(clock, self.previous.seconds)
 
-    def describe(self, session: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, session: dict[str, Any], say: Say) -> dict[str, Any]:
         """Return the previous content of run.json, with the changes of this session.
 
         Raises:
             RunFolderError: The data have changed since the run was started.
         """
         previous = self.previous.description
-        check_data(self.previous.folder, previous, session["data_digest"])
+        check_data(self.previous.folder, previous, session["data_digest"], say)
         resumption = {key: session[key] for key in ("started_at", "command", "versions", "machine")}
         resumed = [*previous.get("resumed", []), resumption]
         return previous | {"plan": session["plan"], "space": session["space"], "resumed": resumed}
@@ -125,19 +126,27 @@ class ResumedRun:
 Origin = NewRun | ResumedRun
 
 
-def check_data(folder: RunFolder, description: dict[str, Any], digest: str) -> None:
-    """Check that the data are those of the run.
+def check_data(folder: RunFolder, description: dict[str, Any], digest: str, say: Say) -> None:
+    """Check that the data are those of the run, as far as that can be known.
 
     Args:
         folder: The run folder.
         description: The content of run.json.
         digest: Digest of the data now.
+        say: Gets a line if the contents of the data cannot be known.
 
     Raises:
         RunFolderError: The data have changed since the run was started.
     """
     recorded_digest = description.get("data_digest")
-    if recorded_digest and digest != recorded_digest:
+    if not recorded_digest:
+        return
+    if UNKNOWN_DIGEST in (digest, recorded_digest):
+        say(
+            "whether the data have changed is not known, since a dataset does not tell its "
+            f"contents: make sure that they are those of {str(folder.path)!r}"
+        )
+    elif digest != recorded_digest:
         raise RunFolderError(
             f"the data have changed since {str(folder.path)!r} was started (digest {digest}): "
             f"expected digest {recorded_digest}, so that all results are comparable. Restore the "

@@ -103,7 +103,7 @@ class DeferredSession:
         plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
         folder.sweep()
         session_description = describe(plan, space) | {"data_digest": self.data_digest()}
-        description = origin.describe(session_description)
+        description = origin.describe(session_description, view.note)
         write_json(folder.run_file, description)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names or 'the first trial registers it'}")

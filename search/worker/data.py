@@ -1,22 +1,24 @@
 """Loads the data of a problem from the user's function, and checks them."""
 
 import inspect
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
-
-import numpy as np
 
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
+from search.plan.task import FitArguments
+from search.worker import splits
+from search.worker.splits import Split
 
-Arrays = tuple[np.ndarray, np.ndarray]
+# Of data whose contents cannot be known.
+UNKNOWN_DIGEST = "unknown"
 
 
 @dataclass(frozen=True)
 class Data:
-    """The inputs and targets of each split, equally long within a split.
+    """The splits of a problem, each as ``splits`` describes it.
 
     Attributes:
         train: For training.
@@ -25,26 +27,54 @@ class Data:
         class_names: Name of each label, or None.
     """
 
-    train: Arrays
-    validation: Arrays
-    test: Arrays | None = None
+    train: Split
+    validation: Split
+    test: Split | None = None
     class_names: tuple[str, ...] | None = None
 
     def digest(self) -> str:
-        """Return a checksum of the shapes, types and contents of all splits."""
-        checksum = 0
-        for array in (*self.train, *self.validation, *(self.test or ())):
-            checksum = zlib.crc32(f"{array.shape} {array.dtype}".encode(), checksum)
-            checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, checksum)
-        return f"{checksum:08x}"
+        """Return a checksum of the shapes, types and contents of all splits.
+
+        Equal contents have an equal checksum; ``UNKNOWN_DIGEST`` if a dataset does not show them.
+        """
+        checksum: int | None = 0
+        for split in self.named_splits.values():
+            checksum = splits.checksum(split, checksum) if checksum is not None else None
+        return UNKNOWN_DIGEST if checksum is None else f"{checksum:08x}"
+
+    @property
+    def named_splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    def packed(self) -> "Data":
+        """Return the data in a form that Ray can carry to other processes.
+
+        Raises:
+            ProblemError: A dataset cannot be pickled.
+        """
+        return replace(
+            self,
+            **{
+                name: splits.packed(split, f"the {name} split")
+                for name, split in self.named_splits.items()
+            },
+        )
+
+    def arguments(self, **others: Any) -> FitArguments:
+        """Return the arguments of ``fit``: the splits, datasets as fresh copies, and others."""
+        train, validation = splits.opened(self.train), splits.opened(self.validation)
+        validation_data = validation if len(validation) == 2 else validation[0]
+        return FitArguments(train, {"validation_data": validation_data, **others})
 
 
 def load_data(problem: Problem, *, needs_test: bool) -> Data:
     """Call the problem's data function.
 
     The function gets ``seed`` and ``data_dir`` if it has parameters of these names. It returns two
-    or three pairs of arrays: train, validation and optionally test. The returned object may have an
-    attribute ``class_names``.
+    or three splits: train, validation and optionally test, each a pair of inputs and targets or a
+    dataset. The returned object, or a dataset for training, may have an attribute ``class_names``.
 
     Args:
         problem: Names the function, the seed and the folder.
@@ -82,38 +112,23 @@ def _accepted_arguments(function: Any, **offered: Any) -> dict[str, Any]:
 
 
 def _check(loaded: Any, reference: str) -> Data:
-    expected = (
-        f"--data {reference!r}: expected (x_train, y_train), (x_validation, y_validation) and "
-        "optionally (x_test, y_test), as NumPy arrays"
-    )
     parts = list(loaded) if isinstance(loaded, (tuple, list)) else [loaded]
-    pairs = [part for part in parts if _is_pair(part)]
-    if len(pairs) not in (2, 3) or not all(_is_pair(part) for part in parts[: len(pairs)]):
-        raise ProblemError(f"{expected}; got {_describe(loaded)}.")
-    for name, (inputs, targets) in zip(("train", "validation", "test"), pairs, strict=False):
-        if len(inputs) != len(targets) or len(inputs) == 0:
-            raise ProblemError(
-                f"{expected}, as many inputs as targets; got {len(inputs)} inputs and "
-                f"{len(targets)} targets in the {name} split."
-            )
-    names = getattr(loaded, "class_names", None)
-    return Data(
-        train=pairs[0],
-        validation=pairs[1],
-        test=pairs[2] if len(pairs) == 3 else None,
-        class_names=tuple(str(name) for name in names) if names is not None else None,
-    )
+    given = list(takewhile(splits.is_split, parts))
+    if len(given) not in (2, 3) or any(map(splits.is_split, parts[len(given) :])):
+        raise ProblemError(
+            f"--data {reference!r}: got {splits.describe(loaded)}, expected a training, a "
+            "validation and optionally a test split, each a pair (inputs, targets) or a dataset. "
+            "Return (x_train, y_train), (x_validation, y_validation), (x_test, y_test)."
+        )
+    named = dict(zip(("train", "validation", "test"), map(splits.as_split, given), strict=False))
+    found = [problem for name, split in named.items() for problem in splits.problems(split, name)]
+    if found:
+        raise ProblemError("\n".join(f"--data {reference!r}: {problem}" for problem in found))
+    return Data(**named, class_names=_class_names(loaded, given[0]))
 
 
-def _is_pair(part: Any) -> bool:
-    return (
-        isinstance(part, (tuple, list))
-        and len(part) == 2
-        and all(isinstance(array, np.ndarray) and array.ndim > 0 for array in part)
-    )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return f"{type(value).__name__} of {[type(part).__name__ for part in value]}"
-    return type(value).__name__
+def _class_names(*holders: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes that the first holder has; None without any."""
+    found = (getattr(holder, "class_names", None) for holder in holders)
+    names = next((names for names in found if names is not None), None)
+    return None if names is None else tuple(map(str, names))

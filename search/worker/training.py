@@ -356,12 +356,4 @@ def _fit_arguments(task: Task, stored: Data | FitArguments) -> FitArguments:
     callbacks = []
     if task.patience:
         callbacks = [keras.callbacks.EarlyStopping(monitor="val_loss", patience=task.patience)]
-    return FitArguments(
-        stored.train,
-        {
-            "epochs": task.epochs,
-            "validation_data": stored.validation,
-            "callbacks": callbacks,
-            "verbose": 0,
-        },
-    )
+    return stored.arguments(epochs=task.epochs, callbacks=callbacks, verbose=0)

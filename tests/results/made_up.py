@@ -15,7 +15,8 @@ from results.record.files import write_json
 from results.record.history import History, Objective
 from results.record.journal import Journal
 from results.record.tables import write_tables
-from search.final.scores import classification_scores, most_confident
+from search.final.mistakes import Mistakes
+from search.final.scores import classification_scores
 from search.storage.folder import RunFolder
 from search.storage.recorder import Recorder
 
@@ -74,8 +75,9 @@ def retrained(path, *, mistakes=5):
     outputs[np.arange(60), labels] += 0.9
     outputs[:mistakes] = np.roll(outputs[:mistakes], 1, axis=1)
     pictures = generator.random((60, 8, 8))
-    wrong = most_confident(pictures, labels, outputs, CLASSES)
-    pq.write_table(pa.Table.from_pylist(wrong), final / columns.MISTAKES_FILE)
+    wrong = Mistakes()
+    wrong.add(pictures, labels, outputs)
+    pq.write_table(pa.Table.from_pylist(wrong.rows(CLASSES)), final / columns.MISTAKES_FILE)
     scores = classification_scores(labels, outputs.argmax(1), classes=3, class_names=CLASSES)
     write_json(
         final / columns.EVALUATION_FILE,

@@ -5,13 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from search.final.scores import (
-    MAX_MISTAKES,
-    Evaluated,
-    classification_scores,
-    evaluate,
-    most_confident,
-)
+from search.final.mistakes import MAX_MISTAKES, Mistakes
+from search.final.scores import Evaluated, classification_scores, evaluate
 
 
 @dataclass
@@ -41,7 +36,7 @@ OUTPUTS = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
 
 def test_a_classifier_has_the_metrics_of_keras_and_the_scores_of_its_labels():
     model = Model(OUTPUTS, {"loss": np.float32(0.5), "accuracy": 0.25})
-    evaluated = evaluate(model, INPUTS, LABELS, class_names=None)
+    evaluated = evaluate(model, (INPUTS, LABELS), class_names=None)
     assert {name: value for name, value in evaluated.scores.items() if name != "per_class"} == {
         "test_loss": 0.5,
         "test_accuracy": 2 / 3,  # counted here, and not the one that Keras returned
@@ -55,7 +50,7 @@ def test_a_classifier_has_the_metrics_of_keras_and_the_scores_of_its_labels():
 
 def test_a_model_is_evaluated_and_asked_for_outputs_once_and_quietly():
     model = Model(OUTPUTS)
-    evaluate(model, INPUTS, LABELS, class_names=None)
+    evaluate(model, (INPUTS, LABELS), class_names=None)
     [evaluation, prediction] = model.calls
     assert evaluation[:3] == ("evaluate", INPUTS, LABELS)
     assert evaluation[3] == {"batch_size": 512, "verbose": 0, "return_dict": True}
@@ -64,7 +59,7 @@ def test_a_model_is_evaluated_and_asked_for_outputs_once_and_quietly():
 
 
 def test_the_names_of_the_classes_are_those_of_the_data():
-    evaluated = evaluate(Model(OUTPUTS), INPUTS, LABELS, class_names=("red", "green"))
+    evaluated = evaluate(Model(OUTPUTS), (INPUTS, LABELS), class_names=("red", "green"))
     assert [row["name"] for row in evaluated.scores["per_class"]] == ["red", "green"]
     assert [row["true_class"] for row in evaluated.mistakes] == ["green"]
 
@@ -73,13 +68,33 @@ def test_the_names_of_the_classes_are_those_of_the_data():
     "targets",
     [
         pytest.param(np.array([0.0, 1.0, 1.0]), id="floats"),
-        pytest.param(np.array([[0, 1], [1, 0], [1, 0]]), id="one-hot"),
+        pytest.param(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), id="one-hot"),
         pytest.param(np.array([[0], [1], [1]]), id="column"),
+        pytest.param(np.array([0, 1, 1], "uint8"), id="small-integers"),
+    ],
+)
+def test_labels_may_have_the_form_that_a_loss_takes(targets):
+    evaluated = evaluate(Model(OUTPUTS), (INPUTS, targets), class_names=None)
+    assert evaluated == evaluate(Model(OUTPUTS), (INPUTS, LABELS), class_names=None)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        pytest.param(np.array([0.5, 1.0, 1.0]), id="fractions"),
+        pytest.param(np.array([np.nan, 1.0, 1.0]), id="no-number"),
+        pytest.param(np.array([[1, 1], [1, 0], [1, 0]]), id="several-classes-of-one"),
+        pytest.param(np.array([[0.5, 0.5], [1, 0], [1, 0]]), id="shares"),
+        pytest.param(np.zeros((3, 2, 2), int), id="pictures"),
+        pytest.param(np.array(["a", "b", "b"], object), id="texts"),
+        pytest.param(np.zeros((3, 0)), id="empty"),
+        pytest.param({"a": LABELS}, id="several-outputs"),
     ],
 )
 def test_targets_that_are_no_labels_leave_the_metrics_of_keras(targets):
     model = Model(OUTPUTS)
-    assert evaluate(model, INPUTS, targets, class_names=None) == Evaluated({"test_loss": 0.5}, [])
+    evaluated = evaluate(model, (INPUTS, targets), class_names=None)
+    assert evaluated == Evaluated({"test_loss": 0.5}, [])
     assert len(model.calls) == 1, "no outputs are needed"
 
 
@@ -92,12 +107,12 @@ def test_targets_that_are_no_labels_leave_the_metrics_of_keras(targets):
     ],
 )
 def test_outputs_that_are_no_classes_leave_the_metrics_of_keras(outputs):
-    evaluated = evaluate(Model(outputs), INPUTS, LABELS, class_names=None)
+    evaluated = evaluate(Model(outputs), (INPUTS, LABELS), class_names=None)
     assert evaluated == Evaluated({"test_loss": 0.5}, [])
 
 
 def test_outputs_may_be_anything_that_becomes_an_array():
-    evaluated = evaluate(Model(OUTPUTS.tolist()), INPUTS, LABELS, class_names=None)
+    evaluated = evaluate(Model(OUTPUTS.tolist()), (INPUTS, LABELS), class_names=None)
     assert evaluated.scores["confusion_matrix"] == [[1, 0], [1, 1]]
 
 
@@ -143,7 +158,9 @@ def test_scores_are_plain_python_values():
 def mistakes(outputs, labels, inputs=None, names=None):
     outputs, labels = np.array(outputs), np.array(labels)
     inputs = np.ones((len(labels), 4)) if inputs is None else inputs
-    return most_confident(inputs, labels, outputs, names)
+    found = Mistakes()
+    found.add(inputs, labels, outputs)
+    return found.rows(names)
 
 
 def positions(outputs, labels):

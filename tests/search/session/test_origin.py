@@ -21,6 +21,7 @@ from search.session.origin import (
 )
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import RunFolder
+from search.worker.data import UNKNOWN_DIGEST
 
 VALUES = {"units": 9, "rate": 1e-3, "activation": "tanh"}
 LARGE = VALUES | {"units": 64}
@@ -197,15 +198,30 @@ def test_only_unfinished_trials_can_be_outside_a_space(writer):
 
 
 def test_the_data_must_be_those_of_the_run(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    check_data(folder, {"data_digest": "d1"}, "d1")
+    folder, said = RunFolder(tmp_path / "run"), []
+    check_data(folder, {"data_digest": "d1"}, "d1", said.append)
     with pytest.raises(RunFolderError, match=r"\(digest d2\): expected digest d1"):
-        check_data(folder, {"data_digest": "d1"}, "d2")
+        check_data(folder, {"data_digest": "d1"}, "d2", said.append)
+    assert said == []
 
 
 @pytest.mark.parametrize("description", [{}, {"data_digest": ""}])
 def test_a_run_without_a_digest_takes_any_data(tmp_path, description):
-    check_data(RunFolder(tmp_path), description, "d2")
+    said = []
+    check_data(RunFolder(tmp_path), description, "d2", said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "digest"),
+    [("d1", UNKNOWN_DIGEST), (UNKNOWN_DIGEST, "d1"), (UNKNOWN_DIGEST, UNKNOWN_DIGEST)],
+)
+def test_a_run_goes_on_with_data_that_do_not_tell_their_contents(tmp_path, recorded, digest):
+    said = []
+    check_data(RunFolder(tmp_path / "run"), {"data_digest": recorded}, digest, said.append)
+    [line] = said
+    assert line.startswith("whether the data have changed is not known")
+    assert str(tmp_path / "run") in line
 
 
 def test_the_clock_of_a_resumed_run_is_ahead_by_the_seconds_of_search_so_far(writer):

@@ -117,32 +117,36 @@ def test_more_than_the_splits_may_be_returned_after_them(load):
     [
         pytest.param({"x": 1}, "dict", id="dict"),
         pytest.param(None, "NoneType", id="none"),
-        pytest.param((X, Y), "tuple of ['ndarray', 'ndarray']", id="one-pair"),
-        pytest.param([(X, Y)], "list of ['tuple']", id="one-split"),
-        pytest.param([(X, Y)] * 4, "list of ['tuple', 'tuple', 'tuple', 'tuple']", id="four"),
-        pytest.param([(X, Y), 1, (X, Y)], "list of ['tuple', 'int', 'tuple']", id="gap"),
-        pytest.param([(X, Y), (X, Y.tolist())], "list of ['tuple', 'tuple']", id="no-array"),
-        pytest.param([(X, Y), (X, np.array(1))], "list of ['tuple', 'tuple']", id="scalar"),
-        pytest.param([(X, Y), (X, Y, Y)], "list of ['tuple', 'tuple']", id="triple"),
+        pytest.param((X, Y), "tuple of ndarray, ndarray", id="one-pair"),
+        pytest.param([], "list of nothing", id="nothing"),
+        pytest.param([(X, Y)], "list of tuple of 2", id="one-split"),
+        pytest.param(
+            [(X, Y)] * 4, "list of tuple of 2, tuple of 2, tuple of 2, tuple of 2", id="4"
+        ),
+        pytest.param([(X, Y), 1, (X, Y)], "list of tuple of 2, int, tuple of 2", id="gap"),
+        pytest.param([(X, Y), (X, Y, Y)], "list of tuple of 2, tuple of 3", id="triple"),
+        pytest.param([(X, Y), ("a", "b")], "list of tuple of 2, tuple of 2", id="names"),
     ],
 )
 def test_anything_else_is_refused(load, returned, got):
     assert message(load, lambda: returned) == (
-        "--data 'problems:loads': expected (x_train, y_train), (x_validation, y_validation) and "
-        f"optionally (x_test, y_test), as NumPy arrays; got {got}."
+        f"--data 'problems:loads': got {got}, expected a training, a validation and optionally a "
+        "test split, each a pair (inputs, targets) or a dataset. "
+        "Return (x_train, y_train), (x_validation, y_validation), (x_test, y_test)."
     )
 
 
-@pytest.mark.parametrize(
-    ("splits", "counts"),
-    [
-        ([(X, Y[:3]), (X, Y)], "4 inputs and 3 targets in the train split"),
-        ([(X, Y), (X[:1], Y)], "1 inputs and 4 targets in the validation split"),
-        ([(X, Y), (X, Y), (X[:0], Y[:0])], "0 inputs and 0 targets in the test split"),
-    ],
-)
-def test_a_split_has_as_many_inputs_as_targets_and_at_least_one(load, splits, counts):
-    assert message(load, lambda: splits).endswith(f", as many inputs as targets; got {counts}.")
+def test_everything_that_is_wrong_is_said_at_once(load):
+    lines = message(load, lambda: [(X, Y.tolist()), (X[:1], Y), (X[:0], Y[:0])]).splitlines()
+    assert lines == [
+        "--data 'problems:loads': the targets of the train split: got list of int, int, int, int, "
+        "expected arrays, DataFrames, Series, sparse matrices or tensors, or a list or dict of "
+        "them. Convert it, as by np.asarray.",
+        "--data 'problems:loads': the validation split has 1 inputs and 4 targets, expected as "
+        "many inputs as targets, and at least one.",
+        "--data 'problems:loads': the test split has 0 inputs and 0 targets, expected as many "
+        "inputs as targets, and at least one.",
+    ]
 
 
 def test_a_test_split_is_needed_for_an_evaluation(load):

@@ -40,6 +40,20 @@ def named_blobs(seed: int = 0):
     return Named(*blobs(seed), class_names=("red", "green", "blue"))
 
 
+def mixed_blobs(seed: int = 0):
+    """The blobs as a table, texts and a sparse matrix; the targets are a Series."""
+    import pandas as pd
+    import scipy.sparse
+
+    def mixed(x, y):
+        words = np.array(["low", "high"], dtype=object)[(x[:, 0] > 1).astype(int)]
+        table = pd.DataFrame(x, columns=list("abcd")).assign(row=np.arange(len(x)) / len(x))
+        inputs = {"table": table, "text": words, "sparse": scipy.sparse.coo_matrix(x * (x > 1))}
+        return inputs, pd.Series(y)
+
+    return Named(*(mixed(*split) for split in blobs(seed)), class_names=("red", "green", "blue"))
+
+
 def broken_data():
     raise FileNotFoundError("the disk with the data is not mounted")
 
@@ -73,6 +87,24 @@ def small(hp):
     if note("fails").exists():
         raise ValueError("no memory for it")
     return _compiled(hp, hp.Int("units", 2, 16, default=8))
+
+
+def of_mixed_blobs(hp):
+    """A model of ``mixed_blobs``."""
+    import keras
+
+    inputs = {
+        "table": keras.Input((5,), name="table"),
+        "text": keras.Input((), name="text", dtype="string"),
+        "sparse": keras.Input((4,), name="sparse", sparse=True),
+    }
+    counted = keras.layers.TextVectorization(output_mode="count", vocabulary=["low", "high"])
+    units = keras.layers.Dense(hp.Int("units", 2, 8))
+    parts = [inputs["table"], counted(inputs["text"]), units(inputs["sparse"])]
+    outputs = keras.layers.Dense(CLASSES, "softmax")(keras.layers.Concatenate()(parts))
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 def printing(hp):

@@ -105,7 +105,7 @@ def _evaluate_dataset(model: "keras.Model", dataset: Any, answers: Answers) -> M
     """
     import tensorflow as tf
 
-    compute_metrics = model.compute_metrics
+    compute_metrics, jit_compile = model.compute_metrics, model.jit_compile
 
     def compute(x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if isinstance(y, tf.Tensor) and isinstance(y_pred, tf.Tensor):
@@ -113,14 +113,14 @@ def _evaluate_dataset(model: "keras.Model", dataset: Any, answers: Answers) -> M
             tf.numpy_function(answers.add, [inputs, y, y_pred], [], stateful=True)
         return compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    model.compute_metrics = compute
-    model.jit_compile = False  # a compiled step calls no Python
+    model.compute_metrics, model.jit_compile = compute, False  # a compiled step calls no Python
+    model.test_function = None
     try:
-        scores: Mapping[str, Any] = model.evaluate(dataset, verbose=0, return_dict=True)
+        metrics: Mapping[str, Any] = model.evaluate(dataset, verbose=0, return_dict=True)
     finally:
-        model.compute_metrics = compute_metrics
-        model.test_function = None  # it calls the answers
-    return scores
+        model.compute_metrics, model.jit_compile = compute_metrics, jit_compile
+        model.test_function = None
+    return metrics
 
 
 def as_labels(targets: Any) -> np.ndarray | None:

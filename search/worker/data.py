@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+from search.carry.carried import FitArguments
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
-from search.plan.task import FitArguments
 from search.worker import splits
 from search.worker.splits import Split
 

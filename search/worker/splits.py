@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.plan.task import PickledObject
+from search.carry.carried import PickledObject
 
 Split = tuple[Any, ...]
 

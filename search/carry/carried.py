@@ -29,6 +29,8 @@ class PickledObject:
         """
         try:
             return cls(_dumps(value))
+        except ProblemError as error:
+            raise ProblemError(f"{name}: {error}") from error
         except Exception as error:
             raise ProblemError(
                 f"{name} cannot be sent to a worker process ({one_line(error)}): create open "

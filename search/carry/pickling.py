@@ -8,12 +8,19 @@ object refers to them by name, so that Keras in the worker knows each function b
 import contextlib
 import inspect
 import io
+import operator
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, GeneratorType
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras.src.ops.node import Node  # the calls that made a symbolic tensor
 from ray.cloudpickle import CloudPickler
+
+from search.carry.datasets import CarriedDataset
+from search.carry.generators import call_generator, parts_of_generator
 
 # Their classes and functions are known wherever Keras is.
 KERAS_PACKAGES = ("keras", "keras_tuner", "tensorflow")
@@ -25,6 +32,10 @@ PICKLED_BY_CONFIG = (
     keras.metrics.Metric,
     keras.optimizers.Optimizer,
 )
+
+
+# Each process has its own: one that nobody holds is made anew.
+LOCKS = {type(make()): make for make in (threading.Lock, threading.RLock)}
 
 
 def dumps(value: object) -> bytes:
@@ -108,6 +119,19 @@ class _ScriptPickler(CloudPickler):
             name = registered_name(value)
             if name in self._by_name and keras.saving.get_registered_object(name) is value:
                 return keras.saving.get_registered_object, (name,)
+        elif isinstance(value, tf.data.Dataset):
+            return CarriedDataset.open, (CarriedDataset.of(value),)
+        elif isinstance(value, GeneratorType):
+            return call_generator, parts_of_generator(value)
+        elif is_image_iterator(value):
+            return _image_iterator, (type(value), state_of_iterator(value))
+        elif type(value) in LOCKS and "unlocked" in repr(value):
+            return LOCKS[type(value)], ()
+        elif isinstance(value, keras.KerasTensor) and hasattr(value, "_keras_history"):
+            operation, node, position = value._keras_history
+            return operator.getitem, (operation._inbound_nodes[node], position)
+        elif isinstance(value, Node):
+            return _call_again, (value.operation, value.arguments.args, value.arguments.kwargs)
         elif isinstance(value, PICKLED_BY_CONFIG):
             with _named_lambdas(value):
                 custom_objects = _named_objects(value)
@@ -115,6 +139,36 @@ class _ScriptPickler(CloudPickler):
                     rebuild, arguments, *rest = value.__reduce_ex__(self.proto)
                     return _rebuild, (custom_objects, rebuild, arguments), *rest
         return super().reducer_override(value)
+
+
+def is_image_iterator(value: object) -> bool:
+    """Tell whether a value is an image iterator of Keras, such as ``ImageDataGenerator.flow``."""
+    return isinstance(value, keras.utils.PyDataset) and hasattr(value, "_flow_index")
+
+
+def state_of_iterator(value: keras.utils.PyDataset) -> dict[str, Any]:
+    """Return the attributes of a ``PyDataset``, without those that belong to this process."""
+    return {
+        name: part
+        for name, part in vars(value).items()
+        if not (is_image_iterator(value) and name in ("lock", "index_generator"))
+    }
+
+
+def _image_iterator(iterator_class: Any, state: dict[str, Any]) -> Any:
+    """Make an image iterator anew; Keras's ``fit`` asks it for batches by their number."""
+    iterator = iterator_class.__new__(iterator_class)
+    vars(iterator).update(state)
+    iterator.lock = threading.Lock()
+    iterator.index_generator = iterator._flow_index()
+    return iterator
+
+
+def _call_again(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Repeat the call that made symbolic tensors, and return these."""
+    if isinstance(operation, keras.layers.InputLayer):
+        return [operation.output]
+    return list(keras.tree.flatten(operation(*args, **kwargs)))
 
 
 def _is_synchronized(function: FunctionType) -> bool:

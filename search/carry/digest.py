@@ -1,0 +1,92 @@
+"""Checksums of data, equal for equal contents in any process. Imports Keras."""
+
+import inspect
+import threading
+from types import CodeType, FunctionType, GeneratorType
+from typing import Any
+
+import keras
+import tensorflow as tf
+from joblib.hashing import NumpyHasher
+
+from search.carry.datasets import CarriedDataset
+from search.carry.generators import parts_of_generator
+from search.carry.pickling import state_of_iterator
+
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+class UnstableError(Exception):
+    """A value has no checksum that another process would find too."""
+
+
+def digest(value: object) -> str:
+    """Return a checksum of the contents of a value, as 40 hexadecimal digits.
+
+    Arrays, frames, sparse matrices, tensors, datasets, generators that have not begun, and objects
+    with these as attributes are equal if their contents are. Of a class only the name counts; of a
+    function of the script, its code and the values that it closes over.
+
+    Raises:
+        UnstableError: The value has no such checksum, as a generator that has begun.
+    """
+    try:
+        return str(_ContentHasher("sha1").hash(value))
+    except Exception as error:  # any class may raise anything when it is taken apart
+        raise UnstableError(str(error)) from error
+
+
+def _named(*parts: Any) -> str:
+    """Stand for what a pickle of ``parts`` describes; never called."""
+    raise AssertionError(parts)
+
+
+class _ContentHasher(NumpyHasher):  # type: ignore[misc]
+    """joblib's hasher, for which what belongs to one process does not count."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if value is _named:
+            return NotImplemented
+        if isinstance(value, tf.data.Dataset):
+            return _named, ("dataset", CarriedDataset.of(value).digest())
+        if isinstance(value, type):
+            return _name(value)
+        if isinstance(value, FunctionType):
+            return _function(value)
+        if isinstance(value, CodeType):
+            return _named, ("code", value.co_code, value.co_consts, value.co_names)
+        if isinstance(value, GeneratorType):
+            return _named, ("generator", *parts_of_generator(value))
+        if isinstance(value, LOCKS):
+            return _named, ("lock",)
+        if tf.is_tensor(value) and not isinstance(value, tf.Variable):
+            parts = tf.nest.flatten(value, expand_composites=True)
+            return _named, ("tensor", [part.numpy() for part in parts])
+        if isinstance(value, keras.utils.PyDataset):
+            return _named, ("dataset", type(value), state_of_iterator(value))
+        if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "iloc"):
+            return _frame(value)
+        return NotImplemented
+
+
+def _name(value: Any) -> Any:
+    return _named, ("name", value.__module__, value.__qualname__)
+
+
+def _function(function: FunctionType) -> Any:
+    if function.__module__ != "__main__" and "<" not in function.__qualname__:
+        return _name(function)
+    closure = inspect.getclosurevars(function).nonlocals
+    return _named, ("function", function.__code__, function.__defaults__, dict(closure))
+
+
+def _frame(frame: Any) -> Any:
+    """Describe a DataFrame or Series by pandas's own hash of its rows, which is stable."""
+    import pandas as pd
+
+    names = list(frame.columns) if frame.ndim == 2 else [frame.name]
+    dtypes = [str(dtype) for dtype in (frame.dtypes if frame.ndim == 2 else [frame.dtype])]
+    rows = pd.util.hash_pandas_object(frame).to_numpy()
+    return _named, ("frame", list(map(str, names)), dtypes, rows)
+
+

@@ -1,19 +1,14 @@
-"""Packs the arguments of ``fit`` for the workers.
+"""Packs the arguments of ``fit`` for the workers, and says how each of them travels.
 
-A ``tf.data`` dataset cannot be pickled. The driver iterates over it once and saves it to a folder.
-A worker on the same node opens that folder; one on another node first unpacks a copy of it.
-Imports Keras.
+Each kind of data travels in the cheapest way that keeps its meaning. Imports Keras.
 """
 
 import hashlib
-import os
-import shutil
-import tarfile
-import tempfile
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -21,166 +16,220 @@ import numpy as np
 import tensorflow as tf
 
 from search.carry.carried import FitArguments, PickledObject
+from search.carry.datasets import CarriedDataset, NotAGraphError
+from search.carry.description import DATASET, DataDescription, DataPart, Way
+from search.carry.digest import UnstableError, digest
+from search.carry.generators import ReadElements
+from search.carry.pickling import carry_dataset, is_image_iterator
+from search.carry.saved import SavedDataset, save
 from search.errors import ProblemError
 
-FAIL_ON_STATE = 2  # tf.raw_ops.DatasetToGraphV2, external_state_policy
+# What a worker opens.
+Closed = CarriedDataset | SavedDataset | PickledObject | ReadElements
+# The argument of ``fit`` that says how many elements of an iterator make an epoch.
+STEPS = {"x": "steps_per_epoch", "validation_data": "validation_steps"}
+FIRST_ARGUMENT = "argument 1"
 
 
 @dataclass(frozen=True)
-class SavedDataset:
-    """A dataset that was iterated over once and saved.
+class PackedArguments:
+    """The arguments of ``fit``, packed for the workers.
 
     Attributes:
-        folder: The saved dataset's folder, at the same path on every node.
-        archive: The folder as a tar file, uint8 of shape (bytes,).
-        shuffles: Whether the pipeline shuffles. If so, its elements (batches, if it batches) come
-            in a new order each epoch.
+        arguments: What is sent.
+        data: Describes the data among them.
+        notes: What the user should know, a line each.
     """
 
-    folder: str
-    archive: np.ndarray
-    shuffles: bool
-
-    def open(self) -> tf.data.Dataset:
-        if not os.path.isdir(self.folder):
-            self._unpack()
-        dataset = tf.data.Dataset.load(self.folder)
-        if self.shuffles:
-            dataset = dataset.shuffle(max(int(dataset.cardinality()), 1))
-        return dataset.prefetch(tf.data.AUTOTUNE)
-
-    def _unpack(self) -> None:
-        target = Path(self.folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
-        with tarfile.open(fileobj=BytesIO(self.archive.tobytes())) as archive:
-            archive.extractall(fresh, filter="data")
-        try:
-            fresh.rename(target)
-        except OSError:  # another worker on this node was faster
-            shutil.rmtree(fresh, ignore_errors=True)
+    arguments: FitArguments
+    data: DataDescription
+    notes: tuple[str, ...]
 
 
-def pack(arguments: FitArguments, scratch: Path) -> FitArguments:
+def pack(arguments: FitArguments, scratch: Path, *, epochs: int | None = None) -> PackedArguments:
     """Pack the arguments of ``fit`` so that they can be sent to the workers.
 
-    Arrays stay as they are: Ray keeps one read-only copy in each node's shared memory. Datasets are
-    saved. Other values are pickled, so that each trial unpacks its own copy.
+    Arrays stay as they are: Ray keeps one read-only copy in each node's shared memory. Datasets
+    travel as graphs; one that cannot is saved. Generators and image iterators are made anew. Other
+    values are pickled, so that each trial unpacks its own copy.
 
     Args:
         arguments: The arguments that a script passed.
         scratch: A folder that exists as long as the search runs.
+        epochs: Maximum number of epochs of a trial; None: unknown. So much is read of an iterator
+            that only this process can use.
 
     Raises:
-        ProblemError: Names each argument that cannot be sent to another process or that only one
-            trial could use, such as a generator or an endless or stateful dataset.
+        ProblemError: Names each argument that cannot be sent to another process.
     """
-    problems: list[str] = []
-    _map_arguments(arguments, lambda name, value: problems.extend(_problems(name, value)))
-    if problems:
-        raise ProblemError("\n".join(problems))
-    return _map_arguments(arguments, lambda name, value: _pack(name, value, scratch))
+    packer = _Packer(arguments, scratch, epochs)
+    packed = _map_arguments(arguments, packer.pack)
+    if packer.problems:
+        raise ProblemError("\n".join(packer.problems))
+    checksum = packer.digest.hexdigest()[:8]
+    data = DataDescription(tuple(packer.parts), checksum, tuple(packer.unstable))
+    return PackedArguments(packed, data, tuple(packer.notes))
 
 
 def unpack(arguments: FitArguments) -> FitArguments:
-    """Open the saved and pickled arguments, in a worker."""
+    """Open the packed arguments, in a worker: each call returns new copies."""
     return _map_arguments(
-        arguments,
-        lambda _, value: (
-            value.open() if isinstance(value, (SavedDataset, PickledObject)) else value
-        ),
+        arguments, lambda _, value: value.open() if isinstance(value, Closed) else value
     )
 
 
-def _pack(name: str, value: Any, scratch: Path) -> Any:
-    if isinstance(value, tf.data.Dataset):
-        return _save(value, scratch)
-    if value is None or isinstance(value, (np.ndarray, str, bool, int, float)):
-        return value
-    return PickledObject.of(value, f"{name} ({type(value).__name__})")
+class _Packer:
+    """Packs one argument after the other, and notes what is found.
 
+    Attributes:
+        problems: The arguments that cannot be sent.
+        parts: The data among the arguments.
+        digest: The checksum of their contents.
+        unstable: The places of data without a digest.
+        notes: What the user should know.
+    """
 
-def describe_data(arguments: FitArguments) -> str:
-    """Return a description of the data: their shapes and a digest, equal for equal data."""
-    digest = hashlib.sha256()
-    shapes: list[str] = []
+    def __init__(self, arguments: FitArguments, scratch: Path, epochs: int | None) -> None:
+        self._arguments = arguments
+        self._scratch = scratch
+        self._epochs = epochs
+        self._constants: list[np.ndarray] = []
+        self.problems: list[str] = []
+        self.parts: list[DataPart] = []
+        self.digest = hashlib.sha256()
+        self.unstable: list[str] = []
+        self.notes: list[str] = []
 
-    def describe(name: str, value: Any) -> None:
-        if isinstance(value, np.ndarray):
-            shapes.append("x".join(str(length) for length in value.shape))
-            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-        elif isinstance(value, SavedDataset):
-            shapes.append("dataset")
-            digest.update(name.encode() + value.archive.tobytes())
-        elif isinstance(value, PickledObject) and not name.startswith("callbacks"):
-            digest.update(name.encode() + value.pickled)
-
-    _map_arguments(arguments, describe)
-    return f"search({', '.join(shapes[:2])}) {digest.hexdigest()[:8]}"
-
-
-def _problems(name: str, value: Any) -> Iterator[str]:
-    if isinstance(value, Iterator):
-        yield (
-            f"{name} is a {type(value).__name__}, which the first trial would use up: pass arrays, "
-            "a keras.utils.PyDataset or a tf.data.Dataset, or create it in HyperModel.fit."
-        )
-    elif isinstance(value, keras.callbacks.BackupAndRestore):
-        yield (
-            f"{name}: all trials would share the folder of BackupAndRestore, and continue each "
-            "other's training. Leave it out: the search saves the states of its trials itself."
-        )
-    elif isinstance(value, tf.data.Dataset):
-        yield from (f"{name}: {problem}" for problem in _dataset_problems(value))
-    else:
+    def pack(self, name: str, value: Any) -> Any:
+        """Pack one value; a value that cannot be sent is noted as a problem."""
         try:
-            _pack(name, value, Path())
+            return self._pack(name, value)
         except ProblemError as error:
-            yield str(error)
+            self.problems.append(str(error))
+            return None
 
+    def _pack(self, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, (str, bool, int, float)):
+            return value
+        if isinstance(value, np.ndarray):
+            self._note(name, value, Way.SHARED)
+            return value
+        if isinstance(value, tf.data.Dataset):
+            return self._pack_dataset(name, value)
+        if isinstance(value, keras.callbacks.BackupAndRestore):
+            raise ProblemError(
+                f"{name}: all trials would share the folder of BackupAndRestore, and continue each "
+                "other's training. Leave it out: the search saves the states of its trials itself."
+            )
+        if isinstance(value, Iterator) and not isinstance(value, keras.utils.PyDataset):
+            return self._pack_iterator(name, value)
+        packed = PickledObject.of(value, f"{name} ({type(value).__name__})")
+        if not name.startswith("callbacks"):
+            self._note(name, value, Way.ANEW if is_image_iterator(value) else Way.PICKLED)
+        return packed
 
-def _dataset_problems(dataset: tf.data.Dataset) -> Iterator[str]:
-    cardinality = int(dataset.cardinality())
-    if cardinality == tf.data.INFINITE_CARDINALITY:
-        yield (
-            "the dataset never ends, so it cannot be saved for the workers: leave out repeat(). "
-            "Each epoch iterates over it once."
+    def _pack_dataset(self, name: str, dataset: tf.data.Dataset) -> CarriedDataset | SavedDataset:
+        try:
+            carried = carry_dataset(dataset)
+        except NotAGraphError as error:
+            if int(dataset.cardinality()) < 0:  # endless, or unknown
+                raise ProblemError(f"{name}: {error}") from error
+            saved = save(dataset, self._scratch, shuffles=True)
+            self._note(name, saved.archive, Way.SAVED, dataset)
+            return saved
+        except ProblemError as error:
+            raise ProblemError(f"{name}: {error}") from error
+        self._note(name, carried, Way.ANEW, dataset, may_differ=carried.has_state)
+        constants = [self._shared(constant) for constant in carried.constants]
+        return replace(carried, constants=tuple(constants))
+
+    def _shared(self, constant: np.ndarray) -> np.ndarray:
+        """Return the array of equal content that is sent already, or this one."""
+        for other in self._constants:
+            if other.dtype == constant.dtype and np.array_equal(other, constant):
+                return other
+        self._constants.append(constant)
+        return constant
+
+    def _pack_iterator(self, name: str, iterator: Iterator[Any]) -> PickledObject | ReadElements:
+        try:
+            packed = PickledObject.of(iterator, name)
+        except ProblemError as error:
+            count = self._elements_needed(name)
+            if count is None:
+                raise ProblemError(
+                    f"{error} Pass a new generator, arrays or a tf.data.Dataset; or pass "
+                    "steps_per_epoch and epochs, so that it can be read here."
+                ) from error
+            elements = ReadElements.of(iterator, count)
+            self.parts.append(DataPart(name, _kind(iterator), "", Way.READ))
+            self.unstable.append(name)
+            self.notes.append(
+                f"{name}: only this process can read the {_kind(iterator)}, so "
+                f"{len(elements.elements)} batches were read once; each trial trains on these, in "
+                "this order"
+            )
+            return elements
+        self._note(name, iterator, Way.ANEW)
+        return packed
+
+    def _elements_needed(self, name: str) -> int | None:
+        """Return how many elements a trial takes of an iterator; None if that is unknown."""
+        steps_name = STEPS.get("x" if name == FIRST_ARGUMENT else name, "")
+        steps = self._arguments.kwargs.get(steps_name)
+        if steps is None or self._epochs is None:
+            return None
+        return int(steps) * self._epochs
+
+    def _note(
+        self, name: str, content: Any, way: Way, value: Any = None, *, may_differ: bool = False
+    ) -> None:
+        """Note a part of the data, and add its content to the digest."""
+        value = content if value is None else value
+        self.parts.append(
+            DataPart(name, _kind(value), _shape(value), way, may_differ, *_statistics(value))
         )
-        return
-    try:
-        operations = _operations(dataset)
-    except tf.errors.FailedPreconditionError:
-        yield (
-            "the dataset has a state (a Python generator or function, or random numbers), which "
-            "cannot be sent to the workers: put random augmentation into the model or into "
-            "HyperModel.fit, and pass arrays instead of a generator."
-        )
-        return
-    if cardinality == tf.data.UNKNOWN_CARDINALITY and "RepeatDataset" in operations:
-        yield "the dataset may never end, since it repeats and filters: leave out repeat()."
+        try:
+            content_bytes = _content(content)
+        except UnstableError:
+            self.unstable.append(name)
+        else:
+            self.digest.update(name.encode() + content_bytes)
 
 
-def _operations(dataset: tf.data.Dataset) -> set[str]:
-    serialized = tf.raw_ops.DatasetToGraphV2(
-        input_dataset=tf.data.experimental.to_variant(dataset),
-        external_state_policy=FAIL_ON_STATE,
-        strip_device_assignment=True,
-    )
-    graph = tf.compat.v1.GraphDef()
-    graph.ParseFromString(serialized.numpy())
-    return {node.op for node in graph.node}
+def _content(content: Any) -> bytes:
+    """Return what the digest of a run covers; for numbers as version 0.1.0 did.
+
+    Raises:
+        UnstableError: The content has no digest.
+    """
+    if isinstance(content, np.ndarray) and not content.dtype.hasobject:
+        return np.ascontiguousarray(content).tobytes()
+    return digest(content).encode()
 
 
-def _save(dataset: tf.data.Dataset, scratch: Path) -> SavedDataset:
-    folder = Path(tempfile.mkdtemp(prefix="dataset-", dir=scratch))
-    shuffles = any(operation.startswith("ShuffleDataset") for operation in _operations(dataset))
-    dataset.save(str(folder))
-    packed_bytes = BytesIO()
-    with tarfile.open(fileobj=packed_bytes, mode="w") as archive:
-        archive.add(folder, arcname=".")
-    return SavedDataset(
-        str(folder), np.frombuffer(packed_bytes.getbuffer(), dtype=np.uint8), shuffles
-    )
+def _statistics(value: Any) -> tuple[float, float] | tuple[None, None]:
+    """Return the mean and the standard deviation of an array of finite numbers."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or not value.size:
+        return None, None
+    mean = float(value.mean(dtype=np.float64))
+    deviation = float(value.std(dtype=np.float64))
+    return (mean, deviation) if math.isfinite(deviation) else (None, None)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tf.data.Dataset):
+        return DATASET
+    if isinstance(value, GeneratorType):
+        return "generator"
+    return "array" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _shape(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if isinstance(value, tf.data.Dataset) or shape is None:
+        return ""
+    return "x".join(str(length) for length in shape)
 
 
 Transform = Callable[[str, Any], Any]

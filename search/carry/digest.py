@@ -1,6 +1,7 @@
 """Checksums of data, equal for equal contents in any process. Imports Keras."""
 
 import inspect
+import sys
 import threading
 from types import CodeType, FunctionType, GeneratorType
 from typing import Any
@@ -11,7 +12,7 @@ from joblib.hashing import NumpyHasher
 
 from search.carry.datasets import CarriedDataset
 from search.carry.generators import parts_of_generator
-from search.carry.pickling import state_of_iterator
+from search.carry.pickling import carry_dataset, state_of_iterator
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
@@ -41,14 +42,16 @@ def _named(*parts: Any) -> str:
     raise AssertionError(parts)
 
 
-class _ContentHasher(NumpyHasher):  # type: ignore[misc]
+class _ContentHasher(NumpyHasher):
     """joblib's hasher, for which what belongs to one process does not count."""
 
     def reducer_override(self, value: Any) -> Any:
         if value is _named:
             return NotImplemented
         if isinstance(value, tf.data.Dataset):
-            return _named, ("dataset", CarriedDataset.of(value).digest())
+            return _named, ("dataset", *carry_dataset(value).content())
+        if isinstance(value, CarriedDataset):
+            return _named, ("dataset", *value.content())
         if isinstance(value, type):
             return _name(value)
         if isinstance(value, FunctionType):
@@ -82,11 +85,8 @@ def _function(function: FunctionType) -> Any:
 
 def _frame(frame: Any) -> Any:
     """Describe a DataFrame or Series by pandas's own hash of its rows, which is stable."""
-    import pandas as pd
-
+    pandas = sys.modules["pandas"]
     names = list(frame.columns) if frame.ndim == 2 else [frame.name]
     dtypes = [str(dtype) for dtype in (frame.dtypes if frame.ndim == 2 else [frame.dtype])]
-    rows = pd.util.hash_pandas_object(frame).to_numpy()
+    rows = pandas.util.hash_pandas_object(frame).to_numpy()
     return _named, ("frame", list(map(str, names)), dtypes, rows)
-
-

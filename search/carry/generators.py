@@ -12,18 +12,18 @@ from search.errors import ProblemError
 GeneratorParts = tuple[FunctionType, tuple[Any, ...], dict[str, Any]]
 
 
-def parts_of_generator(generator: GeneratorType) -> GeneratorParts:
+def parts_of_generator(generator: "GeneratorType[Any, Any, Any]") -> GeneratorParts:
     """Return the function of a generator, and the arguments with which it was called.
 
     Raises:
         ProblemError: The generator has begun: what it has drawn cannot be drawn again.
     """
-    if inspect.getgeneratorstate(generator) != inspect.GEN_CREATED:
+    frame = generator.gi_frame
+    if frame is None or inspect.getgeneratorstate(generator) != inspect.GEN_CREATED:
         raise ProblemError(
-            f"the generator {generator.__name__} has begun: pass a new one, or one of the arguments "
-            "that search can read here"
+            f"the generator {generator.__name__} has begun, so no worker can begin it anew."
         )
-    code, frame = generator.gi_code, generator.gi_frame
+    code = generator.gi_code
     values = dict(frame.f_locals)
     cells = tuple(CellType(values[name]) for name in code.co_freevars)
     function = FunctionType(code, frame.f_globals, generator.__name__, None, cells)

@@ -43,6 +43,16 @@ def dumps(value: object) -> bytes:
     return _dumps(value, frozenset(name for name, _ in registered_objects()))
 
 
+def carry_dataset(dataset: tf.data.Dataset) -> CarriedDataset:
+    """Take a pipeline apart, for another process.
+
+    Raises:
+        NotAGraphError: It cannot be written as a graph.
+        ProblemError: It calls a function that cannot be pickled.
+    """
+    return CarriedDataset.of(dataset, dumps)
+
+
 def dumps_registered() -> bytes | None:
     """Pickle the registered objects of the script; None if there are none.
 
@@ -60,6 +70,11 @@ def dumps_registered() -> bytes | None:
         for name, value in registered_objects()
     ]
     return _dumps(rows, frozenset()) if rows else None
+
+
+def holds_symbolic_tensors(pickled: bytes) -> bool:
+    """Tell whether a pickle makes symbolic tensors (``keras.Input`` and what follows from it)."""
+    return _call_again.__name__.encode() in pickled
 
 
 def registered_objects() -> Iterator[tuple[str, Any]]:
@@ -120,7 +135,7 @@ class _ScriptPickler(CloudPickler):
             if name in self._by_name and keras.saving.get_registered_object(name) is value:
                 return keras.saving.get_registered_object, (name,)
         elif isinstance(value, tf.data.Dataset):
-            return CarriedDataset.open, (CarriedDataset.of(value),)
+            return CarriedDataset.open, (carry_dataset(value),)
         elif isinstance(value, GeneratorType):
             return call_generator, parts_of_generator(value)
         elif is_image_iterator(value):

@@ -1,8 +1,8 @@
 """A running search: its parts, how it starts, and what it writes at its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from results.record.files import write_json
 from results.record.history import History
@@ -66,6 +66,7 @@ class DeferredSession:
         view: Shows the search to the user.
         clock: Returns the seconds since the start of the run.
         data_digest: Returns a digest of the data; called once the space is known.
+        data_parts: The data and how they travel to the workers, as run.json records them.
         searcher: Chooses the configurations; None: the searcher that the plan names.
         listeners: Called with every event, after the searcher and before the view.
         before_proposal: Called before the searcher is asked for a configuration.
@@ -78,6 +79,7 @@ class DeferredSession:
     view: View
     clock: Clock
     data_digest: Callable[[], str] = lambda: ""
+    data_parts: Sequence[Mapping[str, Any]] = ()
     searcher: Searcher | None = None
     listeners: tuple[Listener, ...] = ()
     before_proposal: Callable[[], None] = lambda: None
@@ -102,8 +104,8 @@ class DeferredSession:
         """Write run.json, open the journal, record the start and begin to show the search."""
         plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
         folder.sweep()
-        session_description = describe(plan, space) | {"data_digest": self.data_digest()}
-        description = origin.describe(session_description, view.note)
+        data = {"data_digest": self.data_digest(), "data": list(self.data_parts)}
+        description = origin.describe(describe(plan, space) | data, view.note)
         write_json(folder.run_file, description)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
         view.note(f"space {plan.problem.space}: {names or 'the first trial registers it'}")

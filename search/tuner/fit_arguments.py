@@ -82,6 +82,7 @@ def check_objective(
     tuner: kt.Tuner,
     arguments: FitArguments,
     build: Callable[[], keras.Model],
+    open_data: Callable[[], FitArguments],
 ) -> None:
     """Check that ``fit`` reports the objective, if that is known without training.
 
@@ -90,6 +91,7 @@ def check_objective(
         tuner: The tuner; a ``fit`` or ``run_trial`` of the user cannot be checked.
         arguments: The arguments of ``fit``.
         build: Builds a model with the default values, as a trial does.
+        open_data: Returns a copy of the arguments, as a trial gets it.
 
     Raises:
         ObjectiveError: ``fit`` does not report the objective, or there is no objective.
@@ -98,7 +100,7 @@ def check_objective(
     is_missing = objective.name == DEFAULT_OBJECTIVE
     if decides_itself(tuner):
         return
-    metrics = _reported_metrics(arguments, build)
+    metrics = _reported_metrics(arguments, build, open_data)
     if metrics is None:
         return
     if is_missing:
@@ -118,7 +120,11 @@ def check_objective(
         raise ObjectiveError(objective_not_reported(part.name, metrics))
 
 
-def _reported_metrics(arguments: FitArguments, build: Callable[[], keras.Model]) -> set[str] | None:
+def _reported_metrics(
+    arguments: FitArguments,
+    build: Callable[[], keras.Model],
+    open_data: Callable[[], FitArguments],
+) -> set[str] | None:
     """Return the names of the metrics that an epoch reports; None if they are unknown."""
     kwargs = arguments.kwargs
     callbacks = kwargs.get("callbacks") or []
@@ -134,7 +140,7 @@ def _reported_metrics(arguments: FitArguments, build: Callable[[], keras.Model])
     if type(model).train_step is not keras.Model.train_step:
         return None
     try:
-        metrics = _evaluate_sample(model, arguments)
+        metrics = _evaluate_sample(model, open_data())
     except Exception:  # the trials will report the error
         return None
     if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):

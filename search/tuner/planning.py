@@ -2,15 +2,17 @@
 
 import contextlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 import keras_tuner as kt
 
 from results.record.history import Objective
 from search.algorithms.oracles import scoring_oracle
-from search.carry.arguments import describe_data
+from search.carry.arguments import PackedArguments
 from search.carry.carried import FitArguments, PickledObject
-from search.errors import ProblemError
+from search.carry.pickling import holds_symbolic_tensors
+from search.errors import ProblemError, one_line
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
 from search.plan.task import Task
 from search.ray.nodes import trials_at_once
@@ -19,7 +21,7 @@ from search.session.warm_start import EarlierSearch
 from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import decides_itself, requested_epochs
 from search.tuner.settings import Settings
-from search.worker import script
+from search.worker import process, script
 from search.worker.tuner import WORKER_METHODS, TunerCopy, overrides
 
 # Attributes of a tuner that belong to the driver, or are sent to the workers on their own.
@@ -77,6 +79,36 @@ def make_task(
     )
 
 
+def check_copy(task: Task, build: Callable[[], Any], hyperparameters: kt.HyperParameters) -> None:
+    """Check that the hypermodel that workers get builds a model, if the script's own does.
+
+    Only a builder that uses symbolic tensors of its own script may differ.
+
+    Args:
+        task: The task that all trials share.
+        build: Builds a model by the script's own hypermodel.
+        hyperparameters: Values for the build.
+
+    Raises:
+        ProblemError: Only the script's own hypermodel builds a model.
+    """
+    source = task.hypermodel
+    if not isinstance(source, PickledObject) or not holds_symbolic_tensors(source.pickled):
+        return
+    try:
+        build()
+    except Exception:  # the trials will report the error
+        return
+    try:
+        process.load_hypermodel(source).build(hyperparameters.copy())
+    except Exception as error:
+        raise ProblemError(
+            f"hypermodel: a worker cannot build its model ({one_line(error)}), since it uses "
+            "tensors of a model that was made outside build. Make keras.Input, the layers that "
+            "follow it, and the model whose tensors you take inside build."
+        ) from error
+
+
 def copy_tuner(tuner: kt.Tuner) -> PickledObject | None:
     """Return the copy of a user's tuner for the workers; None if they need none.
 
@@ -107,28 +139,28 @@ def _unsendable(tuner_class: type, attributes: dict[str, Any]) -> str:
 
 
 def make_plan(
-    tuner: kt.Tuner, settings: Settings, arguments: FitArguments, task: Task, folder: RunFolder
+    tuner: kt.Tuner, settings: Settings, packed: PackedArguments, task: Task, folder: RunFolder
 ) -> Plan:
     """Return the plan of a search, with as many workers as fit on the running Ray.
 
     Args:
         tuner: The tuner.
         settings: Its arguments.
-        arguments: The packed arguments of ``fit``.
+        packed: The packed arguments of ``fit``.
         task: The task that all trials share.
         folder: The run folder.
 
     Raises:
         ProblemError: Not even one worker fits.
     """
-    epochs = max_epochs_per_trial(tuner, settings, arguments)
+    epochs = max_epochs_per_trial(tuner, settings, packed.arguments)
     asha = settings.asha
     resources = dict(settings.resources)
     cpus = resources.pop("cpu")
     return Plan(
         problem=Problem(
             hypermodel=None,
-            data=describe_data(arguments),
+            data=str(packed.data),
             space=folder.path.name,
             objective=task.objective,
             epochs=epochs,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from results.record.history import History, Objective
 from results.record.journal import Event
+from search.carry.description import DataDescription, shapes_of
 from search.errors import UsageError
 from search.session.origin import read_previous_run
 from search.session.run_file import RecordedRun, read_run
@@ -177,24 +178,37 @@ class Project:
         new_path = move_away(path, MAX_FORMER_RUNS if self.overwrites else None)
         view.note(f"{path}: the previous content is now in {new_path.name}")
 
-    def read_previous(self, data: str, view: View) -> RecordedRun:
-        """Read the run that the search continues.
+    def read_previous(self, data: DataDescription, view: View) -> RecordedRun:
+        """Read the run that the search continues, and say if its data cannot be known to be equal.
 
         Args:
-            data: Description of the data, which is equal for equal data.
-            view: Shows what is damaged.
+            data: Describes the data of the search.
+            view: Shows what is damaged, and what differs.
 
         Raises:
-            UsageError: The run used other data.
+            UsageError: The run used other data, not only another split of them.
         """
         previous = read_previous_run(self.folder.path)
         for note in previous.notes:
             view.note(note)
-        previous_data = previous.plan.problem.data
-        if data != previous_data:
+        former = previous.plan.problem.data
+        rows = previous.description.get("data")
+        may_be_split = data.resemble(rows) if rows else data.shapes == shapes_of(former)
+        if data.unstable and data.shapes == shapes_of(former):
+            view.note(
+                f"{self.folder.path}: {', '.join(data.unstable)} cannot be compared with the data "
+                "of the earlier trials; their results are ranked together"
+            )
+        elif str(data) != former and not may_be_split:
             raise UsageError(
-                f"{str(self.folder.path)!r} was searched with other data ({previous_data}, now "
-                f"{data}), so its results cannot be compared. Pass the same data to search, or "
-                "choose another project_name."
+                f"{str(self.folder.path)!r} was searched with other data ({former}, now {data}), "
+                "so its results cannot be compared. Pass the same data to search, or choose "
+                "another project_name."
+            )
+        elif str(data) != former:
+            view.note(
+                f"{self.folder.path}: the data differ from those of the earlier trials as by a "
+                "split without a seed; their results are ranked together. For a search of its own, "
+                "choose another project_name"
             )
         return previous

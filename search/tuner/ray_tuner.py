@@ -15,7 +15,7 @@ from results.record import columns
 from results.record.history import History
 from search.algorithms.base import Searcher
 from search.algorithms.oracles import OracleSearcher
-from search.carry.arguments import describe_data, pack
+from search.carry.arguments import PackedArguments, pack, unpack
 from search.carry.carried import FitArguments
 from search.doctor import check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
@@ -49,7 +49,7 @@ from search.tuner.fit_arguments import (
     decides_itself,
     requested_epochs,
 )
-from search.tuner.planning import extend_space, make_plan, make_task
+from search.tuner.planning import check_copy, extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
@@ -190,18 +190,17 @@ class RayTuner(RecordedTuner):
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
         project.check()
-        arguments, task = self._check_search(fit_args, fit_kwargs, view)
-        earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
-        extend_space(self, earlier_search)
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(temporary))
-            packed = pack(arguments, scratch)
+            packed, task = self._check_search(fit_args, fit_kwargs, scratch, view)
+            earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
+            extend_space(self, earlier_search)
             run = stack.enter_context(project.lock(self._history, view))
             origin = self._make_origin(packed, earlier_search, view)
             if isinstance(origin, ResumedRun):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
-            ray = stack.enter_context(self._make_ray(packed, view))
+            ray = stack.enter_context(self._make_ray(packed.arguments, view))
             plan = make_plan(self, settings, packed, task, project.folder)
             _say_starting(settings, plan, view, is_score_known=not decides_itself(self))
             self.on_search_begin()
@@ -212,6 +211,7 @@ class RayTuner(RecordedTuner):
                 origin=origin,
                 view=view,
                 clock=origin.clock(clock),
+                data_parts=packed.data.rows(),
                 searcher=self._make_searcher(space, task.seed, scratch),
                 listeners=(self._update_oracle, self._call_hooks),
                 before_proposal=self.pre_create_trial,
@@ -222,12 +222,12 @@ class RayTuner(RecordedTuner):
             self.on_search_end()
 
     def _check_search(
-        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], view: View
-    ) -> tuple[FitArguments, Task]:
+        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], scratch: Path, view: View
+    ) -> tuple[PackedArguments, Task]:
         """Check what can be checked without training, and say what the user should know.
 
         Returns:
-            The arguments of ``fit``, and the task that all trials share.
+            The arguments of ``fit``, packed, and the task that all trials share.
 
         Raises:
             UsageError: ``epochs`` is no whole number.
@@ -241,15 +241,19 @@ class RayTuner(RecordedTuner):
                 "process"
             )
         arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
-        requested_epochs(self, arguments)  # raises before anything starts
+        epochs = requested_epochs(self, arguments)  # raises before anything starts
         task = make_task(self, settings, self._objective, self._registered)
-        check_objective(
-            self._objective, self, arguments, lambda: self._try_build(self.oracle.get_space())
-        )
+        packed = pack(arguments, scratch, epochs=settings.max_epochs or epochs)
+        build = partial(self._try_build, self.oracle.get_space())
+        check_copy(task, build, self.oracle.get_space())
+        # A sample of a copy: what only one trial could use stays as it is.
+        check_objective(self._objective, self, arguments, build, lambda: unpack(packed.arguments))
+        for note in packed.notes:
+            view.note(note)
         collections = describe_collections(self, arguments.kwargs.get("callbacks"))
         if collections is not None:
             view.note(collections)
-        return arguments, task
+        return packed, task
 
     def _make_searcher(self, space: Space, seed: int, scratch: Path) -> Searcher | None:
         """Return the searcher on the oracle that proposes; None if our own algorithm does."""
@@ -269,15 +273,15 @@ class RayTuner(RecordedTuner):
         return bool(self._project.read_max_trials() == self.oracle.max_trials)
 
     def _make_origin(
-        self, arguments: FitArguments, earlier_search: EarlierSearch | None, view: View
+        self, packed: PackedArguments, earlier_search: EarlierSearch | None, view: View
     ) -> Origin:
         """Return the origin of the search: the run in the folder, or a new run.
 
         Raises:
-            UsageError: The run in the folder used other data.
+            UsageError: The run in the folder used data of other shapes.
         """
         if self._project.is_continued(self._history):
-            previous = self._project.read_previous(describe_data(arguments), view)
+            previous = self._project.read_previous(packed.data, view)
             former, now = previous.plan.algorithm, self._settings.algorithm_name
             if former != now:
                 view.note(

@@ -131,14 +131,25 @@ def reset_session(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-@lru_cache(maxsize=8)
-def load_hypermodel(source: NamedObject | PickledObject) -> "kt.HyperModel":
-    """Load the hypermodel that a user named or sent; once per process."""
+def load_hypermodel(source: NamedObject | PickledObject | None) -> "kt.HyperModel":
+    """Load the hypermodel that a user named, once per process, or a new copy of one that was sent.
+
+    A new copy, since layers that are made outside ``build`` keep what a trial trained.
+    """
     from search.space import mirror
 
-    if isinstance(source, PickledObject):
-        return mirror.load_hypermodel(source.open(), "")
-    return mirror.load_hypermodel(importer.load(source.reference, "hypermodel"), source.reference)
+    assert source is not None
+    if isinstance(source, NamedObject):
+        return load_named(source.reference)
+    return mirror.load_hypermodel(source.open(), "")
+
+
+@lru_cache(maxsize=8)
+def load_named(reference: str) -> "kt.HyperModel":
+    """Load the hypermodel that a user named; once per process."""
+    from search.space import mirror
+
+    return mirror.load_hypermodel(importer.load(reference, "hypermodel"), reference)
 
 
 def discover(reference: str) -> Space:

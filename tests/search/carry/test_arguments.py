@@ -1,8 +1,7 @@
 """The arguments of ``fit`` on their way to the workers: what can be sent, and what arrives."""
 
 import shutil
-import threading
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -11,19 +10,39 @@ import pytest
 import tensorflow as tf
 
 import problems
-from search.carry.arguments import SavedDataset, describe_data, pack, unpack
+from search.carry.arguments import pack, unpack
 from search.carry.carried import FitArguments, PickledObject
+from search.carry.datasets import CarriedDataset, NotAGraphError
+from search.carry.description import DataPart, Way
+from search.carry.saved import save
 from search.errors import ProblemError
 
 TRAIN, VALIDATION, _ = problems.blobs()
+
+
+class Connection:
+    """Belongs to this process alone."""
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle a connection")
+
+    def send(self, value):
+        return value
+
+
+CONNECTION = Connection()
 
 
 def dataset(*, batch=40):
     return tf.data.Dataset.from_tensor_slices(TRAIN).batch(batch)
 
 
+def packed(scratch, *args, epochs=None, **kwargs):
+    return pack(FitArguments(args, kwargs), scratch, epochs=epochs)
+
+
 def sent(scratch, *args, **kwargs):
-    return pack(FitArguments(args, kwargs), scratch)
+    return packed(scratch, *args, **kwargs).arguments
 
 
 class Shuffling(keras.utils.PyDataset):
@@ -88,29 +107,54 @@ def batches(dataset):
     return [(x.numpy().tolist(), y.numpy().tolist()) for x, y in dataset]
 
 
-def test_a_dataset_is_saved_and_opened(tmp_path):
+def test_a_dataset_is_sent_as_a_graph_and_each_copy_has_its_elements(tmp_path):
     packed = sent(tmp_path, dataset())
-    assert isinstance(packed.args[0], SavedDataset)
+    assert isinstance(packed.args[0], CarriedDataset)
     assert batches(unpack(packed).args[0]) == batches(dataset())
     assert batches(unpack(packed).args[0]) == batches(dataset()), "in the same order each time"
 
 
-def test_a_dataset_is_unpacked_on_a_node_without_its_folder(tmp_path):
-    (tmp_path / "driver").mkdir()
-    packed = sent(tmp_path / "driver", dataset())
+def test_datasets_of_the_same_arrays_are_sent_with_one_copy_of_them(tmp_path):
+    x = np.zeros((400, 50), dtype="float32")
+    source = tf.data.Dataset.from_tensor_slices(x)
+    packed = sent(tmp_path, source.take(300), validation_data=source.skip(300))
+    [constant] = packed.args[0].constants
+    assert constant is packed.kwargs["validation_data"].constants[0]
+    assert (constant == x).all()
+
+
+def test_a_dataset_that_cannot_be_a_graph_is_saved(tmp_path, monkeypatch):
+    def too_large(dataset, dumps):
+        raise NotAGraphError("the dataset is too large for a graph")  # of 2 GB
+
+    monkeypatch.setattr(CarriedDataset, "of", too_large)
+    made = packed(tmp_path, dataset())
+    assert batches(unpack(made.arguments).args[0].map(lambda x, y: (x, y))) != []
+    assert sorted(batches(unpack(made.arguments).args[0])) == sorted(batches(dataset()))
+    assert [part.way for part in made.data.parts] == [Way.SAVED]
+    with pytest.raises(ProblemError, match=r"argument 1: the dataset is too large for a graph"):
+        packed(tmp_path, dataset().repeat())
+
+
+def saved(folder, *, shuffles=False):
+    folder.mkdir()
+    return save(dataset(), folder, shuffles=shuffles)
+
+
+def test_a_saved_dataset_is_unpacked_on_a_node_without_its_folder(tmp_path):
+    one = saved(tmp_path / "driver")
     shutil.rmtree(tmp_path / "driver")
-    assert batches(unpack(packed).args[0]) == batches(dataset())
-    assert [path.name for path in (tmp_path / "driver").iterdir()] == [
-        Path(packed.args[0].folder).name
-    ], "what was unpacked beside the folder is left"
-    assert batches(unpack(packed).args[0]) == batches(dataset())
+    assert batches(one.open()) == batches(dataset())
+    assert [path.name for path in (tmp_path / "driver").iterdir()] == [Path(one.folder).name], (
+        "what was unpacked beside the folder is left"
+    )
+    assert batches(one.open()) == batches(dataset())
 
 
-def test_a_dataset_that_another_worker_has_just_unpacked_is_opened(tmp_path, monkeypatch):
-    (tmp_path / "driver").mkdir()
-    packed = sent(tmp_path / "driver", dataset())
+def test_a_saved_dataset_that_another_worker_has_just_unpacked_is_opened(tmp_path, monkeypatch):
+    one = saved(tmp_path / "driver")
     kept = tmp_path / "kept"
-    shutil.move(packed.args[0].folder, kept)
+    shutil.move(one.folder, kept)
     rename = Path.rename
 
     def late(fresh, target):
@@ -119,36 +163,22 @@ def test_a_dataset_that_another_worker_has_just_unpacked_is_opened(tmp_path, mon
         return rename(fresh, target)
 
     monkeypatch.setattr(Path, "rename", late)
-    assert batches(unpack(packed).args[0]) == batches(dataset())
+    assert batches(one.open()) == batches(dataset())
     assert len(list((tmp_path / "driver").iterdir())) == 1
 
 
-@pytest.fixture
-def shuffled(tmp_path):
-    pipeline = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(240).batch(40)
-    return sent(tmp_path, validation_data=pipeline)
+def test_the_batches_of_a_saved_dataset_that_shuffled_come_in_an_order_of_the_seed(tmp_path):
+    one = saved(tmp_path / "driver", shuffles=True)
 
+    def epochs(seed):
+        keras.utils.set_random_seed(seed)
+        opened = one.open()
+        return [[labels.numpy().tolist() for _, labels in opened] for _ in range(2)]
 
-def order(packed, seed):
-    keras.utils.set_random_seed(seed)
-    return [labels.numpy().tolist() for _, labels in unpack(packed).kwargs["validation_data"]]
-
-
-def test_a_shuffled_dataset_comes_in_an_order_that_follows_from_the_seed(shuffled):
-    first, again, other = order(shuffled, 5), order(shuffled, 5), order(shuffled, 6)
+    first, again, other = epochs(5), epochs(5), epochs(6)
     assert first == again != other
-    assert sorted(map(sorted, first)) == sorted(map(sorted, other)), "the batches are the same"
-
-
-def test_a_shuffled_dataset_comes_in_a_new_order_each_epoch(shuffled):
-    keras.utils.set_random_seed(5)
-    opened = unpack(shuffled).kwargs["validation_data"]
-    assert batches(opened) != batches(opened)
-
-
-def test_only_a_dataset_that_shuffles_is_marked(shuffled, tmp_path):
-    assert shuffled.kwargs["validation_data"].shuffles
-    assert not sent(tmp_path, dataset()).args[0].shuffles
+    assert first[0] != first[1], "a new order each epoch"
+    assert sorted(first[0]) == sorted(first[1]) == sorted(other[0]), "the batches are the same"
 
 
 # --- What cannot be sent --------------------------------------------------------------------------
@@ -158,44 +188,28 @@ def numbers():
     yield from TRAIN
 
 
-def noise(x, y):
-    return x + tf.random.normal(tf.shape(x)), y
+def begun():
+    generator = numbers()
+    next(generator)
+    return generator
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         pytest.param(
-            numbers,
-            "argument 1 is a generator, which the first trial would use up: pass arrays, a "
-            "keras.utils.PyDataset or a tf.data.Dataset, or create it in HyperModel.fit.",
-            id="generator",
+            begun,
+            "argument 1: the generator numbers has begun, so no worker can begin it anew. Pass a "
+            "new generator, arrays or a tf.data.Dataset; or pass steps_per_epoch and epochs, so "
+            "that it can be read here.",
+            id="begun",
         ),
         pytest.param(
-            lambda: dataset().repeat(),
-            "argument 1: the dataset never ends, so it cannot be saved for the workers: leave out "
-            "repeat(). Each epoch iterates over it once.",
-            id="endless",
-        ),
-        pytest.param(
-            lambda: dataset().unbatch().repeat().filter(lambda x, y: y > 0),
-            "argument 1: the dataset may never end, since it repeats and filters: leave out "
-            "repeat().",
-            id="may-be-endless",
-        ),
-        pytest.param(
-            lambda: tf.data.Dataset.from_generator(numbers, output_signature=tf.TensorSpec(None)),
-            "argument 1: the dataset has a state (a Python generator or function, or random "
-            "numbers), which cannot be sent to the workers: put random augmentation into the "
-            "model or into HyperModel.fit, and pass arrays instead of a generator.",
-            id="python-generator",
-        ),
-        pytest.param(
-            lambda: dataset().map(noise),
-            "argument 1: the dataset has a state (a Python generator or function, or random "
-            "numbers), which cannot be sent to the workers: put random augmentation into the "
-            "model or into HyperModel.fit, and pass arrays instead of a generator.",
-            id="random-numbers",
+            lambda: dataset().map(lambda x, y: tf.numpy_function(CONNECTION.send, [y], tf.int64)),
+            "argument 1: the dataset calls a Python function that cannot be sent to a worker "
+            "process (TypeError: cannot pickle a connection): create open files and "
+            "connections inside the function.",
+            id="function-of-a-connection",
         ),
         pytest.param(
             lambda: keras.callbacks.BackupAndRestore("backup"),
@@ -214,31 +228,60 @@ def test_an_argument_that_only_one_trial_could_use_is_refused(tmp_path, make, me
 
 def test_an_argument_that_cannot_be_pickled_is_refused(tmp_path):
     with pytest.raises(ProblemError) as refused:
-        sent(tmp_path, callbacks=[threading.Lock()])
+        sent(tmp_path, callbacks=[CONNECTION])
     assert str(refused.value).startswith(
-        "callbacks[0] (lock) cannot be sent to a worker process (TypeError: "
+        "callbacks[0] (Connection) cannot be sent to a worker process (TypeError: "
     )
 
 
 def test_every_argument_that_cannot_be_sent_is_named_with_its_place(tmp_path):
     with pytest.raises(ProblemError) as refused:
-        sent(tmp_path, TRAIN[0], numbers(), validation_data=({"a": numbers()}, dataset().repeat()))
-    assert [line.partition(" is a")[0].partition(":")[0] for line in str(refused.value).splitlines()] == [
-        "argument 2", "validation_data[0]['a']", "validation_data[1]",
+        sent(tmp_path, TRAIN[0], begun(), validation_data=({"a": begun()}, CONNECTION))
+    assert [line.split(" ")[0].rstrip(":") for line in str(refused.value).splitlines()] == [
+        "argument", "validation_data[0]['a']", "validation_data[1]",
     ]  # fmt: skip
 
 
-def test_a_dataset_that_filters_and_ends_is_sent(tmp_path):
-    filtered = dataset().unbatch().filter(lambda x, y: y > 0).batch(40)
-    packed = sent(tmp_path, filtered)
-    assert batches(unpack(packed).args[0]) == batches(filtered)
+# --- Iterators ------------------------------------------------------------------------------------
+
+
+def test_a_generator_is_made_anew_by_each_trial(tmp_path):
+    made = packed(tmp_path, numbers())
+    for _ in range(2):
+        assert [part.tolist() for part in unpack(made.arguments).args[0]] == [
+            part.tolist() for part in TRAIN
+        ]
+    assert made.data.parts == (DataPart("argument 1", "generator", "", Way.ANEW),)
+    assert made.notes == ()
+
+
+def test_a_generator_that_has_begun_is_read_as_far_as_a_trial_trains(tmp_path):
+    generator = (number for number in range(100))
+    next(generator)
+    made = packed(tmp_path, generator, epochs=3, steps_per_epoch=2)
+    for _ in range(2):
+        assert list(islice(unpack(made.arguments).args[0], 8)) == [1, 2, 3, 4, 5, 6, 1, 2]
+    assert next(generator) == 7
+    assert made.data.parts == (DataPart("argument 1", "generator", "", Way.READ),)
+    assert made.data.unstable == ("argument 1",)
+    assert made.notes == (
+        "argument 1: only this process can read the generator, so 6 batches were read once; each "
+        "trial trains on these, in this order",
+    )
+
+
+def test_validation_batches_are_read_by_their_own_number_of_steps(tmp_path):
+    generator = (number for number in range(100))
+    next(generator)
+    made = packed(tmp_path, validation_data=generator, validation_steps=1, epochs=2)
+    assert list(islice(unpack(made.arguments).kwargs["validation_data"], 3)) == [1, 2, 1]
 
 
 # --- The description of the data ------------------------------------------------------------------
 
 
 def described(tmp_path, *args, **kwargs):
-    return describe_data(sent(tmp_path, *args, **kwargs))
+    return str(packed(tmp_path, *args, **kwargs).data)
 
 
 def test_data_are_described_by_their_shapes_and_a_digest(tmp_path):
@@ -283,7 +326,39 @@ def test_the_names_of_the_arguments_belong_to_the_data(tmp_path):
 
 
 def test_other_datasets_have_another_description(tmp_path):
-    first = sent(tmp_path, dataset()).args[0]
-    second = replace(first, archive=other(first.archive))
-    descriptions = [describe_data(FitArguments((one,), {})) for one in (first, second)]
-    assert descriptions[0] != descriptions[1]
+    assert described(tmp_path, dataset()) == described(tmp_path, dataset())
+    assert described(tmp_path, dataset()) != described(tmp_path, dataset(batch=20))
+
+
+def test_each_part_of_the_data_is_described_with_the_way_that_it_travels(tmp_path):
+    made = packed(
+        tmp_path, *TRAIN, validation_data=dataset(), sample_weight=Shuffling(), batch_size=32,
+        callbacks=[keras.callbacks.EarlyStopping()],
+    )  # fmt: skip
+    x, y = TRAIN
+    assert made.data.parts == (
+        DataPart(
+            "argument 1",
+            "array",
+            "240x4",
+            Way.SHARED,
+            False,
+            pytest.approx(x.mean()),
+            pytest.approx(x.std()),
+        ),
+        DataPart(
+            "argument 2",
+            "array",
+            "240",
+            Way.SHARED,
+            False,
+            pytest.approx(y.mean()),
+            pytest.approx(y.std()),
+        ),
+        DataPart("validation_data", "dataset", "", Way.ANEW),
+        DataPart("sample_weight", "Shuffling", "", Way.PICKLED),
+    )
+    assert made.data.rows()[0] == {
+        "argument": "argument 1", "kind": "array", "shape": "240x4", "way": "shared arrays",
+        "may_differ": False, "mean": pytest.approx(x.mean()), "deviation": pytest.approx(x.std()),
+    }  # fmt: skip

@@ -1,7 +1,6 @@
 """The task of all trials, and the objects of a script that are sent with it. No Keras."""
 
 import sys
-import threading
 import types
 from dataclasses import replace
 
@@ -22,7 +21,7 @@ def test_a_pickled_object_is_the_same_in_another_process():
 
 def test_an_object_that_cannot_be_pickled_is_refused_with_a_remedy():
     with pytest.raises(ProblemError) as caught:
-        PickledObject.of({"lock": threading.Lock()}, "the hypermodel")
+        PickledObject.of({"output": sys.stdout.buffer}, "the hypermodel")
     assert str(caught.value).startswith(
         "the hypermodel cannot be sent to a worker process (TypeError: cannot pickle"
     )

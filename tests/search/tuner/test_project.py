@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from results.record.history import History, Objective
+from search.carry.description import DataDescription, DataPart, Way
 from search.errors import UsageError
 from search.storage.folder import RunFolder
 from search.tuner.project import Project
@@ -177,13 +178,71 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         project.make_folder()
 
 
-def test_other_data_and_another_objective_are_refused(project):
+def test_another_objective_is_refused(project):
     made = project("finished")
-    assert made.read_previous("problems:blobs", Screen()).plan.problem.data == "problems:blobs"
-    with pytest.raises(UsageError, match=r"was searched with other data \(.*, now search\(9x4\)\)"):
-        made.read_previous("search(9x4)", Screen())
     with pytest.raises(UsageError, match=r"was searched for val_accuracy \(max\), not for loss"):
         made.read_events(Objective("loss", "min"))
+
+
+@pytest.fixture
+def searched_with(project):
+    """Read a run that was searched with some data; return what was said."""
+
+    def read(recorded, data, *, has_rows=True):
+        made = project("finished" if not project().folder.path.exists() else None)
+        run_file = made.folder.run_file
+        run = json.loads(run_file.read_text())
+        run["plan"]["problem"]["data"] = str(recorded)
+        run_file.write_text(json.dumps(run | ({"data": recorded.rows()} if has_rows else {})))
+        screen = Screen()
+        made.read_previous(data, screen)
+        return "\n".join(screen.notes)
+
+    return read
+
+
+def data_with(digest="aaaaaaaa", unstable=(), **values):
+    part = {"argument": "x", "kind": "array", "shape": "900x4", "way": Way.SHARED} | values
+    return DataDescription((DataPart(**part),), digest, unstable)
+
+
+def test_equal_data_are_continued_without_a_word(searched_with):
+    assert searched_with(data_with(), data_with()) == ""
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_data_of_another_shape_are_refused(searched_with, has_rows):
+    with pytest.raises(
+        UsageError, match=r"with other data \(search\(900x4\) a+, now search\(9x4\)"
+    ):
+        searched_with(data_with(), data_with(shape="9x4"), has_rows=has_rows)
+
+
+def test_numbers_of_another_kind_are_refused(searched_with):
+    former = data_with(mean=0.0, deviation=1.0)
+    for mean, deviation in ((0.2, 1.0), (0.0, 1.5)):
+        with pytest.raises(UsageError, match="was searched with other data"):
+            searched_with(former, data_with("bbbbbbbb", mean=mean, deviation=deviation))
+
+
+@pytest.mark.parametrize(
+    ("former", "data"),
+    [
+        (data_with(mean=0.0, deviation=1.0), data_with("bbbbbbbb", mean=0.1, deviation=1.1)),
+        (data_with(kind="dataset"), data_with("bbbbbbbb", kind="dataset")),
+    ],
+)
+def test_another_split_of_the_data_is_named_and_continued(searched_with, former, data):
+    assert "differ from those of the earlier trials as by a split without a seed" in searched_with(
+        former, data
+    )
+
+
+def test_data_that_cannot_be_compared_are_named_and_continued(searched_with):
+    data = data_with("bbbbbbbb", unstable=("x",))
+    assert "x cannot be compared with the data of the earlier trials" in searched_with(
+        data_with(), data
+    )
 
 
 def test_the_trials_that_were_asked_for_are_read(project):

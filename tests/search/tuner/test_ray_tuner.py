@@ -283,7 +283,7 @@ def test_a_tuner_of_another_objective_is_refused_the_run_folder(several):
 def test_a_search_is_not_continued_with_other_data(several):
     more = tuner_in(several[1], two_inputs, BOTH, max_trials=4, max_epochs=3)
     with pytest.raises(UsageError, match=r"was searched with other data \(.*Pass the same data"):
-        more.search(X | {"left": TRAIN[0] + 1}, Y, validation_split=0.25)
+        more.search(X | {"left": TRAIN[0] + 100}, Y, validation_split=0.25)
 
 
 def test_a_search_with_more_trials_continues_the_run(several, tmp_path):

@@ -56,7 +56,7 @@ def train(keras_is_imported):
         hypermodel, *, stored=None, epochs=2, callbacks=(), report=lambda report: True, trial=0,
         values=None, folder=None, space=None, retries=0, max_epochs=None, **task,
     ):  # fmt: skip
-        process.load_hypermodel.cache_clear()
+        process.load_named.cache_clear()
         is_name = isinstance(hypermodel, str)
         source = NamedObject(hypermodel) if is_name else PickledObject.of(hypermodel, "hypermodel")
         kwargs = {

@@ -175,7 +175,7 @@ def test_a_fork_with_tensorflow_is_not_set_up_yet(monkeypatch):
 
 
 def test_a_hypermodel_is_loaded_once(keras_is_imported):
-    process.load_hypermodel.cache_clear()
+    process.load_named.cache_clear()
     named = process.load_hypermodel(NamedObject("problems:small"))
     assert process.load_hypermodel(NamedObject("problems:small")) is named
     assert process.load_hypermodel(NamedObject("problems:growing")) is not named

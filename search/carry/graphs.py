@@ -1,0 +1,226 @@
+"""Changes the graph of a ``tf.data`` pipeline, so that it means the same in another process.
+
+A graph is a ``GraphDef``: the pipeline's operations, and the functions that these call. Imports
+TensorFlow.
+"""
+
+import hashlib
+import random
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Constants of this size and larger travel apart from the graph.
+LARGE_BYTES = 65536
+# The inputs of operations that are the two parts of a seed; both are zero if there is none.
+SEED_INPUTS = {
+    "ShuffleDatasetV2": (2, 3),
+    "ShuffleDatasetV3": (2, 3),
+    "ShuffleAndRepeatDatasetV2": (2, 3),
+    "RandomDataset": (0, 1),
+    "RandomDatasetV2": (0, 1),
+    "SamplingDataset": (2, 3),
+}
+SEED_ATTRIBUTES = ("seed", "seed2")
+PYTHON_FUNCTIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+CACHES = ("CacheDataset", "CacheDatasetV2")
+CONSTANT = "Const"
+PLACEHOLDER = "Placeholder"
+
+# Their classes are made when TensorFlow is imported, so that mypy does not know them.
+GraphDef = Any
+NodeDef = Any
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """Return the value of a ``TensorProto``; ``tf.make_ndarray`` does not read all strings."""
+    dtype = tf.dtypes.as_dtype(tensor.dtype)
+    return np.asarray(tf.io.parse_tensor(tensor.SerializeToString(), dtype).numpy())
+
+
+def _nodes(graph: GraphDef) -> Iterator[NodeDef]:
+    """Yield all nodes, also those inside functions."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def clear_devices(graph: GraphDef) -> None:
+    """Remove all devices: TensorFlow 2.21 leaves parts of them that it cannot read."""
+    for node in _nodes(graph):
+        node.device = ""
+
+
+def python_calls(graph: GraphDef) -> Iterator[NodeDef]:
+    """Yield the nodes that call a Python function, which the attribute ``token`` names."""
+    return (node for node in _nodes(graph) if node.op in PYTHON_FUNCTIONS)
+
+
+def take_constants(graph: GraphDef) -> Iterator[np.ndarray]:
+    """Replace each large constant of numbers by a placeholder, and yield its value."""
+    for node in graph.node:
+        if node.op != CONSTANT:
+            continue
+        tensor = node.attr["value"].tensor
+        if tensor.ByteSize() < LARGE_BYTES or tensor.resource_handle_val:
+            continue
+        value = _array(tensor)
+        node.op = PLACEHOLDER
+        node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+        del node.attr["value"]
+        yield value
+
+
+def separate_resources(graph: GraphDef) -> None:
+    """Name the seeds and caches of a pipeline anew, or datasets of one process would share them."""
+    names: dict[str, str] = {}
+    for node in graph.node:
+        if node.op == CONSTANT:
+            for handle in node.attr["value"].tensor.resource_handle_val:
+                handle.name = names.setdefault(handle.name, uuid.uuid4().hex)
+
+
+def set_seeds(graph: GraphDef) -> None:
+    """Give a seed to what draws random numbers without one."""
+    scopes = [graph.node, *(function.node_def for function in graph.library.function)]
+    for nodes in scopes:
+        by_name = {node.name: node for node in nodes}
+        for node in list(nodes):
+            names = [name for name in SEED_ATTRIBUTES if name in node.attr]
+            if names and not any(node.attr[name].i for name in names):
+                for name in names:
+                    node.attr[name].i = _new_seed()
+            positions = SEED_INPUTS.get(node.op, ())
+            seeds = [by_name.get(node.input[p].partition(":")[0]) for p in positions]
+            if seeds and all(map(_is_zero, seeds)):
+                _replace_inputs(nodes, node, positions)
+
+
+def _is_zero(node: NodeDef | None) -> bool:
+    if node is None or node.op != CONSTANT:
+        return False
+    return not np.any(_array(node.attr["value"].tensor))
+
+
+def _replace_inputs(nodes: Any, node: NodeDef, positions: tuple[int, ...]) -> None:
+    for position in positions:
+        is_in_function = ":output:" in node.input[position]
+        seed = nodes.add(name=f"{node.name.replace('/', '_')}_seed_{position}", op=CONSTANT)
+        seed.attr["dtype"].type = tf.int64.as_datatype_enum
+        seed.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(_new_seed(), tf.int64))
+        node.input[position] = f"{seed.name}:output:0" if is_in_function else seed.name
+
+
+def _new_seed() -> int:
+    return random.randrange(1, 2**31)
+
+
+def separate_caches(graph: GraphDef) -> str | None:
+    """Move each cache in a file into a new folder; return the folder, None if there is no cache."""
+    by_name = {node.name: node for node in graph.node}
+    folder = None
+    for number, node in enumerate(list(graph.node)):
+        if node.op not in CACHES:
+            continue
+        file = by_name[node.input[1]]
+        if file.op != CONSTANT or not _array(file.attr["value"].tensor).item():
+            continue
+        folder = folder or tempfile.mkdtemp(prefix="cache-")
+        path = graph.node.add(name=f"{file.name}_{number}", op=CONSTANT)
+        path.attr["dtype"].type = tf.string.as_datatype_enum
+        path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(f"{folder}/{number}"))
+        node.input[1] = path.name
+    return folder
+
+
+def rename_functions(graph: GraphDef) -> None:
+    """Name each function by the content of the graph: another graph may have the old names."""
+    content = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()[:16]
+    _rename(
+        graph,
+        {
+            function.signature.name: f"carried_{content}_{number}"
+            for number, function in enumerate(graph.library.function)
+        },
+    )
+
+
+def _rename(graph: GraphDef, names: Mapping[str, str]) -> None:
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+    for node in _nodes(graph):
+        node.op = names.get(node.op, node.op)
+        for function in _functions_of(node):
+            function.name = names.get(function.name, function.name)
+
+
+def _functions_of(node: NodeDef) -> Iterator[Any]:
+    """Yield each name of a function among the attributes of a node."""
+    for _, attribute in sorted(node.attr.items()):
+        if attribute.HasField("func"):
+            yield attribute.func
+        yield from attribute.list.func
+
+
+def canonical(graph: GraphDef) -> tuple[bytes, list[bytes]]:
+    """Return what a graph does, and the tokens of the Python functions in the order of their calls.
+
+    The names that differ between processes are left out.
+    """
+    functions = {function.signature.name: function for function in graph.library.function}
+    names: dict[str, str] = {}
+    ordered: list[NodeDef] = []
+
+    def visit(nodes: Iterable[NodeDef]) -> None:
+        for node in nodes:
+            ordered.append(node)
+            for name in (node.op, *(function.name for function in _functions_of(node))):
+                if name in functions and name not in names:
+                    names[name] = f"function_{len(names)}"
+                    visit(functions[name].node_def)
+
+    _sort_tables(graph)
+    _number_nodes(graph)
+    visit(graph.node)
+    _rename(graph, {name: names.get(name, "") for name in functions})
+    tokens = [node.attr["token"].s for node in ordered if node.op in PYTHON_FUNCTIONS]
+    for node in ordered:
+        node.ClearField("experimental_debug_info")
+        for name in ("metadata", "shared_name", "debug_name", "token"):
+            node.attr.pop(name, None)
+        if node.op == CONSTANT:
+            del node.attr["value"].tensor.resource_handle_val[:]
+    signatures = {function.signature.name: function.signature for function in functions.values()}
+    parts = [*ordered, *(signatures[name] for name in names.values())]
+    content = b"".join(part.SerializeToString(deterministic=True) for part in parts)
+    return content, tokens
+
+
+def _number_nodes(graph: GraphDef) -> None:
+    """Name the nodes outside functions by their position: the names of tables are drawn."""
+    names = {node.name: f"node_{number}" for number, node in enumerate(graph.node)}
+    for node in graph.node:
+        node.name = names[node.name]
+        for number, source in enumerate(node.input):
+            name, colon, output = source.lstrip("^").partition(":")
+            control = "^" if source.startswith("^") else ""
+            node.input[number] = f"{control}{names[name]}{colon}{output}"
+
+
+def _sort_tables(graph: GraphDef) -> None:
+    """Sort the entries of lookup tables, which TensorFlow writes in any order."""
+    by_name = {node.name: node for node in graph.node}
+    for node in graph.node:
+        if node.op != "LookupTableImportV2":
+            continue
+        columns = [by_name[name] for name in node.input[1:3]]
+        if any(column.op != CONSTANT for column in columns):
+            continue
+        keys, values = (_array(column.attr["value"].tensor) for column in columns)
+        order = np.argsort(keys)
+        for column, entries in zip(columns, (keys, values), strict=True):
+            column.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(entries[order]))

@@ -1,0 +1,63 @@
+"""Carries a ``tf.data`` dataset that cannot be written as a graph: iterated over once, and saved.
+
+A worker on the same node opens the folder; one on another node first unpacks a copy of it. Imports
+TensorFlow.
+"""
+
+import os
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class SavedDataset:
+    """A dataset that was iterated over once and saved.
+
+    Attributes:
+        folder: The saved dataset's folder, at the same path on every node.
+        archive: The folder as a tar file, uint8 of shape (bytes,).
+        shuffles: Whether the pipeline shuffles. If so, its elements (batches, if it batches) come
+            in a new order each epoch.
+    """
+
+    folder: str
+    archive: np.ndarray
+    shuffles: bool
+
+    def open(self) -> tf.data.Dataset:
+        if not os.path.isdir(self.folder):
+            self._unpack()
+        dataset = tf.data.Dataset.load(self.folder)
+        if self.shuffles:
+            dataset = dataset.shuffle(max(int(dataset.cardinality()), 1))
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def _unpack(self) -> None:
+        target = Path(self.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
+        with tarfile.open(fileobj=BytesIO(self.archive.tobytes())) as archive:
+            archive.extractall(fresh, filter="data")
+        try:
+            fresh.rename(target)
+        except OSError:  # another worker on this node was faster
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def save(dataset: tf.data.Dataset, scratch: Path, *, shuffles: bool) -> SavedDataset:
+    """Iterate over a dataset once, and save its elements to a folder in ``scratch``."""
+    folder = Path(tempfile.mkdtemp(prefix="dataset-", dir=scratch))
+    dataset.save(str(folder))
+    packed_bytes = BytesIO()
+    with tarfile.open(fileobj=packed_bytes, mode="w") as archive:
+        archive.add(folder, arcname=".")
+    return SavedDataset(
+        str(folder), np.frombuffer(packed_bytes.getbuffer(), dtype=np.uint8), shuffles
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+import tensorflow as tf
 
 from results.record.history import DEFAULT_OBJECTIVE, Objective
 from search.carry.carried import FitArguments
@@ -75,6 +76,34 @@ def _receiver(tuner: kt.Tuner) -> tuple[Callable[..., Any], tuple[None, ...]]:
     if has_own_fit(tuner.hypermodel):
         return tuner.hypermodel.fit, (None, None)  # hp and model
     return keras.Model.fit, (None,)  # self
+
+
+def check_endless(tuner: kt.Tuner, arguments: FitArguments) -> None:
+    """Check that each epoch ends: Keras's ``fit`` would train on an endless dataset for ever.
+
+    Args:
+        tuner: The tuner; a ``fit`` or ``run_trial`` of the user cannot be checked.
+        arguments: The arguments of ``fit``.
+
+    Raises:
+        UsageError: A dataset never ends, and nothing says how many steps make an epoch.
+    """
+    if decides_itself(tuner):
+        return
+    kwargs = arguments.kwargs
+    data = {"argument 1": arguments.args[0]} if arguments.args else {"x": kwargs.get("x")}
+    steps = dict.fromkeys(data, "steps_per_epoch") | {"validation_data": "validation_steps"}
+    data |= {"validation_data": kwargs.get("validation_data")}
+    raise_any(
+        [
+            f"{name}: the dataset never ends, so fit needs {steps[name]}: pass it to search, or "
+            "leave out repeat()."
+            for name, value in data.items()
+            if isinstance(value, tf.data.Dataset)
+            and int(value.cardinality()) == tf.data.INFINITE_CARDINALITY
+            and kwargs.get(steps[name]) is None
+        ]
+    )
 
 
 def check_objective(

@@ -45,6 +45,7 @@ from search.storage.clock import start_clock
 from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import (
     adapt_fit_arguments,
+    check_endless,
     check_objective,
     decides_itself,
     requested_epochs,
@@ -241,7 +242,8 @@ class RayTuner(RecordedTuner):
                 "process"
             )
         arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
-        epochs = requested_epochs(self, arguments)  # raises before anything starts
+        check_endless(self, arguments)
+        epochs = requested_epochs(self, arguments)
         task = make_task(self, settings, self._objective, self._registered)
         packed = pack(arguments, scratch, epochs=settings.max_epochs or epochs)
         build = partial(self._try_build, self.oracle.get_space())

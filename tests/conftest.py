@@ -70,20 +70,29 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Leave the imported objects out of later collections of garbage, as a worker does.
+    """Leave the imported objects out of later collections of garbage, as a worker does."""
+    leave_out_of_collections()
 
-    Each trial collects garbage before it begins; to look at all of TensorFlow takes a second.
+
+def leave_out_of_collections():
+    """Let later collections of garbage pass over what is in use now.
+
+    Each trial collects garbage several times. Looking at all of TensorFlow takes a second, and
+    models that were traced leave as much behind: the same trial would take ten times as long in the
+    last file as in the first.
     """
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item):
-    """End the workers of a search that raised an error: its traceback may keep them alive."""
+def pytest_runtest_teardown(item, nextitem):
+    """Collect garbage where it holds something, or where more of it is to come."""
     yield
-    if "running_ray" in item.fixturenames:
-        gc.collect()
+    if nextitem is not None and nextitem.path != item.path:
+        leave_out_of_collections()
+    elif "running_ray" in item.fixturenames:
+        gc.collect()  # the workers of a search that raised an error: its traceback holds them
 
 
 @pytest.hookimpl(wrapper=True)

@@ -104,8 +104,10 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
     data = None
     try:
         data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
+        data.packed()  # raises an error if they cannot be sent to workers
     except SearchError as error:
-        yield Finding(Grade.PROBLEM, str(error))
+        for line in str(error).splitlines():
+            yield Finding(Grade.PROBLEM, line)
     else:
         yield from _check_data(data)
     yield from _check_corners(plan.problem, data)

@@ -115,7 +115,7 @@ def _load_data(previous: RecordedRun) -> Data:
             f"the data have changed since {str(previous.folder.path)!r} was made (digest "
             f"{current}): expected digest {recorded} to train a trial again. Restore the data."
         )
-    return data
+    return data.packed()  # as a worker gets them: a dataset is made anew
 
 
 def _trial(previous: RecordedRun, number: int) -> TrialRecord:

@@ -41,17 +41,40 @@ def named_blobs(seed: int = 0):
 
 
 def mixed_blobs(seed: int = 0):
-    """The blobs as a table, texts and a sparse matrix; the targets are a Series."""
+    """The blobs in every way: a table, texts and a sparse matrix, a tf.data dataset, batches."""
+    import keras
     import pandas as pd
     import scipy.sparse
+    import tensorflow as tf
 
     def mixed(x, y):
         words = np.array(["low", "high"], dtype=object)[(x[:, 0] > 1).astype(int)]
         table = pd.DataFrame(x, columns=list("abcd")).assign(row=np.arange(len(x)) / len(x))
-        inputs = {"table": table, "text": words, "sparse": scipy.sparse.coo_matrix(x * (x > 1))}
+        inputs = {"table": table, "text": words, "sparse": scipy.sparse.csr_matrix(x * (x > 1))}
         return inputs, pd.Series(y)
 
-    return Named(*(mixed(*split) for split in blobs(seed)), class_names=("red", "green", "blue"))
+    def pipeline(x, y):
+        inputs, targets = mixed(x, y)
+        entries = inputs["sparse"].tocoo()
+        sparse = tf.SparseTensor(np.stack(entries.coords, axis=1), entries.data, entries.shape)
+        inputs |= {"table": inputs["table"].to_numpy("float32"), "sparse": sparse}
+        dataset = tf.data.Dataset.from_tensor_slices((inputs, targets.to_numpy()))
+        return dataset.shuffle(len(y), seed=seed).batch(16)
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self, dataset):
+            super().__init__()
+            self.batches = list(dataset)
+
+        def __len__(self):
+            return len(self.batches)
+
+        def __getitem__(self, number):
+            return self.batches[number]
+
+    train, validation, test = blobs(seed)
+    names = ("red", "green", "blue")
+    return Named(mixed(*train), pipeline(*validation), Batches(pipeline(*test)), class_names=names)
 
 
 def broken_data():

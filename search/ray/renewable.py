@@ -1,6 +1,7 @@
 """A Ray that holds the data of the trials in its memory and is started again when it is lost."""
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from search.plan.plan import Problem
 from search.ray.forks import asks_for_forks
 from search.ray.nodes import this_node_affinity
 from search.worker.data import Data, load_data
+from search.worker.process import GPU_ENVIRONMENT, QUIET_TENSORFLOW
 
 if TYPE_CHECKING:
     import ray
@@ -41,7 +43,9 @@ def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
     """
     import ray
 
-    load = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=this_node_affinity())(_load)
+    # Its process ends with it: a data function may have imported TensorFlow in its own way.
+    options = {"num_cpus": 0, "num_returns": 2, "max_calls": 1}
+    load = ray.remote(scheduling_strategy=this_node_affinity(), **options)(_load)
     if asks_for_forks(ray.get_runtime_context().runtime_env.get("py_executable", "")):
         # Not forked, so that loading does not wait for the import of TensorFlow.
         load = load.options(runtime_env={"py_executable": shlex.quote(sys.executable)})
@@ -49,6 +53,7 @@ def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
 
 
 def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
+    os.environ |= QUIET_TENSORFLOW | GPU_ENVIRONMENT  # a dataset needs no GPU memory
     data = load_data(problem, needs_test=needs_test)
     return data.packed(), data.digest()
 

@@ -52,15 +52,17 @@ class Data:
         """Return the data in a form that Ray can carry to other processes.
 
         Raises:
-            ProblemError: A dataset cannot be pickled.
+            ProblemError: It names each split with a dataset that cannot be pickled.
         """
-        return replace(
-            self,
-            **{
-                name: splits.packed(split, f"the {name} split")
-                for name, split in self.named_splits.items()
-            },
-        )
+        packed, problems = {}, []
+        for name, split in self.named_splits.items():
+            try:
+                packed[name] = splits.packed(split, f"--data: the {name} split")
+            except ProblemError as error:
+                problems.append(str(error))
+        if problems:
+            raise ProblemError("\n".join(problems))
+        return replace(self, **packed)
 
     def arguments(self, **others: Any) -> FitArguments:
         """Return the arguments of ``fit``: the splits, datasets as fresh copies, and others."""

@@ -321,11 +321,21 @@ def checksum(split: Split, start: int) -> int | None:
         The checksum; None if the contents of a dataset cannot be known.
     """
     if len(split) == 1:
-        return None
+        content = _dataset_digest(split[0])
+        return None if content is None else zlib.crc32(content.encode(), start)
     for name, array in leaves(split):
         path = name.partition("]")[2]
         start = _array_checksum(array, zlib.crc32(path.encode(), start))
     return start
+
+
+def _dataset_digest(dataset: Any) -> str | None:
+    from search.carry.digest import UnstableError, digest
+
+    try:
+        return digest(dataset)
+    except UnstableError:
+        return None
 
 
 def _array_checksum(array: Any, start: int) -> int:

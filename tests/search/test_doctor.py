@@ -119,6 +119,16 @@ def test_data_that_hold_no_numbers_are_named(tmp_path, monkeypatch):
     assert problem.startswith("data: the train split holds numbers that are not finite")
 
 
+@pytest.mark.long
+def test_data_of_any_kind_are_examined(tmp_path):
+    asked = plan(tmp_path / "runs", "problems:of_mixed_blobs", "problems:mixed_blobs")
+    found = list(examine(asked))
+    assert {finding.grade for finding in found} == {Grade.OK}, found
+    text = "\n".join(map(str, found))
+    assert "data: train 240, validation 4 batches, test 4 batches; digest " in text
+    assert "space: 2 corners built and trained" in text
+
+
 CLUSTER = """
 import json, os, subprocess, sys
 from search.ray.environment import prepare_environment

@@ -189,6 +189,38 @@ def test_the_evaluation_has_the_class_names_of_the_data(mixed_ends):
     assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
 
 
+def test_splits_of_any_kind_are_searched_and_evaluated(here, tmp_path):
+    done = here(
+        "run", *small("of_mixed_blobs", "--trials", 1, data="mixed_blobs"),
+        "--epochs", 1, "--retrain-epochs", 1, "--out", "run",
+    )  # fmt: skip
+    assert done.status == 0, done
+    [trial] = rows(tmp_path / "run")
+    assert (trial["state"], trial["path"]) == ("completed", "keras")
+    evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
+    supports = [sum(row) for row in evaluation["confusion_matrix"]]
+    assert supports == [row["support"] for row in evaluation["per_class"]]
+    assert sum(supports) == 60
+    assert [row["name"] for row in evaluation["per_class"]] == ["red", "green", "blue"]
+
+
+@pytest.mark.long
+def test_splits_of_any_kind_are_known_again_and_serve_all_that_follows(here, tmp_path):
+    problem = small("of_mixed_blobs", data="mixed_blobs")
+    options = ["--trials", 1, "--epochs", 2, "--grace-period", 2, "--retrain-epochs", "none"]
+    for words in (
+        ["run", *problem, *options, "--out", "run"],
+        ["resume", "run", "--trials", 2],
+        ["replay", "run", 0],
+        ["confirm", "run", "--top", 1, "--seeds", 2, "--retrain-epochs", 2],
+        ["run", *problem, *options, "--engine", "keras-tuner", "--tuner", "random", "--out", "kt"],
+    ):
+        done = here(*words)
+        assert done.status == 0, (words, done)
+        assert words[0] != "replay" or "bit for bit" in done.output
+    assert len(rows(tmp_path / "run")) == 2
+
+
 def test_the_same_seed_and_number_draw_the_same_and_train_to_the_same_bits(
     mixed_ends, here, tmp_path
 ):

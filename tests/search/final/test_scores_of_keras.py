@@ -70,7 +70,13 @@ def picture_model(**options):
     return model
 
 
-@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 4}, {"jit_compile": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"steps_per_execution": 4, "jit_compile": True}, id="several-compiled-steps"),
+        pytest.param({}, id="one-step", marks=pytest.mark.long),
+    ],
+)
 def test_a_dataset_is_scored_in_one_pass_whatever_its_order(options):
     images, labels = pictures()
     one_hot = keras.utils.to_categorical(labels, 3)

@@ -13,7 +13,7 @@ PROGRAMS = sorted(Path(__file__).parent.glob("programs/*.py"))
 IMPORT = "import keras_tuner as kt\n"
 REPLACED = "import search.kt as kt\n"
 # The programs of the short tier; the others run in the long one.
-SHORT = {"cross_validation"}
+SHORT = {"cross_validation", "repeated_pipeline"}
 
 
 def run(program, line, folder):

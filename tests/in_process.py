@@ -46,6 +46,22 @@ def fmnist_results(folder: Path, *words: object) -> Done:
     return run_main(main, "fmnist-results", folder, words)
 
 
+def help_of(program: str, *words: str) -> str:
+    """Return what one of the three programs prints for ``--help``, of a command if one is named."""
+    import cluster.cli
+    import results.cli
+    import search.cli
+
+    mains = {
+        "fmnist-search": search.cli.main,
+        "fmnist-results": results.cli.main,
+        "fmnist-cluster": cluster.cli.main,
+    }
+    done = run_main(mains[program], program, Path.cwd(), [*words, "--help"])
+    assert done.status == 0, done
+    return done.output
+
+
 def run_main(
     main: Callable[[], NoReturn], name: str, folder: Path, words: Sequence[object]
 ) -> Done:

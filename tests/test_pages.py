@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import help_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(Path(__file__).parent / "results"))
@@ -97,11 +98,7 @@ def test_each_word_of_the_pages_is_a_known_command():
     for page in PAGES:
         for program, command, *options in commands_of(page):
             if (program, command) not in known:
-                helped = subprocess.run(
-                    [Path(sys.executable).parent / program, command, "--help"],
-                    capture_output=True, text=True, check=True,
-                )  # fmt: skip
-                known[program, command] = helped.stdout
+                known[program, command] = help_of(program, command)
             for option in options:
                 if option.startswith("--"):
                     told = re.search(rf"{option}(?![\w-])", known[program, command])

@@ -325,12 +325,14 @@ def storm(weather: Weather, folder: Path, *, says: bool = False) -> Survived:
 
     Args:
         weather: What and how.
-        folder: Where the runs are made.
+        folder: Where the runs are made. The undisturbed one, ``calm``, may be there already; how
+            long its workers were up is then not known.
         says: Whether each kill is printed.
     """
     calm, run = folder / "calm", folder / "storm"
     calm_watch, watch = Watch(calm / "journal.jsonl"), Watch(run / "journal.jsonl")
-    _end(_start(weather, "run", calm, folder), calm_watch, folder)
+    if not calm.exists():
+        _end(_start(weather, "run", calm, folder), calm_watch, folder)
     survived = Survived(run, read(calm / "journal.jsonl").events, calm_watch, watch)
     chance = random.Random(weather.seed)
     watch.began_seconds = time.monotonic()

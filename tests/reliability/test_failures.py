@@ -77,7 +77,7 @@ def misfortunes(commands, tmp_path_factory, limited_memory):
     process = start(
         commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
         "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
-        "--scheduler", "none", "--hung-after", 20, "--retrain-epochs", "none", "--out", "run",
+        "--scheduler", "none", "--hung-after", 10, "--retrain-epochs", "none", "--out", "run",
         NOTES=str(notes),
     )  # fmt: skip
     return folder / "run", *finish(process)
@@ -101,7 +101,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 20 s: its process \(\S+:\d+\) was killed", hung["error"])
+    assert re.fullmatch(r"no epoch in 10 s: its process \(\S+:\d+\) was killed", hung["error"])
     assert hung["epochs"] == 1
 
 

@@ -11,6 +11,7 @@ from search.view.view import SilentView
 
 def check(survived):
     """Hold what is promised of every storm."""
+    print(*survived.kills, sep="\n")
     assert survived.trials_lost == 0
     assert survived.trials_doubled == 0
     # States are kept after every epoch here: a kill between the report and the state costs one.
@@ -22,7 +23,6 @@ def check(survived):
 
 def check_random(weather, folder):
     survived = storms.storm(weather, folder)
-    print(survived)
     check(survived)
     assert survived.is_as_calm
     return survived
@@ -30,7 +30,6 @@ def check_random(weather, folder):
 
 def check_asha(weather, folder):
     survived = storms.storm(weather, folder)
-    print(survived)
     check(survived)
     assert survived.wrong_decisions(weather) == []
     assert State.STOPPED in {trial.state for trial in survived.history.trials.values()}
@@ -46,8 +45,12 @@ def at_once(monkeypatch):
     monkeypatch.setattr(stormy, "EPOCH_SECONDS", 0.0)
 
 
-def test_a_storm_leaves_the_table_of_a_calm_search(tmp_path, at_once):
-    survived = check_random(storms.Weather(kills=3, trials=4, epochs=4), tmp_path)
+def test_a_storm_leaves_the_table_of_a_calm_search(here, tmp_path, at_once):
+    weather = storms.Weather(kills=3, trials=4, epochs=4)
+    # Undisturbed, it needs no Ray of its own.
+    calm = here("run", *storms.asked(weather), "--workers", storms.WORKERS, "--out", "calm")
+    assert calm.status == 0, calm
+    survived = check_random(weather, tmp_path)
     assert set(survived.victims) == set(storms.VICTIMS)
     # One trial again from its record, in this process.
     replayed = replay(survived.run, 3, SilentView(None))
@@ -61,6 +64,10 @@ def test_a_hundred_kills_cost_nothing(tmp_path, at_once):
     random, asha = storms.long_weather(100)
     for name in ("random", "asha"):
         (tmp_path / name).mkdir()
-    kills = check_random(random, tmp_path / "random").kills
-    kills += check_asha(asha, tmp_path / "asha").kills
+    storms_survived = [
+        check_random(random, tmp_path / "random"),
+        check_asha(asha, tmp_path / "asha"),
+    ]
+    print(*storms_survived, sep="\n")
+    kills = [kill for survived in storms_survived for kill in survived.kills]
     assert len(kills) >= 90  # a search may end before its last kill

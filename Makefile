@@ -140,6 +140,7 @@ check: setup
 docs: setup
 	@$(BIN)/python tests/commands_page.py
 	@$(BIN)/python tests/differences.py
+	@$(BIN)/python tests/data_kinds.py
 
 # Times an epoch on one thread; writes bench.json, asserts nothing.
 bench: setup

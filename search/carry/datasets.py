@@ -94,8 +94,8 @@ class CarriedDataset:
     def open(self) -> tf.data.Dataset:
         """Make the dataset, in the process that uses it.
 
-        What the pipeline draws without a seed follows from Python's random numbers. A cache in a
-        file is one of this dataset alone, since trials run at the same time.
+        What the pipeline draws without a seed follows from the state of Python's random numbers.
+        A cache in a file is one of this dataset alone, since trials run at the same time.
         """
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
         functions = pickle.loads(self.functions)

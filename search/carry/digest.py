@@ -3,7 +3,7 @@
 import inspect
 import sys
 import threading
-from types import CodeType, FunctionType, GeneratorType
+from types import CodeType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 import keras
@@ -54,6 +54,8 @@ class _ContentHasher(NumpyHasher):
             return _named, ("dataset", *value.content())
         if isinstance(value, type):
             return _name(value)
+        if isinstance(value, ModuleType):
+            return _named, ("module", value.__name__)
         if isinstance(value, FunctionType):
             return _function(value)
         if isinstance(value, CodeType):

@@ -85,7 +85,12 @@ def separate_resources(graph: GraphDef) -> None:
 
 
 def set_seeds(graph: GraphDef) -> None:
-    """Give a seed to what draws random numbers without one."""
+    """Give a seed to what draws random numbers without one.
+
+    The seeds follow from the state of Python's random numbers, which stays as it is: Keras draws
+    initial weights from them.
+    """
+    seeds = random.Random(repr(random.getstate()))
     scopes = [graph.node, *(function.node_def for function in graph.library.function)]
     for nodes in scopes:
         by_name = {node.name: node for node in nodes}
@@ -93,11 +98,12 @@ def set_seeds(graph: GraphDef) -> None:
             names = [name for name in SEED_ATTRIBUTES if name in node.attr]
             if names and not any(node.attr[name].i for name in names):
                 for name in names:
-                    node.attr[name].i = _new_seed()
+                    node.attr[name].i = seeds.randrange(1, 2**31)
             positions = SEED_INPUTS.get(node.op, ())
-            seeds = [by_name.get(node.input[p].partition(":")[0]) for p in positions]
-            if seeds and all(map(_is_zero, seeds)):
-                _replace_inputs(nodes, node, positions)
+            former = [by_name.get(node.input[p].partition(":")[0]) for p in positions]
+            if former and all(map(_is_zero, former)):
+                for position in positions:
+                    _replace_seed(nodes, node, position, seeds.randrange(1, 2**31))
 
 
 def _is_zero(node: NodeDef | None) -> bool:
@@ -106,17 +112,12 @@ def _is_zero(node: NodeDef | None) -> bool:
     return not np.any(_array(node.attr["value"].tensor))
 
 
-def _replace_inputs(nodes: Any, node: NodeDef, positions: tuple[int, ...]) -> None:
-    for position in positions:
-        is_in_function = ":output:" in node.input[position]
-        seed = nodes.add(name=f"{node.name.replace('/', '_')}_seed_{position}", op=CONSTANT)
-        seed.attr["dtype"].type = tf.int64.as_datatype_enum
-        seed.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(_new_seed(), tf.int64))
-        node.input[position] = f"{seed.name}:output:0" if is_in_function else seed.name
-
-
-def _new_seed() -> int:
-    return random.randrange(1, 2**31)
+def _replace_seed(nodes: Any, node: NodeDef, position: int, value: int) -> None:
+    is_in_function = ":output:" in node.input[position]
+    seed = nodes.add(name=f"{node.name.replace('/', '_')}_seed_{position}", op=CONSTANT)
+    seed.attr["dtype"].type = tf.int64.as_datatype_enum
+    seed.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64))
+    node.input[position] = f"{seed.name}:output:0" if is_in_function else seed.name
 
 
 def separate_caches(graph: GraphDef) -> str | None:
@@ -184,7 +185,12 @@ def canonical(graph: GraphDef) -> tuple[bytes, list[bytes]]:
                     visit(functions[name].node_def)
 
     _sort_tables(graph)
-    _number_nodes(graph)
+    _number_nodes(graph.node)
+    for function in functions.values():
+        del function.signature.control_output[:]
+        numbers = _number_nodes(function.node_def, function.signature.input_arg)
+        for result, source in function.ret.items():
+            function.ret[result] = _renamed(source, numbers)
     visit(graph.node)
     _rename(graph, {name: names.get(name, "") for name in functions})
     tokens = [node.attr["token"].s for node in ordered if node.op in PYTHON_FUNCTIONS]
@@ -194,21 +200,34 @@ def canonical(graph: GraphDef) -> tuple[bytes, list[bytes]]:
             node.attr.pop(name, None)
         if node.op == CONSTANT:
             del node.attr["value"].tensor.resource_handle_val[:]
-    signatures = {function.signature.name: function.signature for function in functions.values()}
-    parts = [*ordered, *(signatures[name] for name in names.values())]
+    used = [functions[name] for name in names]
+    parts = [*ordered, *(function.signature for function in used)]
     content = b"".join(part.SerializeToString(deterministic=True) for part in parts)
-    return content, tokens
+    results = repr([sorted(function.ret.items()) for function in used])
+    return content + results.encode(), tokens
 
 
-def _number_nodes(graph: GraphDef) -> None:
-    """Name the nodes outside functions by their position: the names of tables are drawn."""
-    names = {node.name: f"node_{number}" for number, node in enumerate(graph.node)}
-    for node in graph.node:
+def _number_nodes(nodes: Any, arguments: Any = ()) -> dict[str, str]:
+    """Name nodes and arguments by their position, and return the new names.
+
+    Keras numbers its layers, and TensorFlow its tables, after those that the process had before.
+    """
+    names = {node.name: f"node_{number}" for number, node in enumerate(nodes)}
+    for number, argument in enumerate(arguments):
+        names[argument.name] = f"argument_{number}"
+        argument.name = names[argument.name]
+    for node in nodes:
         node.name = names[node.name]
         for number, source in enumerate(node.input):
-            name, colon, output = source.lstrip("^").partition(":")
-            control = "^" if source.startswith("^") else ""
-            node.input[number] = f"{control}{names[name]}{colon}{output}"
+            node.input[number] = _renamed(source, names)
+    return names
+
+
+def _renamed(source: str, names: Mapping[str, str]) -> str:
+    """Rename the node of an input, such as ``name``, ``name:1``, ``^name`` or ``name:output:0``."""
+    name, colon, output = source.lstrip("^").partition(":")
+    control = "^" if source.startswith("^") else ""
+    return f"{control}{names.get(name, name)}{colon}{output}"
 
 
 def _sort_tables(graph: GraphDef) -> None:

@@ -146,8 +146,8 @@ def show_command(
         return
     _console().print(trials.trials_table(run))
     scores = describe_scores(run.score_kind, has_stopped=has_stopped(run))
-    if scores is not None:
-        print(scores)
+    for line in filter(None, [scores, trials.describe_data(run)]):
+        print(line)
     _show_confirmation(run)
     _show_audit(run)
     if run.ended == CUT_OFF and not (folder / columns.JOURNAL_FILE).exists():

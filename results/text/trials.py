@@ -57,6 +57,19 @@ def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
+def describe_data(run: Run) -> str | None:
+    """Say what data the trials trained on and how they travelled; None if that is not recorded."""
+    rows = run.description.get("data")
+    if not rows:
+        return None
+    parts = []
+    for row in rows:
+        what = " ".join(filter(None, [row["kind"], row["shape"]]))
+        differs = ", may differ each time" if row["may_differ"] else ""
+        parts.append(f"{row['argument']} ({what}, {row['way']}{differs})")
+    return f"data: {'; '.join(parts)}"
+
+
 def trials_table(run: Run) -> Table:
     """Return the trials as a table for the terminal, in order of their start."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -99,7 +99,8 @@ class ReportingOracle(kt.Oracle):
         assert record.best is not None
         step = record.best.epoch - 1
         trial.score, trial.best_step = record.best.objective, step
-        for name, value in record.best.metrics.items():
+        returned = record.score.metrics if record.score else {}
+        for name, value in (record.best.metrics | returned).items():
             if isinstance(value, (int, float)):
                 is_objective = name == self.objective.name
                 direction = self.objective.direction if is_objective else None

@@ -1,6 +1,7 @@
 """The trials of a run as a table and as JSON."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from in_memory import epoch_of, run_of, trial_of
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from results.record.audit import Audit, AuditedTrial
 from results.record.confirmation import Confirmation, ConfirmedCandidate, Verdict
-from results.text.trials import trial_rows, trials_table
+from results.text.trials import describe_data, trial_rows, trials_table
 
 CANDIDATE = ConfirmedCandidate(
     "trial 1", 1, 20, {"units": 3}, 0.75, scores=(0.5, None), mean=None, low=None, high=None,
@@ -136,3 +137,21 @@ def test_executions_and_their_epochs_have_columns_of_their_own():
         ["1", "completed", "2", "1", "to"],
         ["2", "failed", "0", "0", "0.5"],
     ]
+
+
+# --- The data -------------------------------------------------------------------------------------
+
+
+def test_the_data_are_named_with_the_way_that_they_travelled():
+    run = run_of([trial_of(0)])
+    assert describe_data(run) is None, "as in runs of version 0.1.0"
+    rows = [
+        {"argument": "x", "kind": "array", "shape": "9x4", "way": "shared arrays", "may_differ": False},
+        {"argument": "validation_data", "kind": "dataset", "shape": "",
+         "way": "made anew in the worker", "may_differ": True},
+    ]  # fmt: skip
+    run = replace(run, description=run.description | {"data": rows})
+    assert describe_data(run) == (
+        "data: x (array 9x4, shared arrays); validation_data (dataset, made anew in the worker, "
+        "may differ each time)"
+    )

@@ -75,6 +75,22 @@ def test_a_stopped_trial_of_unknown_worth_comes_after_those_with_a_score():
     assert best == [("1", "COMPLETED", 0.1), ("0", "STOPPED", None)]
 
 
+def test_a_score_that_is_the_best_epoch_keeps_what_was_returned_beside_it():
+    history = History(OBJECTIVE)
+    oracle = ReportingOracle(KT_OBJECTIVE, max_trials=1)
+    for event in (
+        {"event": "trial_started", "trial": 0, "at_seconds": 1, "values": {}},
+        {"event": "epoch", "trial": 0, "at_seconds": 2, "epoch": 1, "epoch_seconds": 1.0,
+         "metrics": {"v": 0.4, "loss": 2.0}, "decision": "continue", "worker": "w"},
+        {"event": "trial_ended", "trial": 0, "at_seconds": 3, "state": "completed", "score": 0.4,
+         "best_step": 0, "metrics": {"v": 0.4, "images": 24.0}, "score_kind": "returned"},
+    ):  # fmt: skip
+        history.apply(event)
+    metrics = oracle.update_trial_from(history.trials[0]).metrics
+    values = {name: metrics.get_best_value(name) for name in ("v", "loss", "images")}
+    assert values == {"v": 0.4, "loss": 2.0, "images": 24.0}
+
+
 def test_a_trial_keeps_the_values_that_its_build_did_not_ask_for():
     history = History(OBJECTIVE)
     oracle = ReportingOracle(KT_OBJECTIVE, max_trials=2)

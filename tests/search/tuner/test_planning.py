@@ -1,5 +1,6 @@
 """The arguments of RayTuner as what every trial shares. No Ray runs."""
 
+import keras
 import keras_tuner as kt
 import pytest
 
@@ -7,9 +8,16 @@ import problems
 from results.record.history import Objective
 from search import RayTuner
 from search.carry.carried import FitArguments
+from search.errors import ProblemError
 from search.session.warm_start import EarlierSearch, EarlierTrial, fit_to_space
 from search.space import mirror
-from search.tuner.planning import ASSUMED_EPOCHS, extend_space, make_task, max_epochs_per_trial
+from search.tuner.planning import (
+    ASSUMED_EPOCHS,
+    check_copy,
+    extend_space,
+    make_task,
+    max_epochs_per_trial,
+)
 
 
 @pytest.fixture
@@ -118,3 +126,48 @@ def test_without_an_earlier_search_the_space_stays_as_it_is(tuner):
     before = [parameter.name for parameter in made.oracle.get_space().space]
     extend_space(made, None)
     assert [parameter.name for parameter in made.oracle.get_space().space] == before
+
+
+# --- The copy that workers get --------------------------------------------------------------------
+
+
+def base():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(2)(inputs))
+
+
+def checked(tuner, settings, builder, build=None):
+    """Check the copy of a builder; ``build`` takes the place of the script's own build."""
+    made = tuner(builder)
+    task = make_task(made, settings("val_accuracy"), Objective("val_accuracy", "max"), None)
+    check_copy(task, build or (lambda: builder(kt.HyperParameters())), kt.HyperParameters())
+
+
+def mixed():
+    """Make a builder that takes a tensor of a model, and the model."""
+    model = base()
+    output = model.output
+    return lambda hp: keras.Model(model.input, keras.layers.Dense(1)(output))
+
+
+def test_a_builder_that_takes_a_tensor_of_a_model_and_the_model_is_refused(tuner, settings):
+    with pytest.raises(
+        ProblemError, match=r"a worker cannot build its model \(ValueError: .* inside build\.$"
+    ):
+        checked(tuner, settings, mixed())
+
+
+def test_a_builder_that_takes_tensors_alone_or_a_model_alone_passes(tuner, settings):
+    model = base()
+    inputs, output = model.input, model.output
+    checked(tuner, settings, lambda hp: keras.Model(inputs, keras.layers.Dense(1)(output)))
+    checked(
+        tuner, settings, lambda hp: keras.Model(model.input, keras.layers.Dense(1)(model.output))
+    )
+
+
+def test_a_builder_that_fails_by_itself_is_left_to_the_trials(tuner, settings):
+    def build():
+        raise ValueError("by itself")
+
+    checked(tuner, settings, mixed(), build)

@@ -50,11 +50,22 @@ def pytest_collect_directory(path, parent):
 
 
 def pytest_itemcollected(item):
-    """Keep together, in one process, what shares a fixture that is dear to make."""
+    """Keep together, in one process, what shares a fixture that is made once."""
+    if item.get_closest_marker("xdist_group") is None and (group := shared_fixture(item)):
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def shared_fixture(item):
+    """Return what a test shares with others: a dear fixture, or those of its module; else None.
+
+    Two processes would both make a fixture of a module, some of which start processes or train.
+    """
     for fixture in DEAR_FIXTURES:
         if fixture in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group(fixture))
-            break
+            return fixture
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    is_shared = any(candidates[-1].scope == "module" for candidates in definitions)
+    return item.path.stem if is_shared else None
 
 
 def pytest_collection_modifyitems(items):

@@ -12,7 +12,11 @@ from results.report.report import write_report
 # The page says so of itself.
 DRAWN = "body[data-drawn]"
 DRAWING_MS = 120_000
-DEVICES = pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+# A page that is too wide for its device is so on the narrow one first.
+DEVICES = pytest.mark.parametrize(
+    "device",
+    [pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long), pytest.param(PHONE, id="phone")],
+)
 INK = "getComputedStyle(document.querySelector('.xtick text')).fill"
 PAPER = "getComputedStyle(document.body).backgroundColor"
 DARK_INK = "rgb(230, 232, 234)"
@@ -30,6 +34,13 @@ def report(retrained_folder, tmp_path_factory):
 def opened(chromium, report):
     """That report, open and drawn on a light desktop; tests only look at it."""
     with shown(chromium, report) as page:
+        yield drawn(page)
+
+
+@pytest.fixture(scope="module")
+def on_a_dark_phone(chromium, report):
+    """The same report on a phone whose reader likes dark pages; tests only look at it."""
+    with shown(chromium, report, device=PHONE, color_scheme="dark") as page:
         yield drawn(page)
 
 
@@ -88,9 +99,19 @@ def test_no_rule_of_accessibility_is_broken(opened):
     assert (opened.violations(), overflow(opened, DESKTOP)) == ([], 0)
 
 
-def test_a_phone_shows_the_whole_width_and_breaks_no_rule(show, report):
-    page = drawn(show(report, device=PHONE))
-    assert (page.violations(), overflow(page, PHONE)) == ([], 0)
+def test_a_dark_phone_shows_the_whole_width_and_breaks_no_rule(on_a_dark_phone):
+    assert (on_a_dark_phone.violations(), overflow(on_a_dark_phone, PHONE)) == ([], 0)
+
+
+@pytest.mark.long  # in the short tier a phone is dark and a desktop is light
+@pytest.mark.parametrize(
+    ("device", "color_scheme"),
+    [(PHONE, "light"), (DESKTOP, "dark")],
+    ids=["light-phone", "dark-desktop"],
+)
+def test_no_device_and_no_colours_break_a_rule(show, report, device, color_scheme):
+    page = drawn(show(report, device=device, color_scheme=color_scheme))
+    assert (page.violations(), overflow(page, device)) == ([], 0)
 
 
 def test_the_charts_take_the_colours_of_a_light_page(opened):
@@ -98,11 +119,9 @@ def test_the_charts_take_the_colours_of_a_light_page(opened):
     assert opened.page.evaluate(INK) == "rgb(28, 33, 38)"
 
 
-def test_the_charts_take_the_colours_of_a_dark_page(show, report):
-    page = drawn(show(report, color_scheme="dark"))
-    assert page.page.evaluate(PAPER) == "rgb(20, 24, 28)"
-    assert page.page.evaluate(INK) == DARK_INK
-    assert page.violations() == []
+def test_the_charts_take_the_colours_of_a_dark_page(on_a_dark_phone):
+    assert on_a_dark_phone.page.evaluate(PAPER) == "rgb(20, 24, 28)"
+    assert on_a_dark_phone.page.evaluate(INK) == DARK_INK
 
 
 def test_the_charts_follow_a_reader_who_turns_to_dark(show, report):

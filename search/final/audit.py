@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from results.record import columns
 from results.record.audit import Audit, AuditedTrial
@@ -22,10 +22,14 @@ from search.errors import TrainingError, UsageError
 from search.final.training import Share, Trainer, translated_ray_errors
 from search.plan.plan import Problem
 from search.plan.task import Task
+from search.ray.renewable import fetch
 from search.storage.folder import RunFolder
 from search.storage.lock import Say
 from search.worker import process
 from search.worker.data import Data
+
+if TYPE_CHECKING:
+    import ray
 
 # The states of a trial that has trained as far as it can.
 _COMPLETE_STATES = (State.COMPLETED, State.EARLY_STOPPED, State.DIVERGED)
@@ -108,7 +112,7 @@ def train_trials(
         share = trainer.share.on(trial.device)
         train = ray.remote(**share.options())(_train)
         configuration = (trial.trial, trial.proposed, trial.planned_epochs)
-        pending[train.remote(trainer.problem, trainer.stored, *configuration, share)] = trial
+        pending[train.remote(trainer.problem, [trainer.stored], *configuration, share)] = trial
     while pending:
         [ready], _ = ray.wait(list(pending), num_returns=1)
         yield pending.pop(ready), ray.get(ready)
@@ -225,7 +229,7 @@ def _describe(trial: AuditedTrial, history: History) -> str:
 
 def _train(
     problem: Problem,
-    data: Data,
+    stored: "list[ray.ObjectRef[Data]]",
     trial: int,
     values: dict[str, Any],
     epochs: int | None,
@@ -243,5 +247,6 @@ def _train(
         return True
 
     task = replace(Task.of(problem), epochs=epochs or problem.epochs)
+    data: Data = fetch(stored[0])
     end = run_trial(task, data, trial=trial, values=values, report=report, folder=None)
     return FullTraining(reported, str(end.state), end.error)

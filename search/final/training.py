@@ -17,6 +17,7 @@ from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.plan.task import Task
 from search.ray.nodes import this_node_affinity
+from search.ray.renewable import fetch
 from search.worker import process, splits
 from search.worker.data import Data
 
@@ -145,8 +146,10 @@ class Trainer:
         pending: dict[Any, Training] = {}
         for training in trainings:
             share = self.share.on(training.device)
+            # In a list, or Ray would open datasets before the task has set up TensorFlow.
+            stored = [self.stored]
             task = task_of(num_returns="streaming", **share.options())
-            pending[task.remote(self.problem, self.stored, training, share)] = training
+            pending[task.remote(self.problem, stored, training, share)] = training
         while pending:
             [ready], _ = ray.wait(list(pending), num_returns=1)
             training = pending[ready]
@@ -177,12 +180,12 @@ class Trainer:
         import ray
 
         evaluate = ray.remote(**self.share.on(Device.CPU).options())(_evaluate)
-        pending = [evaluate.remote(self.problem, self.stored, *model) for model in models]
+        pending = [evaluate.remote(self.problem, [self.stored], *model) for model in models]
         yield from map(ray.get, pending)
 
 
 def _train_reporting(
-    problem: Problem, data: Data, training: Training, share: Share
+    problem: Problem, stored: "list[ray.ObjectRef[Data]]", training: Training, share: Share
 ) -> Iterator[int | Trained | Failure | None]:
     """Yield the number of each epoch trained here, then the result or the failure.
 
@@ -194,7 +197,7 @@ def _train_reporting(
     def work() -> None:
         try:
             process.set_up(share.threads, sees_gpus=share.gpus is not None, gpu_share=share.gpus)
-            items.put(_train(problem, data, training, items.put))
+            items.put(_train(problem, fetch(stored[0]), training, items.put))
         except Exception as error:
             items.put(Failure(one_line(error), traceback.format_exc()))
 
@@ -235,8 +238,11 @@ def _train(
         return Trained(metrics.rows, path.read_bytes())
 
 
-def _evaluate(problem: Problem, data: Data, values: Values, model_bytes: bytes) -> "Evaluated":
+def _evaluate(
+    problem: Problem, stored: "list[ray.ObjectRef[Data]]", values: Values, model_bytes: bytes
+) -> "Evaluated":
     process.set_up(threads=1, sees_gpus=False)
+    data: Data = fetch(stored[0])
     from search.final.scores import evaluate
     from search.space import mirror
 

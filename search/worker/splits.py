@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from search.carry.carried import PickledObject
+from search.errors import ProblemError
 
 Split = tuple[Any, ...]
 
@@ -33,12 +34,16 @@ def is_split(value: object) -> bool:
 
 def is_dataset(value: object) -> bool:
     """Tell whether a value is a ``tf.data.Dataset`` or a ``keras.utils.PyDataset``."""
-    return _is_instance(value, "tensorflow", "data.Dataset") or _is_py_dataset(value)
+    return _is_pipeline(value) or _is_py_dataset(value)
 
 
 def is_sparse(value: object) -> bool:
     """Tell whether a value is a sparse matrix or array of SciPy."""
     return "scipy.sparse" in sys.modules and bool(sys.modules["scipy.sparse"].issparse(value))
+
+
+def _is_pipeline(value: object) -> bool:
+    return _is_instance(value, "tensorflow", "data.Dataset")
 
 
 def _is_py_dataset(value: object) -> bool:
@@ -71,7 +76,7 @@ def _is_instance(value: object, module: str, name: str) -> bool:
 
 
 def _is_data(value: object) -> bool:
-    if isinstance(value, PickledObject) or is_dataset(value) or _is_structure(value):
+    if _is_packed(value) or is_dataset(value) or _is_structure(value):
         return True
     return len(getattr(value, "shape", ())) > 0
 
@@ -111,7 +116,7 @@ def length(split: Split) -> int | None:
     if len(split) == 2:
         return int(next(leaves(split))[1].shape[0])
     [dataset] = split
-    if _is_py_dataset(dataset):
+    if not _is_pipeline(dataset):
         return _batches(dataset)
     batches = int(dataset.cardinality())
     return batches if batches >= 0 else None
@@ -122,7 +127,7 @@ def first(split: Split, samples: int) -> Split:
     if len(split) == 2:
         return tuple(mapped(part, lambda array: _rows(array, samples)) for part in split)
     [dataset] = split
-    if not _is_py_dataset(dataset):
+    if _is_pipeline(dataset):
         return (dataset.take(1),)
     import tensorflow as tf
 
@@ -130,26 +135,41 @@ def first(split: Split, samples: int) -> Split:
 
 
 def packed(split: Split, name: str) -> Split:
-    """Return a split whose datasets and tensors are pickled, so that Ray can carry it.
+    """Return a split in the form in which Ray carries it.
+
+    A ``tf.data`` dataset is taken apart into its graph and its large constants, which are in shared
+    memory, as arrays are. Other datasets and tensors are pickled.
 
     Raises:
-        ProblemError: A dataset cannot be pickled.
+        ProblemError: A dataset cannot be sent to another process.
     """
     return tuple(mapped(part, lambda value: _packed(value, name)) for part in split)
 
 
 def opened(split: Split) -> Split:
-    """Return a split with fresh copies of what ``packed`` pickled."""
+    """Return a split with fresh copies of the datasets and tensors that were packed."""
     return tuple(
-        mapped(part, lambda value: value.open() if isinstance(value, PickledObject) else value)
-        for part in split
+        mapped(part, lambda value: value.open() if _is_packed(value) else value) for part in split
     )
 
 
 def _packed(value: Any, name: str) -> Any:
+    if _is_pipeline(value):
+        from search.carry.pickling import carry_dataset
+
+        try:
+            return carry_dataset(value)
+        except ProblemError as error:
+            raise ProblemError(f"{name}: {error}") from error
     if is_dataset(value) or _is_tensor(value):
         return PickledObject.of(value, f"{name} ({type(value).__name__})")
     return value
+
+
+def _is_packed(value: object) -> bool:
+    if isinstance(value, PickledObject):
+        return True
+    return _is_instance(value, "search.carry.datasets", "CarriedDataset")
 
 
 def _rows(array: Any, samples: int) -> Any:
@@ -298,7 +318,7 @@ def _dataset_problems(dataset: Any, name: str) -> Iterator[str]:
             "arrays, a tf.data.Dataset or a keras.utils.PyDataset."
         )
         return
-    is_endless = _batches(dataset) is None if _is_py_dataset(dataset) else _never_ends(dataset)
+    is_endless = _never_ends(dataset) if _is_pipeline(dataset) else _batches(dataset) is None
     if is_endless:
         yield f"{name} never ends, expected one pass in each epoch. Leave out repeat()."
     elif length((dataset,)) == 0:

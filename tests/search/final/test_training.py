@@ -133,9 +133,9 @@ def test_a_training_that_ends_without_a_result_is_an_error(train):
 
 def test_a_training_gets_the_problem_the_data_and_its_share(train, ray, tmp_path):
     train(Share(2.0, 2, 0.5), a=[RESULT])
-    [(options, problem, data, arguments)] = ray.tasks
+    [(options, problem, stored, arguments)] = ray.tasks
     assert options == {"num_returns": "streaming", "num_cpus": 2.0, "num_gpus": 0.5}
-    assert (problem, data) == (PROBLEM, "the stored data")
+    assert (problem, stored) == (PROBLEM, ["the stored data"])
     assert arguments == (training("a", tmp_path), Share(2.0, 2, 0.5))
 
 

@@ -162,6 +162,7 @@ def _run_search(engine: SearchEngine, run: LockedRun, origin: Origin, view: View
         view=view,
         clock=clock,
         data_digest=engine.data_digest,
+        data_parts=engine.data_parts,
     )
     reason = run_trials(engine, deferred, stopping)
     outcome = Outcome(run.folder, reason, origin.history)

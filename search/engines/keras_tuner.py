@@ -40,6 +40,9 @@ class KerasTunerEngine:
     def data_digest(self) -> str:
         return ""  # this engine cannot resume a run
 
+    def data_parts(self) -> tuple[()]:
+        return ()  # they do not travel
+
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
         problem = self.plan.problem
         data = load_data(problem, needs_test=bool(self.plan.retrain_epochs))

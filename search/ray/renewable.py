@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from search.carry.description import DataPart
 from search.errors import ProblemError, RayLostError, one_line
 from search.plan.plan import Problem
 from search.ray.forks import asks_for_forks
@@ -29,10 +30,12 @@ class StoredData:
     Attributes:
         content: The splits, or the arguments of ``fit``.
         digest: A checksum of the splits, if it was computed.
+        parts: Each array and dataset of the splits, and how it travels, if that is known here.
     """
 
     content: "ray.ObjectRef[Any]"
     digest: "ray.ObjectRef[str] | None" = None
+    parts: "ray.ObjectRef[tuple[DataPart, ...]] | None" = None
 
 
 def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
@@ -44,7 +47,7 @@ def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
     import ray
 
     # Its process ends with it: a data function may have imported TensorFlow in its own way.
-    options = {"num_cpus": 0, "num_returns": 2, "max_calls": 1}
+    options = {"num_cpus": 0, "num_returns": 3, "max_calls": 1}
     load = ray.remote(scheduling_strategy=this_node_affinity(), **options)(_load)
     if asks_for_forks(ray.get_runtime_context().runtime_env.get("py_executable", "")):
         # Not forked, so that loading does not wait for the import of TensorFlow.
@@ -52,10 +55,11 @@ def store_data(problem: Problem, *, needs_test: bool) -> StoredData:
     return StoredData(*load.remote(problem, needs_test=needs_test))
 
 
-def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str]:
+def _load(problem: Problem, *, needs_test: bool) -> tuple[Data, str, tuple[DataPart, ...]]:
     os.environ |= QUIET_TENSORFLOW | GPU_ENVIRONMENT  # a dataset needs no GPU memory
     data = load_data(problem, needs_test=needs_test)
-    return data.packed(), data.digest()
+    packed = data.packed()
+    return packed, data.digest(), data.parts(packed)
 
 
 def fetch(stored: "ray.ObjectRef[Any]") -> Any:

@@ -66,7 +66,8 @@ class DeferredSession:
         view: Shows the search to the user.
         clock: Returns the seconds since the start of the run.
         data_digest: Returns a digest of the data; called once the space is known.
-        data_parts: The data and how they travel to the workers, as run.json records them.
+        data_parts: Returns the data and how they travel to the workers, as run.json records them;
+            called once the space is known.
         searcher: Chooses the configurations; None: the searcher that the plan names.
         listeners: Called with every event, after the searcher and before the view.
         before_proposal: Called before the searcher is asked for a configuration.
@@ -79,7 +80,7 @@ class DeferredSession:
     view: View
     clock: Clock
     data_digest: Callable[[], str] = lambda: ""
-    data_parts: Sequence[Mapping[str, Any]] = ()
+    data_parts: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     searcher: Searcher | None = None
     listeners: tuple[Listener, ...] = ()
     before_proposal: Callable[[], None] = lambda: None
@@ -104,7 +105,7 @@ class DeferredSession:
         """Write run.json, open the journal, record the start and begin to show the search."""
         plan, origin, view, folder = self.plan, self.origin, self.view, self.run.folder
         folder.sweep()
-        data = {"data_digest": self.data_digest(), "data": list(self.data_parts)}
+        data = {"data_digest": self.data_digest(), "data": list(self.data_parts())}
         description = origin.describe(describe(plan, space) | data, view.note)
         write_json(folder.run_file, description)
         names = ", ".join(dict.fromkeys(parameter.name for parameter in space))
@@ -182,6 +183,9 @@ class SearchEngine(Protocol):
 
     def data_digest(self) -> str:
         """Return a digest of the data; empty if the engine cannot resume a run."""
+
+    def data_parts(self) -> Sequence[Mapping[str, Any]]:
+        """Return the data and how they travel, as run.json records them."""
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
         """Run trials until they are done or ``stopping`` has a reason to end the search.

@@ -212,7 +212,7 @@ class RayTuner(RecordedTuner):
                 origin=origin,
                 view=view,
                 clock=origin.clock(clock),
-                data_parts=packed.data.rows(),
+                data_parts=packed.data.rows,
                 searcher=self._make_searcher(space, task.seed, scratch),
                 listeners=(self._update_oracle, self._call_hooks),
                 before_proposal=self.pre_create_trial,

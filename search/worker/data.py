@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from search.carry.carried import FitArguments
+from search.carry.description import DataPart
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
@@ -63,6 +64,15 @@ class Data:
         if problems:
             raise ProblemError("\n".join(problems))
         return replace(self, **packed)
+
+    def parts(self, packed: "Data") -> tuple[DataPart, ...]:
+        """Return each array and dataset, and how it travels, given these data as packed."""
+        sent = packed.named_splits
+        return tuple(
+            part
+            for name, split in self.named_splits.items()
+            for part in splits.described(split, sent[name], name)
+        )
 
     def arguments(self, **others: Any) -> FitArguments:
         """Return the arguments of ``fit``: the splits, datasets as fresh copies, and others."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from search.carry.carried import PickledObject
+from search.carry.description import DATASET, DataPart, Way
 from search.errors import ProblemError
 
 Split = tuple[Any, ...]
@@ -185,6 +186,36 @@ def _batches(dataset: Any) -> int | None:
     """Return the number of batches of a PyDataset; None if it never ends."""
     batches = dataset.num_batches
     return None if batches is None else int(batches)
+
+
+def described(split: Split, sent: Split, name: str) -> Iterator[DataPart]:
+    """Yield each array or dataset of a split, and how it travels.
+
+    Args:
+        split: The split.
+        sent: The same as ``packed`` returns it.
+        name: The name of the split.
+    """
+    for (place, value), (_, carried) in zip(leaves(split, name), leaves(sent, name), strict=True):
+        if isinstance(value, np.ndarray):
+            kind = "array"
+        else:
+            kind = DATASET if _is_pipeline(value) else type(value).__name__
+        shape = "" if is_dataset(value) else "x".join(map(str, value.shape))
+        # Of a pipeline the state is known: random numbers, or Python functions.
+        may_differ = getattr(carried, "has_state", False)
+        yield DataPart(place, kind, shape, _way(value, carried), may_differ)
+
+
+def _way(value: Any, carried: Any) -> Way:
+    if _is_pipeline(value):
+        return Way.ANEW
+    if isinstance(carried, PickledObject):
+        from search.carry.pickling import is_image_iterator
+
+        return Way.ANEW if is_image_iterator(value) else Way.PICKLED
+    has_objects = isinstance(value, np.ndarray) and value.dtype.hasobject
+    return Way.PICKLED if has_objects else Way.SHARED
 
 
 # --- Reading --------------------------------------------------------------------------------------

@@ -197,6 +197,12 @@ def test_splits_of_any_kind_are_searched_and_evaluated(here, tmp_path):
     assert done.status == 0, done
     [trial] = rows(tmp_path / "run")
     assert (trial["state"], trial["path"]) == ("completed", "keras")
+    asked = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert {part["argument"]: part["way"] for part in asked["data"]} == {
+        "train[0]['sparse']": "shared arrays", "train[0]['table']": "shared arrays",
+        "train[0]['text']": "pickled", "train[1]": "shared arrays",
+        "validation[0]": "made anew in the worker", "test[0]": "pickled",
+    }  # fmt: skip
     evaluation = json.loads((tmp_path / "run" / "final" / "evaluation.json").read_text())
     supports = [sum(row) for row in evaluation["confusion_matrix"]]
     assert supports == [row["support"] for row in evaluation["per_class"]]

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -65,6 +65,9 @@ class RayEngine:
 
     def data_digest(self) -> str:
         return str(fetch(self.stored.digest))
+
+    def data_parts(self) -> list[dict[str, Any]]:
+        return [asdict(part) for part in fetch(self.stored.parts)]
 
     def search(self, deferred: DeferredSession, stopping: Stopping) -> None:
         search = partial(search_on_ray, self.plan, self.task, deferred=deferred, stopping=stopping)

@@ -10,7 +10,7 @@ from search.carry.description import DataPart
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
-from search.worker import splits
+from search.worker import reading, splits
 from search.worker.splits import Split
 
 # Of data whose contents cannot be known.
@@ -128,12 +128,12 @@ def _check(loaded: Any, reference: str) -> Data:
     given = list(takewhile(splits.is_split, parts))
     if len(given) not in (2, 3) or any(map(splits.is_split, parts[len(given) :])):
         raise ProblemError(
-            f"--data {reference!r}: got {splits.describe(loaded)}, expected a training, a "
+            f"--data {reference!r}: got {reading.describe(loaded)}, expected a training, a "
             "validation and optionally a test split, each a pair (inputs, targets) or a dataset. "
             "Return (x_train, y_train), (x_validation, y_validation), (x_test, y_test)."
         )
-    named = dict(zip(("train", "validation", "test"), map(splits.as_split, given), strict=False))
-    found = [problem for name, split in named.items() for problem in splits.problems(split, name)]
+    named = dict(zip(("train", "validation", "test"), map(reading.as_split, given), strict=False))
+    found = [problem for name, split in named.items() for problem in reading.problems(split, name)]
     if found:
         raise ProblemError("\n".join(f"--data {reference!r}: {problem}" for problem in found))
     return Data(**named, class_names=_class_names(loaded, given[0]))

@@ -13,9 +13,10 @@ import tensorflow as tf
 import problems
 from results.record.columns import State
 from results.record.history import Objective
+from search.carry.description import Way
 from search.errors import ProblemError
 from search.plan.plan import Problem
-from search.worker import process, splits
+from search.worker import process, reading, splits
 from search.worker.data import UNKNOWN_DIGEST, Data, load_data
 
 EPOCHS = 2
@@ -219,17 +220,17 @@ def test_the_length_of_a_dataset_is_that_of_its_batches():
 def test_a_dataset_must_end_and_have_a_batch():
     dataset = as_dataset(*SPLITS[0])
     never = "the train split never ends, expected one pass in each epoch. Leave out repeat()."
-    assert list(splits.problems((dataset,), "train")) == []
-    assert list(splits.problems((dataset.repeat(),), "train")) == [never]
-    assert list(splits.problems((Endless(*SPLITS[0]),), "train")) == [never]
-    assert list(splits.problems((dataset.take(0),), "test")) == [
+    assert list(reading.problems((dataset,), "train")) == []
+    assert list(reading.problems((dataset.repeat(),), "train")) == [never]
+    assert list(reading.problems((Endless(*SPLITS[0]),), "train")) == [never]
+    assert list(reading.problems((dataset.take(0),), "test")) == [
         "the test split is a dataset without a batch, expected at least one."
     ]
 
 
 def test_a_dataset_stands_alone_since_it_has_its_targets():
-    split = splits.as_split((as_dataset(*SPLITS[0]), SPLITS[0][1]))
-    [problem] = splits.problems(split, "train")
+    split = reading.as_split((as_dataset(*SPLITS[0]), SPLITS[0][1]))
+    [problem] = reading.problems(split, "train")
     assert problem.startswith("the inputs of the train split: got ")
     assert problem.endswith("in a pair, but it holds inputs and targets itself. Return it alone.")
 
@@ -251,15 +252,29 @@ def test_the_first_samples_of_tensors_are_tensors():
 
 def test_tensors_have_a_checksum_and_travel():
     for convert in (as_ragged, as_text_tensor):
-        split = splits.as_split(convert(*SPLITS[0]))
-        again, other = (splits.as_split(convert(*part)) for part in (SPLITS[0], SPLITS[1]))
+        split = reading.as_split(convert(*SPLITS[0]))
+        again, other = (reading.as_split(convert(*part)) for part in (SPLITS[0], SPLITS[1]))
         assert splits.checksum(split, 0) == splits.checksum(again, 0) != splits.checksum(other, 0)
         opened = splits.opened(splits.packed(split, "train"))
         assert splits.checksum(opened, 0) == splits.checksum(split, 0)
 
 
+def test_how_a_dataset_travels_is_described():
+    drawn = as_dataset(*SPLITS[0]).map(lambda x, y: (x + tf.random.normal(()), y))
+    described = []
+    for dataset in (as_dataset(*SPLITS[0]), drawn, Batches(*SPLITS[0]), as_pictures(*SPLITS[0])):
+        [part] = splits.described((dataset,), splits.packed((dataset,), "x"), "train")
+        described.append((part.argument, part.kind, part.way, part.may_differ))
+    assert described == [
+        ("train[0]", "dataset", Way.ANEW, False),
+        ("train[0]", "dataset", Way.ANEW, True),
+        ("train[0]", "Batches", Way.PICKLED, False),
+        ("train[0]", "NumpyArrayIterator", Way.ANEW, False),
+    ]
+
+
 def test_tensors_of_numbers_become_arrays():
-    inputs, targets = splits.as_split((tf.constant(SPLITS[0][0]), tf.constant(SPLITS[0][1])))
+    inputs, targets = reading.as_split((tf.constant(SPLITS[0][0]), tf.constant(SPLITS[0][1])))
     np.testing.assert_array_equal(inputs, SPLITS[0][0])
     assert type(inputs) is type(targets) is np.ndarray
 

@@ -396,6 +396,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_continues_it(interrupted, here
     assert (run / "final" / "evaluation.json").exists()
 
 
+@pytest.mark.long  # in the short tier it continues from its state
 def test_a_trial_whose_process_dies_is_started_again(here, notes, tmp_path):
     done = here(
         "run", *small("dying_once", "--trials", 4, "--epochs", 3, "--grace-period", 3),

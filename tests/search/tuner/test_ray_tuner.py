@@ -395,7 +395,7 @@ def test_a_mean_over_folds_wins_over_what_trials_reached_in_their_first_fold(tun
         **options,
     )
     x = np.random.default_rng(0).uniform(-1, 1, (60, 2)).astype("float32")
-    folds.search(x, epochs=4, verbose=0)
+    folds.search(x, epochs=2, verbose=0)
     trials = folds.oracle.get_best_trials(9)
     statuses = [trial.status for trial in trials]
     completed = [trial.score for trial in trials if trial.status == "COMPLETED"]

@@ -12,11 +12,6 @@ from results.report.report import write_report
 # The page says so of itself.
 DRAWN = "body[data-drawn]"
 DRAWING_MS = 120_000
-# A page that is too wide for its device is so on the narrow one first.
-DEVICES = pytest.mark.parametrize(
-    "device",
-    [pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long), pytest.param(PHONE, id="phone")],
-)
 INK = "getComputedStyle(document.querySelector('.xtick text')).fill"
 PAPER = "getComputedStyle(document.body).backgroundColor"
 DARK_INK = "rgb(230, 232, 234)"
@@ -160,20 +155,7 @@ def test_a_chart_that_cannot_be_drawn_leaves_the_others(show, report, tmp_path):
     assert len(page.complaints) == 1
 
 
-# --- Other runs -------------------------------------------------------------------------------
-
-
-def test_several_runs_stand_side_by_side(show, tmp_path):
-    names = ("a <b>run", "another")
-    folders = [made_up.made_up_run(tmp_path / name, trials=12) for name in names]
-    runs = [read_run(folder) for folder in folders]
-    page = drawn(show(write_report(runs, tmp_path / "report.html")))
-    assert page.page.locator("#comparison tbody tr").count() == 2
-    entries = page.page.locator("[data-chart=all-best-over-time] .legendtext")
-    assert tuple(entries.all_text_contents()) == names
-    assert page.page.locator("section[id^=run-]").count() == 2
-    open_details(page)
-    assert (page.violations(), page.complaints) == ([], [])
+# --- Small runs -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,15 +174,17 @@ def test_a_run_with_few_charts_has_a_page_without_a_complaint(show, tmp_path, ru
     assert (page.complaints, page.violations()) == ([], [])
 
 
-# --- What followed the search -----------------------------------------------------------------
+# --- Several runs, and what followed the search -----------------------------------------------
+
+NAMES = ("a <b>run", "another")
 
 
 @pytest.fixture(scope="module")
 def followed_up(tmp_path_factory):
     """A report of two runs: one confirmed and audited, one of a loss that was confirmed."""
     folder = tmp_path_factory.mktemp("followed up")
-    first = made_up.retrained(made_up.made_up_run(folder / "first", trials=12))
-    second = made_up.made_up_run(folder / "second", trials=12, seed=2)
+    first = made_up.retrained(made_up.made_up_run(folder / NAMES[0], trials=12))
+    second = made_up.made_up_run(folder / NAMES[1], trials=12, seed=2)
     afterwards.confirm(first)
     afterwards.audit(first)
     losses = [(f"trial {n}", 20, 0.2, (0.3, 0.4 + n / 10, 0.5)) for n in range(3)]
@@ -208,9 +192,24 @@ def followed_up(tmp_path_factory):
     return write_report([read_run(first), read_run(second)], folder / "report.html")
 
 
-@DEVICES
-def test_what_followed_the_search_is_drawn_of_each_run_that_has_it(show, followed_up, device):
-    page = drawn(show(followed_up, device=device, color_scheme="dark"))
+@pytest.fixture(scope="module")
+def several(chromium, followed_up):
+    """That report on a dark phone; tests look at it, and open what can be opened."""
+    with shown(chromium, followed_up, device=PHONE, color_scheme="dark") as page:
+        yield drawn(page)
+
+
+def test_several_runs_stand_side_by_side(several):
+    rows = several.page.locator("#comparison tbody tr").all_inner_texts()
+    # The third is of both, which differ in their seeds.
+    assert [row.split("\t")[0] for row in rows] == [*NAMES, "ray, Steady, tpe"]
+    entries = several.page.locator("[data-chart=all-best-over-time] .legendtext")
+    assert tuple(entries.all_text_contents()) == NAMES
+    assert several.page.locator("section[id^=run-]").count() == 2
+
+
+def assert_follow_up_is_drawn(page, device):
+    """Look at what followed the search of both runs, and at the whole page with it."""
     window = page.page
     assert set(sizes(page)) - set(small_charts(page)) >= {
         "run-1-confirmed", "run-1-early-stop-audit", "run-2-confirmed",
@@ -218,15 +217,24 @@ def test_what_followed_the_search_is_drawn_of_each_run_that_has_it(show, followe
     assert window.locator("[data-chart=run-2-early-stop-audit]").count() == 0
     # The winner, a tie, four that are worse in one trace, seeds, the search's own: all have marks.
     assert window.locator("[data-chart=run-1-confirmed] .point").count() == 5 + 29 + 4
-    table = window.get_by_role("region", name="Confirmed on new seeds of first, as a table")
+    table = window.get_by_role("region", name=f"Confirmed on new seeds of {NAMES[0]}, as a table")
     assert table.locator("tbody tr").first.inner_text().split()[:3] == ["trial", "17", "20"]
     open_details(page)
     assert overflow(page, device) == 0
     assert (page.violations(), page.complaints, page.requests) == ([], [], [])
 
 
-def test_what_followed_the_search_is_reached_by_its_link(show, followed_up):
-    window = drawn(show(followed_up)).page
+def test_what_followed_the_search_is_drawn_of_each_run_that_has_it(several):
+    assert_follow_up_is_drawn(several, PHONE)
+
+
+@pytest.mark.long  # in the short tier on a phone, where a page is too wide first
+def test_what_followed_the_search_is_drawn_on_a_light_desktop(show, followed_up):
+    assert_follow_up_is_drawn(drawn(show(followed_up)), DESKTOP)
+
+
+def test_what_followed_the_search_is_reached_by_its_link(several):
+    window = several.page
     for name in ("Confirmed on new seeds", "What early stopping cost"):
         window.get_by_role("link", name=name).first.press("Enter")
         heading = window.get_by_role("heading", name=name).first

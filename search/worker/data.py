@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -10,7 +11,8 @@ from search.carry.description import DataPart
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
-from search.worker import reading, splits
+from search.plan.task import NamedObject
+from search.worker import process, reading, splits
 from search.worker.splits import Split
 
 # Of data whose contents cannot be known.
@@ -106,13 +108,7 @@ def load_data(problem: Problem, *, needs_test: bool) -> Data:
         )
     except Exception as error:
         raise ProblemError(f"--data {problem.data!r}: {type(error).__name__}: {error}") from error
-    data = _check(loaded, problem.data)
-    if needs_test and data.test is None:
-        raise ProblemError(
-            f"--data {problem.data!r} returns no test split, so the retrained model cannot be "
-            "evaluated: return (x_test, y_test) as a third pair, or add --retrain-epochs none."
-        )
-    return data
+    return _check(loaded, problem, needs_test=needs_test)
 
 
 def _accepted_arguments(function: Any, **offered: Any) -> dict[str, Any]:
@@ -123,20 +119,46 @@ def _accepted_arguments(function: Any, **offered: Any) -> dict[str, Any]:
     return {name: value for name, value in offered.items() if name in names}
 
 
-def _check(loaded: Any, reference: str) -> Data:
+def _check(loaded: Any, problem: Problem, *, needs_test: bool) -> Data:
+    """Return what the function returned as data.
+
+    Raises:
+        ProblemError: It names everything that is wrong, a line each.
+    """
+    reference = f"--data {problem.data!r}"
     parts = list(loaded) if isinstance(loaded, (tuple, list)) else [loaded]
     given = list(takewhile(splits.is_split, parts))
     if len(given) not in (2, 3) or any(map(splits.is_split, parts[len(given) :])):
         raise ProblemError(
-            f"--data {reference!r}: got {reading.describe(loaded)}, expected a training, a "
+            f"{reference}: got {reading.describe(loaded)}, expected a training, a "
             "validation and optionally a test split, each a pair (inputs, targets) or a dataset. "
             "Return (x_train, y_train), (x_validation, y_validation), (x_test, y_test)."
         )
     named = dict(zip(("train", "validation", "test"), map(reading.as_split, given), strict=False))
-    found = [problem for name, split in named.items() for problem in reading.problems(split, name)]
+    found = [
+        f"{reference}: {text}"
+        for name, split in named.items()
+        for text in reading.problems(
+            split, name, may_be_endless=partial(_may_be_endless, problem, name)
+        )
+    ]
+    if needs_test and "test" not in named:
+        found.append(
+            f"{reference} returns no test split, so the retrained model cannot be "
+            "evaluated: return (x_test, y_test) as a third pair, or add --retrain-epochs none."
+        )
     if found:
-        raise ProblemError("\n".join(f"--data {reference!r}: {problem}" for problem in found))
+        raise ProblemError("\n".join(found))
     return Data(**named, class_names=_class_names(loaded, given[0]))
+
+
+def _may_be_endless(problem: Problem, name: str) -> bool:
+    """Tell whether a split may be endless: the hypermodel's own ``fit`` may count the steps."""
+    if name == "test" or problem.hypermodel is None:
+        return False
+    from search.space import mirror
+
+    return mirror.has_own_fit(process.load_hypermodel(NamedObject(problem.hypermodel)))
 
 
 def _class_names(*holders: Any) -> tuple[str, ...] | None:

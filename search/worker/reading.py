@@ -1,6 +1,6 @@
 """Reads what a data function returned as splits, and finds what Keras's ``fit`` cannot take."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,18 @@ def as_split(value: Any) -> Split:
     return mapped(inputs, _as_array), mapped(targets, _as_array)
 
 
-def problems(split: Split, name: str) -> Iterator[str]:
+def problems(
+    split: Split, name: str, *, may_be_endless: Callable[[], bool] = lambda: False
+) -> Iterator[str]:
     """Yield what Keras's ``fit``, or a search, cannot take of a split.
 
     Args:
         split: As ``as_split`` returns it.
         name: The name of the split.
+        may_be_endless: Tells whether it may be a dataset that never ends; only called for one.
     """
     if len(split) == 1:
-        yield from _dataset_problems(split[0], f"the {name} split")
+        yield from _dataset_problems(split[0], f"the {name} split", may_be_endless)
         return
     found = False
     for part, role in zip(split, ("inputs", "targets"), strict=True):
@@ -144,7 +147,7 @@ def _length_problems(split: Split, name: str) -> Iterator[str]:
     )
 
 
-def _dataset_problems(dataset: Any, name: str) -> Iterator[str]:
+def _dataset_problems(dataset: Any, name: str, may_be_endless: Callable[[], bool]) -> Iterator[str]:
     if not is_dataset(dataset):
         yield (
             f"{name} is a {type(dataset).__name__}, which the first trial would use up. Return "
@@ -152,6 +155,7 @@ def _dataset_problems(dataset: Any, name: str) -> Iterator[str]:
         )
         return
     if is_endless(dataset):
-        yield f"{name} never ends, expected one pass in each epoch. Leave out repeat()."
+        if not may_be_endless():
+            yield f"{name} never ends, expected one pass in each epoch. Leave out repeat()."
     elif length((dataset,)) == 0:
         yield f"{name} is a dataset without a batch, expected at least one."

@@ -137,6 +137,9 @@ def test_anything_else_is_refused(load, returned, got):
 
 
 def test_everything_that_is_wrong_is_said_at_once(load):
+    [short, missing] = message(load, lambda: [(X, Y), (X[:1], Y)], needs_test=True).splitlines()
+    assert short.startswith("--data 'problems:loads': the validation split has 1 inputs")
+    assert missing.startswith("--data 'problems:loads' returns no test split")
     lines = message(load, lambda: [(X, Y.tolist()), (X[:1], Y), (X[:0], Y[:0])]).splitlines()
     assert lines == [
         "--data 'problems:loads': the targets of the train split: got list of int, int, int, int, "
@@ -170,6 +173,14 @@ def test_equal_data_have_an_equal_digest():
     )  # fmt: skip
     assert again.digest() == DATA.digest()
     assert len(DATA.digest()) == 8
+
+
+def test_the_digest_of_numbers_is_that_of_version_0_1_0():
+    x = np.arange(8.0).reshape(4, 2)
+    y = np.array([0, 1, 1, 0])
+    test = (x[::-1].astype("float32"), y[::-1])
+    data = Data(train=(x, y), validation=(x[:2], y[:2].astype("uint8")), test=test)
+    assert data.digest() == "9ca349a9"
 
 
 def changed(array):

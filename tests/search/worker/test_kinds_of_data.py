@@ -3,6 +3,7 @@
 import pickle
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,10 +159,10 @@ KINDS = {
 def carried(monkeypatch):
     """Load the splits that a function returns, as a worker gets them."""
 
-    def carried(load):
+    def carried(load, hypermodel=None):
         monkeypatch.setattr(problems, "loads", load, raising=False)
         problem = Problem(
-            hypermodel=None, data=LOADED, data_dir=None, space="s", epochs=EPOCHS, patience=0,
+            hypermodel=hypermodel, data=LOADED, data_dir=None, space="s", epochs=EPOCHS, patience=0,
             objective=Objective("val_accuracy", "max"), seed=1,
         )  # fmt: skip
         data = load_data(problem, needs_test=False)
@@ -226,6 +227,31 @@ def test_a_dataset_must_end_and_have_a_batch():
     assert list(reading.problems((dataset.take(0),), "test")) == [
         "the test split is a dataset without a batch, expected at least one."
     ]
+
+
+class OwnSteps(kt.HyperModel):
+    def build(self, hp):
+        return of_numbers(4)()
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, steps_per_epoch=2, validation_steps=1, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")  # Keras's own default
+def test_a_dataset_may_be_endless_where_a_fit_of_ones_own_counts_the_steps(
+    train, carried, monkeypatch
+):
+    def load(*parts):
+        return tuple(as_dataset(*SPLITS[0]).repeat() for _ in range(2)) + parts
+
+    monkeypatch.setattr(problems, "own_steps", OwnSteps, raising=False)
+    data = carried(load, hypermodel="problems:own_steps")
+    end, reports = train("problems:own_steps", stored=data, max_epochs=2)
+    assert (end.state, len(reports)) == (State.COMPLETED, 2)
+    with pytest.raises(ProblemError, match=r"the train split never ends.*\n.*the validation split"):
+        carried(load, hypermodel="problems:small")
+    with pytest.raises(ProblemError, match=r"^[^\n]*the test split never ends[^\n]*$"):
+        carried(lambda: load(load()[0]), hypermodel="problems:own_steps")
 
 
 def test_a_dataset_stands_alone_since_it_has_its_targets():

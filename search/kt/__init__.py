@@ -7,6 +7,9 @@ refused. Imports Keras.
 
 import sys
 
+import search.tuner  # noqa: F401  # first: it starts what runs beside the import of Keras
+
+# isort: split
 from keras_tuner import (
     HyperModel,
     HyperParameters,

@@ -3,6 +3,9 @@
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 # Found by running Ray 2.60, which reads all of these when it is imported or started.
 ENVIRONMENT = {
@@ -31,31 +34,76 @@ RAYLET_PID = "RAY_RAYLET_PID"
 # On Linux, Ray 2.60 listens on all network addresses. This setting makes it listen on loopback, as
 # on Windows and macOS (ray/_private/services.py).
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+# Ray starts none before it is asked to: it would be for another driver, and not forked.
+WITHOUT_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 # Under ``uv run``, Ray 2.60 would ignore ``py_executable`` and start each worker with uv.
 WITHOUT_UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
 def prepare_environment(address: str | None = None) -> None:
-    """Set the environment variables that Ray reads; call before Ray is imported.
+    """Set the environment variables that Ray reads, and import Ray.
 
     Args:
         address: The Ray cluster that will be joined. None: this process starts its own Ray. Its
-            ports are on loopback (unless Ray was imported before), and a token known only to this
-            process guards them from other users of the machine. No token is written to disk.
+            ports are on loopback, and a token known only to this process and its children guards
+            them from other users of the machine. No token is written to disk.
     """
-    os.environ.update(ENVIRONMENT)
-    if address is None:
-        # Ray keeps the first token that it reads: use one for the life of this process.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    if "ray" in sys.modules:  # too late for the variables that its import reads
+    set_environment(address)
+    import_ray()
+
+
+def import_ray() -> None:
+    """Import Ray so that it works in every process, and under ``uv run``."""
+    if "ray" in sys.modules:
         return
-    if address is None:
-        # Inside a Ray job: its runtime environment must not apply to a Ray of our own.
-        os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
-        os.environ |= ON_LOOPBACK | WITHOUT_UV | {"RAY_AUTH_MODE": "token"}
     # If a driver's parent is process 1 (in a container, under nohup), Ray 2.60 takes the driver for
     # the child of a dead raylet and ends it silently. This variable names its raylet.
-    os.environ[RAYLET_PID] = str(os.getpid())
+    os.environ |= WITHOUT_UV | {RAYLET_PID: str(os.getpid())}
     import ray  # noqa: F401
 
     del os.environ[RAYLET_PID]  # Ray's own processes must find their real raylet
+
+
+def set_environment(address: str | None = None) -> None:
+    """Set the environment variables that Ray reads in this process, as ``prepare_environment``."""
+    os.environ |= ENVIRONMENT
+    if address is not None:
+        return
+    if "ray" not in sys.modules:
+        # Inside a Ray job: its runtime environment must not apply to a Ray of our own.
+        os.environ.pop(JOB_CONFIG, None)
+    _set_token()
+
+
+def environment_of_a_head() -> dict[str, str]:
+    """Return the environment of the process that starts a Ray which this process will join."""
+    set_environment()
+    environment = {name: value for name, value in os.environ.items() if name != JOB_CONFIG}
+    return environment | ON_LOOPBACK | WITHOUT_UV | WITHOUT_IDLE_WORKERS
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let ``ray.init`` join a Ray of this machine by its address on loopback.
+
+    Ray 2.60 replaces such an address by another of the machine, unless it was imported with the
+    variable of ``ON_LOOPBACK``. A script may import Ray before, and join other machines later.
+    """
+    constants: Any = sys.modules["ray"]._private.ray_constants
+    previous = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = previous
+
+
+def _set_token() -> None:
+    """Make sure that this process and the Ray that it starts have the same token."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "ray" in sys.modules:  # which keeps what it has read
+        native: Any = sys.modules["ray"]._raylet
+        native.Config.initialize("")
+        native.AuthenticationTokenLoader.instance().reset_cache()

@@ -1,8 +1,6 @@
 """Starts, joins and ends Ray for this process, or uses the Ray that a script has started."""
 
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import sys
@@ -16,12 +14,12 @@ from types import FrameType
 import psutil
 
 from search.errors import ProblemError, one_line
+from search.ray import kept
 from search.ray.environment import prepare_environment
-from search.ray.forks import SOCKETS_FOLDER, fork_server
+from search.ray.forks import fork_server
+from search.ray.head import Head, is_running
 from search.worker.process import silenced_stderr
 
-# Workers that Ray starts in advance would not be forked.
-NO_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 CONNECT_SECONDS = 10.0
 
 
@@ -43,11 +41,7 @@ _current = _Connection()
 
 def is_up() -> bool:
     """Tell whether Ray still runs on this machine; True if its process is unknown."""
-    raylet = _current.raylet
-    try:
-        return raylet is None or raylet.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return _current.raylet is None or is_running(_current.raylet)
 
 
 def has_other_nodes() -> bool:
@@ -57,7 +51,12 @@ def has_other_nodes() -> bool:
 
 @contextmanager
 def connect_to_ray(
-    address: str | None, workers: int, code: Sequence[str] = (), *, forks: bool = False
+    address: str | None,
+    workers: int,
+    code: Sequence[str] = (),
+    *,
+    forks: bool = False,
+    stays: bool = False,
 ) -> Iterator[None]:
     """Use the Ray that this process already runs, join the one at an address, or start one.
 
@@ -68,46 +67,53 @@ def connect_to_ray(
             ones.
         forks: Whether a started Ray forks its workers from a process with TensorFlow, if that is
             safe.
+        stays: Whether a started Ray stays for the next search of this process.
     """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+    if has_ray():
         prepare_environment(address)
         yield
     elif address is None:
-        with local_cluster(workers, forks=forks):
+        cluster = _kept_cluster if stays else local_cluster
+        with cluster(workers, forks=forks):
             yield
     else:
         with _joined_cluster(address, code):
             yield
 
 
+def has_ray() -> bool:
+    """Tell whether this process is connected to a Ray, such as one that its script has started."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
 @contextmanager
 def local_cluster(workers: int, *, forks: bool = False) -> Iterator[None]:
     """Run Ray on this machine alone, with ``workers`` CPUs; ``forks`` as in ``connect_to_ray``."""
-    # Before Ray is imported, since the import of TensorFlow takes longest.
+    # First, since the import of TensorFlow takes longest.
     with fork_server() if forks else contextlib.nullcontext() as executable:
-        if executable is not None:
-            os.environ |= NO_IDLE_WORKERS
-        prepare_environment()
-        import ray
-
-        scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
+        head = Head(workers)
         try:
-            # On a machine without a network, Ray warns that it guesses its address.
-            with silenced_stderr():
-                ray.init(
-                    address="local",
-                    num_cpus=workers,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    runtime_env={"py_executable": executable} if executable else None,
-                    _temp_dir=scratch,
-                )
-            with _as_current(_Connection(_started_raylet(), is_own=True)):
+            with _joined_head(head, executable):
                 yield
         finally:
-            ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
+            head.end()
+
+
+@contextmanager
+def _kept_cluster(workers: int, *, forks: bool) -> Iterator[None]:
+    head = kept.start_ray(workers, forks=forks)
+    try:
+        with _joined_head(head, kept.py_executable(forks=forks)):
+            yield
+    finally:
+        if not head.is_running:
+            kept.end_ray()
+
+
+@contextmanager
+def _joined_head(head: Head, py_executable: str | None) -> Iterator[None]:
+    with head.joined(py_executable), _as_current(_Connection(head.raylet(), is_own=True)):
+        yield
 
 
 @contextmanager
@@ -156,11 +162,6 @@ def _treat_sigterm_as_ctrl_c() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
-
-
-def _started_raylet() -> psutil.Process | None:
-    children = psutil.Process().children()
-    return next((child for child in children if child.name() == "raylet"), None)
 
 
 def _joined_raylet() -> psutil.Process | None:

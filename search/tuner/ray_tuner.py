@@ -31,10 +31,11 @@ from search.plan.importer import source_paths
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
 from search.plan.task import Task
+from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, StoredData
-from search.ray.runtime import connect_to_ray
+from search.ray.runtime import connect_to_ray, has_ray
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
@@ -185,11 +186,11 @@ class RayTuner(RecordedTuner):
         """
         clock = start_clock()
         settings, project = self._settings, self._project
-        prepare_environment(settings["address"])
         view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
         if self._is_done():
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
+        _begin_ray(settings)
         project.check()
         with contextlib.ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
@@ -298,9 +299,16 @@ class RayTuner(RecordedTuner):
         build = self.hypermodel and self.hypermodel.build
         modules = {getattr(build, "__module__", None), type(self).__module__}
         code = source_paths(*modules, custom_rule(settings.device_rule))
-        forks = "gpu" not in settings.resources
+        start = partial(
+            connect_to_ray,
+            settings["address"],
+            available_cores(),
+            code,
+            forks=_uses_forks(settings),
+            stays=True,
+        )
         return RenewableRay(
-            partial(connect_to_ray, settings["address"], available_cores(), code, forks=forks),
+            start,
             partial(_store_arguments, arguments),
             say=view.note,
         )
@@ -333,6 +341,19 @@ class RayTuner(RecordedTuner):
                 f"{self.project_dir}; to continue: run this script again with overwrite=False"
             )
             raise KeyboardInterrupt
+
+
+def _begin_ray(settings: Settings) -> None:
+    """Start this machine's Ray, unless there is one, beside what else precedes the first trial."""
+    address = settings["address"]
+    if address is None and not has_ray():
+        kept.start_ray(available_cores(), forks=_uses_forks(settings))
+    prepare_environment(address)
+    import search.engines.ray.engine  # noqa: F401  # takes a second, as it imports Ray Tune
+
+
+def _uses_forks(settings: Settings) -> bool:
+    return "gpu" not in settings.resources
 
 
 def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known: bool) -> None:

@@ -1,4 +1,4 @@
-"""Forks the workers of this machine from a process that imports TensorFlow while Ray starts.
+"""Forks the workers of this machine from a process that imports TensorFlow beside the driver.
 
 The import is the longest step before a worker trains, and forks share its memory.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.ray.child import start_child
 from search.worker.process import FORKED, QUIET_TENSORFLOW
 
 HERE = Path(__file__).parent
@@ -26,6 +27,8 @@ WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 # Device files of the NVIDIA and AMD drivers on Linux, and of GPUs under WSL.
 GPUS = ("nvidia[0-9]*", "kfd", "dxg")
+# A server without forks ends after this time: a script may never search, or never again.
+IDLE_SECONDS = 300
 
 
 def asks_for_forks(py_executable: str) -> bool:
@@ -33,41 +36,73 @@ def asks_for_forks(py_executable: str) -> bool:
     return str(START) in shlex.split(py_executable)
 
 
-@contextmanager
-def fork_server() -> Iterator[str | None]:
-    """Run the process that workers are forked from; server and forks end with this process.
+class ForkServer:
+    """The process that workers are forked from; it starts to import TensorFlow at once.
 
-    A killed driver may leave a server that still imports; it ends after the import.
-
-    Yields:
-        Ray's ``py_executable`` for workers, which starts a normal Python if the server cannot be
-        reached. None if forking is not known to be safe: on other systems than Linux, and with a
-        GPU, which TensorFlow looks for during its import.
+    It ends, and its forks with it, by ``end`` or with this process, also if that is killed. Without
+    forks it ends by itself after ``IDLE_SECONDS``. A killed driver may leave a server that still
+    imports; it ends after the import.
     """
-    if sys.platform != "linux" or _has_gpu():
-        yield None
-        return
-    with tempfile.TemporaryDirectory(
-        prefix="forks-", dir=SOCKETS_FOLDER, ignore_cleanup_errors=True
-    ) as folder:
-        path = os.path.join(folder, "socket")
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="forks-", dir=SOCKETS_FOLDER, ignore_cleanup_errors=True
+        )
+        self._path = os.path.join(self._folder.name, "socket")
+        command = [sys.executable, str(HERE / "server.py")]
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
+            listener.bind(self._path)
             listener.listen(128)
-            server = subprocess.Popen(
-                [sys.executable, HERE / "server.py", str(listener.fileno()), folder, FORKED],
-                stdin=subprocess.PIPE,  # closes when this process is killed
+            number = listener.fileno()
+            self._process = start_child(
+                [*command, str(number), self._folder.name, FORKED, str(IDLE_SECONDS)],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[listener.fileno()],
+                pass_fds=[number],
                 env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
             )
-        try:
-            # -S starts faster; the script needs only the standard library.
-            yield shlex.join([sys.executable, "-S", str(START), path])
-        finally:
-            server.kill()
-            server.communicate()  # closes the pipe, which ends the forks too
+
+    @property
+    def executable(self) -> str:
+        """Ray's ``py_executable`` for workers; without the server, it starts a normal Python."""
+        # -S starts faster; the script needs only the standard library.
+        return shlex.join([sys.executable, "-S", str(START), self._path])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server runs; it may still be importing."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End the server and its forks."""
+        self._process.kill()
+        self._process.communicate()  # closes the pipe, which ends the forks too
+        self._folder.cleanup()
+
+
+def may_fork() -> bool:
+    """Tell whether forking is known to be safe.
+
+    It is not on other systems than Linux, and with a GPU, which TensorFlow looks for during its
+    import.
+    """
+    return sys.platform == "linux" and not _has_gpu()
+
+
+@contextmanager
+def fork_server() -> Iterator[str | None]:
+    """Run a fork server until the context is left.
+
+    Yields:
+        Ray's ``py_executable`` for workers; None if forking is not known to be safe.
+    """
+    if not may_fork():
+        yield None
+        return
+    server = ForkServer()
+    try:
+        yield server.executable
+    finally:
+        server.end()
 
 
 def _has_gpu() -> bool:

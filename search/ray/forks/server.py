@@ -1,7 +1,10 @@
-"""The process that workers are forked from: ``server.py LISTENING-SOCKET FOLDER VARIABLE``.
+"""The process that workers are forked from: ``server.py SOCKET FOLDER VARIABLE IDLE-SECONDS``.
 
-The variable is set in the environment of each fork. Ray is imported only after the fork: the gRPC
-library inside Ray 2.60 does not work in a fork once it is initialized.
+The number of the listening socket; the folder with its path; the variable that is set in the
+environment of each fork; the time after which a server without forks ends.
+
+Ray is imported only after the fork: the gRPC library inside Ray 2.60 does not work in a fork once
+it is initialized.
 """
 
 import contextlib
@@ -24,7 +27,7 @@ SAFE_THREADS = ("jemalloc_bg_thd",)
 
 
 def main() -> None:
-    """Import TensorFlow, then fork on each request until the driver is gone.
+    """Import TensorFlow, then fork on each request until the driver is gone or has no use for it.
 
     A fork returns too, after it has run its worker. If the imports have started threads, the server
     ends, and workers start without it.
@@ -45,10 +48,13 @@ def main() -> None:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
         while True:
-            ready = {key.fileobj for key, _ in selector.select()}
-            if sys.stdin in ready:  # it was closed; nothing is ever written to it
+            ready = {key.fileobj for key, _ in selector.select(timeout=float(sys.argv[4]))}
+            # The input was closed; nothing is ever written to it.
+            if sys.stdin in ready or not (ready or _has_forks()):
                 shutil.rmtree(sys.argv[2], ignore_errors=True)  # left by a killed driver
                 return
+            if not ready:
+                continue
             connection, _ = listener.accept()
             if os.fork() == 0:
                 break
@@ -90,6 +96,14 @@ def _has_threads() -> bool:
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     unsafe = [name for name in names if name not in SAFE_THREADS]
     return len(unsafe) > 1  # one is the main thread
+
+
+def _has_forks() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _exit_with_driver(pipe: int) -> None:

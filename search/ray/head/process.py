@@ -1,0 +1,53 @@
+"""The process that runs Ray for a driver: ``process.py VARIABLE OPTIONS IDLE-SECONDS``.
+
+The variable that names a raylet; the arguments of ``ray.init``, as JSON; the time after which a Ray
+that no driver uses ends. The driver writes ``JOIN`` and reads a line of JSON: Ray's address, or why
+there is none. It writes ``LEAVE`` when it has no use for Ray, and closes the pipe to end it.
+"""
+
+import json
+import os
+import selectors
+import shutil
+import sys
+import traceback
+from typing import Any
+
+JOIN, LEAVE = b"j", b"l"
+
+
+def main() -> None:
+    """Start Ray, tell its address as often as the driver asks, and end it."""
+    variable, options, idle_seconds = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
+    os.environ[variable] = str(os.getpid())  # as in ``search.ray.environment``
+    import ray
+
+    del os.environ[variable]
+    try:
+        ray.init(address="local", **options)
+        answer = {"address": ray.get_runtime_context().gcs_address}
+    except Exception as error:
+        answer = {"error": traceback.format_exception_only(error)[-1].strip()}
+    try:
+        _serve(answer, idle_seconds)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(options["_temp_dir"], ignore_errors=True)
+
+
+def _serve(answer: dict[str, Any], idle_seconds: float) -> None:
+    """Answer the driver until it is gone or has not used Ray for some time."""
+    is_used = True
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        while selector.select(None if is_used else idle_seconds):
+            command = os.read(sys.stdin.fileno(), 1)
+            if not command:
+                return
+            is_used = command == JOIN
+            if is_used:
+                print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")) if part
 )
 
+from search.ray import kept  # noqa: E402
+
+# The workers of a test in this process are those of ``running_ray``.
+kept.start_forks_in_advance = lambda: None
+
 # Made by starting processes that train: once for all tests that look at what comes of it. In the
 # order in which they are begun: the longest first, so that both processes end at the same time.
 DEAR_FIXTURES = (

@@ -31,7 +31,7 @@ from search.worker.process import silenced_stderr
 PROCESS = Path(__file__).parent / "process.py"
 # A Ray that is not used ends after this time: a script may not search again.
 IDLE_SECONDS = 300
-RAYLET = "raylet"
+RAYLET, GCS = "raylet", "gcs_server"
 
 
 class Head:
@@ -66,13 +66,17 @@ class Head:
         """Whether Ray starts or runs."""
         if self._process.poll() is not None:
             return False
-        return not self._has_started or is_running(self.raylet())
+        is_whole = is_running(self._child(RAYLET)) and is_running(self._child(GCS))
+        return is_whole or not self._has_started
 
     def raylet(self) -> psutil.Process | None:
         """Return Ray's process that starts the workers; None if it has not started or has ended."""
+        return self._child(RAYLET)
+
+    def _child(self, name: str) -> psutil.Process | None:
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(self._process.pid).children()
-            return next((child for child in children if child.name() == RAYLET), None)
+            return next((child for child in children if child.name() == name), None)
         return None
 
     @contextmanager

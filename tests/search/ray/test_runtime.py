@@ -6,6 +6,8 @@ import secrets
 import subprocess
 import sys
 
+from search.ray.environment import ON_LOOPBACK
+
 HEAD = """
 import sys
 from search.ray.runtime import has_other_nodes, is_up, local_cluster
@@ -26,7 +28,8 @@ print(json.dumps([*known, is_up(), has_other_nodes(), ray.is_initialized()]))
 
 def test_a_joined_ray_has_other_nodes_and_keeps_running_when_it_is_left():
     # Given to both, whatever Ray has read in this process before.
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = os.environ | token | ON_LOOPBACK
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD], env=environment, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,

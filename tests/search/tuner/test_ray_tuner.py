@@ -29,7 +29,7 @@ from search.errors import (
     SearchError,
     UsageError,
 )
-from search.ray.environment import prepare_environment
+from search.ray.environment import ON_LOOPBACK, prepare_environment
 
 TRAIN, VALIDATION, _ = problems.blobs()
 ASSET = Path(__file__).parents[2] / "assets" / "version-0.1.0" / "finished"
@@ -646,7 +646,8 @@ def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
                 [sys.executable, "-c", JOIN, address, str(Path(problems.__file__).parent)],
                 cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
                 env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-                | {"RAY_AUTH_MODE": mode},
+                | {"RAY_AUTH_MODE": mode}
+                | ON_LOOPBACK,
             )  # fmt: skip
 
         refused = join("disabled")

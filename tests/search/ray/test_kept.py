@@ -1,0 +1,173 @@
+"""The Ray and the fork server of a script: started once, and ended with it."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from processes import have_ended
+
+from search.ray import kept
+
+# A script with two searches, without TensorFlow. It tells which processes its Rays have.
+SCRIPT = """
+import json, sys, time
+import psutil
+from search.ray import kept, runtime
+from search.ray.environment import import_ray
+
+def search():
+    with runtime.connect_to_ray(None, 1, forks=True, stays=True):
+        import ray
+        forked = ray.remote(lambda: "keras_tuner" in sys.modules)
+        return runtime._current.raylet.pid, ray.get(forked.remote()), runtime.has_other_nodes()
+
+kept.start_forks_in_advance()
+import_ray()
+import ray
+rays = [search()]
+rays.append(search())
+if "ray" in sys.argv:
+    ray.init(num_cpus=1, include_dashboard=False)
+    address = ray.get_runtime_context().gcs_address
+    with runtime.connect_to_ray(None, 1, forks=True, stays=True):
+        assert ray.get_runtime_context().gcs_address == address
+    ray.shutdown()
+    rays.append(search())
+if "loss" in sys.argv:
+    raylet = psutil.Process(rays[0][0])
+    raylet.kill()
+    while raylet.is_running() and raylet.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    rays.append(search())
+if "begun" in sys.argv:
+    kept.end_ray()
+    kept.start_ray(1, forks=True)  # a search of which a check fails
+family = [one.pid for one in psutil.Process().children(recursive=True)]
+print(json.dumps({"rays": rays, "family": family}), flush=True)
+if "exception" in sys.argv:
+    raise ValueError("of the script")
+if "waits" in sys.argv:
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Start the script, with empty modules in the place of those that take long to import."""
+    for name in ("keras", "keras_tuner"):
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / "tensorflow.py").write_text("import numpy")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = [str(tmp_path), os.environ["PYTHONPATH"]]
+    started = []
+
+    def start(*words):
+        process = subprocess.Popen(
+            [sys.executable, "script.py", *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )  # fmt: skip
+        started.append(process)
+        told = json.loads(process.stdout.readline())
+        return process, told["rays"], [psutil.Process(pid) for pid in told["family"]]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_a_script_ends(
+    script,
+):
+    process, rays, family = script()
+    assert rays[0] == rays[1]
+    assert rays[0][1:] == [True, False]
+    assert len(family) > 5
+    assert process.wait(60) == 0
+    assert have_ended(family, seconds=60)
+
+
+def test_nothing_is_left_of_a_script_that_is_killed(script):
+    process, _, family = script("waits")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert have_ended(family, seconds=60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (["exception"], None),
+        (["begun"], None),
+        (["begun", "waits"], signal.SIGKILL),
+        (["waits"], signal.SIGINT),
+        (["waits"], signal.SIGTERM),
+    ],
+    ids=["exception", "begun", "begun and killed", "interrupted", "terminated"],
+)
+def test_nothing_is_left_of_a_script_that_ends_in_another_way(script, words, number):
+    process, _, family = script(*words)
+    if number is not None:
+        process.send_signal(number)
+    process.wait(60)
+    assert have_ended(family, seconds=60)
+
+
+@pytest.mark.long
+def test_a_script_may_start_and_end_a_ray_of_its_own_between_searches(script):
+    process, rays, family = script("ray")
+    assert rays[2] == rays[0]
+    assert process.wait(60) == 0
+    assert have_ended(family, seconds=60)
+
+
+@pytest.mark.long
+def test_a_lost_ray_is_started_again_by_the_next_search(script):
+    process, rays, family = script("loss")
+    assert rays[2][0] != rays[0][0]
+    assert rays[2][1:] == rays[0][1:]
+    assert process.wait(60) == 0
+    assert have_ended(family, seconds=60)
+
+
+def test_only_the_process_of_a_script_starts_to_fork_in_advance(running_ray):
+    import ray
+
+    assert not kept._is_child()
+    assert ray.get(ray.remote(kept._is_child).remote())
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(kept._is_child)
+
+
+IDLE = """
+import shlex, subprocess, sys, time
+from search.ray import forks
+forks.IDLE_SECONDS = 0.5
+server = forks.ForkServer()
+worker = subprocess.Popen([*shlex.split(server.executable), "worker.py"], stdin=subprocess.PIPE)
+time.sleep(2)
+print(server.is_running, flush=True)
+worker.wait()
+while server.is_running:
+    time.sleep(0.1)
+"""
+
+
+def test_a_fork_server_without_forks_ends_by_itself(tmp_path):
+    for name in ("keras", "keras_tuner"):
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / "tensorflow.py").write_text("import numpy")
+    (tmp_path / "worker.py").write_text("import time; time.sleep(4)")
+    done = subprocess.run(
+        [sys.executable, "-c", IDLE], cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])},
+    )  # fmt: skip
+    assert done.stdout == "True\n"

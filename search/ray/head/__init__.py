@@ -114,7 +114,7 @@ class Head:
             waits: Whether to wait until Ray's processes have ended, for one to two seconds.
         """
         if not self._has_started:
-            self._process.kill()  # Ray's processes end with the one that started them
+            self._kill()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -122,6 +122,13 @@ class Head:
         if waits or not self._has_started:
             self._process.wait()
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            for one in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
 
     def _ask_for_address(self) -> str:
         self._write(JOIN)

@@ -5,6 +5,7 @@ that no driver uses ends. The driver writes ``JOIN`` and reads a line of JSON: R
 there is none. It writes ``LEAVE`` when it has no use for Ray, and closes the pipe to end it.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -12,6 +13,8 @@ import shutil
 import sys
 import traceback
 from typing import Any
+
+import psutil
 
 JOIN, LEAVE = b"j", b"l"
 
@@ -31,7 +34,11 @@ def main() -> None:
     try:
         _serve(answer, idle_seconds)
     finally:
+        family = psutil.Process().children(recursive=True)
         ray.shutdown()
+        for process in family:  # some of a Ray that has failed to start outlive it
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         shutil.rmtree(options["_temp_dir"], ignore_errors=True)
 
 

@@ -47,6 +47,7 @@ if "loss" in sys.argv:
 if "begun" in sys.argv:
     kept.end_ray()
     kept.start_ray(1, forks=True)  # a search of which a check fails
+    time.sleep(3)
 family = [one.pid for one in psutil.Process().children(recursive=True)]
 print(json.dumps({"rays": rays, "family": family}), flush=True)
 if "exception" in sys.argv:

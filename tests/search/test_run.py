@@ -247,12 +247,6 @@ def test_the_same_seed_and_number_draw_the_same_and_train_to_the_same_bits(
     assert first == second
 
 
-def test_without_retraining_there_is_no_final_folder(here, tmp_path):
-    done = here("run", *small("small", "--trials", 1, "--epochs", 1), "--retrain-epochs", "none", "--out", "run")  # fmt: skip
-    assert done.status == 0, done
-    assert not (tmp_path / "run" / "final").exists()
-
-
 def test_what_a_builder_prints_is_shown_with_its_trial(here):
     done = here("run", *small("printing", "--trials", 2, "--epochs", 1), "--retrain-epochs", "none", "--out", "run")  # fmt: skip
     assert done.status == 0, done
@@ -270,6 +264,10 @@ def grown(running_ray, notes_folder, tmp_path_factory):
     )  # fmt: skip
     assert done.status == 0, done
     return folder / "run"
+
+
+def test_without_retraining_there_is_no_final_folder(grown):
+    assert not (grown / "final").exists()
 
 
 def test_a_parameter_that_some_builds_register_joins_the_space(grown):

@@ -127,8 +127,9 @@ def test_without_a_gpu_a_rule_counts_the_multiply_adds_and_all_trials_train_on_c
     ("rule", "reason"),
     [
         ("on_devices:nowhere", "returned 'tpu' for"),
-        ("on_devices:lost", "raised KeyError: 'size'"),
-        ("on_devices:none", "has no 'none'"),
+        # test_rule.py names each mistake without a search.
+        pytest.param("on_devices:lost", "raised KeyError: 'size'", marks=pytest.mark.long),
+        pytest.param("on_devices:none", "has no 'none'", marks=pytest.mark.long),
     ],
 )
 def test_a_rule_that_gives_no_device_ends_the_search_with_one_line(here, rule, reason):

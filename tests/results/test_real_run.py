@@ -46,7 +46,9 @@ def test_it_is_ranked_among_the_published_results(results, run):
 
 def test_its_trials_are_shown_with_their_endings(results, run):
     _, out, _ = results("show", run.path)
-    assert len(out.splitlines()) == 1 + 6
+    _heading, *trials, data = out.splitlines()
+    assert len(trials) == 6
+    assert data.startswith("data: train[0] (array 54000x28x28, shared arrays); train[1] (array")
     assert "stopped by ASHA" in out
     trials = json.loads(results("show", run.path, "--format", "json")[1])
     assert trials[0]["hyperparameters"]["batch_size"] == 96

@@ -22,6 +22,7 @@ from search.carry.graphs import (
     GraphDef,
     canonical,
     clear_devices,
+    has_state,
     python_calls,
     rename_functions,
     separate_caches,
@@ -32,7 +33,7 @@ from search.carry.graphs import (
 from search.errors import ProblemError, one_line
 
 # tf.raw_ops.DatasetToGraphV2, external_state_policy
-IGNORE_STATE, FAIL_ON_STATE = 1, 2
+IGNORE_STATE = 1
 
 # What an opened dataset needs for as long as it lives.
 _kept: "weakref.WeakKeyDictionary[tf.data.Dataset, Any]" = weakref.WeakKeyDictionary()
@@ -73,7 +74,8 @@ class CarriedDataset:
             NotAGraphError: It cannot be written as a graph.
             ProblemError: It calls a function that cannot be pickled.
         """
-        graph, has_state = _graph_of(dataset)
+        graph = _graph_of(dataset)
+        state = has_state(graph)
         tokens = dict.fromkeys(node.attr["token"].s for node in python_calls(graph))
         functions = {token: script_ops._py_funcs.get(token.decode()) for token in tokens}
         try:
@@ -88,7 +90,7 @@ class CarriedDataset:
             graph=graph.SerializeToString(deterministic=True),
             functions=pickled,
             element_spec=pickle.dumps(dataset.element_spec),
-            has_state=has_state,
+            has_state=state,
         )
 
     def open(self) -> tf.data.Dataset:
@@ -129,18 +131,18 @@ class CarriedDataset:
         return graph, list(self.constants), [functions[token] for token in tokens]
 
 
-def _graph_of(dataset: tf.data.Dataset) -> tuple[GraphDef, bool]:
-    """Return the graph of a pipeline, and whether it has a state."""
+def _graph_of(dataset: tf.data.Dataset) -> GraphDef:
     try:
-        return _serialized(dataset, FAIL_ON_STATE), False
-    except tf.errors.FailedPreconditionError:
-        pass
+        serialized = tf.raw_ops.DatasetToGraphV2(
+            input_dataset=tf.data.experimental.to_variant(dataset),
+            external_state_policy=IGNORE_STATE,
+            strip_device_assignment=True,
+        )
     except tf.errors.OpError as error:
         raise _not_a_graph(error) from error
-    try:
-        return _serialized(dataset, IGNORE_STATE), True
-    except tf.errors.OpError as error:
-        raise _not_a_graph(error) from error
+    graph = tf.compat.v1.GraphDef.FromString(serialized.numpy())
+    clear_devices(graph)
+    return graph
 
 
 def _not_a_graph(error: Exception) -> NotAGraphError:
@@ -148,17 +150,6 @@ def _not_a_graph(error: Exception) -> NotAGraphError:
         f"the dataset cannot be sent to a worker process ({one_line(error)}): create it in "
         "HyperModel.fit, or pass arrays or a keras.utils.PyDataset."
     )
-
-
-def _serialized(dataset: tf.data.Dataset, policy: int) -> GraphDef:
-    graph = tf.raw_ops.DatasetToGraphV2(
-        input_dataset=tf.data.experimental.to_variant(dataset),
-        external_state_policy=policy,
-        strip_device_assignment=True,
-    )
-    written = tf.compat.v1.GraphDef.FromString(graph.numpy())
-    clear_devices(written)
-    return written
 
 
 def _import(graph: GraphDef, specs: Iterable[tf.TensorSpec]) -> Any:

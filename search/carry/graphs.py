@@ -29,6 +29,7 @@ SEED_ATTRIBUTES = ("seed", "seed2")
 PYTHON_FUNCTIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 CACHES = ("CacheDataset", "CacheDatasetV2")
 CONSTANT = "Const"
+VARIABLE = "VarHandleOp"
 PLACEHOLDER = "Placeholder"
 
 # Their classes are made when TensorFlow is imported, so that mypy does not know them.
@@ -53,6 +54,19 @@ def clear_devices(graph: GraphDef) -> None:
     """Remove all devices: TensorFlow 2.21 leaves parts of them that it cannot read."""
     for node in _nodes(graph):
         node.device = ""
+
+
+def has_state(graph: GraphDef) -> bool:
+    """Tell whether a pipeline draws random numbers in a function, has variables or calls Python.
+
+    Operations that shuffle do not count: they follow from their seed.
+    """
+    in_functions = (node for function in graph.library.function for node in function.node_def)
+    return (
+        any(node.op == VARIABLE for node in graph.node)
+        or any(set(SEED_ATTRIBUTES) <= node.attr.keys() for node in in_functions)
+        or any(True for _ in python_calls(graph))
+    )
 
 
 def python_calls(graph: GraphDef) -> Iterator[NodeDef]:

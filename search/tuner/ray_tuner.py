@@ -263,7 +263,11 @@ class RayTuner(RecordedTuner):
         oracle = self._settings.oracle_with(seed)
         if oracle is None:
             return None
-        return OracleSearcher(oracle, space, objective=self._objective, scratch=str(scratch))
+        searcher = OracleSearcher(oracle, space, objective=self._objective, scratch=str(scratch))
+        searcher.oracle.max_trials = (
+            self.oracle.max_trials
+        )  # a script may raise it between searches
+        return searcher
 
     def _is_done(self) -> bool:
         """Tell whether the run folder already has the whole search."""

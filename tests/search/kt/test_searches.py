@@ -123,3 +123,13 @@ def test_without_a_scheduler_no_trial_is_stopped(running_ray, tmp_path, capsys):
     tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1)
     output = capsys.readouterr().out
     assert "starting: keras-tuner RandomSearch; no trial is stopped early; trials" in output
+
+
+def test_a_script_raises_max_trials_and_searches_again(running_ray, tmp_path):
+    hypermodel = scenarios.OwnScore(in_twelve_configurations)
+    tuner = kt.RandomSearch(hypermodel, max_trials=1, seed=1, directory=tmp_path)
+    tuner.search(verbose=0)
+    tuner.oracle.max_trials = 3
+    tuner.search(verbose=0)
+    assert [event["trial"] for event in events(tuner, "trial_started")] == [0, 1, 2]
+    assert len(tuner.oracle.trials) == 3

@@ -11,6 +11,7 @@
 # make cluster-test  test searches on several hosts in a lab on this machine
 # make storm         kill the processes of two searches a hundred times, and print what that cost
 # make bench         time an epoch: fit, the fast epoch, the matrix products alone
+# make start         time scripts of seconds beside keras-tuner: START="--rounds 1 --before CHECKOUT"
 # make race          compare with keras-tuner, Ray Tune and Optuna, each with the same time budget
 # make scale         measure how many workers one driver serves
 # make settings      compare settings of a search
@@ -42,7 +43,7 @@ PYTEST = $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 TIER = "not long"
 
 .PHONY: setup data search report screenshots lab browser test test-long coverage forget-coverage mutants \
-	cluster-test storm check docs bench race scale settings accuracy lock clean
+	cluster-test storm check docs bench start race scale settings accuracy lock clean
 
 setup: $(INSTALLED)
 
@@ -146,7 +147,11 @@ docs: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# These four measure your machine and print tables. RACE=--show prints the tables again, and
+# Times scripts of two short searches; takes some five minutes a round.
+start: setup
+	@$(BIN)/python tests/benchmarks/start.py $(START)
+
+# All of these measure your machine and print tables. RACE=--show prints the tables again, and
 # RACE="--show --report docs" those of docs/. An interrupted race or settings continues.
 
 # Takes five hours.

@@ -68,12 +68,8 @@ def import_ray() -> None:
 def set_environment(address: str | None = None) -> None:
     """Set the environment variables that Ray reads in this process, as ``prepare_environment``."""
     os.environ |= ENVIRONMENT
-    if address is not None:
-        return
-    if "ray" not in sys.modules:
-        # Inside a Ray job: its runtime environment must not apply to a Ray of our own.
-        os.environ.pop(JOB_CONFIG, None)
-    _set_token()
+    if address is None:
+        _set_token()
 
 
 def environment_of_a_head() -> dict[str, str]:
@@ -84,19 +80,22 @@ def environment_of_a_head() -> dict[str, str]:
 
 
 @contextmanager
-def on_loopback() -> Iterator[None]:
-    """Let ``ray.init`` join a Ray of this machine by its address on loopback.
+def joining_own_ray() -> Iterator[None]:
+    """Let ``ray.init`` join a Ray of this process, by its address on loopback.
 
     Ray 2.60 replaces such an address by another of the machine, unless it was imported with the
     variable of ``ON_LOOPBACK``. A script may import Ray before, and join other machines later.
+    Inside a Ray job, the runtime environment of the job does not apply.
     """
     constants: Any = sys.modules["ray"]._private.ray_constants
-    previous = constants.ENABLE_RAY_CLUSTER
-    constants.ENABLE_RAY_CLUSTER = False
+    previous, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    job_config = os.environ.pop(JOB_CONFIG, None)
     try:
         yield
     finally:
         constants.ENABLE_RAY_CLUSTER = previous
+        if job_config is not None:
+            os.environ[JOB_CONFIG] = job_config
 
 
 def _set_token() -> None:

@@ -375,7 +375,7 @@ def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known:
     node_warnings = check_nodes() if len(nodes_up()) > 1 else []
     for warning in (*check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
-    delay = "" if plan.address else "; training begins in 10 to 30 s"
+    delay = "" if plan.address else "; training begins in some seconds"
     stopping = _describe_stopping(settings, is_score_known)
     view.note(f"starting: {plan.algorithm}{stopping}; trials at once: {plan.workers}{delay}")
 

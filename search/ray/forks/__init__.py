@@ -5,6 +5,7 @@ The import is the longest step before a worker trains, and forks share its memor
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,17 +46,15 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="forks-", dir=SOCKETS_FOLDER, ignore_cleanup_errors=True
-        )
-        self._path = os.path.join(self._folder.name, "socket")
+        self._folder = tempfile.mkdtemp(prefix="forks-", dir=SOCKETS_FOLDER)
+        self._path = os.path.join(self._folder, "socket")
         command = [sys.executable, str(HERE / "server.py")]
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self._path)
             listener.listen(128)
             number = listener.fileno()
             self._process = start_child(
-                [*command, str(number), self._folder.name, FORKED, str(IDLE_SECONDS)],
+                [*command, str(number), self._folder, FORKED, str(IDLE_SECONDS)],
                 stdout=subprocess.DEVNULL,
                 pass_fds=[number],
                 env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
@@ -76,7 +75,7 @@ class ForkServer:
         """End the server and its forks."""
         self._process.kill()
         self._process.communicate()  # closes the pipe, which ends the forks too
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def may_fork() -> bool:

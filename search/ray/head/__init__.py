@@ -21,7 +21,7 @@ from search.ray.child import start_child
 from search.ray.environment import (
     RAYLET_PID,
     environment_of_a_head,
-    on_loopback,
+    joining_own_ray,
     prepare_environment,
 )
 from search.ray.forks import SOCKETS_FOLDER
@@ -95,7 +95,7 @@ class Head:
         address = self._ask_for_address()
         try:
             # Ray's native code writes there at any log level.
-            with silenced_stderr(), on_loopback():
+            with silenced_stderr(), joining_own_ray():
                 ray.init(
                     address=address,
                     log_to_driver=False,

@@ -12,7 +12,6 @@ import selectors
 import shutil
 import sys
 import traceback
-from typing import Any
 
 import psutil
 
@@ -21,6 +20,8 @@ JOIN, LEAVE = b"j", b"l"
 
 def main() -> None:
     """Start Ray, tell its address as often as the driver asks, and end it."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # nothing else is written there
     variable, options, idle_seconds = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
     os.environ[variable] = str(os.getpid())  # as in ``search.ray.environment``
     import ray
@@ -32,7 +33,7 @@ def main() -> None:
     except Exception as error:
         answer = {"error": traceback.format_exception_only(error)[-1].strip()}
     try:
-        _serve(answer, idle_seconds)
+        _serve(json.dumps(answer).encode() + b"\n", answers, idle_seconds)
     finally:
         family = psutil.Process().children(recursive=True)
         ray.shutdown()
@@ -42,7 +43,7 @@ def main() -> None:
         shutil.rmtree(options["_temp_dir"], ignore_errors=True)
 
 
-def _serve(answer: dict[str, Any], idle_seconds: float) -> None:
+def _serve(answer: bytes, answers: int, idle_seconds: float) -> None:
     """Answer the driver until it is gone or has not used Ray for some time."""
     is_used = True
     with selectors.DefaultSelector() as selector:
@@ -53,7 +54,7 @@ def _serve(answer: dict[str, Any], idle_seconds: float) -> None:
                 return
             is_used = command == JOIN
             if is_used:
-                print(json.dumps(answer), flush=True)
+                os.write(answers, answer)
 
 
 if __name__ == "__main__":

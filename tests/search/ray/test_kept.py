@@ -1,5 +1,6 @@
 """The Ray and the fork server of a script: started once, and ended with it."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -23,6 +24,11 @@ from search.ray.environment import import_ray
 def search():
     with runtime.connect_to_ray(None, 1, forks=True, stays=True):
         import ray
+        while ray.available_resources()["object_store_memory"] < (
+            ray.cluster_resources()["object_store_memory"]
+        ):
+            time.sleep(0.05)  # until the data of the search before are released
+        stored = ray.put(bytes(30_000_000))
         forked = ray.remote(lambda: "keras_tuner" in sys.modules)
         return runtime._current.raylet.pid, ray.get(forked.remote()), runtime.has_other_nodes()
 
@@ -57,6 +63,13 @@ if "waits" in sys.argv:
 """
 
 
+def running(pids):
+    """Return the processes; a worker of the last search may just have ended."""
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield psutil.Process(pid)
+
+
 @pytest.fixture
 def script(tmp_path):
     """Start the script, with empty modules in the place of those that take long to import."""
@@ -75,7 +88,7 @@ def script(tmp_path):
         )  # fmt: skip
         started.append(process)
         told = json.loads(process.stdout.readline())
-        return process, told["rays"], [psutil.Process(pid) for pid in told["family"]]
+        return process, told["rays"], list(running(told["family"]))
 
     yield start
     for process in started:
@@ -145,6 +158,32 @@ def test_only_the_process_of_a_script_starts_to_fork_in_advance(running_ray):
     assert ray.get(ray.remote(kept._is_child).remote())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(kept._is_child)
+
+
+REFUSED = """
+import json, keras, psutil, search.kt as kt
+import problems
+tuner = kt.RandomSearch(problems.small, kt.Objective("val_nothing", "max"), max_trials=1)
+train, validation, _ = problems.blobs()
+try:
+    tuner.search(*train, epochs=1, validation_data=validation, verbose=0)
+finally:
+    family = [one.pid for one in psutil.Process().children(recursive=True)]
+    print(json.dumps(family))
+"""
+
+
+@pytest.mark.long
+def test_a_refused_search_ends_its_script_at_once_and_leaves_nothing(tmp_path):
+    (tmp_path / "script.py").write_text(REFUSED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    assert "ObjectiveError" in done.stderr
+    family = json.loads(done.stdout)
+    assert len(family) > 1
+    assert have_ended(list(running(family)), seconds=60)
 
 
 IDLE = """

@@ -135,7 +135,7 @@ class _Packer:
             if int(dataset.cardinality()) < 0:  # endless, or unknown
                 raise ProblemError(f"{name}: {error}") from error
             saved = save(dataset, self._scratch, shuffles=True)
-            self._note(name, saved.archive, Way.SAVED, dataset)
+            self._note(name, saved.digest, Way.SAVED, dataset)
             return saved
         except ProblemError as error:
             raise ProblemError(f"{name}: {error}") from error

@@ -14,6 +14,7 @@ from search.carry.datasets import CarriedDataset
 from search.carry.generators import parts_of_generator
 from search.carry.pickling import carry_dataset, state_of_iterator
 
+DIGITS = 40  # of a checksum, hexadecimal
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 

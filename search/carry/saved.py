@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from search.carry.digest import DIGITS, digest
+
 
 @dataclass(frozen=True)
 class SavedDataset:
@@ -23,12 +25,14 @@ class SavedDataset:
     Attributes:
         folder: The saved dataset's folder, at the same path on every node.
         archive: The folder as a tar file, uint8 of shape (bytes,).
+        digest: Checksum of the elements, equal for equal elements in any order.
         shuffles: Whether the pipeline shuffles. If so, its elements (batches, if it batches) come
             in a new order each epoch.
     """
 
     folder: str
     archive: np.ndarray
+    digest: str
     shuffles: bool
 
     def open(self) -> tf.data.Dataset:
@@ -59,5 +63,14 @@ def save(dataset: tf.data.Dataset, scratch: Path, *, shuffles: bool) -> SavedDat
     with tarfile.open(fileobj=packed_bytes, mode="w") as archive:
         archive.add(folder, arcname=".")
     return SavedDataset(
-        str(folder), np.frombuffer(packed_bytes.getbuffer(), dtype=np.uint8), shuffles
+        str(folder),
+        np.frombuffer(packed_bytes.getbuffer(), dtype=np.uint8),
+        _digest(tf.data.Dataset.load(str(folder))),
+        shuffles,
     )
+
+
+def _digest(dataset: tf.data.Dataset) -> str:
+    """Return a checksum of the elements, read one after the other."""
+    checksums = (int(digest(tf.nest.flatten(e, expand_composites=True)), 16) for e in dataset)
+    return f"{sum(checksums) % 16**DIGITS:0{DIGITS}x}"

@@ -132,6 +132,9 @@ def test_a_dataset_that_cannot_be_a_graph_is_saved(tmp_path, monkeypatch):
     assert batches(unpack(made.arguments).args[0].map(lambda x, y: (x, y))) != []
     assert sorted(batches(unpack(made.arguments).args[0])) == sorted(batches(dataset()))
     assert [part.way for part in made.data.parts] == [Way.SAVED]
+    again = packed(tmp_path, dataset().shuffle(6, seed=1))
+    assert str(again.data) == str(made.data), "of equal elements, in any order"
+    assert str(packed(tmp_path, dataset(batch=20)).data) != str(made.data)
     with pytest.raises(ProblemError, match=r"argument 1: the dataset is too large for a graph"):
         packed(tmp_path, dataset().repeat())
 

@@ -27,7 +27,6 @@ from search.algorithms.drawing import choose_values
 from search.errors import SearchError, one_line, raise_any
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, Problem
-from search.plan.task import Task
 from search.ray.nodes import call_on_every_node
 from search.ray.runtime import connect_to_ray
 from search.space.parameters import Kind, Parameter, Space
@@ -41,6 +40,7 @@ from search.storage.folder import (
 from search.worker import splits
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
+from search.worker.task import Task
 
 PACKAGE = "fmnist-search"
 SHARED_MEMORY = Path("/dev/shm")

@@ -11,12 +11,12 @@ from results.record import words
 from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
 from search.errors import UsageError
-from search.plan.task import Task
 from search.session.origin import read_previous_run
 from search.session.run_file import RECORDED_VERSIONS, RecordedRun
 from search.view.view import View
 from search.worker.data import Data, load_data
 from search.worker.process import quiet_training
+from search.worker.task import Task
 
 # The metrics of each epoch, by the number of the epoch.
 Metrics = dict[int, dict[str, float | None]]

@@ -18,7 +18,6 @@ from search.final.follow_up import FollowUp, Outcome, run_follow_up, start_follo
 from search.loggers.base import make_logger
 from search.plan.importer import source_paths
 from search.plan.plan import Engine, Plan
-from search.plan.task import Task
 from search.ray.nodes import fit_to_cluster
 from search.ray.renewable import RenewableRay, store_data
 from search.ray.runtime import connect_to_ray
@@ -38,6 +37,7 @@ from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
 from search.view.view import View, describe_end
+from search.worker.task import Task
 
 # The fields of a plan that take effect even if the search is already complete.
 FOLLOW_UP_FIELDS = ("retrain_epochs", "confirm", "seeds", "audit", "log")

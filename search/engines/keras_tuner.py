@@ -18,12 +18,12 @@ from results.record.columns import Decision, ScoreKind, State
 from results.record.history import EpochRecord, divergence, has_diverged
 from search.errors import ObjectiveError, objective_not_reported
 from search.plan.plan import Plan, Problem, Tuner
-from search.plan.task import Task
 from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
 from search.session.warm_start import user_values
 from search.worker import process
 from search.worker.data import Data, load_data
+from search.worker.task import Task
 
 
 class _StopSearch(kt.errors.FatalError):

@@ -21,12 +21,12 @@ from results.record.intervals import estimate_share
 from search.errors import TrainingError, UsageError
 from search.final.training import Share, Trainer, translated_ray_errors
 from search.plan.plan import Problem
-from search.plan.task import Task
 from search.ray.renewable import fetch
 from search.storage.folder import RunFolder
 from search.storage.lock import Say
 from search.worker import process
 from search.worker.data import Data
+from search.worker.task import Task
 
 if TYPE_CHECKING:
     import ray

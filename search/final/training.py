@@ -15,11 +15,11 @@ from results.record.columns import Device, Values
 from results.record.history import Objective
 from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
-from search.plan.task import Task
 from search.ray.nodes import this_node_affinity
 from search.ray.renewable import fetch
 from search.worker import process, splits
 from search.worker.data import Data
+from search.worker.task import Task
 
 if TYPE_CHECKING:
     import ray

@@ -14,7 +14,6 @@ from search.carry.carried import FitArguments, PickledObject
 from search.carry.pickling import holds_symbolic_tensors
 from search.errors import ProblemError, one_line
 from search.plan.plan import KEPT_WEIGHTS, Plan, Problem
-from search.plan.task import Task
 from search.ray.nodes import trials_at_once
 from search.ray.runtime import has_other_nodes
 from search.session.warm_start import EarlierSearch
@@ -22,6 +21,7 @@ from search.storage.folder import RunFolder
 from search.tuner.fit_arguments import decides_itself, requested_epochs
 from search.tuner.settings import Settings
 from search.worker import process, script
+from search.worker.task import Task
 from search.worker.tuner import WORKER_METHODS, TunerCopy, overrides
 
 # Attributes of a tuner that belong to the driver, or are sent to the workers on their own.

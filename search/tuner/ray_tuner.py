@@ -30,7 +30,6 @@ from search.errors import (
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
-from search.plan.task import Task
 from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
@@ -56,6 +55,7 @@ from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
 from search.view.view import SilentView, View, describe_end
+from search.worker.task import Task
 
 
 @takes_options

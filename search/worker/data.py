@@ -11,9 +11,9 @@ from search.carry.description import DataPart
 from search.errors import ProblemError
 from search.plan import importer
 from search.plan.plan import Problem
-from search.plan.task import NamedObject
 from search.worker import process, reading, splits
 from search.worker.splits import Split
+from search.worker.task import NamedObject
 
 # Of data whose contents cannot be known.
 UNKNOWN_DIGEST = "unknown"

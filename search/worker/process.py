@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from search.carry.carried import PickledObject
 from search.errors import ProblemError, one_line
 from search.plan import importer
-from search.plan.task import NamedObject
 from search.space.parameters import Space
+from search.worker.task import NamedObject
 
 if TYPE_CHECKING:
     import keras_tuner as kt

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from results.record.columns import ScoreKind
-from search.plan.task import Task
 from search.space import mirror
 from search.worker.callbacks import Reporter
+from search.worker.task import Task
 from search.worker.tuner import TRAINING_METHODS, TrialTuner, overrides
 
 

@@ -11,8 +11,8 @@ from tensorflow.python.framework import config as framework_config
 
 from search.carry.carried import PickledObject
 from search.carry.pickling import dumps_registered
-from search.plan.task import ScriptSettings
 from search.worker.process import GPU_ENVIRONMENT, QUIET_TENSORFLOW
+from search.worker.task import ScriptSettings
 
 # Variables of the environment that are no setting of the script: TensorFlow 2.21, Keras 3.15 and
 # Ray 2.60 set them when they are imported, this program sets them, or they differ from process to

@@ -9,10 +9,10 @@ import keras_tuner as kt
 
 from results.record.columns import Values
 from results.record.history import DEFAULT_OBJECTIVE, Objective
-from search.plan.task import Task
 from search.space import mirror
 from search.space.parameters import ORACLE_PREFIX, PARENT_TRIAL, Space
 from search.worker import process
+from search.worker.task import Task
 from search.worker.tuner import TrialTuner, TunerCopy
 
 TUNER_ID = "tuner0"

@@ -10,7 +10,6 @@ from results.record.columns import ScoreKind, State, Values
 from search.carry import arguments
 from search.carry.carried import FitArguments
 from search.errors import UsageError, objective_not_reported, one_line, traceback_of
-from search.plan.task import Task
 from search.space import mirror
 from search.space.parameters import PARENT_TRIAL, Space
 from search.storage.folder import RunFolder
@@ -31,6 +30,7 @@ from search.worker.own_trainings import OwnTrainings
 from search.worker.returned import ReturnedAttributes
 from search.worker.score import Execution, expected_kind, shown_kind
 from search.worker.single_trial import TUNER_ID, SingleTrialOracle
+from search.worker.task import Task
 from search.worker.trial_end import TrialEnd, failed_end
 from search.worker.tuner import TrialTuner, hook_callbacks, overrides
 from search.worker.weights import BestWeights, load_best_weights

@@ -14,12 +14,12 @@ import keras_tuner as kt
 from results.record.columns import Values
 from search.carry.carried import FitArguments
 from search.errors import SearchError
-from search.plan.task import Task
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
 from search.worker.callbacks import Report, TrialStops
 from search.worker.data import Data
 from search.worker.single_trial import make_tuner
+from search.worker.task import Task
 from search.worker.training import TrialTraining
 from search.worker.trial_end import TrialEnd, failed_end
 

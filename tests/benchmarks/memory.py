@@ -21,8 +21,8 @@ def main() -> None:
 
     from results.record.history import Objective
     from search.algorithms.drawing import RandomSearcher
-    from search.plan.task import NamedObject, Task
     from search.worker.data import Data
+    from search.worker.task import NamedObject, Task
     from search.worker.trial import run_trial
 
     draw = np.random.default_rng(0)

@@ -252,7 +252,6 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.engines.ray.engine import search_on_ray
     from search.plan.plan import Engine, Plan, Problem
     from search.plan.registry import Scheduler
-    from search.plan.task import Task
     from search.session.origin import NewRun
     from search.session.session import DeferredSession
     from search.session.stopping import TRIALS_DONE, Stopping
@@ -260,6 +259,7 @@ def _search(case: Case, stored: Any, out: Path) -> Any:
     from search.storage.clock import start_clock
     from search.storage.folder import new_run
     from search.view.view import SilentView
+    from search.worker.task import Task
 
     problem = Problem(
         hypermodel="fmnist_model.mlp:Wide", data="recorded", data_dir=None, space="wide",

@@ -298,8 +298,8 @@ def undisturbed(trial: TrialRecord, weather: Weather) -> dict[int, dict[str, flo
     """Train a trial's configuration in this process, as long as it was trained in the storm."""
     # TensorFlow is imported by nobody who only kills.
     from search.plan.plan import Problem
-    from search.plan.task import NamedObject, Task
     from search.worker.data import load_data
+    from search.worker.task import NamedObject, Task
     from search.worker.trial import run_trial
 
     problem = Problem(

@@ -29,7 +29,6 @@ from search.engines.ray.suggestions import Discovery, Suggestions
 from search.engines.ray.trainable import Content
 from search.errors import RayLostError
 from search.plan.plan import Plan
-from search.plan.task import Task
 from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.nodes import ray_resources
 from search.ray.renewable import RenewableRay, StoredData, fetch
@@ -38,6 +37,7 @@ from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
 from search.storage.folder import RunFolder
+from search.worker.task import Task
 
 # Higher than any real limit: ``Suggestions`` limits the trials itself.
 MAX_CONCURRENT_TRIALS = 10_000

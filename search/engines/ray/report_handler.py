@@ -19,10 +19,10 @@ from search.errors import (
     RayLostError,
     RunFolderError,
 )
-from search.plan.task import Task
 from search.session.session import Session
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
+from search.worker.task import Task
 
 EXIT_DETAIL = re.compile(r"Worker exit detail: ([^.]*\.)")
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")

@@ -17,7 +17,7 @@ from search.engines.ray.placement.rule import Placement
 from search.engines.ray.state import SearchState
 from search.errors import ProblemError
 from search.plan.plan import Plan
-from search.plan.task import Task
+from search.worker.task import Task
 
 # The search fails when this many processes have died while they discovered the space.
 MAX_LOSSES = 2

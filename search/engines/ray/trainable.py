@@ -18,7 +18,6 @@ from search.engines.ray import messages
 from search.engines.ray.messages import TrainTrial, WarmUp, decode_config, encode
 from search.errors import ProblemError
 from search.plan import importer
-from search.plan.task import NamedObject, Task
 from search.ray.checkpoint_server import CheckpointAccess
 from search.ray.environment import ENVIRONMENT
 from search.ray.nodes import TrialProcess, with_node_name
@@ -28,6 +27,7 @@ from search.worker import process
 from search.worker.data import Data
 from search.worker.laps import BETWEEN, BUILD, DATA, IMPORT, LAPS, START
 from search.worker.printed import PrintedLines
+from search.worker.task import NamedObject, Task
 
 if TYPE_CHECKING:
     from search.worker.trial_end import TrialEnd

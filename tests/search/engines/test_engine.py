@@ -16,7 +16,6 @@ from search.engines.ray.engine import RayEngine
 from search.errors import ProblemError
 from search.plan.plan import Engine, Plan, Problem, Tuner
 from search.plan.registry import Scheduler
-from search.plan.task import Task
 from search.ray.renewable import RenewableRay, store_data
 from search.ray.runtime import connect_to_ray
 from search.session.origin import NewRun
@@ -26,6 +25,7 @@ from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
 from search.view.view import View
 from search.worker.data import load_data
+from search.worker.task import Task
 
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))
 

@@ -15,9 +15,9 @@ from made_up_spaces import configs, configurations, declare, is_sound, nested, p
 from results.record.columns import State
 from search.algorithms.drawing import RandomSearcher
 from search.exchange.export import Part, export_run
-from search.plan.task import NamedObject
 from search.space import mirror
 from search.worker import process
+from search.worker.task import NamedObject
 
 
 def exported_hyperparameters(writer, out):

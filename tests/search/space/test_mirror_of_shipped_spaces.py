@@ -7,9 +7,9 @@ from made_up_spaces import configs
 
 from search.algorithms.drawing import RandomSearcher
 from search.errors import ProblemError
-from search.plan.task import NamedObject
 from search.space import mirror
 from search.worker import process
+from search.worker.task import NamedObject
 
 
 def named(reference):

@@ -46,8 +46,8 @@ def train(keras_is_imported):
     limit of the search. ``report`` gets each report, and returns whether the trial may go on.
     """
     from search.carry.carried import FitArguments, PickledObject
-    from search.plan.task import NamedObject, Task
     from search.worker import process
+    from search.worker.task import NamedObject, Task
     from search.worker.trial import run_trial
 
     training, validation, _ = problems.blobs()

@@ -12,8 +12,8 @@ import pytest
 
 from search.carry.carried import PickledObject
 from search.errors import ProblemError
-from search.plan.task import NamedObject
 from search.worker import process
+from search.worker.task import NamedObject
 
 # --- Memory of a GPU ------------------------------------------------------------------------------
 

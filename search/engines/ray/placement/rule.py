@@ -13,8 +13,8 @@ from results.record.columns import Device, Values
 from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.plan.plan import AUTO, Plan
-from search.plan.task import Task
 from search.ray.nodes import this_node_affinity
+from search.worker.task import Task
 
 # A model of this size or more goes to a GPU. Training one sample takes six floating-point
 # operations per multiply-add (forward two, backward four). A batch of 128 samples then takes about

@@ -17,7 +17,6 @@ from search.engines.ray.report_handler import Reply, ReportHandler
 from search.engines.ray.state import SearchState
 from search.engines.ray.suggestions import Discovery, Suggestions
 from search.plan.plan import Engine, Plan, Problem
-from search.plan.task import NamedObject, Task
 from search.ray.nodes import TrialProcess
 from search.session.origin import NewRun
 from search.session.session import DeferredSession
@@ -25,6 +24,7 @@ from search.session.stopping import Stopping
 from search.space.parameters import Kind, Parameter, Space
 from search.storage.folder import new_run
 from search.view.view import View
+from search.worker.task import NamedObject, Task
 
 ACCURACY = Objective("val_accuracy", "max")
 SPACE = Space((Parameter("units", Kind.INT, 8, low=2, high=64),))

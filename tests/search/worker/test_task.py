@@ -9,7 +9,7 @@ from made_up_runs import make_plan
 
 from search.carry.carried import PickledObject
 from search.errors import ProblemError
-from search.plan.task import NamedObject, Task
+from search.worker.task import NamedObject, Task
 
 
 def test_a_pickled_object_is_the_same_in_another_process():

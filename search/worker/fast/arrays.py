@@ -115,5 +115,5 @@ def _check(leaf: Any) -> None:
     else:
         is_plain = isinstance(leaf, np.ndarray) and leaf.ndim and leaf.dtype.kind in "fiu"
     if not is_plain:
-        class_name = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__}"
+        class_name = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__.lstrip('_')}"
         raise NotFastError(f"the data are {class_name}, not arrays of numbers")

@@ -198,7 +198,7 @@ def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
     validation = arguments["validation_data"]
     if validation is not None:
         if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
-            raise NotFastError(f"the validation data are a {type(validation).__name__}")
+            raise NotFastError("the validation data are not arrays of numbers")
         validation = tuple(validation)
     elif arguments["validation_split"]:
         training, validation = split(*training, arguments["validation_split"])

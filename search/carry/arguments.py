@@ -4,7 +4,6 @@ Each kind of data travels in the cheapest way that keeps its meaning. Imports Ke
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,8 @@ import tensorflow as tf
 
 from search.carry.carried import FitArguments, PickledObject
 from search.carry.datasets import CarriedDataset, NotAGraphError
-from search.carry.description import DATASET, DataDescription, DataPart, Way
-from search.carry.digest import UnstableError, digest
+from search.carry.description import DATASET, DataDescription, DataPart, Numbers, Way
+from search.carry.digest import UnstableError, contents, is_measured, numbers_of
 from search.carry.generators import ReadElements
 from search.carry.pickling import carry_dataset, is_image_iterator
 from search.carry.saved import SavedDataset, save
@@ -186,35 +185,29 @@ class _Packer:
     ) -> None:
         """Note a part of the data, and add its content to the digest."""
         value = content if value is None else value
-        self.parts.append(
-            DataPart(name, _kind(value), _shape(value), way, may_differ, *_statistics(value))
-        )
+        arrays: tuple[Numbers, ...] = ()
         try:
-            content_bytes = _content(content)
+            content_bytes, arrays = _content(content)
         except UnstableError:
             self.unstable.append(name)
         else:
             self.digest.update(name.encode() + content_bytes)
+        self.parts.append(DataPart(name, _kind(value), _shape(value), way, may_differ, arrays))
 
 
-def _content(content: Any) -> bytes:
-    """Return what the digest of a run covers; for numbers as version 0.1.0 did.
+def _content(content: Any) -> tuple[bytes, tuple[Numbers, ...]]:
+    """Return what the digest of a run covers, and the arrays of numbers in it.
+
+    For an array, the digest covers the same bytes as in version 0.1.0.
 
     Raises:
         UnstableError: The content has no digest.
     """
     if isinstance(content, np.ndarray) and not content.dtype.hasobject:
-        return np.ascontiguousarray(content).tobytes()
-    return digest(content).encode()
-
-
-def _statistics(value: Any) -> tuple[float, float] | tuple[None, None]:
-    """Return the mean and the standard deviation of an array of finite numbers."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or not value.size:
-        return None, None
-    mean = float(value.mean(dtype=np.float64))
-    deviation = float(value.std(dtype=np.float64))
-    return (mean, deviation) if math.isfinite(deviation) else (None, None)
+        arrays = (numbers_of(content),) if is_measured(content) else ()
+        return np.ascontiguousarray(content).tobytes(), arrays
+    known = contents(content)
+    return known.digest.encode(), known.arrays
 
 
 def _kind(value: Any) -> str:

@@ -28,6 +28,7 @@ from search.carry.graphs import (
     separate_caches,
     separate_resources,
     set_seeds,
+    small_constants,
     take_constants,
 )
 from search.errors import ProblemError, one_line
@@ -123,12 +124,14 @@ class CarriedDataset:
         """Return what the pipeline does and its data, equal for equal pipelines of two processes.
 
         Returns:
-            The graph without names that differ between processes, its large constants, and the
-            Python functions in the order of their calls. Of files it has the names.
+            The graph without names that differ between processes, its constants, and the Python
+            functions in the order of their calls. Of files it has the names.
         """
         functions = pickle.loads(self.functions)
-        graph, tokens = canonical(tf.compat.v1.GraphDef.FromString(self.graph))
-        return graph, list(self.constants), [functions[token] for token in tokens]
+        written = tf.compat.v1.GraphDef.FromString(self.graph)
+        constants = [*self.constants, *small_constants(written)]
+        graph, tokens = canonical(written)
+        return graph, constants, [functions[token] for token in tokens]
 
 
 def _graph_of(dataset: tf.data.Dataset) -> GraphDef:

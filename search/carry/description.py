@@ -25,6 +25,35 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What an array of numbers looks like.
+
+    Attributes:
+        shape: Its shape, such as ``60000x28x28``; empty for a single number.
+        mean: Its mean; None if it is not finite.
+        deviation: Its standard deviation, likewise.
+    """
+
+    shape: str
+    mean: float | None = None
+    deviation: float | None = None
+
+    def resembles(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether this array and that of a row of run.json may be splits of the same data."""
+        length, _, sample = self.shape.partition("x")
+        former_length, _, former_sample = row["shape"].partition("x")
+        rows, former_rows = int(length or 1), int(former_length or 1)
+        if sample != former_sample or abs(rows - former_rows) > SAME_SHARE * former_rows:
+            return False
+        mean, deviation = row["mean"], row["deviation"]
+        if mean is None or deviation is None or self.mean is None or self.deviation is None:
+            return True
+        # Means of random halves differ by some standard errors.
+        tolerance = max(SAME_SHARE, STANDARD_ERRORS / math.sqrt(rows)) * max(deviation, TINY)
+        return bool(max(abs(self.mean - mean), abs(self.deviation - deviation)) <= tolerance)
+
+
+@dataclass(frozen=True)
 class DataPart:
     """One of the data among the arguments of ``fit``, as run.json records it.
 
@@ -34,8 +63,8 @@ class DataPart:
         shape: Its shape, such as ``60000x28x28``; empty if it has none.
         way: How it travels.
         may_differ: Whether its elements may differ each time, even with the same seed.
-        mean: Mean of the numbers of an array; None if it has no finite one.
-        deviation: Their standard deviation.
+        arrays: The arrays of numbers in it, such as those that a dataset slices; itself, if it is
+            one.
     """
 
     argument: str
@@ -43,20 +72,16 @@ class DataPart:
     shape: str
     way: Way
     may_differ: bool = False
-    mean: float | None = None
-    deviation: float | None = None
+    arrays: tuple[Numbers, ...] = ()
 
     def resembles(self, row: Mapping[str, Any]) -> bool:
         """Tell whether these may be the data of a row of run.json, split in another way."""
         if (row["argument"], row["kind"], row["shape"]) != (self.argument, self.kind, self.shape):
             return False
-        mean, deviation = row.get("mean"), row.get("deviation")
-        if mean is None or deviation is None or self.mean is None or self.deviation is None:
-            return True
-        length = int(self.shape.partition("x")[0] or 1)
-        # Means of random halves differ by some standard errors.
-        tolerance = max(SAME_SHARE, STANDARD_ERRORS / math.sqrt(length)) * max(deviation, TINY)
-        return bool(max(abs(self.mean - mean), abs(self.deviation - deviation)) <= tolerance)
+        arrays = row.get("arrays", ())
+        return len(arrays) == len(self.arrays) and all(
+            array.resembles(former) for array, former in zip(self.arrays, arrays, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,15 @@ def take_constants(graph: GraphDef) -> Iterator[np.ndarray]:
         yield value
 
 
+def small_constants(graph: GraphDef) -> Iterator[np.ndarray]:
+    """Yield the arrays of numbers that stayed in a graph."""
+    for node in graph.node:
+        if node.op == CONSTANT and not node.attr["value"].tensor.resource_handle_val:
+            value = _array(node.attr["value"].tensor)
+            if value.ndim and value.dtype.kind in "biuf":
+                yield value
+
+
 def separate_resources(graph: GraphDef) -> None:
     """Name the seeds and caches of a pipeline anew, or datasets of one process would share them."""
     names: dict[str, str] = {}

@@ -192,23 +192,21 @@ class Project:
         for note in previous.notes:
             view.note(note)
         former = previous.plan.problem.data
+        if str(data) == former and not data.unstable:
+            return previous
         rows = previous.description.get("data")
-        may_be_split = data.resemble(rows) if rows else data.shapes == shapes_of(former)
-        if data.unstable and data.shapes == shapes_of(former):
-            view.note(
-                f"{self.folder.path}: {', '.join(data.unstable)} cannot be compared with the data "
-                "of the earlier trials; their results are ranked together"
-            )
-        elif str(data) != former and not may_be_split:
+        if not (data.resemble(rows) if rows else data.shapes == shapes_of(former)):
             raise UsageError(
                 f"{str(self.folder.path)!r} was searched with other data ({former}, now {data}), "
                 "so its results cannot be compared. Pass the same data to search, or choose "
                 "another project_name."
             )
-        elif str(data) != former:
-            view.note(
-                f"{self.folder.path}: the data differ from those of the earlier trials as by a "
-                "split without a seed; their results are ranked together. For a search of its own, "
-                "choose another project_name"
-            )
+        difference = "the data are not those of the earlier trials, perhaps another split of them"
+        if data.unstable:
+            places = ", ".join(data.unstable)
+            difference = f"{places} cannot be compared with the data of the earlier trials"
+        view.note(
+            f"{self.folder.path}: {difference}; their results are ranked together. For a search of "
+            "its own, choose another project_name"
+        )
         return previous

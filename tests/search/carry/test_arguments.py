@@ -13,7 +13,7 @@ import problems
 from search.carry.arguments import pack, unpack
 from search.carry.carried import FitArguments, PickledObject
 from search.carry.datasets import CarriedDataset, NotAGraphError
-from search.carry.description import DataPart, Way
+from search.carry.description import DataPart, Numbers, Way
 from search.carry.saved import save
 from search.errors import ProblemError
 
@@ -338,30 +338,18 @@ def test_each_part_of_the_data_is_described_with_the_way_that_it_travels(tmp_pat
         tmp_path, *TRAIN, validation_data=dataset(), sample_weight=Shuffling(), batch_size=32,
         callbacks=[keras.callbacks.EarlyStopping()],
     )  # fmt: skip
-    x, y = TRAIN
+    x, y = (
+        Numbers(shape, pytest.approx(part.mean()), pytest.approx(part.std()))
+        for shape, part in zip(("240x4", "240"), TRAIN, strict=True)
+    )
+    order = Numbers("240", pytest.approx(119.5), pytest.approx(np.arange(240).std()))
     assert made.data.parts == (
-        DataPart(
-            "argument 1",
-            "array",
-            "240x4",
-            Way.SHARED,
-            False,
-            pytest.approx(x.mean()),
-            pytest.approx(x.std()),
-        ),
-        DataPart(
-            "argument 2",
-            "array",
-            "240",
-            Way.SHARED,
-            False,
-            pytest.approx(y.mean()),
-            pytest.approx(y.std()),
-        ),
-        DataPart("validation_data", "dataset", "", Way.ANEW),
-        DataPart("sample_weight", "Shuffling", "", Way.PICKLED),
+        DataPart("argument 1", "array", "240x4", Way.SHARED, False, (x,)),
+        DataPart("argument 2", "array", "240", Way.SHARED, False, (y,)),
+        DataPart("validation_data", "dataset", "", Way.ANEW, False, (x, y)),
+        DataPart("sample_weight", "Shuffling", "", Way.PICKLED, False, (order,)),
     )
     assert made.data.rows()[0] == {
         "argument": "argument 1", "kind": "array", "shape": "240x4", "way": "shared arrays",
-        "may_differ": False, "mean": pytest.approx(x.mean()), "deviation": pytest.approx(x.std()),
+        "may_differ": False, "arrays": ({"shape": "240x4", "mean": x.mean, "deviation": x.deviation},),
     }  # fmt: skip

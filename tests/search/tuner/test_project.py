@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from results.record.history import History, Objective
-from search.carry.description import DataDescription, DataPart, Way
+from search.carry.description import DataDescription, DataPart, Numbers, Way
 from search.errors import UsageError
 from search.storage.folder import RunFolder
 from search.tuner.project import Project
@@ -218,24 +218,47 @@ def test_data_of_another_shape_are_refused(searched_with, has_rows):
         searched_with(data_with(), data_with(shape="9x4"), has_rows=has_rows)
 
 
-def test_numbers_of_another_kind_are_refused(searched_with):
-    former = data_with(mean=0.0, deviation=1.0)
-    for mean, deviation in ((0.2, 1.0), (0.0, 1.5)):
-        with pytest.raises(UsageError, match="was searched with other data"):
-            searched_with(former, data_with("bbbbbbbb", mean=mean, deviation=deviation))
+def measured(mean, deviation, shape="900x4"):
+    return (Numbers(shape, mean, deviation),)
+
+
+FORMER = data_with(arrays=measured(0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [measured(0.2, 1.0), measured(0.0, 1.5), measured(0.0, 1.0, "700x4"), measured(0.0, 1.0, "900x5"), ()],
+)  # fmt: skip
+def test_other_numbers_are_refused(searched_with, arrays):
+    with pytest.raises(UsageError, match="was searched with other data"):
+        searched_with(FORMER, data_with("bbbbbbbb", arrays=arrays))
 
 
 @pytest.mark.parametrize(
     ("former", "data"),
     [
-        (data_with(mean=0.0, deviation=1.0), data_with("bbbbbbbb", mean=0.1, deviation=1.1)),
-        (data_with(kind="dataset"), data_with("bbbbbbbb", kind="dataset")),
+        pytest.param(FORMER, data_with("bbbbbbbb", arrays=measured(0.1, 1.1)), id="array"),
+        pytest.param(
+            data_with(kind="dataset", shape=""),
+            data_with("bbbbbbbb", kind="dataset", shape=""),
+            id="without-numbers",
+        ),
+        pytest.param(
+            data_with(kind="Batches", shape="", arrays=measured(0.0, 1.0, "900")),
+            data_with("bbbbbbbb", kind="Batches", shape="", arrays=measured(0.0, 1.0, "880")),
+            id="object-with-some-more",
+        ),
     ],
 )
 def test_another_split_of_the_data_is_named_and_continued(searched_with, former, data):
-    assert "differ from those of the earlier trials as by a split without a seed" in searched_with(
+    assert "perhaps another split of them; their results are ranked together" in searched_with(
         former, data
     )
+
+
+def test_other_data_beside_data_that_cannot_be_compared_are_refused(searched_with):
+    with pytest.raises(UsageError, match="was searched with other data"):
+        searched_with(FORMER, data_with("bbbbbbbb", ("y",), arrays=measured(9.0, 1.0)))
 
 
 def test_data_that_cannot_be_compared_are_named_and_continued(searched_with):

@@ -77,6 +77,15 @@ def unpack(arguments: FitArguments) -> FitArguments:
     )
 
 
+def unpack_sample(arguments: FitArguments) -> FitArguments:
+    """Open the packed arguments for a reader of their first elements."""
+
+    def opened(_: str, value: Any) -> Any:
+        return value.open(caches=False) if isinstance(value, CarriedDataset) else value
+
+    return unpack(_map_arguments(arguments, opened))
+
+
 class _Packer:
     """Packs one argument after the other, and notes what is found.
 

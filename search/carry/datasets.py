@@ -24,6 +24,7 @@ from search.carry.graphs import (
     clear_devices,
     has_state,
     python_calls,
+    remove_caches,
     rename_functions,
     separate_caches,
     separate_resources,
@@ -94,11 +95,15 @@ class CarriedDataset:
             has_state=state,
         )
 
-    def open(self) -> tf.data.Dataset:
+    def open(self, *, caches: bool = True) -> tf.data.Dataset:
         """Make the dataset, in the process that uses it.
 
         What the pipeline draws without a seed follows from the state of Python's random numbers.
         A cache in a file is one of this dataset alone, since trials run at the same time.
+
+        Args:
+            caches: Whether it has the caches of the pipeline. Without them, TensorFlow does not
+                warn of a reader that reads only the first elements.
         """
         graph = tf.compat.v1.GraphDef.FromString(self.graph)
         functions = pickle.loads(self.functions)
@@ -110,6 +115,8 @@ class CarriedDataset:
             node.attr["token"].s = tokens[node.attr["token"].s]
         separate_resources(graph)
         set_seeds(graph)
+        if not caches:
+            remove_caches(graph)
         folder = separate_caches(graph)
         rename_functions(graph)
         make = _import(graph, [tf.TensorSpec(c.shape, c.dtype) for c in self.constants])

@@ -161,6 +161,16 @@ def separate_caches(graph: GraphDef) -> str | None:
     return folder
 
 
+def remove_caches(graph: GraphDef) -> None:
+    """Let each step read what its cache would read, for a reader of a few elements."""
+    sources = {node.name: node.input[0] for node in graph.node if node.op in CACHES}
+    for node in graph.node:
+        for number, source in enumerate(node.input):
+            while source in sources:
+                source = sources[source]
+            node.input[number] = source
+
+
 def rename_functions(graph: GraphDef) -> None:
     """Name each function by the content of the graph: another graph may have the old names."""
     content = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()[:16]

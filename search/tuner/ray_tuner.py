@@ -15,7 +15,7 @@ from results.record import columns
 from results.record.history import History
 from search.algorithms.base import Searcher
 from search.algorithms.oracles import OracleSearcher
-from search.carry.arguments import PackedArguments, pack, unpack
+from search.carry.arguments import PackedArguments, pack, unpack_sample
 from search.carry.carried import FitArguments
 from search.doctor import check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
@@ -250,7 +250,9 @@ class RayTuner(RecordedTuner):
         build = partial(self._try_build, self.oracle.get_space())
         check_copy(task, build, self.oracle.get_space())
         # A sample of a copy: what only one trial could use stays as it is.
-        check_objective(self._objective, self, arguments, build, lambda: unpack(packed.arguments))
+        check_objective(
+            self._objective, self, arguments, build, lambda: unpack_sample(packed.arguments)
+        )
         for note in packed.notes:
             view.note(note)
         collections = describe_collections(self, arguments.kwargs.get("callbacks"))

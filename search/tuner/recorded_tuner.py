@@ -49,6 +49,7 @@ class ReportingOracle(kt.Oracle):
     def __init__(self, objective: Any, **arguments: Any) -> None:
         super().__init__(objective, **arguments)
         self.verbose = 0
+        self._reached_seconds: dict[str, float] = {}  # when a trial reached its score
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Refuse to propose a trial.
@@ -99,6 +100,7 @@ class ReportingOracle(kt.Oracle):
         assert record.best is not None
         step = record.best.epoch - 1
         trial.score, trial.best_step = record.best.objective, step
+        self._reached_seconds[trial.trial_id] = record.best.at_seconds
         returned = record.score.metrics if record.score else {}
         for name, value in (record.best.metrics | returned).items():
             if isinstance(value, (int, float)):
@@ -108,11 +110,15 @@ class ReportingOracle(kt.Oracle):
                 trial.metrics.update(name, value, step=step)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the best trials, completed and stopped ones; then trials without a score."""
+        """Return the best trials, completed and stopped ones; then trials without a score.
+
+        Of equal trials, the first to reach the score leads, as on the screen.
+        """
         sign = -1.0 if self.objective.direction == "max" else 1.0
         statuses = ("COMPLETED", "STOPPED")
         scored = [t for t in self.trials.values() if t.score is not None and t.status in statuses]
-        ranked = sorted(scored, key=lambda trial: sign * trial.score)
+        reached = self._reached_seconds
+        ranked = sorted(scored, key=lambda t: (sign * t.score, reached.get(t.trial_id, 0.0)))
         unranked = [trial for trial in self.trials.values() if trial not in ranked]
         return (ranked + unranked)[:num_trials]
 

@@ -198,6 +198,7 @@ def _splits(arguments: dict[str, Any]) -> tuple[Any, Any]:
     validation = arguments["validation_data"]
     if validation is not None:
         if not isinstance(validation, (tuple, list)) or not 1 <= len(validation) <= 3:
+            Arrays.of(*training)  # if these are no arrays either, that is the reason
             raise NotFastError("the validation data are not arrays of numbers")
         validation = tuple(validation)
     elif arguments["validation_split"]:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import problems
-from search.carry.arguments import pack, unpack
+from search.carry.arguments import pack, unpack, unpack_sample
 from search.carry.carried import FitArguments, PickledObject
 from search.carry.datasets import CarriedDataset, NotAGraphError
 from search.carry.description import DataPart, Numbers, Way
@@ -121,6 +121,17 @@ def test_datasets_of_the_same_arrays_are_sent_with_one_copy_of_them(tmp_path):
     [constant] = packed.args[0].constants
     assert constant is packed.kwargs["validation_data"].constants[0]
     assert (constant == x).all()
+
+
+def test_a_sample_is_read_past_the_caches(tmp_path):
+    counted = (
+        dataset().map(lambda x, y: (x + 1, y)).cache(str(tmp_path / "cache")).repeat(2).cache()
+    )
+    packed = sent(tmp_path, counted)
+    assert batches(unpack_sample(packed).args[0]) == batches(unpack(packed).args[0])
+    [first] = unpack_sample(packed).args[0].take(1)
+    assert (first[0].numpy() == TRAIN[0][:40] + 1).all()
+    assert not list(tmp_path.glob("cache*")), "the cache of the script stays as it is"
 
 
 def test_a_dataset_that_cannot_be_a_graph_is_saved(tmp_path, monkeypatch):

@@ -56,6 +56,25 @@ def test_trials_are_shown_in_keras_tuners_words():
         oracle.create_trial("tuner0")
 
 
+def test_of_equal_trials_the_first_to_reach_the_score_leads():
+    history = History(OBJECTIVE)
+    oracle = ReportingOracle(KT_OBJECTIVE, max_trials=2)
+    for trial in (0, 1):
+        history.apply({"event": "trial_started", "trial": trial, "at_seconds": 1, "values": {}})
+    for trial in (1, 0):
+        history.apply({
+            "event": "epoch", "trial": trial, "at_seconds": 3 - trial, "epoch": 1,
+            "epoch_seconds": 1.0, "metrics": {"v": 0.5}, "decision": "continue", "worker": "w",
+        })  # fmt: skip
+        history.apply(
+            {"event": "trial_ended", "trial": trial, "at_seconds": 4, "state": "completed"}
+        )
+    for record in history.trials.values():
+        oracle.update_trial_from(record)
+    assert [int(trial.trial_id) for trial in oracle.get_best_trials(2)] == [1, 0]
+    assert [trial.trial for trial in history.ranked()] == [1, 0]
+
+
 def test_a_stopped_trial_of_unknown_worth_comes_after_those_with_a_score():
     history = History(OBJECTIVE)
     oracle = ReportingOracle(KT_OBJECTIVE, max_trials=2)

@@ -222,7 +222,7 @@ def canonical(graph: GraphDef) -> tuple[bytes, list[bytes]]:
     for function in functions.values():
         del function.signature.control_output[:]
         numbers = _number_nodes(function.node_def, function.signature.input_arg)
-        for result, source in function.ret.items():
+        for result, source in list(function.ret.items()):  # it changes
             function.ret[result] = _renamed(source, numbers)
     visit(graph.node)
     _rename(graph, {name: names.get(name, "") for name in functions})

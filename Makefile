@@ -147,7 +147,7 @@ docs: setup
 bench: setup
 	@$(BIN)/python tests/benchmarks/epoch.py
 
-# Times scripts of two short searches; takes some five minutes a round.
+# Times scripts of two short searches; takes some two minutes a round.
 start: setup
 	@$(BIN)/python tests/benchmarks/start.py $(START)
 

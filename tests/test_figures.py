@@ -31,9 +31,10 @@ def section(page: str, heading: str) -> str:
         ("race.py", section(PERFORMANCE, "The race")),
         ("race.py --short", section(README, "How fast it is")),
         ("scale.py", section(PERFORMANCE, "How many workers one driver serves")),
+        ("start.py", section(PERFORMANCE, "A script of seconds")),
         ("accuracy.py", ACCURACY),
     ],
-    ids=["settings", "race", "summary", "scale", "accuracy"],
+    ids=["settings", "race", "summary", "scale", "start", "accuracy"],
 )
 def test_the_page_shows_what_was_measured(command, text):
     script, *options = command.split()

@@ -1,4 +1,4 @@
-"""A script of seconds: searches of four trials of some two seconds, alike for both libraries.
+"""A script of seconds: searches of four short trials, alike for both libraries.
 
 Prints a line of JSON: for each search the seconds from the call of ``search`` to its first epoch,
 the seconds from the start of the process to the end of the first search, and the memory (PSS, MiB) of the workers and of what is left running after the first search.
@@ -12,6 +12,7 @@ from pathlib import Path
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--library", choices=["keras_tuner", "search.kt"], required=True)
 parser.add_argument("--searches", type=int, default=2)
+parser.add_argument("--epochs", type=int, required=True)
 parser.add_argument("--without-forks", action="store_true")
 parser.add_argument("--folder", type=Path, required=True)
 asked = parser.parse_args()
@@ -34,7 +35,6 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
 TRIALS = 4
-EPOCHS = 20
 MIB = 2**20
 
 
@@ -86,7 +86,9 @@ for number in range(asked.searches):
     )  # fmt: skip
     path = asked.folder / f"watched{number}"
     called = time.time()
-    tuner.search(x, y, validation_split=0.2, epochs=EPOCHS, verbose=0, callbacks=[Watch(path)])
+    tuner.search(
+        x, y, validation_split=0.2, epochs=asked.epochs, verbose=0, callbacks=[Watch(path)]
+    )
     first_search = first_search or time.time() - psutil.Process().create_time()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     first_epochs.append(min(began for began, _ in lines) - called)

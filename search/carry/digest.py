@@ -17,7 +17,7 @@ from joblib.hashing import NumpyHasher
 from search.carry.datasets import CarriedDataset
 from search.carry.description import Numbers
 from search.carry.generators import parts_of_generator
-from search.carry.pickling import carry_dataset, state_of_iterator
+from search.carry.pickling import STATE_OF_GENERATOR, carry_dataset, state_of_iterator
 
 DIGITS = 40  # of a checksum, hexadecimal
 # Statistics are computed of so many numbers at a time: float64 takes eight times the memory of
@@ -129,6 +129,8 @@ class _ContentHasher(NumpyHasher):
             return _named, ("code", value.co_code, value.co_consts, value.co_names)
         if isinstance(value, GeneratorType):
             return _named, ("generator", *parts_of_generator(value))
+        if isinstance(value, STATE_OF_GENERATOR):
+            return _named, ("generator", value._generator)
         if isinstance(value, LOCKS):
             return _named, ("lock",)
         if tf.is_tensor(value) and not isinstance(value, tf.Variable):

@@ -29,6 +29,8 @@ SEED_ATTRIBUTES = ("seed", "seed2")
 PYTHON_FUNCTIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 CACHES = ("CacheDataset", "CacheDatasetV2")
 CONSTANT = "Const"
+# Ragged and sparse tensors are written as variants.
+NOT_ARRAYS = (tf.variant.as_datatype_enum, tf.resource.as_datatype_enum)
 VARIABLE = "VarHandleOp"
 PLACEHOLDER = "Placeholder"
 
@@ -80,7 +82,7 @@ def take_constants(graph: GraphDef) -> Iterator[np.ndarray]:
         if node.op != CONSTANT:
             continue
         tensor = node.attr["value"].tensor
-        if tensor.ByteSize() < LARGE_BYTES or tensor.resource_handle_val:
+        if tensor.ByteSize() < LARGE_BYTES or tensor.dtype in NOT_ARRAYS:
             continue
         value = _array(tensor)
         node.op = PLACEHOLDER
@@ -92,7 +94,7 @@ def take_constants(graph: GraphDef) -> Iterator[np.ndarray]:
 def small_constants(graph: GraphDef) -> Iterator[np.ndarray]:
     """Yield the arrays of numbers that stayed in a graph."""
     for node in graph.node:
-        if node.op == CONSTANT and not node.attr["value"].tensor.resource_handle_val:
+        if node.op == CONSTANT and node.attr["value"].tensor.dtype not in NOT_ARRAYS:
             value = _array(node.attr["value"].tensor)
             if value.ndim and value.dtype.kind in "biuf":
                 yield value

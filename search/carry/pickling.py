@@ -33,6 +33,8 @@ PICKLED_BY_CONFIG = (
     keras.optimizers.Optimizer,
 )
 
+# What ``tf.data.Dataset.from_generator`` keeps: the function, and generators that it has begun.
+STATE_OF_GENERATOR = tf.data.Dataset._GeneratorState
 
 # Each process has its own: one that nobody holds is made anew.
 LOCKS = {type(make()): make for make in (threading.Lock, threading.RLock)}
@@ -138,6 +140,8 @@ class _ScriptPickler(CloudPickler):
             return CarriedDataset.open, (carry_dataset(value),)
         elif isinstance(value, GeneratorType):
             return call_generator, parts_of_generator(value)
+        elif isinstance(value, STATE_OF_GENERATOR):
+            return type(value), (value._generator,)
         elif is_image_iterator(value):
             return _image_iterator, (type(value), state_of_iterator(value))
         elif type(value) in LOCKS and "unlocked" in repr(value):

@@ -195,6 +195,33 @@ def test_the_batches_of_a_saved_dataset_that_shuffled_come_in_an_order_of_the_se
     assert sorted(first[0]) == sorted(first[1]) == sorted(other[0]), "the batches are the same"
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        tf.ragged.range(tf.range(8000) % 4),
+        tf.sparse.from_dense(tf.eye(5000, 30)),
+    ],
+    ids=["ragged", "sparse"],
+)
+def test_ragged_and_sparse_tensors_are_sent_and_compared(tmp_path, tensor):
+    dataset = tf.data.Dataset.from_tensor_slices(tensor).batch(4000)
+    made = packed(tmp_path, dataset)
+    assert [str(batch) for batch in unpack(made.arguments).args[0]] == list(map(str, dataset))
+    assert made.data.unstable == ()
+
+
+def test_iterators_of_the_script_stay_there(tmp_path):
+    spec = tf.TensorSpec((4,), tf.float32)
+    rows = tf.data.Dataset.from_generator(lambda: iter(TRAIN[0]), output_signature=spec)
+    before = str(packed(tmp_path, rows).data)
+    iterator = iter(rows)
+    next(iterator)
+    made = packed(tmp_path, rows)
+    assert str(made.data) == before
+    assert len(list(unpack(made.arguments).args[0])) == len(TRAIN[0])
+    assert (next(iterator).numpy() == TRAIN[0][1]).all()
+
+
 # --- What cannot be sent --------------------------------------------------------------------------
 
 

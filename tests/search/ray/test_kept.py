@@ -96,19 +96,11 @@ def script(tmp_path):
         process.communicate()
 
 
-def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_a_script_ends(
-    script,
-):
-    process, rays, family = script()
+def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_it_is_killed(script):
+    process, rays, family = script("waits")
     assert rays[0] == rays[1]
     assert rays[0][1:] == [True, False]
     assert len(family) > 5
-    assert process.wait(60) == 0
-    assert have_ended(family, seconds=60)
-
-
-def test_nothing_is_left_of_a_script_that_is_killed(script):
-    process, _, family = script("waits")
     process.send_signal(signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
     assert have_ended(family, seconds=60)
@@ -118,13 +110,14 @@ def test_nothing_is_left_of_a_script_that_is_killed(script):
 @pytest.mark.parametrize(
     ("words", "number"),
     [
+        ([], None),
         (["exception"], None),
         (["begun"], None),
         (["begun", "waits"], signal.SIGKILL),
         (["waits"], signal.SIGINT),
         (["waits"], signal.SIGTERM),
     ],
-    ids=["exception", "begun", "begun and killed", "interrupted", "terminated"],
+    ids=["normal", "exception", "begun", "begun and killed", "interrupted", "terminated"],
 )
 def test_nothing_is_left_of_a_script_that_ends_in_another_way(script, words, number):
     process, _, family = script(*words)

@@ -22,6 +22,7 @@ from search.carry.graphs import (
     GraphDef,
     canonical,
     clear_devices,
+    forget_seeds,
     has_state,
     python_calls,
     remove_caches,
@@ -136,6 +137,7 @@ class CarriedDataset:
         """
         functions = pickle.loads(self.functions)
         written = tf.compat.v1.GraphDef.FromString(self.graph)
+        forget_seeds(written)
         constants = [*self.constants, *small_constants(written)]
         graph, tokens = canonical(written)
         return graph, constants, [functions[token] for token in tokens]

@@ -91,6 +91,21 @@ def take_constants(graph: GraphDef) -> Iterator[np.ndarray]:
         yield value
 
 
+def forget_seeds(graph: GraphDef) -> None:
+    """Set the seeds of Keras's layers to zero: without a seed, each process draws its own.
+
+    The state of a ``keras.random.SeedGenerator`` is a variable of two int64.
+    """
+    by_name = {node.name: node for node in graph.node}
+    zero = tf.make_tensor_proto([0, 0], tf.int64)
+    for node in graph.node:
+        if node.op != "AssignVariableOp":
+            continue
+        value = by_name[node.input[1].partition(":")[0]].attr["value"].tensor
+        if value.dtype == zero.dtype and value.tensor_shape == zero.tensor_shape:
+            value.CopyFrom(zero)
+
+
 def small_constants(graph: GraphDef) -> Iterator[np.ndarray]:
     """Yield the arrays of numbers that stayed in a graph."""
     for node in graph.node:

@@ -371,6 +371,16 @@ def test_other_datasets_have_another_description(tmp_path):
     assert described(tmp_path, dataset()) != described(tmp_path, dataset(batch=20))
 
 
+def test_the_seeds_that_layers_draw_in_a_pipeline_do_not_count(tmp_path):
+    def augmented(rate):
+        augment = keras.Sequential([keras.layers.Dropout(rate), keras.layers.GaussianNoise(0.1)])
+        return dataset().map(lambda x, y: (augment(x, training=True), y))
+
+    made = [packed(tmp_path, augmented(rate)).data for rate in (0.5, 0.5, 0.2)]
+    assert str(made[0]) == str(made[1]) != str(made[2])
+    assert made[0].parts == made[1].parts
+
+
 def test_each_part_of_the_data_is_described_with_the_way_that_it_travels(tmp_path):
     made = packed(
         tmp_path, *TRAIN, validation_data=dataset(), sample_weight=Shuffling(), batch_size=32,

@@ -132,8 +132,11 @@ def halved(x, y):
     return tf.ensure_shape(tf.numpy_function(halve, [x], tf.float32), (None, 4)), y
 
 
+noise = keras.layers.GaussianNoise(0.01)
+
+
 def augment(x, y):
-    return x + tf.random.normal(tf.shape(x), stddev=0.01), y
+    return noise(x, training=True) + tf.random.normal(tf.shape(x), stddev=0.01), y
 
 
 def labelled(data):

@@ -12,7 +12,9 @@ from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "keras-tuner.md"
 BEGIN, END = "<!-- begin: kinds of data, made by make docs -->\n", "<!-- end of kinds -->\n"
-HEAD = "| data | how they travel | each trial | equal contents |\n| --- | --- | --- | --- |\n"
+HEAD = (
+    "| data | how they travel | each trial | when the search goes on |\n| --- | --- | --- | --- |\n"
+)
 SHARED, ANEW, PICKLED = "shared arrays", "made anew in the worker", "pickled"
 READ = "read once in the driver"
 COPY = "trains on a copy of its own"
@@ -97,6 +99,15 @@ def tensors(_folder):
 
     x, y = map(tf.constant, images())
     return {"x": x, "y": y, "validation_data": (x, y), "shuffle": False}
+
+
+def h5py_arrays(folder):
+    import h5py
+
+    x, y = images()
+    file = h5py.File(folder / f"images{len(list(folder.iterdir()))}.h5", "w")
+    datasets = [file.create_dataset(name, data=data) for name, data in (("x", x), ("y", y))]
+    return {"x": datasets[0], "y": datasets[1], "validation_data": (x, y), "shuffle": False}
 
 
 # --- tf.data --------------------------------------------------------------------------------------
@@ -292,6 +303,7 @@ def begun_generator(_folder):
 KINDS = [
     Kind("NumPy arrays, also in lists, tuples and dicts", arrays, SHARED, "trains on them"),
     Kind("arrays of texts (objects)", texts, SHARED, "trains on them", "texts", is_short=True),
+    Kind("datasets of h5py", h5py_arrays, SHARED, "trains on them: they are read once, whole"),
     Kind("pandas DataFrame and Series", frames, PICKLED, COPY, "table"),
     Kind("SciPy sparse matrices", sparse, PICKLED, COPY, "table"),
     Kind("tensors", tensors, PICKLED, COPY),
@@ -326,7 +338,7 @@ def page():
     _, _, after = rest.partition(END)
     rows = "".join(
         f"| {kind.name} | {kind.way} | {kind.trial} | "
-        f"{'compared' if kind.is_compared else 'not known: a line says so'} |\n"
+        f"{'contents are compared' if kind.is_compared else 'a line says that they are not known'} |\n"
         for kind in KINDS
     )
     return before + BEGIN + HEAD + rows + END + after

@@ -131,7 +131,12 @@ class _Packer:
             )
         if isinstance(value, Iterator) and not isinstance(value, keras.utils.PyDataset):
             return self._pack_iterator(name, value)
-        packed = PickledObject.of(value, f"{name} ({type(value).__name__})")
+        try:
+            packed = PickledObject.of(value, f"{name} ({type(value).__name__})")
+        except ProblemError:
+            if not hasattr(value, "__array__"):
+                raise
+            return self._pack(name, np.asarray(value))  # such as a dataset of h5py, of an open file
         if not name.startswith("callbacks"):
             self._note(name, value, Way.ANEW if is_image_iterator(value) else Way.PICKLED)
         return packed
@@ -224,6 +229,8 @@ def _kind(value: Any) -> str:
         return DATASET
     if isinstance(value, GeneratorType):
         return "generator"
+    if type(value).__module__.startswith("tensorflow") and isinstance(value, Iterator):
+        return "iterator"
     return "array" if isinstance(value, np.ndarray) else type(value).__name__
 
 

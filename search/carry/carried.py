@@ -33,8 +33,8 @@ class PickledObject:
             raise ProblemError(f"{name}: {error}") from error
         except Exception as error:
             raise ProblemError(
-                f"{name} cannot be sent to a worker process ({one_line(error)}): create open "
-                "files, locks, generators and datasets inside build or fit."
+                f"{name} cannot be sent to a worker process ({one_line(error)}): open files "
+                "and connections inside build or fit."
             ) from error
 
     def open(self) -> Any:

@@ -5,12 +5,13 @@ Imports Keras.
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import tensorflow as tf
 
 from results.record.history import DEFAULT_OBJECTIVE, Objective
@@ -78,32 +79,57 @@ def _receiver(tuner: kt.Tuner) -> tuple[Callable[..., Any], tuple[None, ...]]:
     return keras.Model.fit, (None,)  # self
 
 
-def check_endless(tuner: kt.Tuner, arguments: FitArguments) -> None:
-    """Check that each epoch ends: Keras's ``fit`` would train on an endless dataset for ever.
+def check_data(tuner: kt.Tuner, arguments: FitArguments) -> None:
+    """Check what Keras's ``fit`` would notice late, or not at all.
 
     Args:
         tuner: The tuner; a ``fit`` or ``run_trial`` of the user cannot be checked.
         arguments: The arguments of ``fit``.
 
     Raises:
-        UsageError: A dataset never ends, and nothing says how many steps make an epoch.
+        UsageError: A dataset never ends, and nothing says how many steps make an epoch; or there
+            are more inputs than targets, or fewer.
     """
     if decides_itself(tuner):
         return
     kwargs = arguments.kwargs
-    data = {"argument 1": arguments.args[0]} if arguments.args else {"x": kwargs.get("x")}
-    steps = dict.fromkeys(data, "steps_per_epoch") | {"validation_data": "validation_steps"}
-    data |= {"validation_data": kwargs.get("validation_data")}
+    inputs = {f"argument {number}": part for number, part in enumerate(arguments.args[:2], 1)}
+    inputs |= {name: kwargs[name] for name in ("x", "y") if name in kwargs}
+    validation = kwargs.get("validation_data")
+    named = {"validation_data": validation}
+    if isinstance(validation, tuple):
+        named = {f"validation_data[{n}]": part for n, part in enumerate(validation[:2])}
     raise_any(
         [
-            f"{name}: the dataset never ends, so fit needs {steps[name]}: pass it to search, or "
-            "leave out repeat()."
-            for name, value in data.items()
-            if isinstance(value, tf.data.Dataset)
-            and int(value.cardinality()) == tf.data.INFINITE_CARDINALITY
-            and kwargs.get(steps[name]) is None
+            *_unending(inputs, "steps_per_epoch", kwargs),
+            *_unending(named, "validation_steps", kwargs),
+            *_unequal(inputs),
+            *_unequal(named),
         ]
     )
+
+
+def _unending(data: dict[str, Any], steps: str, kwargs: dict[str, Any]) -> Iterator[str]:
+    """Name each dataset that never ends, unless ``steps`` says how long an epoch is."""
+    for name, value in data.items():
+        is_endless = (
+            isinstance(value, tf.data.Dataset)
+            and int(value.cardinality()) == tf.data.INFINITE_CARDINALITY
+        )
+        if is_endless and kwargs.get(steps) is None:
+            yield (
+                f"{name}: the dataset never ends, so fit needs {steps}: pass it to search, or "
+                "leave out repeat()."
+            )
+
+
+def _unequal(data: dict[str, Any]) -> Iterator[str]:
+    """Say if two arrays have different numbers of samples."""
+    arrays = {name: value for name, value in data.items() if isinstance(value, np.ndarray)}
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len(set(lengths.values())) > 1:
+        counts = " and ".join(f"{name} has {length}" for name, length in lengths.items())
+        yield f"{counts} samples: expected as many inputs as targets."
 
 
 def check_objective(

@@ -45,7 +45,7 @@ from search.storage.clock import start_clock
 from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import (
     adapt_fit_arguments,
-    check_endless,
+    check_data,
     check_objective,
     decides_itself,
     requested_epochs,
@@ -243,7 +243,7 @@ class RayTuner(RecordedTuner):
                 "process"
             )
         arguments = adapt_fit_arguments(self, fit_args, fit_kwargs, settings.max_epochs)
-        check_endless(self, arguments)
+        check_data(self, arguments)
         epochs = requested_epochs(self, arguments)
         task = make_task(self, settings, self._objective, self._registered)
         packed = pack(arguments, scratch, epochs=settings.max_epochs or epochs)
@@ -391,7 +391,7 @@ def _describe_stopping(settings: Settings, is_score_known: bool) -> str:
         return "; no trial is stopped early"
     name = columns.DISPLAY_NAMES.get(scheduler, scheduler)
     if not is_score_known and not settings.scheduler_asked:
-        return f"; {name} waits for a score that is the best of its epochs, to stop weak trials"
+        return f"; {name} stops weak trials once a trial shows that its score is its best epoch"
     return f"; {name} stops weak trials early (scheduler=None turns it off)"
 
 

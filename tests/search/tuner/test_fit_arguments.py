@@ -1,12 +1,18 @@
 """What ``fit`` is called with, as ``search`` was: by position or by name, of Keras or of the user."""
 
 import keras_tuner as kt
+import numpy as np
 import pytest
 
 import problems
 from search.carry.carried import FitArguments
 from search.errors import UsageError
-from search.tuner.fit_arguments import adapt_fit_arguments, decides_itself, requested_epochs
+from search.tuner.fit_arguments import (
+    adapt_fit_arguments,
+    check_data,
+    decides_itself,
+    requested_epochs,
+)
 from search.worker.tuner import TrialTuner
 
 
@@ -127,3 +133,17 @@ def test_code_of_the_user_may_call_fit():
 def test_epochs_that_are_no_whole_number_are_refused():
     with pytest.raises(UsageError, match=r"search\(epochs='3'\): expected a whole number"):
         requested_epochs(tuner_of(KerasFit()), FitArguments((1, 2), {"epochs": "3"}))
+
+
+def test_arrays_of_unequal_length_are_named_before_anything_starts():
+    x, y = np.zeros((9, 4)), np.zeros(8)
+    data = FitArguments((x, y), {"validation_data": (x, y)})
+    with pytest.raises(UsageError) as refused:
+        check_data(tuner_of(KerasFit()), data)
+    assert str(refused.value).splitlines() == [
+        "argument 1 has 9 and argument 2 has 8 samples: expected as many inputs as targets.",
+        "validation_data[0] has 9 and validation_data[1] has 8 samples: expected as many inputs as "
+        "targets.",
+    ]
+    check_data(tuner_of(DecidesItself()), data)
+    check_data(tuner_of(KerasFit()), FitArguments((x,), {"y": x, "validation_data": (y, y, y)}))

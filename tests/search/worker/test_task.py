@@ -25,7 +25,7 @@ def test_an_object_that_cannot_be_pickled_is_refused_with_a_remedy():
     assert str(caught.value).startswith(
         "the hypermodel cannot be sent to a worker process (TypeError: cannot pickle"
     )
-    assert str(caught.value).endswith("generators and datasets inside build or fit.")
+    assert str(caught.value).endswith("open files and connections inside build or fit.")
 
 
 def test_an_object_whose_package_is_missing_says_so(monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent / "kinds_of_data.py"
-TIMEOUT_SECONDS = 900
+TIMEOUT_SECONDS = 1800  # some 80 searches
 # Kinds whose contents are texts or files: only that they are not equal can be known.
 NOT_MEASURED = {"texts", "records", "photos", "folder"}
 NOT_COMPARED = {"begun"}

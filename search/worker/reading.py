@@ -110,7 +110,10 @@ def _problem(value: Any) -> str | None:
             f"or return a dict with an array per column, {TEXTS}."
         )
     if is_series(value):
-        return f"{got}, expected numbers, or {TEXTS}. Encode the Series, or add .to_numpy(object)."
+        return (
+            f"{got}, expected numbers, or {TEXTS}. Encode the Series, as labels must be, or add "
+            ".to_numpy(object) to texts that the model reads."
+        )
     if not isinstance(value, np.ndarray):
         is_known = is_sparse(value) or is_tensor(value)
         return None if is_known else f"{got}, expected {ARRAYS}. Convert it, as by np.asarray."

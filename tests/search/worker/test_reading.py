@@ -131,7 +131,8 @@ TEXTS_EXPECTED = "texts as an object array of shape (n,) or as tf.constant(texts
         pytest.param(
             pd.Series(["a", "b", "c", "d"]),
             f"got Series of str of shape (4,), expected numbers, or {TEXTS_EXPECTED}. "
-            "Encode the Series, or add .to_numpy(object).",
+            "Encode the Series, as labels must be, or add .to_numpy(object) to texts that the model "
+            "reads.",
             id="series",
         ),
         pytest.param(

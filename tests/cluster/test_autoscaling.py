@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import alone
@@ -88,12 +89,17 @@ ENVIRONMENT = {
 }
 
 
+@pytest.fixture
+def short_folder():
+    """A folder with a short path: Ray's sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="as-", dir="/tmp", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(alone.why_not() is not None, reason=f"no ids of our own: {alone.why_not()}")
-def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(
-    tmp_path_factory, commands
-):
-    folder = tmp_path_factory.mktemp("as")  # short: Ray's sockets lie in it
+def test_machines_come_for_the_trials_that_wait_and_go_when_they_are_idle(short_folder, commands):
+    folder = short_folder
     (folder / "file.json").write_text(json.dumps(FILE))
     address = f"127.0.0.1:{PORT}"
     script_commands = {

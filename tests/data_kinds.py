@@ -276,26 +276,25 @@ def flow_from_dataframe(folder):
     return {"x": read(frame, **READING), "validation_data": read(frame, **READING)}
 
 
-def batches_for_ever(x, y, random=None):
-    """Yield batches of random images for ever; NumPy's global random numbers are the default."""
+def batches_for_ever(x, y, seed):
+    """Yield batches of random images for ever."""
     import numpy as np
 
+    random = np.random.default_rng(seed)  # its own: Keras reads ahead, while it validates too
     while True:
-        rows = (random or np.random).permutation(len(x))[:BATCH]
+        rows = random.permutation(len(x))[:BATCH]
         yield x[rows], y[rows]
 
 
 def generator(_folder):
     return {
-        "x": batches_for_ever(*images()), "steps_per_epoch": STEPS,
-        "validation_data": batches_for_ever(*images()), "validation_steps": 2,
+        "x": batches_for_ever(*images(), 8), "steps_per_epoch": STEPS,
+        "validation_data": batches_for_ever(*images(), 9), "validation_steps": 2,
     }  # fmt: skip
 
 
 def begun_generator(_folder):
-    import numpy as np
-
-    batches = batches_for_ever(*images(), np.random.default_rng(8))
+    batches = batches_for_ever(*images(), 8)
     next(batches)
     return {"x": batches, "steps_per_epoch": STEPS}
 

@@ -77,7 +77,7 @@ def misfortunes(commands, tmp_path_factory, limited_memory):
     process = start(
         commands, folder, "run", "--hypermodel", "stormy:Misfortunes", "--data", "problems:blobs",
         "--workers", 2, "--trials", 5, "--epochs", 3, "--algorithm", "random", "--seed", 0,
-        "--scheduler", "none", "--hung-after", 10, "--retrain-epochs", "none", "--out", "run",
+        "--scheduler", "none", "--hung-after", 20, "--retrain-epochs", "none", "--out", "run",
         NOTES=str(notes),
     )  # fmt: skip
     return folder / "run", *finish(process)

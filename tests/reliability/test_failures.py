@@ -101,7 +101,7 @@ def test_a_hung_trial_is_ended_and_named(misfortunes):
     run, *_ = misfortunes
     [hung] = fates(run, "hangs")
     assert hung["state"] == "hung"
-    assert re.fullmatch(r"no epoch in 10 s: its process \(\S+:\d+\) was killed", hung["error"])
+    assert re.fullmatch(r"no epoch in 20 s: its process \(\S+:\d+\) was killed", hung["error"])
     assert hung["epochs"] == 1
 
 

@@ -36,7 +36,7 @@ from search.session.warm_start import read_warm_start
 from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
-from search.view.view import View, describe_end
+from search.view.view import View, describe_aim, describe_end
 from search.worker.task import Task
 
 # The fields of a plan that take effect even if the search is already complete.
@@ -93,11 +93,12 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     for warning in warnings:
         view.note(str(warning))
+    aim = describe_aim(plan.problem.objective)
     at_once = "" if plan.elastic else f"; trials at once: {plan.workers}"
     if plan.address:
-        view.note(f"joining the Ray cluster at {plan.address}{at_once}")
+        view.note(f"joining the Ray cluster at {plan.address}; {aim}{at_once}")
     else:
-        view.note(f"starting{at_once}; training begins in 10 to 30 s")
+        view.note(f"starting; {aim}{at_once}; training begins in 10 to 30 s")
 
 
 def _search_and_follow_up(plan: Plan, run: LockedRun, origin: Origin, view: View) -> Outcome:

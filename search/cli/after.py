@@ -15,19 +15,19 @@ from results.record.files import read_json
 from results.record.journal import describe_damage
 from results.record.tables import rebuild
 from search.cli.ending import carry_out
-from search.cli.options import RunArgument, parse_choice, parse_values, takes
+from search.cli.options import RunArgument, parse_choice, parse_objective, parse_values, takes
+from search.doctor import Finding, Grade
 from search.errors import SearchError, UsageError, nearest, raise_any
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.final.follow_up import audit_run, confirm_run, retrain_run
+from search.plan.directions import doubt
 from search.plan.plan import (
-    DEFAULT_OBJECTIVE,
     DEFAULT_RETRAIN_EPOCHS,
     OPTIONS,
     RETRAIN_EPOCHS,
     SEEDS,
     ConfirmationPlan,
-    infer_objective,
 )
 from search.replay import replay
 from search.session.run_file import read_run
@@ -157,11 +157,12 @@ def import_command(
     **typed: Any,
 ) -> None:
     """Convert an earlier search into a run folder, to compare it or to learn from it."""
-    direction = typed.get("direction")
-    if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
-        raise UsageError(problem)
-    objective = infer_objective(typed.get("objective", DEFAULT_OBJECTIVE), direction)
+    problems: list[str] = []
+    objective = parse_objective(typed, problems)
+    raise_any(problems)
     view = make_view(Console())
+    if "direction" not in typed and (line := doubt(objective)):
+        view.note(str(Finding(Grade.WARNING, line)))
     target = typed.get("out", Path("runs") / Path(source.partition("::")[0]).stem)
     folder = import_run(source, objective, target, view)
     relative_path = os.path.relpath(folder.path)

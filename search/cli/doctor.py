@@ -6,17 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from search.cli.options import parse_problem, parse_values, takes, workers_at_once
-from search.doctor import examine, is_ready
-from search.errors import UsageError, raise_any
-from search.plan.plan import (
-    DEFAULT_OBJECTIVE,
-    OPTIONS,
-    Engine,
-    Plan,
-    Problem,
-    infer_objective,
+from search.cli.options import (
+    parse_objective,
+    parse_problem,
+    parse_values,
+    takes,
+    workers_at_once,
 )
+from search.doctor import Finding, Grade, examine, is_ready
+from search.errors import raise_any
+from search.plan.directions import doubt
+from search.plan.plan import OPTIONS, Engine, Plan, Problem
 from search.view.live import make_view
 
 PROBLEM_OPTIONS = ("space", "hypermodel", "data", "data_dir", "objective", "direction")
@@ -33,16 +33,7 @@ def doctor_command(
     problems: list[str] = []
     values = parse_values(typed, problems)
     problem_fields = parse_problem(values, problems)
-    for name in ("data_dir", "direction"):
-        if name in typed and (problem := OPTIONS[name].problem(typed[name])):
-            problems.append(problem)
-    try:
-        objective = infer_objective(
-            typed.get("objective", DEFAULT_OBJECTIVE), typed.get("direction")
-        )
-    except UsageError as error:
-        problems.append(str(error))
-    raise_any(problems)
+    objective = parse_objective(typed, problems)
     plan = Plan(
         problem=Problem(**problem_fields, objective=objective, epochs=1),
         trials=1,
@@ -50,8 +41,12 @@ def doctor_command(
         retrain_epochs=(1,),
         out=out,
     )
+    raise_any([*problems, *plan.reference_problems(), *plan.problems()])
     view = make_view(Console())
-    findings = []
+    line = None if "direction" in typed else doubt(objective)
+    findings = [Finding(Grade.WARNING, line)] if line else []
+    for finding in findings:
+        view.note(str(finding))
     for finding in examine(plan, typed.get("address")):
         findings.append(finding)
         view.note(str(finding))

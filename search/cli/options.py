@@ -10,16 +10,18 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from search.errors import nearest
-from search.plan.importer import reference_problem
+from results.record.history import Objective
+from search.errors import UsageError, nearest
 from search.plan.options import TYPE_WORDS, Option, in_order
 from search.plan.plan import (
+    DEFAULT_OBJECTIVE,
     NO_RETRAINING,
     OPTIONS,
     RETRAIN_EPOCHS,
     SHIPPED_DATA,
     SHIPPED_SPACES,
     Engine,
+    infer_objective,
     local_workers,
 )
 
@@ -107,16 +109,29 @@ def parse_problem(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         problems.append(
             f"--space {space!r}: expected one of {names}.{nearest(space, SHIPPED_SPACES)}"
         )
-    is_here = "address" not in typed
-    for name in ("hypermodel", "data"):
-        if name in typed and (problem := reference_problem(typed[name], name, is_here=is_here)):
-            problems.append(problem)
     return {
         "hypermodel": hypermodel or SHIPPED_SPACES.get(space, ""),
         "space": space,
         "data": data or SHIPPED_DATA,
         "data_dir": typed.get("data_dir"),
     }
+
+
+def parse_objective(typed: dict[str, Any], problems: list[str]) -> Objective:
+    """Return the objective of typed options.
+
+    Add a line to ``problems`` if its direction is invalid or unknown, and return one to maximize,
+    so that the other options can be checked too.
+    """
+    name, direction = typed.get("objective", DEFAULT_OBJECTIVE), typed.get("direction")
+    problem = None if direction is None else OPTIONS["direction"].problem(direction)
+    try:
+        if problem is None:
+            return infer_objective(name, direction)
+    except UsageError as error:
+        problem = str(error)
+    problems.append(problem)
+    return Objective(name, "max")
 
 
 def parse_epochs(text: str, problems: list[str]) -> tuple[int, ...]:

@@ -7,13 +7,21 @@ from typing import Any
 
 from rich.console import Console
 
+from results.record.history import Objective
 from search.cli.ending import carry_out
-from search.cli.options import RunArgument, parse_problem, parse_values, takes, workers_at_once
+from search.cli.options import (
+    RunArgument,
+    parse_objective,
+    parse_problem,
+    parse_values,
+    takes,
+    workers_at_once,
+)
 from search.doctor import Finding, Grade, check
 from search.errors import SearchError, UsageError, raise_any
+from search.plan.directions import doubt
 from search.plan.options import rows
 from search.plan.plan import (
-    DEFAULT_OBJECTIVE,
     DEFAULT_RETRAIN_EPOCHS,
     DEFAULT_TRIALS,
     GPU_SHARE,
@@ -25,7 +33,6 @@ from search.plan.plan import (
     Problem,
     Tuner,
     gpu_resources,
-    infer_objective,
 )
 from search.plan.registry import Scheduler
 from search.run import resume_run, run, run_or_resume
@@ -42,19 +49,22 @@ def run_command(**typed: Any) -> None:
     values = parse_values(typed, problems)
     problems += _misplaced_options(values)
     problem_fields = parse_problem(values, problems)
+    objective_problems: list[str] = []
+    plan = _make_plan(values, problem_fields, parse_objective(values, objective_problems))
+    problems += objective_problems
     try:
-        plan = _make_plan(values, problem_fields)
         check(plan, is_new=not values.get("or_resume"))
     except UsageError as error:
         problems.append(str(error))
-    else:
+    if not objective_problems:
         try:
             read_warm_start(plan.warm_start, plan.problem.objective)
         except SearchError as error:
             problems.append(f"--warm-start: {error}")
     raise_any(problems)
     view = make_view(Console())
-    for line in _without_effect(values, plan):
+    doubts = [] if "direction" in values else [doubt(plan.problem.objective)]
+    for line in (*filter(None, doubts), *_without_effect(values, plan)):
         view.note(str(Finding(Grade.WARNING, line)))
     search = run_or_resume if values.get("or_resume") else run
     carry_out(lambda: search(plan, view), plan.out, view)
@@ -73,15 +83,15 @@ def resume_command(run_folder: RunArgument, **typed: Any) -> None:
     carry_out(lambda: resume_run(run_folder, Changes(values), view), run_folder, view)
 
 
-def _make_plan(values: dict[str, Any], problem_fields: dict[str, Any]) -> Plan:
+def _make_plan(
+    values: dict[str, Any], problem_fields: dict[str, Any], objective: Objective
+) -> Plan:
     """Return the plan for the options that were typed.
 
     Args:
         values: Their values, by name.
         problem_fields: Hypermodel, data, folder of the data and name of the space, by field.
-
-    Raises:
-        UsageError: The direction of the objective is unknown.
+        objective: The objective.
     """
     engine = values.get("engine", Engine.RAY)
     is_ray = engine is Engine.RAY
@@ -99,7 +109,6 @@ def _make_plan(values: dict[str, Any], problem_fields: dict[str, Any]) -> Plan:
         "retrain_epochs": values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS),
         "out": values.get("out", _default_out(problem_fields["space"], tuner or algorithm)),
     }
-    objective = infer_objective(values.get("objective", DEFAULT_OBJECTIVE), values.get("direction"))
     problem = Problem(
         **{"patience": PUBLISHED_PATIENCE_EPOCHS if is_published else 0}
         | _fields_of(Problem, values)
@@ -136,9 +145,6 @@ def _misplaced_options(values: dict[str, Any]) -> Iterator[str]:
     is_resumable = "out" in values and values.get("engine") is not Engine.KERAS_TUNER
     if values.get("or_resume") and not is_resumable:
         yield "--or-resume needs --engine ray, and --out with the folder of the run to resume."
-    direction = values.get("direction")
-    if direction is not None and (problem := OPTIONS["direction"].problem(direction)):
-        yield problem
 
 
 def _without_effect(values: dict[str, Any], plan: Plan) -> Iterator[str]:

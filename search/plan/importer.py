@@ -1,18 +1,35 @@
 """Load objects that a user names as ``module:attribute``, and list their source files."""
 
+import contextlib
 import importlib
 import importlib.util
 import sys
 import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from search.errors import ProblemError, nearest, one_line
+from search.plan.module_source import UnknownModuleError, find_module, read_source
 
 # The packages of this project that a worker imports.
 OUR_PACKAGES = ("search", "results", "fmnist_model")
 # Part of the path of code that Ray 2.60 unpacked on a node.
 UNPACKED_BY_RAY = "runtime_resources"
+
+
+def reference_problems(*, is_here: bool = True, **references: str | None) -> Iterator[str]:
+    """Yield what is wrong with references, one per line, without importing their modules.
+
+    Args:
+        is_here: Whether this machine must have the modules; those of a cluster may have them alone.
+        references: By the option that names it, without dashes, each reference; None: none.
+    """
+    for option, reference in references.items():
+        problem = reference and reference_problem(reference, option, is_here=is_here)
+        if problem:
+            yield problem
 
 
 def reference_problem(reference: str, option: str, *, is_here: bool = True) -> str | None:
@@ -24,24 +41,87 @@ def reference_problem(reference: str, option: str, *, is_here: bool = True) -> s
         is_here: Whether this machine must have the module; those of a cluster may have it alone.
     """
     module_name, _, path = reference.partition(":")
+    named = f"--{option} {reference!r}"
+    if is_here:
+        add_current_folder_to_path()
     if not module_name or not path:
-        return (
-            f"--{option} {reference!r}: expected MODULE:NAME, such as fmnist_model.mlp:published."
-        )
+        hint = _reference_hint(reference) if is_here else ""
+        return f"{named}: expected MODULE:NAME, such as fmnist_model.mlp:published.{hint}"
     if not is_here:
         return None
-    add_current_folder_to_path()
-    package = module_name.partition(".")[0]
     try:
-        is_found = package in sys.modules or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        is_found = False
-    if is_found:
+        spec = find_module(module_name)
+        if spec is not None or module_name in sys.modules:
+            problem = _name_problem(module_name, path.partition(".")[0], spec)
+            return problem and f"{named}: {problem}"
+    except UnknownModuleError:
         return None
+    return f"{named}: {_missing_module(module_name)}{_reference_hint(reference)}"
+
+
+def _missing_module(name: str) -> str:
+    """Return the message for a module that is not there: it names the part that is missing."""
+    parts = name.split(".")
+    packages = (".".join(parts[:length]) for length in range(1, len(parts)))
+    is_name = all(part.isidentifier() for part in parts)
+    missing = next((package for package in packages if is_name and not _exists(package)), name)
     return (
-        f"--{option} {reference!r}: there is no module {package!r}. Run from the folder that holds "
-        "the module, or install it."
+        f"there is no module {missing!r}. Run from the folder that holds the module, or install it."
     )
+
+
+def _exists(module_name: str) -> bool:
+    return module_name in sys.modules or find_module(module_name) is not None
+
+
+def _name_problem(module_name: str, name: str, spec: ModuleSpec | None) -> str | None:
+    """Return why a module cannot be loaded or lacks a name, as far as its source shows."""
+    imported = sys.modules.get(module_name)
+    if imported is not None:
+        return None if hasattr(imported, name) else _no_name(module_name, name, dir(imported))
+    assert spec is not None
+    try:
+        source = read_source(spec)
+    except SyntaxError as error:
+        return f"importing {module_name!r} raised {one_line(error)}"
+    if source is None:
+        return None
+    for package in source.imports:
+        if not _exists(package):
+            return _not_importable(module_name, f"No module named {package!r}")
+    if name in source.literals:
+        return f"{name!r} is of type {source.literals[name]}: expected a function or a class."
+    is_known = source.names is None or name in source.names or name.startswith("__")
+    if is_known or _exists(f"{module_name}.{name}"):  # the module may import its own module
+        return None
+    return _no_name(module_name, name, source.names or ())
+
+
+def _no_name(module_name: str, name: str, names: Iterable[str]) -> str:
+    hint = nearest(name, (public for public in names if not public.startswith("_")))
+    return f"{module_name!r} has no {name!r}.{hint}"
+
+
+def _not_importable(module_name: str, reason: object) -> str:
+    return (
+        f"cannot import {module_name!r} ({reason}). Run from the folder that holds the module, or "
+        "install it."
+    )
+
+
+def _reference_hint(reference: str) -> str:
+    """Return a hint at the reference that was meant: with a dot for the colon, or of a file."""
+    module_name, colon, path = reference.partition(":")
+    if not colon:
+        module_name, _, path = reference.rpartition(".")
+    file = Path(module_name)
+    if file.suffix == ".py" or len(file.parts) > 1:
+        module_name = ".".join(file.with_suffix("").parts)
+    with contextlib.suppress(UnknownModuleError):
+        if module_name and path and path != "py" and find_module(module_name) is not None:
+            is_other = f"{module_name}:{path}" != reference
+            return f" Did you mean {f'{module_name}:{path}'!r}?" if is_other else ""
+    return ""
 
 
 def load(reference: str, option: str) -> Any:
@@ -62,8 +142,7 @@ def load(reference: str, option: str) -> Any:
         value = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ProblemError(
-            f"--{option} {reference!r}: cannot import {module_name!r} ({error}). Run from the "
-            "folder that holds the module, or install it."
+            f"--{option} {reference!r}: {_not_importable(module_name, error)}"
         ) from error
     except Exception as error:
         raise ProblemError(
@@ -71,8 +150,9 @@ def load(reference: str, option: str) -> Any:
         ) from error
     for name in path.split("."):
         if not hasattr(value, name):
-            hint = nearest(name, (public for public in vars(value) if not public.startswith("_")))
-            raise ProblemError(f"--{option} {reference!r}: {module_name!r} has no {name!r}.{hint}")
+            raise ProblemError(
+                f"--{option} {reference!r}: {_no_name(module_name, name, vars(value))}"
+            )
         value = getattr(value, name)
     return value
 

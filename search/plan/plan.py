@@ -14,6 +14,8 @@ from typing import Any
 from results.record.columns import Device, Values
 from results.record.history import Objective
 from search.errors import UsageError
+from search.plan.directions import infer_direction
+from search.plan.importer import reference_problems
 from search.plan.options import (
     Group,
     Option,
@@ -547,6 +549,19 @@ class Plan:
         yield from self._confirmation_problems()
         yield from self._audit_problems()
 
+    def reference_problems(self) -> Iterator[str]:
+        """Yield what is wrong with the names of hypermodel, data and rule, one per line.
+
+        It shows without importing their modules; see ``search.plan.importer``.
+        """
+        is_named = self.problem.hypermodel is not None
+        yield from reference_problems(
+            is_here=self.address is None,
+            hypermodel=self.problem.hypermodel,
+            data=self.problem.data if is_named else None,
+            resources=None if self.device_rule == AUTO else self.device_rule,
+        )
+
     def _early_stopping_problems(self, speaker: Speaker) -> Iterator[str]:
         if self.grace_period > self.problem.epochs >= 1:
             epochs = OPTIONS["epochs"].called(self.problem.epochs, speaker)
@@ -607,7 +622,8 @@ class Unrecorded:
         group=Group.PROBLEM,
         metavar="max|min",
         rule=Rule(lambda direction: direction in ("max", "min"), "max or min"),
-        help="Whether to maximize or to minimize the objective; inferred for common metrics.",
+        default_text="the one that keras-tuner has for the metric",
+        help="Whether to maximize or to minimize the objective.",
     )
     gpus_per_trial: float | None = option(
         float,
@@ -656,19 +672,15 @@ def local_workers(cpus_per_trial: float) -> int:
 
 
 def infer_objective(name: str, direction: str | None) -> Objective:
-    """Return the objective of a metric; without a direction, infer it from the name.
+    """Return the objective of a metric; without a direction, take keras-tuner's for its name.
 
     Raises:
-        UsageError: The name does not determine the direction.
+        UsageError: keras-tuner knows no direction for the name.
     """
-    if direction:
-        return Objective(name, direction)
-    metric = name.removeprefix("val_")
-    if "loss" in metric or "error" in metric:
-        return Objective(name, "min")
-    if any(word in metric for word in ("acc", "auc", "precision", "recall", "f1", "iou", "r2")):
-        return Objective(name, "max")
-    raise UsageError(
-        f"--objective {name!r}: its name does not show whether to maximize or to minimize it. If "
-        "the model reports it, add --direction max or --direction min."
-    )
+    mode = direction or infer_direction(name)
+    if mode is None:
+        raise UsageError(
+            f"--objective {name!r}: its name does not show whether to maximize or to minimize it. "
+            "If the model reports it, add --direction max or --direction min."
+        )
+    return Objective(name, mode)

@@ -17,7 +17,7 @@ from search.algorithms.base import Searcher
 from search.algorithms.oracles import OracleSearcher
 from search.carry.arguments import PackedArguments, pack, unpack_sample
 from search.carry.carried import FitArguments
-from search.doctor import check, check_nodes
+from search.doctor import Finding, Grade, check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
 from search.errors import (
     FatalTrialError,
@@ -27,7 +27,9 @@ from search.errors import (
     one_line,
     raise_any,
 )
+from search.plan.directions import doubt
 from search.plan.importer import source_paths
+from search.plan.options import Speaker
 from search.plan.plan import Plan, available_cores
 from search.plan.registry import Scheduler
 from search.ray import kept
@@ -54,7 +56,7 @@ from search.tuner.planning import check_copy, extend_space, make_plan, make_task
 from search.tuner.recorded_tuner import RecordedTuner
 from search.tuner.settings import Settings, takes_options
 from search.view.live import make_view
-from search.view.view import SilentView, View, describe_end
+from search.view.view import SilentView, View, describe_aim, describe_end
 from search.worker.task import Task
 
 
@@ -375,11 +377,15 @@ def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known:
         UsageError: It lists every problem, one per line.
     """
     node_warnings = check_nodes() if len(nodes_up()) > 1 else []
-    for warning in (*check(plan, is_new=False), *node_warnings):
+    is_inferred = isinstance(settings.objective, str)
+    line = doubt(plan.problem.objective, Speaker.SCRIPT) if is_inferred else None
+    doubts = [Finding(Grade.WARNING, line)] if line else []
+    for warning in (*doubts, *check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
     delay = "" if plan.address else "; training begins in some seconds"
     stopping = _describe_stopping(settings, is_score_known)
-    view.note(f"starting: {plan.algorithm}{stopping}; trials at once: {plan.workers}{delay}")
+    aim = describe_aim(plan.problem.objective)
+    view.note(f"starting: {plan.algorithm}{stopping}; {aim}; trials at once: {plan.workers}{delay}")
 
 
 def _describe_stopping(settings: Settings, is_score_known: bool) -> str:

@@ -421,15 +421,16 @@ def _objective_problems(objective: Any) -> Iterator[str]:
     for part in parts:
         try:
             direction = kt.Oracle(part).objective.direction
-        except ValueError:
+        except (TypeError, ValueError):
+            if not isinstance(part, str):
+                yield (
+                    f"objective={part!r}: expected the name of a metric, a keras_tuner.Objective "
+                    "or a list of them."
+                )
+                continue
             yield (
                 f"objective={part!r}: its name does not show whether to maximize or to minimize "
                 f"it. Use keras_tuner.Objective({part!r}, direction='max') or 'min'."
-            )
-        except TypeError:
-            yield (
-                f"objective={part!r}: expected the name of a metric, a keras_tuner.Objective or a "
-                "list of them."
             )
         else:
             if direction not in ("min", "max"):

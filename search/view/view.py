@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from results.record.columns import Ending, State
-from results.record.history import History, TrialRecord
+from results.record.history import DEFAULT_OBJECTIVE, History, Objective, TrialRecord
 from results.record.journal import Event
 from results.record.words import (
     describe_best,
@@ -109,6 +109,17 @@ def seconds_left(plan: Plan, history: History, seconds: float) -> float | None:
     if plan.time_budget_seconds is not None:
         estimates.append(plan.time_budget_seconds - seconds)
     return max(min(estimates), 0.0) if estimates else None
+
+
+def describe_aim(objective: Objective) -> str:
+    """Return what a search does to its objective, such as ``maximizing val_accuracy``."""
+    verb = "maximizing" if objective.mode == "max" else "minimizing"
+    if objective.name == DEFAULT_OBJECTIVE:
+        return f"{verb} what fit returns"
+    added = [part.name for part in objective.parts if part.mode == "min"]
+    subtracted = [part.name for part in objective.parts if part.mode == "max"]
+    terms = [" + ".join(added), *subtracted] if objective.parts else [objective.name]
+    return f"{verb} {' - '.join(terms).strip()}"
 
 
 def describe_end(reason: str, history: History) -> str:

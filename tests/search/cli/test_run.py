@@ -65,6 +65,25 @@ from search.errors import UsageError
             ["run", "--hypermodel", "small", "--data", "no_such_module:load", "--address", "auto", "--trials", "0"],
             ["--hypermodel 'small': expected MODULE:NAME", "--trials 0: expected 1 or more."],
         ),
+        (
+            ["run", "--objective", "quality", "--hypermodel", "problems:smal", "--data", "problems.load",
+             "--workers", "0", "--retrain-epochs", "many"],
+            [
+                "--retrain-epochs 'many': expected whole numbers",
+                "--objective 'quality': its name does not show",
+                "--hypermodel 'problems:smal': 'problems' has no 'smal'. Did you mean 'small'?",
+                "--data 'problems.load': expected MODULE:NAME",
+                "--workers 0: expected 1 or more.",
+            ],
+        ),
+        (
+            ["run", "--resources", "problems:no_rule", "--gpus-per-trial", "0.5"],
+            ["--resources 'problems:no_rule': 'problems' has no 'no_rule'."],
+        ),
+        (
+            ["doctor", "--hypermodel", "problems:smal", "--data", "problems:nothing", "--direction", "up"],
+            ["--direction 'up': expected max or min.", "'problems' has no 'smal'.", "'problems' has no 'nothing'."],
+        ),
         (["audit", "nowhere", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip

@@ -113,7 +113,7 @@ def test_the_first_line_says_what_proposes_and_what_stops_trials(
     tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1)
     lines = capsys.readouterr().out.splitlines()
     [line] = [line for line in lines if line.startswith("starting:")]
-    assert line.startswith(f"starting: {FIRST_LINES[name]}; trials at once: 2")
+    assert line.startswith(f"starting: {FIRST_LINES[name]}; maximizing val_accuracy; trials")
 
 
 def test_without_a_scheduler_no_trial_is_stopped(running_ray, tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_without_a_scheduler_no_trial_is_stopped(running_ray, tmp_path, capsys):
     )
     tuner.search(*TRAIN, validation_data=VALIDATION, epochs=1)
     output = capsys.readouterr().out
-    assert "starting: keras-tuner RandomSearch; no trial is stopped early; trials" in output
+    assert "starting: keras-tuner RandomSearch; no trial is stopped early; maximizing" in output
 
 
 def test_a_script_raises_max_trials_and_searches_again(running_ray, tmp_path):

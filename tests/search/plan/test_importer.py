@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from search.plan.importer import (
     add_current_folder_to_path,
     load,
     reference_problem,
+    reference_problems,
     source_paths,
 )
 
@@ -57,7 +59,7 @@ def test_a_reference_names_a_module_and_an_attribute(reference):
 
 @pytest.mark.parametrize("reference", ["nowhere_at_all:build", "nowhere_at_all.inner:build", ".:a"])
 def test_a_module_that_is_not_there_is_named_by_its_package(folder, reference):
-    package = reference.partition(":")[0].partition(".")[0]
+    package = reference.partition(":")[0].partition(".")[0] or "."
     assert reference_problem(reference, "data") == (
         f"--data {reference!r}: there is no module {package!r}. Run from the folder that holds the "
         "module, or install it."
@@ -65,18 +67,57 @@ def test_a_module_that_is_not_there_is_named_by_its_package(folder, reference):
 
 
 def test_a_module_of_the_current_folder_is_found_without_importing_it(folder):
-    write(folder / "my_models.py", "raise RuntimeError('imported')")
-    assert reference_problem("my_models:build", "hypermodel") is None
+    write(folder / "my_models.py", f"{MODULE}raise RuntimeError('imported')")
+    assert reference_problem("my_models:Models.build", "hypermodel") is None
 
 
 def test_a_module_that_was_imported_is_found_wherever_it_came_from(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "made_by_hand", object())
+    made = types.ModuleType("made_by_hand")
+    made.build = print
+    monkeypatch.setitem(sys.modules, "made_by_hand", made)
     assert reference_problem("made_by_hand:build", "hypermodel") is None
 
 
 def test_a_module_that_only_other_machines_need_is_not_looked_for(folder):
     assert reference_problem("nowhere_at_all:build", "data", is_here=False) is None
     assert "expected MODULE:NAME" in reference_problem("nowhere_at_all", "data", is_here=False)
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("my_models.build", "expected MODULE:NAME, such as fmnist_model.mlp:published. Did you mean 'my_models:build'?"),
+        ("my_models.py:build", "there is no module 'my_models.py'. Run from the folder that holds the module, or install it. Did you mean 'my_models:build'?"),
+        ("./my_models.py:build", "there is no module './my_models.py'. Run from the folder that holds the module, or install it. Did you mean 'my_models:build'?"),
+        ("my_models:biuld", "'my_models' has no 'biuld'. Did you mean 'build'?"),
+        ("my_models:RATE", "'RATE' is of type float: expected a function or a class."),
+        ("broken:build", "importing 'broken' raised SyntaxError: '(' was never closed (broken.py, line 1)"),
+        ("needy:build", "cannot import 'needy' (No module named 'not_installed'). Run from the folder that holds the module, or install it."),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_name_is_said_without_importing_the_module(folder, reference, said):
+    write(
+        folder / "my_models.py", "RATE = 0.1\ndef build(hp): pass\nraise RuntimeError('imported')"
+    )
+    write(folder / "broken.py", "def build(hp:\n")
+    write(folder / "needy.py", "import not_installed\ndef build(hp): pass")
+    problem = reference_problem(reference, "hypermodel")
+    assert problem == f"--hypermodel {reference!r}: {said}"
+
+
+@pytest.mark.parametrize("name", ["build", "inner", "__name__"])
+def test_a_name_that_a_package_may_have_is_left_to_the_import(folder, name):
+    write(folder / "my_package" / "__init__.py", "from .inner import build")
+    write(folder / "my_package" / "inner.py", "def build(hp): pass")
+    assert reference_problem(f"my_package:{name}", "hypermodel") is None
+
+
+def test_all_references_are_checked_and_those_that_are_not_given_left_out(folder):
+    problems = reference_problems(hypermodel="nowhere_at_all:a", data="b", resources=None)
+    assert [line.partition(":")[0] for line in problems] == [
+        "--hypermodel 'nowhere_at_all",
+        "--data 'b'",
+    ]
 
 
 # --- Loading --------------------------------------------------------------------------------------
@@ -93,7 +134,7 @@ def test_an_attribute_is_loaded_from_the_current_folder(folder):
         ("my_models", r"^--hypermodel 'my_models': expected MODULE:NAME"),
         (
             "my_models.inner:build",
-            r"^--hypermodel 'my_models\.inner:build': cannot import 'my_models\.inner' \(.*\)\. Run "
+            r"^--hypermodel 'my_models\.inner:build': there is no module 'my_models\.inner'\. Run "
             r"from the folder that holds the module, or install it\.$",
         ),
         (
@@ -111,11 +152,11 @@ def test_an_attribute_that_cannot_be_loaded_is_named(folder, reference, message)
 
 
 def test_the_error_of_a_module_is_said_in_one_line(folder):
-    write(folder / "my_models.py", "raise RuntimeError('no licence\\nfor it')")
+    write(folder / "my_models.py", f"{MODULE}raise RuntimeError('no licence\\nfor it')")
     with pytest.raises(ProblemError) as caught:
-        load("my_models:build", "data")
+        load("my_models:Models", "data")
     assert str(caught.value) == (
-        "--data 'my_models:build': importing 'my_models' raised RuntimeError: no licence for it"
+        "--data 'my_models:Models': importing 'my_models' raised RuntimeError: no licence for it"
     )
 
 

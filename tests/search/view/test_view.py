@@ -9,6 +9,7 @@ from search.view.view import (
     SilentView,
     View,
     all_done,
+    describe_aim,
     describe_end,
     describe_retraining,
     seconds_left,
@@ -234,3 +235,22 @@ def test_the_progress_of_retrainings_names_each():
 )
 def test_retrainings_are_done_once_each_is(epochs_done, is_done):
     assert all_done(epochs_done) is is_done
+
+
+# --- The aim --------------------------------------------------------------------------------------
+
+LOSS = Objective("val_loss", "min")
+
+
+@pytest.mark.parametrize(
+    ("objective", "aim"),
+    [
+        (ACCURACY, "maximizing val_accuracy"),
+        (LOSS, "minimizing val_loss"),
+        (Objective("multi_objective", "min", (ACCURACY, LOSS)), "minimizing val_loss - val_accuracy"),
+        (Objective("multi_objective", "min", (ACCURACY,)), "minimizing - val_accuracy"),
+        (Objective("default_objective", "min"), "minimizing what fit returns"),
+    ],
+)  # fmt: skip
+def test_the_aim_of_a_search_names_its_direction_and_its_objective(objective, aim):
+    assert describe_aim(objective) == aim

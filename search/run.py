@@ -33,6 +33,7 @@ from search.session.stopping import (
     Stopping,
 )
 from search.session.warm_start import read_warm_start
+from search.storage import scratch
 from search.storage.clock import Clock, seconds_since_process_start
 from search.storage.folder import LockedRun, RunFolder, is_blank, locked_run, new_run
 from search.storage.recorder import Recorder
@@ -51,6 +52,7 @@ def run(plan: Plan, view: View) -> Outcome:
             keeps the results so far.
     """
     warnings = check(plan)
+    scratch.folder()  # raises an error if there is no room
     earlier_search = read_warm_start(plan.warm_start, plan.problem.objective)
     _say_starting(plan, warnings, view)
     with new_run(plan.out, view.note) as locked:
@@ -65,6 +67,7 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         SearchError: The folder is not a run, or another process uses it; or as for ``run``.
     """
     check(changes.applied(read_previous_run(path).plan), is_new=False)  # before any change
+    scratch.folder()
     with locked_run(RunFolder.open(path), view.note) as locked:
         previous = read_previous_run(path)
         for note in previous.notes:

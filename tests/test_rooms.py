@@ -73,7 +73,7 @@ def test_a_module_that_decides_has_test_files_of_its_name(module):
 FLOORS = {
     "search": [
         "cli", "kt", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
-        "worker", "view", "loggers", "storage", "algorithms", "plan", "carry", "space", "errors",
+        "worker", "view", "loggers", "algorithms", "plan", "carry", "space", "storage", "errors",
     ],
     "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],
 }  # fmt: skip

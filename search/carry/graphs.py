@@ -6,13 +6,14 @@ TensorFlow.
 
 import hashlib
 import random
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from search.storage import scratch
 
 # Constants of this size and larger travel apart from the graph.
 LARGE_BYTES = 65536
@@ -170,7 +171,7 @@ def separate_caches(graph: GraphDef) -> str | None:
         file = by_name[node.input[1]]
         if file.op != CONSTANT or not _array(file.attr["value"].tensor).item():
             continue
-        folder = folder or tempfile.mkdtemp(prefix="cache-")
+        folder = folder or str(scratch.make("cache-"))
         path = graph.node.add(name=f"{file.name}_{number}", op=CONSTANT)
         path.attr["dtype"].type = tf.string.as_datatype_enum
         path.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(f"{folder}/{number}"))

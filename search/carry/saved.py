@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from search.carry.digest import DIGITS, digest
+from search.storage import scratch
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class SavedDataset:
     shuffles: bool
 
     def open(self) -> tf.data.Dataset:
+        scratch.share(Path(self.folder))
         if not os.path.isdir(self.folder):
             self._unpack()
         dataset = tf.data.Dataset.load(self.folder)
@@ -55,9 +57,9 @@ class SavedDataset:
             shutil.rmtree(fresh, ignore_errors=True)
 
 
-def save(dataset: tf.data.Dataset, scratch: Path, *, shuffles: bool) -> SavedDataset:
-    """Iterate over a dataset once, and save its elements to a folder in ``scratch``."""
-    folder = Path(tempfile.mkdtemp(prefix="dataset-", dir=scratch))
+def save(dataset: tf.data.Dataset, parent: Path, *, shuffles: bool) -> SavedDataset:
+    """Iterate over a dataset once, and save its elements to a folder in ``parent``."""
+    folder = Path(tempfile.mkdtemp(prefix="dataset-", dir=parent))
     dataset.save(str(folder))
     packed_bytes = BytesIO()
     with tarfile.open(fileobj=packed_bytes, mode="w") as archive:

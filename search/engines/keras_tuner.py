@@ -6,7 +6,6 @@ It does not modify keras-tuner, but records the search through the tuner's publi
 import contextlib
 import io
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from search.plan.plan import Plan, Problem, Tuner
 from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
 from search.session.warm_start import user_values
+from search.storage import scratch
 from search.worker import process
 from search.worker.data import Data, load_data
 from search.worker.task import Task
@@ -48,11 +48,11 @@ class KerasTunerEngine:
         data = load_data(problem, needs_test=bool(self.plan.retrain_epochs))
         assert problem.hypermodel is not None
         session = deferred.open(process.discover(problem.hypermodel))
-        with tempfile.TemporaryDirectory(prefix="keras-tuner-") as scratch:
+        with scratch.temporary("keras-tuner-") as folder:
             tuner = _tuner_class(self.plan.tuner)(
                 hypermodel=process.load_hypermodel(Task.of(problem).hypermodel),
                 objective=kt.Objective(problem.objective.name, problem.objective.mode),
-                directory=scratch,
+                directory=str(folder),
                 project_name="search",
                 **_arguments(self.plan),
             )

@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from search.errors import TrainingError, one_line
 from search.plan.plan import Problem
 from search.ray.nodes import this_node_affinity
 from search.ray.renewable import fetch
+from search.storage import scratch
 from search.worker import process, splits
 from search.worker.data import Data
 from search.worker.task import Task
@@ -232,8 +232,8 @@ def _train(
     metrics = Rows(report)
     arguments = data.arguments(epochs=training.epochs, callbacks=[metrics], verbose=0)
     hypermodel.fit(hp, model, *arguments.args, **arguments.kwargs)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / columns.MODEL_FILE
+    with scratch.temporary("model-") as folder:
+        path = folder / columns.MODEL_FILE
         model.save(path)
         return Trained(metrics.rows, path.read_bytes())
 
@@ -252,8 +252,8 @@ def _evaluate(
     model = hypermodel.build(mirror.prepare_hyperparameters(hypermodel, values))
     if not model.built:  # its inputs create the weights of a model without a declared shape
         model.predict(splits.first(splits.opened(data.train), samples=1)[0], verbose=0)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / columns.MODEL_FILE
+    with scratch.temporary("model-") as folder:
+        path = folder / columns.MODEL_FILE
         path.write_bytes(model_bytes)
         model.load_weights(path)
     evaluated = evaluate(model, splits.opened(data.test), class_names=data.class_names)

@@ -7,7 +7,6 @@ sends them to the next process that continues the trial.
 import os
 import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from results.record.files import replacing
 from search.errors import ProblemError, RunFolderError, one_line
 from search.ray.nodes import this_node_affinity
+from search.storage import scratch
 from search.storage.folder import RunFolder, previous_state_file
 
 STATE_SUFFIX = "-state.npz"
@@ -142,8 +142,8 @@ class CheckpointAccess:
         if lease is None:
             yield self.folder
             return
-        with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as scratch:
-            folder = RemoteRunFolder(Path(scratch), self.server, trial, lease.token)
+        with scratch.temporary("run-") as path:
+            folder = RemoteRunFolder(path, self.server, trial, lease.token)
             folder.checkpoints.mkdir()
             for name, content in lease.files.items():
                 (folder.checkpoints / name).write_bytes(content)

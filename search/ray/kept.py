@@ -4,6 +4,7 @@ They end with the script, or by themselves when it does not search for some minu
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from search.plan.plan import available_cores
 from search.ray.forks import ForkServer, may_fork
 from search.ray.head import Head
+from search.storage.scratch import NoRoomError
 
 
 @dataclass
@@ -41,7 +43,8 @@ def start_forks_in_advance() -> None:
     when they load an object of a script, and with a single CPU, where nothing runs beside.
     """
     if not _is_child() and available_cores() > 1:
-        _start_forks()
+        with contextlib.suppress(NoRoomError):  # without room, which the search will say
+            _start_forks()
 
 
 def start_ray(workers: int, *, forks: bool) -> Head:

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.forks import fork_server
 from search.ray.head import Head, is_running
+from search.storage import scratch
 from search.worker.process import silenced_stderr
 
 CONNECT_SECONDS = 10.0
@@ -188,7 +188,7 @@ def _empty_working_folder() -> Iterator[None]:
     Ray 2.60 makes every node search the driver's current folder for modules before the code that
     Ray has sent: a node with a folder of the same name would use its older modules.
     """
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with scratch.temporary("empty-") as folder, contextlib.chdir(folder):
         yield
 
 

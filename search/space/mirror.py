@@ -1,6 +1,5 @@
 """Converts between keras-tuner's hyperparameters and ``Space``. Imports Keras: for workers only."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras_tuner as kt
 from results.record.columns import Scalar
 from search.errors import ProblemError
 from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space
+from search.storage import scratch
 
 
 def load_hypermodel(source: object, reference: str) -> kt.HyperModel:
@@ -52,8 +52,10 @@ def discover_space(hypermodel: kt.HyperModel) -> Space:
         Exception: The builder raised this error.
     """
     check_model(hypermodel.build(prepare_hyperparameters(hypermodel, {})), hypermodel)
-    with tempfile.TemporaryDirectory(prefix="fmnist-search-") as folder:
-        tuner = kt.RandomSearch(hypermodel, objective="val_loss", max_trials=1, directory=folder)
+    with scratch.temporary("space-") as folder:
+        tuner = kt.RandomSearch(
+            hypermodel, objective="val_loss", max_trials=1, directory=str(folder)
+        )
         space = mirror_space(tuner.oracle.get_space().space)
     if not space.is_tunable():
         names = [parameter.name for parameter in space]

@@ -55,7 +55,7 @@ class Owner:
         """Return this process as an owner, with a new token at each call."""
         return cls(
             host=platform.node(),
-            boot=_boot(),
+            boot=boot_id(),
             namespace=os.readlink(PID_NAMESPACE) if PID_NAMESPACE.exists() else "",
             pid=os.getpid(),
             started=psutil.Process().create_time(),
@@ -269,5 +269,6 @@ def _parse_owner(text: str | None) -> Owner | None:
         return None  # incomplete, or written by another program
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return a text that differs after each boot of the machine."""
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(round(psutil.boot_time()))

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +42,7 @@ from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch
 from search.space import mirror
 from search.space.parameters import Space
+from search.storage import scratch
 from search.storage.clock import start_clock
 from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import (
@@ -195,9 +195,8 @@ class RayTuner(RecordedTuner):
         _begin_ray(settings)
         project.check()
         with contextlib.ExitStack() as stack:
-            temporary = tempfile.TemporaryDirectory(prefix="ray-tuner-", ignore_cleanup_errors=True)
-            scratch = Path(stack.enter_context(temporary))
-            packed, task = self._check_search(fit_args, fit_kwargs, scratch, view)
+            folder = stack.enter_context(scratch.temporary("ray-tuner-"))
+            packed, task = self._check_search(fit_args, fit_kwargs, folder, view)
             earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
             extend_space(self, earlier_search)
             run = stack.enter_context(project.lock(self._history, view))
@@ -216,7 +215,7 @@ class RayTuner(RecordedTuner):
                 view=view,
                 clock=origin.clock(clock),
                 data_parts=packed.data.rows,
-                searcher=self._make_searcher(space, task.seed, scratch),
+                searcher=self._make_searcher(space, task.seed, folder),
                 listeners=(self._update_oracle, self._call_hooks),
                 before_proposal=self.pre_create_trial,
             )
@@ -226,7 +225,7 @@ class RayTuner(RecordedTuner):
             self.on_search_end()
 
     def _check_search(
-        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], scratch: Path, view: View
+        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], folder: Path, view: View
     ) -> tuple[PackedArguments, Task]:
         """Check what can be checked without training, and say what the user should know.
 
@@ -248,7 +247,7 @@ class RayTuner(RecordedTuner):
         check_data(self, arguments)
         epochs = requested_epochs(self, arguments)
         task = make_task(self, settings, self._objective, self._registered)
-        packed = pack(arguments, scratch, epochs=settings.max_epochs or epochs)
+        packed = pack(arguments, folder, epochs=settings.max_epochs or epochs)
         build = partial(self._try_build, self.oracle.get_space())
         check_copy(task, build, self.oracle.get_space())
         # A sample of a copy: what only one trial could use stays as it is.
@@ -262,12 +261,12 @@ class RayTuner(RecordedTuner):
             view.note(collections)
         return packed, task
 
-    def _make_searcher(self, space: Space, seed: int, scratch: Path) -> Searcher | None:
+    def _make_searcher(self, space: Space, seed: int, folder: Path) -> Searcher | None:
         """Return the searcher on the oracle that proposes; None if our own algorithm does."""
         oracle = self._settings.oracle_with(seed)
         if oracle is None:
             return None
-        searcher = OracleSearcher(oracle, space, objective=self._objective, scratch=str(scratch))
+        searcher = OracleSearcher(oracle, space, objective=self._objective, scratch=str(folder))
         searcher.oracle.max_trials = (
             self.oracle.max_trials
         )  # a script may raise it between searches
@@ -353,6 +352,7 @@ class RayTuner(RecordedTuner):
 
 def _begin_ray(settings: Settings) -> None:
     """Start this machine's Ray, unless there is one, beside what else precedes the first trial."""
+    scratch.folder()  # raises an error if there is no room
     address = settings["address"]
     if address is None and not has_ray():
         kept.start_ray(available_cores(), forks=_uses_forks(settings))

@@ -6,7 +6,6 @@ Imports Keras: for workers only.
 """
 
 import contextlib
-import tempfile
 from dataclasses import replace
 
 import keras_tuner as kt
@@ -15,6 +14,7 @@ from results.record.columns import Values
 from search.carry.carried import FitArguments
 from search.errors import SearchError
 from search.space.parameters import Space
+from search.storage import scratch
 from search.storage.folder import RunFolder
 from search.worker.callbacks import Report, TrialStops
 from search.worker.data import Data
@@ -53,7 +53,7 @@ def run_trial(
     Returns:
         How the trial ended. An error in the user's code is returned, not raised.
     """
-    with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as scratch:
+    with scratch.temporary("trial-") as trial_folder:
         try:
             training = TrialTraining(
                 task,
@@ -64,8 +64,8 @@ def run_trial(
                 folder=folder,
                 space=space,
                 retries=retries,
-                tuner=make_tuner(task, scratch),
-                scratch=scratch,
+                tuner=make_tuner(task, str(trial_folder)),
+                scratch=str(trial_folder),
             )
             with contextlib.suppress(TrialStops):
                 training.run()

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -36,6 +35,7 @@ from search.ray.runtime import has_other_nodes
 from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
 from search.space.parameters import Space
+from search.storage import scratch
 from search.storage.folder import RunFolder
 from search.worker.task import Task
 
@@ -134,7 +134,7 @@ def search_on_ray(
     if space is not None:
         handler.start_search(space)
     # Tune's own state is temporary: a search is resumed from the journal.
-    with tempfile.TemporaryDirectory(prefix="tune-", ignore_cleanup_errors=True) as scratch:
+    with scratch.temporary("tune-") as storage:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(train, plan, task, content), _resources(plan)),
             tune_config=tune.TuneConfig(
@@ -146,7 +146,7 @@ def search_on_ray(
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=scratch,
+                storage_path=str(storage),
                 verbose=0,
                 stop=Stopper(state, stopping),
                 # Tune restarts no trial: ``Suggestions`` suggests unfinished trials again.

@@ -9,18 +9,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from search.ray.child import start_child
+from search.storage import scratch
 from search.worker.process import FORKED, QUIET_TENSORFLOW
 
 HERE = Path(__file__).parent
 START = HERE / "start.py"
-# A socket path has at most 107 characters: unix(7).
-SOCKETS_FOLDER = "/tmp" if os.path.isdir("/tmp") else None
 # A fork has none of its parent's threads, so the server must not start any. Each trial sets the
 # number of TensorFlow's threads; NumPy's stays at one.
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -46,7 +44,7 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="forks-", dir=SOCKETS_FOLDER)
+        self._folder = str(scratch.new_sockets_folder())
         self._path = os.path.join(self._folder, "socket")
         command = [sys.executable, str(HERE / "server.py")]
         with socket.socket(socket.AF_UNIX) as listener:
@@ -56,7 +54,7 @@ class ForkServer:
             self._process = start_child(
                 [*command, str(number), self._folder, FORKED, str(IDLE_SECONDS)],
                 stdout=subprocess.DEVNULL,
-                pass_fds=[number],
+                pass_fds=[number, *scratch.locks()],
                 env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
             )
 

@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +23,8 @@ from search.ray.environment import (
     joining_own_ray,
     prepare_environment,
 )
-from search.ray.forks import SOCKETS_FOLDER
 from search.ray.head.process import JOIN, LEAVE
+from search.storage import scratch
 from search.worker.process import silenced_stderr
 
 PROCESS = Path(__file__).parent / "process.py"
@@ -44,7 +43,7 @@ class Head:
     """
 
     def __init__(self, workers: int) -> None:
-        self._scratch = tempfile.mkdtemp(prefix="ray-", dir=SOCKETS_FOLDER)
+        self._scratch = str(scratch.new_sockets_folder())
         options = {
             "num_cpus": workers,
             "include_dashboard": False,
@@ -55,7 +54,8 @@ class Head:
         command = [sys.executable, str(PROCESS), RAYLET_PID, json.dumps(options), str(IDLE_SECONDS)]
         self._process = start_child(
             command,
-            env=environment_of_a_head(),
+            env=environment_of_a_head() | {scratch.INHERITED: str(scratch.folder())},
+            pass_fds=scratch.locks(),
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for this process, which then ends Ray
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cluster.errors import ClusterError
@@ -22,6 +21,7 @@ from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
 from results.record import console
 from results.record.console import INTERRUPTED_STATUS
+from results.record.screen import make_console
 
 # ssh also exits with this status when it loses its connection.
 LOST_STATUS = 255
@@ -60,13 +60,13 @@ def up_command(
     ] = JOIN_SECONDS,
 ) -> None:
     """Check the machines of a cluster file, start Ray on all, and wait until they have joined."""
-    _print_nodes(up(Ssh(read_cluster_file(file)), Console().print, join_seconds=wait))
+    _print_nodes(up(Ssh(read_cluster_file(file)), make_console().print, join_seconds=wait))
 
 
 @console.command(app, "down")
 def down_command(file: File = Path("cluster/onprem.yaml")) -> None:
     """Stop Ray on all machines of a cluster file."""
-    down(Ssh(read_cluster_file(file)), Console().print)
+    down(Ssh(read_cluster_file(file)), make_console().print)
 
 
 @console.command(app, "fetch")
@@ -79,7 +79,7 @@ def fetch_command(
 ) -> None:
     """Copy a run from the head of a cluster file to this machine."""
     ssh = Ssh(read_cluster_file(file))
-    Console().print(f"fetched: {fetch(ssh, run or newest_run(ssh), into)}")
+    make_console().print(f"fetched: {fetch(ssh, run or newest_run(ssh), into)}")
 
 
 Address = Annotated[
@@ -183,14 +183,14 @@ def _print_jobs(jobs: list[Job]) -> None:
     for job in jobs:
         since = datetime.datetime.fromisoformat(job.since)
         table.add_row(job.id, job.status, f"{since:%Y-%m-%d %H:%M:%S}", job.command)
-    Console().print(table)
+    make_console().print(table)
 
 
 def _print_nodes(nodes: list[Node]) -> None:
     table = Table("node", "CPUs", "GPUs", "memory GiB", box=None, pad_edge=False)
     for node in nodes:
         table.add_row(node.address, f"{node.cpus:g}", f"{node.gpus:g}", f"{node.memory_gib:.1f}")
-    Console().print(table)
+    make_console().print(table)
 
 
 def _print_json(rows: Sequence[Node] | Sequence[Job]) -> None:

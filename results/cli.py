@@ -20,6 +20,7 @@ from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import replacing_output
+from results.record.screen import make_console
 from results.record.tables import refresh
 from results.record.words import describe_scores
 from results.run import Row, Run, has_stopped, row_of
@@ -414,4 +415,4 @@ def _check_table_or_json(output: str) -> None:
 
 
 def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=formats.PLAIN_WIDTH)
+    return make_console() if sys.stdout.isatty() else make_console(width=formats.PLAIN_WIDTH)

@@ -1,4 +1,4 @@
-"""Read run folders: run.json, the tables and the evaluation. Nothing is unpickled."""
+"""Read run folders: run.json, the tables or the journal, the evaluation. Nothing is unpickled."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from results.record.confirmation import Confirmation
 from results.record.errors import RunFolderError
 from results.record.journal import decode
 from results.record.json_record import JsonRecord
-from results.record.tables import with_scheduler
+from results.record.tables import ReplayedRun, is_current, replay, with_scheduler
 from results.run import FIELDS, Row, Run, row_of
 
 T = TypeVar("T", bound=JsonRecord)
@@ -31,7 +31,9 @@ AUDIT = f"{columns.AUDIT_DIR}/{columns.AUDIT_FILE}", "audit"
 
 
 def read_run(path: Path) -> Run:
-    """Read a run folder.
+    """Read a run folder: its tables, or its journal if the tables do not match it.
+
+    Nothing is written; ``refresh`` writes the tables.
 
     Raises:
         RunFolderError: The folder is no run of this program, or a file is missing or damaged.
@@ -42,16 +44,17 @@ def read_run(path: Path) -> Run:
             f"{str(path)!r} {problem}: expected a run folder that `fmnist-search run` made."
         )
     run_file = path / columns.RUN_FILE
-    if not run_file.is_file():
+    replayed = None if is_current(path) else _replay(path)
+    if replayed is None and not run_file.is_file():
         raise RunFolderError(f"{str(path)!r} is not a run folder: it has no {columns.RUN_FILE}.")
-    description = _json(run_file)
+    description = replayed.description if replayed else _json(run_file)
     _check_description(path, description)
     evaluation_file = path / columns.FINAL_DIR / columns.EVALUATION_FILE
     run = Run(
         path=path,
         description=description,
-        trials=_trials(path / columns.TRIALS_FILE),
-        epochs=read_table(path / columns.EPOCHS_FILE),
+        trials=replayed.tables.trials if replayed else _trials(path / columns.TRIALS_FILE),
+        epochs=replayed.tables.epochs if replayed else read_table(path / columns.EPOCHS_FILE),
         evaluation=_json(evaluation_file) if evaluation_file.is_file() else None,
         ended=_end_reason(path / columns.JOURNAL_FILE),
         confirmation=_optional(path, Confirmation, *CONFIRMATION),
@@ -59,6 +62,14 @@ def read_run(path: Path) -> Run:
     )
     _check_row(run)
     return run
+
+
+def _replay(path: Path) -> ReplayedRun | None:
+    """Read a run from its journal; None if that is impossible, and its files are what there is."""
+    try:
+        return replay(path)
+    except RunFolderError:
+        return None
 
 
 def _json(path: Path) -> dict[str, Any]:

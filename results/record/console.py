@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from results.record.errors import SearchError
+from results.record.screen import replace_unprintable
 
 PACKAGE = "fmnist-search"
 # What a shell reports of a program that Ctrl-C has ended.
@@ -121,6 +122,7 @@ def main(app: typer.Typer, name: str, expected: type[Exception] = SearchError) -
         name: As it is typed.
         expected: Class of the errors that say what a user can do; it has an ``exit_status``.
     """
+    replace_unprintable()
     arguments, debug = without_debug(sys.argv[1:])
     try:
         sys.exit(app(arguments or ["--help"], prog_name=name, standalone_mode=False) or 0)

@@ -57,6 +57,63 @@ def _best_epoch(trial: TrialRecord) -> int | None:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """The tables of a run, as its journal gives them.
+
+    Attributes:
+        trials: Content of trials.parquet.
+        epochs: Content of epochs.parquet.
+        best: Content of best.json; None without a value of the objective.
+    """
+
+    trials: pa.Table
+    epochs: pa.Table
+    best: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, journal: Path, history: History) -> "Tables":
+        """Return the tables of a history, marked with the content of its journal."""
+        content = journal.read_bytes()
+        damaged_lines = parse(content, journal).damaged_lines
+        metadata = {
+            columns.SCORE_KIND: history.score_kind,
+            columns.JOURNAL_CRC: str(zlib.crc32(content)),
+            columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
+        }
+        trials = list(history.trials.values())
+        epochs = [epoch for trial in trials for epoch in trial.epochs]
+        return cls(
+            trials=_table(trials, TRIAL_COLUMNS, _trial_values, metadata),
+            epochs=_table(epochs, EPOCH_COLUMNS, _epoch_values, metadata),
+            best=best_record(history, history.best) if history.best is not None else None,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, and best.json if there is a best value."""
+        with replacing(folder / columns.TRIALS_FILE) as new_file:
+            pq.write_table(self.trials, new_file)
+        with replacing(folder / columns.EPOCHS_FILE) as new_file:
+            pq.write_table(self.epochs, new_file)
+        if self.best is not None:
+            write_json(folder / columns.BEST_FILE, self.best)
+
+
+@dataclass(frozen=True)
+class ReplayedRun:
+    """What the journal of a run gives, without its other files.
+
+    Attributes:
+        description: Content of run.json, or the journal's copy of it if run.json is damaged.
+        tables: The tables.
+        damaged_lines: Numbers of the journal's damaged lines; the tables leave them out.
+    """
+
+    description: dict[str, Any]
+    tables: Tables
+    damaged_lines: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Damage:
     """The damage that ``rebuild`` met in a run.
 
@@ -69,6 +126,26 @@ class Damage:
     run_file_note: str | None
 
 
+def replay(folder: Path) -> ReplayedRun:
+    """Read a run from its journal; nothing is written.
+
+    Raises:
+        RunFolderError: The journal or its copy of run.json cannot be read.
+    """
+    journal = folder / columns.JOURNAL_FILE
+    content = read(journal)
+    description = read_description(folder, content.events)
+    objective = objective_of(folder, description)
+    try:
+        tables = Tables.of(journal, History.replay(objective, content.events))
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{journal} holds events that this program does not write ({type(error).__name__}: "
+            f"{error})."
+        ) from error
+    return ReplayedRun(description, tables, content.damaged_lines)
+
+
 def rebuild(folder: Path) -> Damage:
     """Write the tables and best.json of a run again, and run.json if it is damaged.
 
@@ -76,22 +153,7 @@ def rebuild(folder: Path) -> Damage:
         RunFolderError: The journal or its copy of run.json cannot be read, or a file cannot be
             written.
     """
-    journal = folder / columns.JOURNAL_FILE
-    content = read(journal)
-    description = read_description(folder, content.events)
-    objective = objective_of(folder, description)
-    note = None
-    if not has_valid_run_file(folder):
-        write_json(folder / columns.RUN_FILE, description)
-        note = f"{columns.RUN_FILE} was missing or damaged: rewritten from the journal"
-    try:
-        write_tables(folder, History.replay(objective, content.events))
-    except (LookupError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{journal} holds events that this program does not write ({type(error).__name__}: "
-            f"{error})."
-        ) from error
-    return Damage(content.damaged_lines, note)
+    return _write(folder, replay(folder))
 
 
 def refresh(folder: Path) -> str | None:
@@ -100,15 +162,28 @@ def refresh(folder: Path) -> str | None:
     Returns:
         A message for the user: why the tables cannot be written, or what is damaged; else None.
     """
-    note = None
-    if not is_current(folder):
-        try:
-            note = rebuild(folder).run_file_note
-        except RunFolderError as error:
-            return f"its tables cannot be rewritten and may be out of date ({error})"
-    lines = _metadata(folder / columns.TRIALS_FILE, columns.DAMAGED_LINES)
-    damage = describe_damage(lines.split(", ")) if lines else None
+    if is_current(folder):
+        lines = _metadata(folder / columns.TRIALS_FILE, columns.DAMAGED_LINES)
+        return describe_damage(lines.split(", ")) if lines else None
+    try:
+        run = replay(folder)
+    except RunFolderError as error:
+        return f"its tables cannot be rewritten and may be out of date ({error})"
+    try:
+        note = _write(folder, run).run_file_note
+    except RunFolderError as error:
+        note = f"shown from its journal, since {error}"
+    damage = describe_damage(run.damaged_lines) if run.damaged_lines else None
     return "\n".join(filter(None, [note, damage])) or None
+
+
+def _write(folder: Path, run: ReplayedRun) -> Damage:
+    note = None
+    if not has_valid_run_file(folder):
+        write_json(folder / columns.RUN_FILE, run.description)
+        note = f"{columns.RUN_FILE} was missing or damaged: rewritten from the journal"
+    run.tables.write(folder)
+    return Damage(run.damaged_lines, note)
 
 
 def is_current(folder: Path) -> bool:
@@ -138,22 +213,7 @@ def write_tables(folder: Path, history: History) -> None:
         folder: The run folder, with its journal.
         history: The history that this journal gives.
     """
-    journal = folder / columns.JOURNAL_FILE
-    content = journal.read_bytes()
-    damaged_lines = parse(content, journal).damaged_lines
-    metadata = {
-        columns.SCORE_KIND: history.score_kind,
-        columns.JOURNAL_CRC: str(zlib.crc32(content)),
-        columns.DAMAGED_LINES: ", ".join(str(number) for number in damaged_lines),
-    }
-    trials = list(history.trials.values())
-    epochs = [epoch for trial in trials for epoch in trial.epochs]
-    with replacing(folder / columns.TRIALS_FILE) as new_file:
-        pq.write_table(_table(trials, TRIAL_COLUMNS, _trial_values, metadata), new_file)
-    with replacing(folder / columns.EPOCHS_FILE) as new_file:
-        pq.write_table(_table(epochs, EPOCH_COLUMNS, _epoch_values, metadata), new_file)
-    if history.best is not None:
-        write_json(folder / columns.BEST_FILE, best_record(history, history.best))
+    Tables.of(folder / columns.JOURNAL_FILE, history).write(folder)
 
 
 def best_record(history: History, best: EpochRecord) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from results.record.columns import Values
 from results.record.files import read_json
@@ -42,7 +41,7 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
     problems: list[str] = []
     epochs = parse_values(typed, problems).get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
     raise_any(problems)
-    view = make_view(Console())
+    view = make_view()
     carry_out(lambda: retrain_run(run_folder, epochs, view), run_folder, view)
 
 
@@ -85,7 +84,7 @@ def confirm_command(
     problems += confirmation.problems(top_option="--top")
     space = _space_of(run_folder, configurations, problems)
     raise_any(problems)
-    view = make_view(Console())
+    view = make_view()
     for file, configuration in configurations.items():
         defaults = hyperparameters_at_defaults(configuration, space)
         if defaults:
@@ -111,7 +110,7 @@ def audit_command(
     """Train some stopped trials to the end, to measure what early stopping cost and saved."""
     if trials < 1:
         raise UsageError(f"--trials {trials}: expected 1 or more.")
-    view = make_view(Console())
+    view = make_view()
     carry_out(
         lambda: audit_run(run_folder, trials, view, address=typed.get("address")),
         run_folder,
@@ -125,7 +124,7 @@ def replay_command(
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of the trial.")],
 ) -> None:
     """Train one trial again from its record and compare every epoch with the journal."""
-    view = make_view(Console())
+    view = make_view()
     replayed = replay(run_folder, trial, view)
     if replayed.is_identical:
         view.note(f"trial {trial}: all {replayed.epochs} epochs equal the journal, bit for bit")
@@ -160,7 +159,7 @@ def import_command(
     problems: list[str] = []
     objective = parse_objective(typed, problems)
     raise_any(problems)
-    view = make_view(Console())
+    view = make_view()
     if "direction" not in typed and (line := doubt(objective)):
         view.note(str(Finding(Grade.WARNING, line)))
     target = typed.get("out", Path("runs") / Path(source.partition("::")[0]).stem)
@@ -190,12 +189,12 @@ def export_command(
     problems: list[str] = []
     parts = [parse_choice(Part, "--only", name, problems) for name in only or ()]
     raise_any(problems)
-    export_run(run_folder, out, make_view(Console()), only=parts)
+    export_run(run_folder, out, make_view(), only=parts)
 
 
 def tables_command(run_folder: RunArgument) -> None:
     """Rewrite the tables of a run from its journal."""
-    view = make_view(Console())
+    view = make_view()
     folder = RunFolder.open(run_folder)
     damage = rebuild(folder.path)
     if damage.damaged_lines:

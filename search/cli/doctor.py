@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from search.cli.options import (
     parse_objective,
@@ -42,7 +41,7 @@ def doctor_command(
         out=out,
     )
     raise_any([*problems, *plan.reference_problems(), *plan.problems()])
-    view = make_view(Console())
+    view = make_view()
     line = None if "direction" in typed else doubt(objective)
     findings = [Finding(Grade.WARNING, line)] if line else []
     for finding in findings:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from results.record.history import Objective
 from search.cli.ending import carry_out
 from search.cli.options import (
@@ -62,7 +60,7 @@ def run_command(**typed: Any) -> None:
         except SearchError as error:
             problems.append(f"--warm-start: {error}")
     raise_any(problems)
-    view = make_view(Console())
+    view = make_view()
     doubts = [] if "direction" in values else [doubt(plan.problem.objective)]
     for line in (*filter(None, doubts), *_without_effect(values, plan)):
         view.note(str(Finding(Grade.WARNING, line)))
@@ -79,7 +77,7 @@ def resume_command(run_folder: RunArgument, **typed: Any) -> None:
     if is_seeds_alone and read_previous_run(run_folder).plan.confirm is None:
         problems.append(_seeds_alone(values["seeds"]))
     raise_any(problems)
-    view = make_view(Console())
+    view = make_view()
     carry_out(lambda: resume_run(run_folder, Changes(values), view), run_folder, view)
 
 

@@ -184,7 +184,7 @@ def trials_at_once(resources: Mapping[str, float]) -> int:
 def oom_kills() -> int:
     """Return how many processes this machine's kernel has killed to free memory (Linux; else 0)."""
     try:
-        lines = VMSTAT.read_text().splitlines()
+        lines = VMSTAT.read_text(encoding="utf-8").splitlines()
         return next((int(n) for key, n in map(str.split, lines) if key == "oom_kill"), 0)
     except OSError:
         return 0

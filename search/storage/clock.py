@@ -17,7 +17,7 @@ def process_start() -> float:
     (``psutil._pslinux``).
     """
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
         age_seconds = since_boot - int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime
     except (OSError, AttributeError):

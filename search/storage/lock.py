@@ -271,4 +271,6 @@ def _parse_owner(text: str | None) -> Owner | None:
 
 def boot_id() -> str:
     """Return a text that differs after each boot of the machine."""
-    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(round(psutil.boot_time()))
+    if BOOT_ID.exists():
+        return BOOT_ID.read_text(encoding="utf-8").strip()
+    return str(round(psutil.boot_time()))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
-from rich.console import Console
 
 from results.record import columns
 from results.record.history import History
@@ -188,7 +187,7 @@ class RayTuner(RecordedTuner):
         """
         clock = start_clock()
         settings, project = self._settings, self._project
-        view = SilentView(Console()) if fit_kwargs.get("verbose") == 0 else make_view(Console())
+        view = SilentView() if fit_kwargs.get("verbose") == 0 else make_view()
         if self._is_done():
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
-from rich.console import Console
 
 from results.record.columns import State, Values
 from results.record.files import read_json, write_json
@@ -161,7 +160,7 @@ class RecordedTuner(TrialTuner):
             oracle, hypermodel, directory=directory, project_name=project_name, **tuner_arguments
         )
         if overwrite:  # now, as keras-tuner does: files of the user then go into the new folder
-            self._project.move_away(View(Console()))
+            self._project.move_away(View())
         self._project.make_folder()
 
     @property

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import Event
+from results.record.screen import make_console
 from results.record.words import format_number, format_values
 from search.plan.plan import Plan
 from search.storage.clock import Clock
@@ -108,8 +109,9 @@ class LiveView(View):
         )
 
 
-def make_view(console: Console) -> View:
-    """Return the view that fits the console."""
+def make_view(console: Console | None = None) -> View:
+    """Return the view that fits the console; None: the standard output."""
+    console = console or make_console()
     return LiveView(console) if console.is_terminal else View(console)
 
 

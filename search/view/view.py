@@ -7,6 +7,7 @@ from rich.console import Console
 from results.record.columns import Ending, State
 from results.record.history import DEFAULT_OBJECTIVE, History, Objective, TrialRecord
 from results.record.journal import Event
+from results.record.screen import make_console
 from results.record.words import (
     describe_best,
     describe_new_best,
@@ -26,10 +27,14 @@ LINE_EVERY_EPOCHS = 10
 
 
 class View:
-    """A view that prints a line for each event."""
+    """A view that prints a line for each event.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: None: one on the standard output that can print any text.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or make_console()
 
     def note(self, text: str) -> None:
         """Print a line that stays on the screen."""

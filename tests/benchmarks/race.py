@@ -26,7 +26,6 @@ from outcome import measured, sitting
 from peers.rules import EPOCHS, PATIENCE
 from standings import (
     BUDGET_SECONDS,
-    Cell,
     Outcome,
     Row,
     draw,
@@ -139,8 +138,8 @@ def main() -> None:
     """Run the cells that are missing, in turn; then draw the plot and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/race"))
-    parser.add_argument("--only", nargs="*", choices=[racer.slug for racer in RACERS])
-    parser.add_argument("--seeds", type=int, nargs="*", help="seeds; default: all that are asked")
+    parser.add_argument("--only", nargs="+", choices=[racer.slug for racer in RACERS])
+    parser.add_argument("--seeds", type=seed, nargs="+", help="any seeds; default: the race's own")
     parser.add_argument(
         "--report",
         type=Path,
@@ -153,13 +152,23 @@ def main() -> None:
     report = asked.report / "race.csv"
     if not asked.show:
         run_missing(asked.folder, report, list(cells(asked.only, asked.seeds)))
-        draw(asked.report / "race.svg", read_outcomes(report))
+        plotted = [one for one in read_outcomes(report) if one.budget_seconds == BUDGET_SECONDS]
+        if plotted:
+            draw(asked.report / "race.svg", plotted)
     outcomes = read_outcomes(measured(report))
     if asked.short:
         print(summary(outcomes))
         return
     of_all = tables(outcomes, len(list(cells(None, None))))
     print(of_all, goals(outcomes), paired(outcomes), sep="\n\n")
+
+
+def seed(text: str) -> int:
+    """Return the seed that was typed: 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number}: expected 0 or more")
+    return number
 
 
 def run_missing(folder: Path, report: Path, asked: list[tuple[Racer, int]]) -> None:
@@ -170,20 +179,25 @@ def run_missing(folder: Path, report: Path, asked: list[tuple[Racer, int]]) -> N
         if (racer.row, seed) not in known:
             run_cell(folder, racer, seed)
             known[racer.row, seed] = outcome(run_folder(folder, racer, seed))
-        write_outcomes(report, [known[cell] for cell in _in_order() if cell in known])
+        write_outcomes(report, _in_order(known.values()))
 
 
 def cells(only: list[str] | None, seeds: list[int] | None) -> Iterator[tuple[Racer, int]]:
-    """Return racers and seeds, the seeds outermost: a slow hour of the machine hits all alike."""
-    for seed in range(max(racer.seeds for racer in RACERS)):
+    """Return racers and seeds, the seeds outermost: a slow hour of the machine hits all alike.
+
+    Args:
+        only: Slugs of racers; None: all.
+        seeds: Seeds for each of them; None: those of the race, of which some racers have fewer.
+    """
+    for seed in seeds or range(max(racer.seeds for racer in RACERS)):
         for racer in RACERS:
-            is_asked = (not only or racer.slug in only) and (not seeds or seed in seeds)
-            if seed < racer.seeds and is_asked:
+            if (only is None or racer.slug in only) and (seeds or seed < racer.seeds):
                 yield racer, seed
 
 
-def _in_order() -> Iterator[Cell]:
-    return ((racer.row, seed) for racer, seed in cells(None, None))
+def _in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    rows = [racer.row for racer in RACERS]
+    return sorted(outcomes, key=lambda one: (one.seed, rows.index(one.row)))
 
 
 def run_folder(folder: Path, racer: Racer, seed: int) -> Path:
@@ -348,10 +362,8 @@ def write_facts(out: Path, racer: Racer, seed: int, use: Use) -> None:
 
 def collected(folder: Path) -> Iterator[Outcome]:
     """Read the cells that have been run."""
-    for racer, seed in cells(None, None):
-        path = run_folder(folder, racer, seed)
-        if (path / FACTS).exists():
-            yield outcome(path)
+    for facts in sorted(folder.glob(f"*/{FACTS}")):
+        yield outcome(facts.parent)
 
 
 def outcome(path: Path) -> Outcome:

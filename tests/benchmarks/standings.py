@@ -300,6 +300,10 @@ def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
     """Draw the best so far over time: the median of the seeds and their range.
 
     A panel for each space, above with the first configuration given, below with it drawn.
+
+    Args:
+        path: The picture, an SVG file.
+        outcomes: At least one; all have the budget of the race.
     """
     import matplotlib
 
@@ -307,7 +311,7 @@ def draw(path: Path, outcomes: Iterable[Outcome]) -> None:
     matplotlib.rcParams["svg.hashsalt"] = path.name  # the same file of the same outcomes
     from matplotlib import pyplot
 
-    groups = [group for group in grouped(outcomes) if group[0].budget_seconds == BUDGET_SECONDS]
+    groups = grouped(outcomes)
     spaces = list(dict.fromkeys(group[0].space for group in groups))
     names = list(dict.fromkeys(group[0].racer for group in groups))
     figure, axes = pyplot.subplots(

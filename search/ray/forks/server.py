@@ -84,8 +84,8 @@ def become_worker(connection: socket.socket) -> None:
     # As Ray does for its workers: Ctrl-C does not reach them, the OOM killer prefers them.
     os.setpgrp()
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as badness:
-        badness.write(request["oom_score_adj"])
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(request["oom_score_adj"], encoding="utf-8")
     os.environ.clear()
     os.environ |= request["environment"] | {sys.argv[3]: "1"}
     os.chdir(request["folder"])

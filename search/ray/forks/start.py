@@ -17,7 +17,7 @@ def main() -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(socket_path)
             socket.send_fds(server, [b"."], [0, 1, 2])
-            with open("/proc/self/oom_score_adj") as file:
+            with open("/proc/self/oom_score_adj", encoding="utf-8") as file:
                 oom_score_adj = file.read()
             request = {
                 "argv": argv,

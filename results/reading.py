@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.audit import Audit
@@ -15,6 +14,7 @@ from results.record.confirmation import Confirmation
 from results.record.errors import RunFolderError
 from results.record.journal import decode
 from results.record.json_record import JsonRecord
+from results.record.parquet import read_parquet
 from results.record.tables import ReplayedRun, is_current, replay, with_scheduler
 from results.run import FIELDS, Row, Run, row_of
 
@@ -105,8 +105,7 @@ def read_table(path: Path) -> pa.Table:
         RunFolderError: The file is missing or damaged.
     """
     try:
-        # ParquetFile reads one file without looking for a dataset in the user's folder.
-        return pq.ParquetFile(path).read()
+        return read_parquet(path)
     except FileNotFoundError:
         raise RunFolderError(
             f"{path} is missing and cannot be rebuilt: run `fmnist-search tables {path.parent}` to "

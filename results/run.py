@@ -1,5 +1,6 @@
 """A run that was read from its folder, and its row of the comparison."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -40,8 +41,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.path.resolve().name
+        """Name of the folder as text, also if its bytes are none in this locale."""
+        return os.fsencode(self.path.resolve().name).decode(errors="replace")
 
     @property
     def objective(self) -> str:

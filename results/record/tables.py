@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.columns import Ending
@@ -16,6 +15,7 @@ from results.record.errors import RunFolderError
 from results.record.files import replacing, write_json
 from results.record.history import EpochRecord, History, TrialRecord
 from results.record.journal import describe_damage, parse, read
+from results.record.parquet import read_parquet_schema, write_parquet
 from results.record.run_file import has_valid_run_file, objective_of, read_description
 
 # Columns of a table by name: the type, and a function from a record to the value.
@@ -91,9 +91,9 @@ class Tables:
     def write(self, folder: Path) -> None:
         """Write the tables, and best.json if there is a best value."""
         with replacing(folder / columns.TRIALS_FILE) as new_file:
-            pq.write_table(self.trials, new_file)
+            write_parquet(self.trials, new_file)
         with replacing(folder / columns.EPOCHS_FILE) as new_file:
-            pq.write_table(self.epochs, new_file)
+            write_parquet(self.epochs, new_file)
         if self.best is not None:
             write_json(folder / columns.BEST_FILE, self.best)
 
@@ -172,7 +172,7 @@ def refresh(folder: Path) -> str | None:
     try:
         note = _write(folder, run).run_file_note
     except RunFolderError as error:
-        note = f"shown from its journal, since {error}"
+        note = f"its tables cannot be written, so it is shown from its journal ({error})"
     damage = describe_damage(run.damaged_lines) if run.damaged_lines else None
     return "\n".join(filter(None, [note, damage])) or None
 
@@ -286,7 +286,7 @@ def _column(values: list[Any]) -> pa.Array:
 def _metadata(table: Path, name: str) -> str | None:
     """Return an entry of a table's metadata; None if it is missing or the table is unreadable."""
     try:
-        metadata = pq.read_schema(table, memory_map=False).metadata or {}
+        metadata = read_parquet_schema(table).metadata or {}
     except (OSError, pa.ArrowException):
         return None
     value: bytes | None = metadata.get(name.encode())

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from results.record import columns
 from results.record.columns import Values
 from results.record.files import write_json
 from results.record.history import Objective, TrialRecord, has_diverged
+from results.record.parquet import write_parquet
 from search.errors import TrainingError
 from search.final.training import Share, Trained, Trainer, Training, translated_ray_errors
 from search.storage.folder import RunFolder, replace_folder
@@ -161,7 +161,7 @@ def write_final(folder: RunFolder, final: FinalModel) -> None:
     _write_history(fresh / columns.HISTORY_FILE, final.trainings)
     if final.evaluated.mistakes:
         table = pa.Table.from_pylist(final.evaluated.mistakes)
-        pq.write_table(table, fresh / columns.MISTAKES_FILE)
+        write_parquet(table, fresh / columns.MISTAKES_FILE)
     write_json(fresh / columns.EVALUATION_FILE, final.evaluation())
     replace_folder(fresh, folder.final)
 
@@ -173,4 +173,4 @@ def _write_history(path: Path, trainings: Mapping[int, Trained]) -> None:
         for epochs, training in trainings.items()
         for number, metrics in enumerate(training.history, start=1)
     ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    write_parquet(pa.Table.from_pylist(rows), path)

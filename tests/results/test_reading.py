@@ -209,6 +209,7 @@ def test_a_journal_of_version_0_1_0_gives_the_tables_of_today(plain, old_run):
     ],
 )  # fmt: skip
 def test_a_run_with_a_damaged_file_is_refused_by_name(run, name, content, problem):
+    (run / "journal.jsonl").unlink()  # from which all but the evaluation could be read
     write(run, name, content)
     with pytest.raises(RunError, match=problem) as refused:
         read_run(run)
@@ -236,7 +237,18 @@ def test_a_table_without_a_column_of_this_program_is_refused(run):
         read_run(run)
 
 
+@pytest.mark.parametrize("name", ["trials.parquet", "epochs.parquet"])
+@pytest.mark.parametrize("content", [None, b"PAR1 cut"])
+def test_a_run_without_usable_tables_is_read_from_its_journal(run, plain, name, content):
+    write(run, name, content)
+    before = sorted(run.iterdir())
+    assert read_run(run).trials.to_pylist() == read_run(plain).trials.to_pylist()
+    assert read_run(run).epochs.to_pylist() == read_run(plain).epochs.to_pylist()
+    assert sorted(run.iterdir()) == before
+
+
 def test_a_state_that_no_trial_can_have_is_refused(run):
+    (run / "journal.jsonl").unlink()
     pq.write_table(pa.table({"state": ["gone"]}), run / "trials.parquet")
     with pytest.raises(RunError, match=r"trials\.parquet was not written by this program \('gone'"):
         read_run(run)

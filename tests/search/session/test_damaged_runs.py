@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,9 +196,9 @@ def test_current_tables_are_read_as_they_are(copy):
 
 def test_tables_older_than_the_journal_are_rewritten(copy):
     start_another_trial(copy)
-    assert read_run(copy.path).trials.num_rows == TRIALS
+    assert pq.read_table(copy.trials_file).num_rows == TRIALS
     assert refresh(copy.path) is None
-    assert read_run(copy.path).trials.num_rows == TRIALS + 1
+    assert pq.read_table(copy.trials_file).num_rows == TRIALS + 1
 
 
 def test_a_missing_table_is_rewritten(copy):
@@ -206,11 +207,14 @@ def test_a_missing_table_is_rewritten(copy):
     assert copy.epochs_file.exists()
 
 
-def test_tables_that_cannot_be_written_are_a_note(copy):
+def test_a_run_whose_tables_cannot_be_written_is_shown_from_its_journal(copy):
     """A folder is in their way, as permissions do not hold for root."""
     copy.trials_file.unlink()
     copy.trials_file.mkdir()
-    assert refresh(copy.path).startswith("its tables cannot be rewritten")
+    note = refresh(copy.path)
+    assert note.startswith("its tables cannot be written, so it is shown from its journal (")
+    assert "trials.parquet cannot be written (Is a directory)" in note
+    assert read_run(copy.path).trials.num_rows == TRIALS
 
 
 # --- Runs that are under way, or ended before their first record ----------------------------------

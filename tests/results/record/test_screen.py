@@ -74,7 +74,7 @@ def greek_run(tmp_path_factory):
 def test_the_commands_print_what_they_can_of_a_run(greek_run, encoding, tmp_path):
     run = greek_run
     words = (
-        f"show {run} then show {run} --format json then show {run} --follow then timing {run} "
+        f"show {run} then show {run} --format json then show {run} --follow "
         f"then compare {run} then compare {run} --format csv then compare {run} --format markdown "
         f"then report {run} --out {tmp_path}/λ.html"
     ).split()

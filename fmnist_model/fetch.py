@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -44,8 +45,8 @@ def from_keras(names: Sequence[str], *, verify: Verify) -> Path:
     Raises:
         FetchError: The address did not serve a file.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
+    with _silenced_stderr():  # TensorFlow 2.21 writes about GPUs at any log level
+        import keras
 
     url = os.environ.get("FASHION_MNIST_URL") or KERAS_URL
     with _temporary_folder(keras_cache_dir()) as fresh:
@@ -87,6 +88,19 @@ def from_debian(names: Sequence[str], *, verify: Verify) -> Path:
         return _move(unpacked, names, project_cache_dir(), verify)
 
 
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Discard what native code writes to the error stream; errors are still raised."""
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
+
+
 def _temporary_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
     # On the file system of the target, so that renaming moves each file whole or not at all.
     target.mkdir(parents=True, exist_ok=True)
@@ -109,6 +123,7 @@ def _run(*command: str, folder: Path) -> None:
             check=True,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=APT_TIMEOUT_SECONDS,
         )
     except subprocess.CalledProcessError as error:

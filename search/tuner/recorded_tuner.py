@@ -11,6 +11,7 @@ from results.record.columns import State, Values
 from results.record.files import read_json, write_json
 from results.record.history import History, TrialRecord
 from results.record.journal import Event
+from results.record.screen import replace_unprintable
 from results.record.words import describe_epochs_of
 from search.errors import UsageError
 from search.space import mirror
@@ -150,6 +151,7 @@ class RecordedTuner(TrialTuner):
         overwrite: bool,
         **tuner_arguments: Any,
     ) -> None:
+        replace_unprintable()  # build may print before the first view is made
         path = Path(os.fspath(directory or ".")) / (project_name or "untitled_project")
         self._project = Project.at(path, overwrites=overwrite)
         oracle = ReportingOracle(**oracle_arguments)

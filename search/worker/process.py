@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # Set in the environment of a fork, which has imported TensorFlow but not used it yet.
 FORKED = "FMNIST_SEARCH_FORKED"
-QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+QUIET_TENSORFLOW = {LOG_LEVEL: "3", "KERAS_BACKEND": "tensorflow"}
 # GPU memory that a process uses beside TensorFlow's allocations (CUDA context, library workspaces):
 # an estimate, which depends on the GPU.
 CONTEXT_MIB = 600
@@ -197,6 +198,20 @@ def _json_value(value: Any) -> Any:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+def import_keras_quietly() -> None:
+    """Import Keras in a script, without the lines that TensorFlow's native code writes.
+
+    Does nothing if the script has imported TensorFlow before, or asks for its log by a lower
+    ``TF_CPP_MIN_LOG_LEVEL``.
+    """
+    quiet = QUIET_TENSORFLOW[LOG_LEVEL]
+    if "tensorflow" in sys.modules or os.environ.setdefault(LOG_LEVEL, quiet) != quiet:
+        return
+    # TensorFlow 2.21 writes about GPUs at any log level.
+    with silenced_stderr():
+        import keras  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from pathlib import Path
 from meter import machine
 from outcome import markdown
 
+from search.worker.process import import_keras_quietly
+
 SAMPLES, BATCH_SIZE, LAYERS, NEURONS, DROPOUT = 54_000, 32, 6, 239, 0.0262
 OPTIMIZERS = ("sgd", "adam", "rmsprop", "nadam")
 FLOOR, FIT, ALL_CORES = "matrix products", "fit, nadam, dropout", "fit, nadam, dropout, all cores"
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--only-fit", action="store_true", help="time model.fit on all cores")
     parser.add_argument("--only", nargs="*", help="names of rows")
     asked = parser.parse_args()
+    import_keras_quietly()
     if asked.only_fit:
         print(json.dumps(_timed({FIT: _fit("nadam")}, asked.rounds)[FIT]))
         return

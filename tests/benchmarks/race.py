@@ -218,7 +218,10 @@ def run_cell(folder: Path, racer: Racer, seed: int) -> None:
     with (scratch / "output.txt").open("wb") as output:
         started_at = time.time()
         process = subprocess.Popen(
-            words, stdout=output, stderr=output, env=os.environ | {"PYTHONPATH": str(PEERS)}
+            words,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"PYTHONPATH": str(PEERS), "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         meter = Meter(process)
         try:

@@ -13,6 +13,7 @@ import pytest
 from search.carry.carried import PickledObject
 from search.errors import ProblemError
 from search.worker import process
+from search.worker.process import LOG_LEVEL
 from search.worker.task import NamedObject
 
 # --- Memory of a GPU ------------------------------------------------------------------------------
@@ -92,6 +93,7 @@ def test_a_machine_without_nvidia_smi_has_no_gpu_memory(tmp_path, monkeypatch):
 SET_UP = """
 import gc, json, os, sys
 from search.worker import process
+from search.worker.process import LOG_LEVEL
 before = process.is_set_up()
 os.environ["FMNIST_SEARCH_FORKED"] = "1"
 process.set_up(threads=3, sees_gpus=False)
@@ -291,3 +293,48 @@ def test_resetting_a_session_forgets_names_and_seeds_all_random_numbers(keras_is
 
     assert draw() == draw()
     assert draw()[0] == "dense"
+
+
+NOISY = "import os; os.write(2, b'raw line\\n')"
+IMPORTING = """
+import os
+from search.worker.process import import_keras_quietly
+import_keras_quietly()
+import keras
+os.write(2, b"end")
+"""
+
+
+@pytest.mark.parametrize(("level", "shown"), [(None, "end"), ("3", "end"), ("0", "raw line\nend")])
+def test_keras_is_imported_without_raw_lines_unless_the_script_asks_for_them(
+    tmp_path, level, shown
+):
+    """A module stands in for Keras here; the long tests import the real one."""
+    (tmp_path / "keras.py").write_text(NOISY)
+    (tmp_path / "script.py").write_text(IMPORTING)
+    environment = {name: value for name, value in os.environ.items() if name != LOG_LEVEL}
+    environment |= {LOG_LEVEL: level} if level else {}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == shown
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import search.kt, keras; keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])",
+        "from fmnist_model.fetch import FetchError, from_keras\n"
+        "try: from_keras(['a'], verify=print)\n"
+        "except FetchError: pass",
+    ],
+)
+def test_nothing_of_tensorflow_appears_on_the_screen(tmp_path, code):
+    environment = {name: value for name, value in os.environ.items() if name != LOG_LEVEL}
+    environment |= {"FASHION_MNIST_URL": "http://127.0.0.1:9/", "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

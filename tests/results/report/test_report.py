@@ -369,7 +369,7 @@ def test_another_file_is_no_report(tmp_path, content):
 def test_a_folder_whose_name_is_no_text_has_a_report(tmp_path):
     path = os.fsdecode(b"run-\xff")
     write_report([small_run(path=path)], tmp_path / "report.html")
-    assert "run-?" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "run-\ufffd" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_that_cannot_be_written_says_what_to_do(tmp_path):

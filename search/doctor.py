@@ -18,13 +18,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import psutil
 from packaging.requirements import Requirement
 
 from results.record.columns import State, Values
 from results.record.words import format_values
 from search.algorithms.drawing import choose_values
 from search.errors import SearchError, one_line, raise_any
+from search.machine.machine import GIGABYTE, needed_bytes, this_machine
 from search.plan.importer import source_paths
 from search.plan.plan import Plan, Problem
 from search.ray.nodes import call_on_every_node
@@ -46,8 +46,6 @@ PACKAGE = "fmnist-search"
 SHARED_MEMORY = Path("/dev/shm")
 # Ray stores data in shared memory; with less than this, it uses a disk.
 MIN_SHARED_BYTES = 500 * 1024**2
-# Measured memory of a worker process with TensorFlow, a small model and its share of the data.
-WORKER_BYTES = 900 * 1024**2
 # The number of samples of each split that a corner trains on: more than one batch.
 SAMPLES = 256
 MAX_CORNERS = 16
@@ -134,7 +132,7 @@ def _warnings(findings: Iterable[Finding], problems: Iterable[str] = ()) -> list
 def _check_machine(plan: Plan) -> Iterator[Finding]:
     yield from _check_versions()
     yield from _check_disk(plan.out)
-    yield from _check_memory(plan.workers)
+    yield from _check_cores_and_memory(plan.workers)
     yield from _check_shared_memory()
 
 
@@ -205,14 +203,19 @@ def _check_disk(out: Path) -> Iterator[Finding]:
         yield Finding(Grade.OK, f"disk: {free / 1024**3:.1f} GB free in {str(folder)!r}")
 
 
-def _check_memory(workers: int) -> Iterator[Finding]:
-    free, needed = psutil.virtual_memory().available, workers * WORKER_BYTES
-    text = f"memory: {free / 1024**3:.1f} GB free, {workers} workers need about "
-    text += f"{needed / 1024**3:.1f} GB"
-    if free < needed:
-        yield Finding(Grade.WARNING, f"{text}. Reduce --workers.")
-    else:
+def _check_cores_and_memory(workers: int) -> Iterator[Finding]:
+    machine, needed = this_machine(), needed_bytes(workers)
+    yield Finding(Grade.OK, f"cores: {machine.describe_cores()}")
+    text = (
+        f"memory: {machine.free_bytes / GIGABYTE:.1f} GB free of {machine.describe_memory()}, "
+        f"{workers} {'worker needs' if workers == 1 else 'workers need'} about "
+        f"{needed / GIGABYTE:.1f} GB"
+    )
+    if machine.free_bytes >= needed:
         yield Finding(Grade.OK, text)
+    else:
+        remedy = "Reduce --workers" if workers > 1 else "Free some memory"
+        yield Finding(Grade.WARNING, f"{text}. {remedy}.")
 
 
 def _check_shared_memory() -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from search.engines.ray.placement.rule import custom_rule
 from search.errors import AllTrialsFailedError, SearchError
 from search.final.follow_up import FollowUp, Outcome, run_follow_up, start_follow_up
 from search.loggers.base import make_logger
+from search.machine.machine import this_machine
 from search.plan.importer import source_paths
 from search.plan.plan import Engine, Plan
 from search.ray.nodes import fit_to_cluster
@@ -96,6 +97,9 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:
     for warning in warnings:
         view.note(str(warning))
+    shortage = this_machine().describe_shortage(plan.cpus_per_trial)
+    if shortage is not None and plan.address is None and not plan.workers_asked:
+        view.note(shortage)
     aim = describe_aim(plan.problem.objective)
     at_once = "" if plan.elastic else f"; trials at once: {plan.workers}"
     if plan.address:

@@ -77,7 +77,8 @@ def test_a_module_that_decides_has_test_files_of_its_name(module):
 FLOORS = {
     "search": [
         "cli", "kt", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
-        "worker", "view", "loggers", "algorithms", "plan", "carry", "space", "storage", "errors",
+        "worker", "view", "loggers", "algorithms", "plan", "carry", "space", "storage", "machine", "signals",
+        "errors",
     ],
     "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],
 }  # fmt: skip

@@ -12,6 +12,7 @@ import typer
 
 from results.record.history import Objective
 from search.errors import UsageError, nearest
+from search.machine.machine import this_machine
 from search.plan.options import TYPE_WORDS, Option, in_order
 from search.plan.plan import (
     DEFAULT_OBJECTIVE,
@@ -22,7 +23,6 @@ from search.plan.plan import (
     SHIPPED_SPACES,
     Engine,
     infer_objective,
-    local_workers,
 )
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -157,7 +157,7 @@ def workers_at_once(workers: int | None, engine: Engine, cpus_per_trial: float) 
         return 1
     if workers is not None or not 0 < cpus_per_trial < math.inf:
         return 1 if workers is None else workers
-    return local_workers(cpus_per_trial)
+    return this_machine().workers(cpus_per_trial)
 
 
 def _make_parameter(row: Option) -> inspect.Parameter:

@@ -103,6 +103,7 @@ def _make_plan(
         "tuner": tuner,
         "trials": _trials(values, tuner),
         "workers": workers_at_once(values.get("workers"), engine, cpus),
+        "workers_asked": "workers" in values,
         "address": address,
         "retrain_epochs": values.get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS),
         "out": values.get("out", _default_out(problem_fields["space"], tuner or algorithm)),

@@ -21,8 +21,9 @@ from search.final.audit import audit, sample_stopped, stopped_trials
 from search.final.confirm import confirm, confirmed_trials, distinct_trials, make_candidates
 from search.final.retrain import retrain
 from search.final.training import Share, Trainer
+from search.machine.machine import this_machine
 from search.plan.importer import source_paths
-from search.plan.plan import NO_RETRAINING, ConfirmationPlan, Plan, available_cores
+from search.plan.plan import NO_RETRAINING, ConfirmationPlan, Plan
 from search.ray.nodes import largest_node_amount, local_amount, trial_slots
 from search.ray.renewable import RenewableRay, StoredData, fetch, store_data
 from search.ray.runtime import connect_to_ray
@@ -124,10 +125,9 @@ def start_follow_up(
     if follow_up.only_retrains and (reused := _reuse_final(follow_up, outcome, view)):
         return reused
     code = source_paths(plan.problem.hypermodel, plan.problem.data)
+    cpus = this_machine().cpus(plan.cpus_per_trial)
     ray = RenewableRay(
-        partial(
-            connect_to_ray, plan.address, available_cores(), code, forks=plan.gpu_share is None
-        ),
+        partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None),
         partial(store_data, plan.problem, needs_test=follow_up.makes_final_model),
         say=view.note,
     )

@@ -4,7 +4,6 @@ The fields of ``Problem``, ``Plan`` and ``Unrecorded`` are the table of options.
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -208,6 +207,8 @@ class Plan:
         trials: Maximum number of trials; None: no limit, or the tuner decides.
         time_budget_seconds: Counted from the start of the process; None: no limit.
         workers: Number of trials at once; for an elastic run, the capacity at its start.
+        workers_asked: Whether the user gave that number. Otherwise it is that of the machine on
+            which the run is, also when it is resumed on another one.
         algorithm: Name of an ``Algorithm``, or of the keras-tuner oracle that chooses the
             configurations of a script.
         tuner: Tuner of the keras-tuner engine; None for the Ray engine.
@@ -254,10 +255,11 @@ class Plan:
         group=Group.RESOURCES,
         is_common=True,
         rule=at_least(1),
-        default_text="as many as the CPUs allow",
+        default_text="as many as the cores and the memory allow",
         in_resume=True,
         help="Number of trials that run at once.",
     )
+    workers_asked: bool = True
     retrain_epochs: tuple[int, ...] = option(
         tuple,
         (),
@@ -654,21 +656,9 @@ CHECKPOINT_SECONDS: float = OPTIONS["checkpoint_seconds"].default
 SEEDS: int = OPTIONS["seeds"].default
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def gpu_resources(share: float) -> dict[str, float]:
     """Return a number of GPUs per trial as Ray resources; empty for 0."""
     return {GPU: share} if share else {}
-
-
-def local_workers(cpus_per_trial: float) -> int:
-    """Return the number of trials at once for which this machine has CPUs, at least 1."""
-    return max(1, int(available_cores() / cpus_per_trial))
 
 
 def infer_objective(name: str, direction: str | None) -> Objective:

@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from search.plan.plan import available_cores
+from search.machine.machine import this_machine
 from search.ray.forks import ForkServer, may_fork
 from search.ray.head import Head
 from search.storage.scratch import NoRoomError
@@ -42,7 +42,7 @@ def start_forks_in_advance() -> None:
     Does nothing in a worker of Ray or a process of ``multiprocessing``, which import the tuners
     when they load an object of a script, and with a single CPU, where nothing runs beside.
     """
-    if not _is_child() and available_cores() > 1:
+    if not _is_child() and this_machine().cores > 1:
         with contextlib.suppress(NoRoomError):  # without room, which the search will say
             _start_forks()
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from search.errors import UsageError
+from search.machine.machine import this_machine
 from search.plan.options import rows
-from search.plan.plan import GPU, OPTIONS, Plan, Problem, gpu_resources, local_workers
+from search.plan.plan import GPU, OPTIONS, Plan, Problem, gpu_resources
 
 # The names of the options of ``resume``.
 CHANGEABLE = tuple(name for name, row in OPTIONS.items() if row.in_resume)
@@ -38,9 +39,10 @@ class Changes:
         if address is None or share == 0:
             values["gpus"] = None  # no autoscaler adds GPUs
         has_workers = "workers" in values
-        if not has_workers and address is None and plan.address is not None:
-            # The old number is the capacity of the cluster, not of this machine.
-            values["workers"] = local_workers(plan.cpus_per_trial)
+        is_asked = values.setdefault("workers_asked", has_workers or plan.workers_asked)
+        if not has_workers and address is None and not (is_asked and plan.address is None):
+            # The old number is the capacity of a cluster, or of another machine.
+            values["workers"] = this_machine().workers(plan.cpus_per_trial)
         # A number of workers that the user once gave for a cluster applies to other clusters too.
         elastic = address is not None and (plan.elastic or plan.address is None)
         values |= {"address": address, "elastic": elastic and not has_workers}
@@ -53,12 +55,13 @@ def changes_between(previous: Plan, plan: Plan) -> Changes:
     Raises:
         UsageError: The plans describe different searches; the message lists the differences.
     """
+    is_free = plan.elastic or not plan.workers_asked
     new_values = {
         row.name: getattr(table, row.name)
         for table in (plan, plan.problem)
         for row in rows(type(table))
-        if row.in_resume and not (row.name == "workers" and plan.elastic)
-    }
+        if row.in_resume and not (row.name == "workers" and is_free)
+    } | {"workers_asked": plan.workers_asked}
     changes = Changes({name: value for name, value in new_values.items() if value is not None})
     old, new = _identity(changes.applied(previous)), _identity(plan)
     differing = [
@@ -78,5 +81,14 @@ def _identity(plan: Plan) -> dict[str, Any]:
     """Return the values that define a search, without those that say where or why it runs so."""
     problem = {field.name: getattr(plan.problem, field.name) for field in fields(plan.problem)}
     values = {field.name: getattr(plan, field.name) for field in fields(plan)} | problem
-    excluded = ("problem", "out", "workers", "elastic", "address", "gpus", "scheduler_asked")
+    excluded = (
+        "problem",
+        "out",
+        "workers",
+        "workers_asked",
+        "elastic",
+        "address",
+        "gpus",
+        "scheduler_asked",
+    )
     return {name: value for name, value in values.items() if name not in excluded}

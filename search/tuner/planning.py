@@ -171,6 +171,7 @@ def make_plan(
         algorithm=settings.algorithm_name,
         trials=tuner.oracle.max_trials,
         workers=trials_at_once({"cpu": cpus} if settings.device_rule else settings.resources),
+        workers_asked=False,
         elastic=has_other_nodes(),
         cpus_per_trial=cpus,
         other_resources=resources,

@@ -25,10 +25,11 @@ from search.errors import (
     one_line,
     raise_any,
 )
+from search.machine.machine import this_machine
 from search.plan.directions import doubt
 from search.plan.importer import source_paths
 from search.plan.options import Speaker
-from search.plan.plan import Plan, available_cores
+from search.plan.plan import Plan
 from search.plan.registry import Scheduler
 from search.ray import kept
 from search.ray.environment import prepare_environment
@@ -308,7 +309,7 @@ class RayTuner(RecordedTuner):
         start = partial(
             connect_to_ray,
             settings["address"],
-            available_cores(),
+            _cpus(settings),
             code,
             forks=_uses_forks(settings),
             stays=True,
@@ -354,9 +355,14 @@ def _begin_ray(settings: Settings) -> None:
     scratch.folder()  # raises an error if there is no room
     address = settings["address"]
     if address is None and not has_ray():
-        kept.start_ray(available_cores(), forks=_uses_forks(settings))
+        kept.start_ray(_cpus(settings), forks=_uses_forks(settings))
     prepare_environment(address)
     import search.engines.ray.engine  # noqa: F401  # takes a second, as it imports Ray Tune
+
+
+def _cpus(settings: Settings) -> int:
+    """Return the CPUs of a Ray on this machine."""
+    return this_machine().cpus(settings.resources["cpu"])
 
 
 def _uses_forks(settings: Settings) -> bool:
@@ -381,6 +387,9 @@ def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known:
     doubts = [Finding(Grade.WARNING, line)] if line else []
     for warning in (*doubts, *check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
+    shortage = this_machine().describe_shortage(plan.cpus_per_trial)
+    if shortage is not None and not plan.elastic:
+        view.note(shortage)
     delay = "" if plan.address else "; training begins in some seconds"
     stopping = _describe_stopping(settings, is_score_known)
     aim = describe_aim(plan.problem.objective)

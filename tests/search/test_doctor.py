@@ -34,7 +34,14 @@ def test_a_sound_problem_is_ready(tmp_path):
     found = list(examine(plan(tmp_path / "runs")))
     assert {finding.grade for finding in found} == {Grade.OK}
     text = "\n".join(map(str, found))
-    for part in ("versions: Python 3.", "disk: ", "memory: ", "shared memory: ", "data: train 240"):
+    for part in (
+        "versions: Python 3.",
+        "disk: ",
+        "cores: ",
+        "memory: ",
+        "shared memory: ",
+        "data: train 240",
+    ):
         assert part in text
     assert "space: 3 corners built and trained; each reports val_accuracy" in text
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from search.errors import ProblemError
+from search.machine.machine import this_machine
 from search.ray.child import start_child
 from search.ray.environment import (
     RAYLET_PID,
@@ -50,6 +51,7 @@ class Head:
             "log_to_driver": False,
             "logging_level": "ERROR",
             "_temp_dir": self._scratch,
+            **this_machine().memory_of_ray(),
         }
         command = [sys.executable, str(PROCESS), RAYLET_PID, json.dumps(options), str(IDLE_SECONDS)]
         self._process = start_child(

@@ -18,10 +18,8 @@ from search.plan.plan import (
     Engine,
     Plan,
     Tuner,
-    available_cores,
     gpu_resources,
     infer_objective,
-    local_workers,
 )
 from search.plan.registry import Log, Scheduler
 
@@ -232,21 +230,6 @@ def test_the_engine_names_its_algorithm():
 def test_a_share_of_no_gpu_is_no_resource():
     assert gpu_resources(0.25) == {"gpu": 0.25}
     assert gpu_resources(0) == {}
-
-
-@pytest.mark.parametrize(("share_of_all", "workers"), [(1, 1), (2, 1), (0.5, 2), (0.3, 3)])
-def test_as_many_trials_run_here_as_the_cpus_allow(share_of_all, workers):
-    assert local_workers(share_of_all * available_cores()) == workers
-
-
-def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5} if pid == 0 else {0})
-    assert available_cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
-    assert available_cores() == 7
-    monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert available_cores() == 1
 
 
 # --- Objectives -----------------------------------------------------------------------------------

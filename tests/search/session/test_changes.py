@@ -7,7 +7,7 @@ import pytest
 from made_up_runs import make_plan
 
 from search.errors import UsageError
-from search.plan.plan import available_cores
+from search.machine.machine import this_machine
 from search.plan.registry import Log
 from search.session.changes import CHANGEABLE, Changes, changes_between
 
@@ -42,7 +42,7 @@ def test_changes_set_fields_of_the_plan_and_of_its_problem():
         (("auto", 9, True), ("10.0.0.1:6379", None), 9, True),
         (("auto", 4, False), ("10.0.0.1:6379", None), 4, False),  # it was limited on purpose
         (("auto", 9, True), ("auto", 2), 2, False),
-        (("auto", 9, True), (None, None), available_cores(), False),
+        (("auto", 9, True), (None, None), this_machine().workers(1), False),
         (("auto", 9, True), (None, 2), 2, False),
     ],
 )
@@ -53,6 +53,23 @@ def test_the_number_of_trials_at_once_follows_the_machines(begun, typed, workers
     values = {name: value for name, value in values.items() if value is not None}
     after = Changes(values).applied(previous)
     assert (after.address, after.workers, after.elastic) == (typed[0], workers, is_elastic)
+
+
+@pytest.mark.parametrize("changes", [{}, {"workers_asked": False}])
+def test_a_number_that_nobody_gave_is_that_of_the_machine_on_which_the_run_goes_on(changes):
+    previous = replace(PLAN, workers=99, workers_asked=False)
+    assert Changes(changes).applied(previous).workers == this_machine().workers(1)
+
+
+def test_a_number_that_is_given_now_stays_from_then_on():
+    after = Changes({"workers": 5}).applied(replace(PLAN, workers=99, workers_asked=False))
+    assert (after.workers, after.workers_asked) == (5, True)
+    assert Changes().applied(after).workers == 5
+
+
+def test_the_same_command_without_a_number_goes_on_with_that_of_this_machine():
+    plan = replace(PLAN, workers=this_machine().workers(1), workers_asked=False)
+    assert changes_between(replace(plan, workers=99), plan).applied(plan) == plan
 
 
 def test_on_this_machine_no_autoscaler_adds_gpus():

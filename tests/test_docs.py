@@ -1,11 +1,13 @@
-"""The page for a keras-tuner user lists every argument and method, and no other."""
+"""The pages name what the program has: arguments, methods, tests, messages; and no other."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
 
 import keras_tuner as kt
 
+from results.record.columns import State
 from search import RayTuner
 from search.tuner.settings import ARGUMENTS_OF_OTHER_TUNERS
 
@@ -63,3 +65,41 @@ def test_each_promise_names_a_test_that_is_there():
     alone = re.findall(r"`(test_[a-z_]+)`", page)
     sources = "".join(path.read_text() for path in tests.rglob("test_*.py"))
     assert [name for name in alone if f"def {name}(" not in sources] == []
+
+
+# --- The page of failures ------------------------------------------------------------------------
+
+
+def _texts(node):
+    """Return the strings of a module as they are printed, with {} for each value."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.JoinedStr):
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else "{}" for part in each.values
+            )
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each.value
+
+
+def test_each_message_on_the_page_of_failures_is_one_of_the_program():
+    home = Path(__file__).parents[1]
+    page = (home / "docs" / "failures.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| message .*?(?=\n\n)", page, flags=re.MULTILINE | re.DOTALL)
+    cells = [row.split(" | ")[0] for table in rows for row in table.splitlines()[2:]]
+    messages = [message for cell in cells for message in re.findall(r"`(.+?)`", cell)]
+    assert len(messages) > 15
+    sources = [
+        path
+        for room in ("search", "results", "cluster", "fmnist_model")
+        for path in (home / room).rglob("*.py")
+    ]
+    texts = "\n".join(
+        text for path in sources for text in _texts(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    assert [message for message in messages if message not in texts] == []
+
+
+def test_the_page_of_failures_says_what_each_end_of_a_trial_means():
+    page = (Path(__file__).parents[1] / "docs" / "failures.md").read_text(encoding="utf-8")
+    fine = {State.RUNNING, State.COMPLETED, State.EARLY_STOPPED}
+    assert [state for state in set(State) - fine if f"| `{state}" not in page] == []

@@ -20,6 +20,7 @@ from results.record.confirmation import (
 from results.record.files import read_json, write_json
 from results.record.history import History, Objective, TrialRecord
 from results.record.intervals import Estimate, estimate_mean
+from results.record.words import quantity
 from search.errors import RunFolderError, TrainingError, UsageError
 from search.final.confirmation_store import ConfirmationStore, Pair
 from search.final.retrain import FinalModel, write_final
@@ -99,7 +100,8 @@ def confirm(
     devices = {number: trial.device for number, trial in history.trials.items()}
     store = ConfirmationStore(folder, seeds, devices)
     with translated_ray_errors("Confirming"):
-        say(f"confirming {len(candidates)} candidates on {len(seeds)} new seeds")
+        what = quantity(len(candidates), "candidate")
+        say(f"confirming {what} on {quantity(len(seeds), 'new seed')}")
         _announce_replacement(folder, candidates, seeds, say)
         missing = [pair for pair in store.pairs(candidates) if not store.is_trained(*pair)]
         _train(trainer, store, missing, say)

@@ -156,7 +156,7 @@ def _mounts(controller: str, root: Path) -> Iterator[tuple[PurePosixPath, PurePo
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text().splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return []
 

@@ -1,7 +1,9 @@
 """A run that was read from its folder, and its row of the comparison."""
 
+import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,38 @@ def row_of(run: Run) -> Row:
         audit_audited=audit.audited if audit else None,
         audit_seconds_saved=audit.seconds_saved if audit else None,
     )
+
+
+def hyperparameters_of(run: Run) -> dict[str, tuple[Any, ...]]:
+    """Return the value of each trial by hyperparameter; None where it is inactive.
+
+    A column of several types, or of numbers beyond 64 bits, is stored as JSON texts: they are
+    decoded, unless the hyperparameter takes texts alone.
+    """
+    space = run.description.get("space") or []
+    values = {}
+    for column in run.trials.column_names:
+        if column.startswith(columns.HP_PREFIX):
+            name = column.removeprefix(columns.HP_PREFIX)
+            rows = [row for row in space if row["name"] == name]
+            values[name] = _decode(run.trials[column].to_pylist(), rows)
+    return values
+
+
+def _decode(values: Sequence[Any], rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
+    declared = {type(choice) for row in rows for choice in row["choices"]}
+    has_numbers = any(not row["choices"] for row in rows) or declared - {str}
+    is_text = all(isinstance(value, str) for value in values if value is not None)
+    if not (rows and has_numbers and is_text):
+        return tuple(values)
+    return tuple(None if value is None else _load_json(value) for value in values)
+
+
+def _load_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def best_trial(run: Run) -> dict[str, Any] | None:

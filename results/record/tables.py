@@ -279,8 +279,15 @@ def _column(values: list[Any]) -> pa.Array:
     types = {type(value) for value in values if value is not None}
     if len(types) > 1 and not types <= {int, float}:
         # A hyperparameter has values of several types in different scopes: JSON keeps the types.
-        return pa.array([None if value is None else json.dumps(value) for value in values])
-    return pa.array(values)
+        return _json_texts(values)
+    try:
+        return pa.array(values)
+    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits, or beside floats
+        return _json_texts(values)
+
+
+def _json_texts(values: list[Any]) -> pa.Array:
+    return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
 
 
 def _metadata(table: Path, name: str) -> str | None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from results.record import columns
 from results.record.words import first_line, format_values
-from results.run import Run, ending_of, epoch_cells, executions_of
+from results.run import Run, ending_of, epoch_cells, executions_of, hyperparameters_of
 
 
 def trial_rows(run: Run) -> list[dict[str, Any]]:
@@ -21,11 +21,12 @@ def trial_rows(run: Run) -> list[dict[str, Any]]:
     rows = []
     executions = executions_of(run)
     has_several = any(len(counts) > 1 for counts in executions.values())
-    for row in run.trials.to_pylist():
+    values_by_name = hyperparameters_of(run)
+    for index, row in enumerate(run.trials.to_pylist()):
         hyperparameters = {
-            name.removeprefix(columns.HP_PREFIX): value
-            for name, value in row.items()
-            if name.startswith(columns.HP_PREFIX) and value is not None
+            name: values[index]
+            for name, values in values_by_name.items()
+            if values[index] is not None
         }
         other_columns = {
             name: value for name, value in row.items() if not name.startswith(columns.HP_PREFIX)

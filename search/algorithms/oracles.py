@@ -42,6 +42,8 @@ class OracleSearcher(Searcher):
         self, oracle: kt.Oracle, space: Space, *, objective: Objective, scratch: str
     ) -> None:
         super().__init__(space)
+        if isinstance(oracle, kt.oracles.GridSearchOracle):
+            mirror.check_grid(space)
         self.oracle = copy.deepcopy(oracle)
         self.oracle._set_project_dir(scratch, "oracle")
         self.oracle.verbose = 0
@@ -99,8 +101,11 @@ class OracleSearcher(Searcher):
         """Add parameters that a trial was the first to register.
 
         Raises:
+            ProblemError: A grid search cannot list the values of a parameter.
             RuntimeError: The oracle allows no new entries.
         """
+        if isinstance(self.oracle, kt.oracles.GridSearchOracle):
+            mirror.check_grid(new_parameters)
         super().grow(new_parameters)
         self.oracle.update_space(mirror.to_hyperparameters(new_parameters))
 

@@ -133,8 +133,11 @@ def _state(trial: TrialRecord) -> TrialState:
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    oracle_values = {
-        name: value for name, value in trial.values.items() if name.startswith(ORACLE_PREFIX)
+    """Return what Optuna's params lack; a database stores them as floats."""
+    other_values = {
+        name: value
+        for name, value in trial.values.items()
+        if name.startswith(ORACLE_PREFIX) or (isinstance(value, int) and float(value) != value)
     }
     record = {
         "trial": trial.trial,
@@ -142,7 +145,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": trial.best.epoch if trial.best else None,
         "error": trial.error,
     }
-    return oracle_values | {name: value for name, value in record.items() if value is not None}
+    return other_values | {name: value for name, value in record.items() if value is not None}
 
 
 def _intermediate_values(trial: TrialRecord, objective: Objective) -> dict[int, float]:

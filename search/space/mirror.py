@@ -1,5 +1,6 @@
 """Converts between keras-tuner's hyperparameters and ``Space``. Imports Keras: for workers only."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from results.record.columns import Scalar
 from search.errors import ProblemError
 from search.space.parameters import ORACLE_PREFIX, Condition, Kind, Parameter, Space
 from search.storage import scratch
+
+# keras-tuner's grid search lists all values of each hyperparameter, for every proposal.
+MAX_GRID_VALUES = 1_000_000
 
 
 def load_hypermodel(source: object, reference: str) -> kt.HyperModel:
@@ -147,6 +151,21 @@ def mirror_space(parameters: Iterable[Any]) -> Space:
     return Space(tuple(_mirror_parameter(parameter) for parameter in parameters))
 
 
+def check_grid(space: Space) -> None:
+    """Check that keras-tuner's grid search can list the values of a space.
+
+    Raises:
+        ProblemError: A hyperparameter has more than ``MAX_GRID_VALUES`` values.
+    """
+    for parameter in space:
+        if parameter.count is not None and parameter.count > MAX_GRID_VALUES:
+            raise ProblemError(
+                f"Hyperparameter {parameter.name!r} has {parameter.count} values: a grid search "
+                f"lists them all, expected at most {MAX_GRID_VALUES}. Give it a larger step, or "
+                "use another algorithm."
+            )
+
+
 def _mirror_parameter(hp: Any) -> Parameter:
     kind = type(hp).__name__
     common: dict[str, Any] = {
@@ -156,7 +175,7 @@ def _mirror_parameter(hp: Any) -> Parameter:
     }
     match kind:
         case "Int" | "Float":
-            return Parameter(
+            parameter = Parameter(
                 kind=Kind(kind),
                 low=hp.min_value,
                 high=hp.max_value,
@@ -164,6 +183,8 @@ def _mirror_parameter(hp: Any) -> Parameter:
                 sampling=hp.sampling,
                 **common,
             )
+            _check_range(parameter)
+            return parameter
         case "Choice":
             # ``hp.values`` of booleans are 1 and 0: keras-tuner converts them, as bool is an int.
             return Parameter(
@@ -176,6 +197,29 @@ def _mirror_parameter(hp: Any) -> Parameter:
     raise ProblemError(
         f"Hyperparameter {hp.name!r} of kind {kind!r} is not supported: expected Int, Float, "
         "Choice, Boolean or Fixed. Declare it as one of these."
+    )
+
+
+def _check_range(parameter: Parameter) -> None:
+    """Check that the values of a range can be computed.
+
+    Raises:
+        ProblemError: An end is not finite, or a number on the way to a value is too large.
+    """
+    try:
+        size = parameter.size
+        positions = (0.0, math.nextafter(1.0, 0.0)) if size is None else (0, size - 1)
+        values = [parameter.value_at(position) for position in positions]
+        numbers = (parameter.low, parameter.high, *map(float, values))
+        if all(map(math.isfinite, numbers)):
+            return
+        reason = "it is not finite"
+    except (ArithmeticError, ValueError) as error:
+        reason = str(error)
+    raise ProblemError(
+        f"Hyperparameter {parameter.name!r} has the range {parameter.low} to {parameter.high} "
+        f"(step {parameter.step}, {parameter.sampling}), of which no value can be computed "
+        f"({reason}): expected numbers up to 1e308, and fewer steps than that. Narrow the range."
     )
 
 

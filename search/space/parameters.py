@@ -1,9 +1,10 @@
 """The mirrored search space, as plain values without Keras objects.
 
 A searcher draws a position on the axis of each parameter, and the position determines the value.
-The axis of a finite parameter is 0, 1, ... n-1; that of a continuous one is [0, 1). keras-tuner
-draws in the same way (it turns a probability into an index or projects it onto the range), so
-every searcher gets keras-tuner's own domains, scales and types.
+The axis of a finite parameter is 0, 1, ... n-1; that of a continuous one is [0, 1), and so is that
+of one with too many values to number them. keras-tuner draws in the same way (it turns a
+probability into an index or projects it onto the range), so every searcher gets keras-tuner's own
+domains, scales and types.
 
 Source of every rule here: keras-tuner 1.4.8, ``engine/hyperparameters/hp_types``.
 """
@@ -21,6 +22,8 @@ from results.record.columns import Scalar, Values
 ORACLE_PREFIX = "tuner/"
 # Hyperband's value that names the trial whose weights this trial starts from.
 PARENT_TRIAL = f"{ORACLE_PREFIX}trial_id"
+# A position is a float, which tells at most so many whole numbers apart.
+MAX_SIZE = 2**53
 
 
 class Kind(StrEnum):
@@ -84,7 +87,7 @@ class Parameter:
         return f"{self.name} [{parents}]"
 
     @property
-    def size(self) -> int | None:
+    def count(self) -> int | None:
         """Number of values; None if the parameter is continuous."""
         if self.kind in (Kind.CHOICE, Kind.BOOLEAN, Kind.FIXED):
             return len(self.choices)
@@ -92,7 +95,13 @@ class Parameter:
             return None
         if self.sampling == "linear":
             return int((self.high - self.low) // self.step + 1)
-        return int(math.log(self.high / self.low, self.step) + 1e-8) + 1
+        return int(_log_ratio(self.high, self.low) / math.log(self.step) + 1e-8) + 1
+
+    @property
+    def size(self) -> int | None:
+        """Number of positions on the axis; None if it is [0, 1)."""
+        count = self.count
+        return None if count is None or count > MAX_SIZE else count
 
     def is_active(self, values: Mapping[str, Scalar]) -> bool:
         """Tell whether all conditions hold, like ``is_active`` of keras-tuner."""
@@ -104,10 +113,10 @@ class Parameter:
         Args:
             position: For a finite parameter an index in 0..size-1, else a fraction in [0, 1).
         """
-        size = self.size
-        if size is None:
+        count = self.count
+        if count is None:
             return self._projected(position)
-        index = int(position)
+        index = int(position) if count <= MAX_SIZE else _spread(position, count)
         return self.choices[index] if self.choices else self._stepped(index)
 
     def position_of(self, value: Scalar) -> float:
@@ -117,10 +126,13 @@ class Parameter:
         """
         if self.choices:
             return self.choices.index(value)
-        size, number = self.size, float(value)
-        if size is None:
-            return min(max(self._fraction(number), 0.0), math.nextafter(1.0, 0.0))
-        return min(max(self._index(number), 0), size - 1)
+        assert not isinstance(value, str)
+        value = min(max(value, self.low), self.high)
+        count = self.count
+        if count is None:
+            return min(max(self._fraction(value), 0.0), math.nextafter(1.0, 0.0))
+        index = min(max(self._index(value), 0), count - 1)
+        return index if count <= MAX_SIZE else _gathered(index, count)
 
     def to_keras_tuner(self) -> dict[str, Any]:
         """Return keras-tuner's config of the parameter, as JSON values."""
@@ -154,48 +166,108 @@ class Parameter:
 
     def _index(self, value: float) -> int:
         assert self.step is not None
+        if self.sampling == "linear" and self.kind is Kind.INT:
+            return int((math.floor(value) - self.low) // self.step)
         # Without 1e-8, rounding could move a value on the grid below it.
         if self.sampling == "linear":
             return math.floor((value - self.low) / self.step + 1e-8)
-        if self.sampling == "log":
-            return math.floor(math.log(value / self.low, self.step) + 1e-8)
-        return math.floor(math.log((self.high + self.low - value) / self.low, self.step) + 1e-8)
+        if self.sampling == "reverse_log":
+            value = max(self._mirrored(value, self.high), self.low)
+        return math.floor(_log_ratio(value, self.low) / math.log(self.step) + 1e-8)
 
     def _fraction(self, value: float) -> float:
         # For an Int, take the middle of its interval, so that truncation restores the value.
         is_int = self.kind is Kind.INT
         value, high = (value + 0.5, self.high + 1) if is_int else (value, self.high)
-        if high == self.low:
+        low = self.low
+        if high == low:
             return 0.5
         if self.sampling == "linear":
-            return (value - self.low) / (high - self.low)
+            if math.isfinite(high - low):
+                return (value - low) / (high - low)
+            return (value / 2 - low / 2) / (high / 2 - low / 2)
         if self.sampling == "log":
-            return math.log(value / self.low) / math.log(high / self.low)
-        return 1.0 - math.log((high + self.low - value) / self.low) / math.log(high / self.low)
+            return _log_ratio(value, low) / _log_ratio(high, low)
+        mirrored = max(self._mirrored(value, high), low)  # rounding may take it below
+        return 1.0 - _log_ratio(mirrored, low) / _log_ratio(high, low)
 
     def _stepped(self, index: int) -> Scalar:
         assert self.step is not None
         if self.sampling == "linear":
             value = self.low + index * self.step
         elif self.sampling == "log":
-            value = self.low * math.pow(self.step, index)
+            value = self._power(index)
         else:
-            value = self.high + self.low - self.low * math.pow(self.step, index)
+            value = self._mirrored(self._power(index), self.high)
         # The type of a Float follows from its low and step, as in keras-tuner.
         return int(value) if self.kind is Kind.INT else value
+
+    def _power(self, index: int) -> float:
+        """Return ``low`` times a power of the step."""
+        assert self.step is not None
+        try:
+            return self.low * math.pow(self.step, index)
+        except OverflowError:  # of the power alone
+            return math.exp(math.log(self.low) + index * math.log(self.step))
 
     def _projected(self, fraction: float) -> Scalar:
         # An Int is truncated: a range longer by 1 includes ``high``.
         high = self.high + 1 if self.kind is Kind.INT else self.high
-        if self.sampling == "linear":
-            value = fraction * (high - self.low) + self.low
-        elif self.sampling == "log":
-            value = self.low * math.pow(high / self.low, fraction)
-        else:
-            value = high + self.low - self.low * math.pow(high / self.low, 1 - fraction)
+        value = self._projected_to(fraction, high)
         if self.kind is not Kind.INT:
             return value
         return min(int(value), int(self.high))  # a fraction just below 1 may round up
+
+    def _projected_to(self, fraction: float, high: float) -> float:
+        """Return the value at a fraction of the range up to ``high``, as keras-tuner projects it.
+
+        Where a difference or a ratio of two numbers is beyond the largest number, so that
+        keras-tuner gets infinity or an error, the value is still the one that the scale has there.
+        """
+        low = self.low
+        try:
+            if self.sampling == "linear":
+                value = fraction * (high - low) + low
+            elif self.sampling == "log":
+                value = low * math.pow(high / low, fraction)
+            else:
+                value = high + low - low * math.pow(high / low, 1 - fraction)
+        except OverflowError:
+            value = math.inf
+        if math.isfinite(value):
+            return value
+        if self.sampling == "linear":
+            value = low * (1 - fraction) + high * fraction
+        elif self.sampling == "log":
+            value = math.exp(math.log(low) + fraction * _log_ratio(high, low))
+        else:
+            powered = math.exp(math.log(low) + (1 - fraction) * _log_ratio(high, low))
+            value = self._mirrored(powered, high)
+        return min(max(value, low), high)
+
+    def _mirrored(self, value: float, high: float) -> float:
+        """Return the value that is as far below ``high`` as this one is above ``low``."""
+        total = high + self.low
+        return total - value if math.isfinite(total) else high - (value - self.low)
+
+
+def _log_ratio(value: float, low: float) -> float:
+    """Return the logarithm of ``value / low``, also if that is beyond the largest number."""
+    try:
+        ratio = value / low
+    except OverflowError:
+        ratio = math.inf
+    return math.log(ratio) if ratio < math.inf else math.log(value) - math.log(low)
+
+
+def _spread(fraction: float, count: int) -> int:
+    """Return the index in 0..count-1 at a fraction in [0, 1); the ends of both correspond."""
+    return int(fraction * MAX_SIZE) * (count - 1) // (MAX_SIZE - 1)
+
+
+def _gathered(index: int, count: int) -> float:
+    """Return a fraction in [0, 1) that ``_spread`` turns into an index near this one."""
+    return index * (MAX_SIZE - 1) // (count - 1) / MAX_SIZE
 
 
 @dataclass(frozen=True)

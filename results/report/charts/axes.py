@@ -1,18 +1,18 @@
 """The hyperparameters of a run as axes of charts."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from results.record import columns
-from results.run import Run
+from results.run import Run, hyperparameters_of
 
 # Without a declared space, an axis is logarithmic if the largest value exceeds the smallest by this
 # factor.
 LOG_AXIS_RATIO = 100.0
+# Beyond these, powers of ten and differences are no numbers any more.
+LEAST, LARGEST = 1e-300, 1e300
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,13 @@ def axes_of(run: Run) -> list[Axis]:
     A hyperparameter that is missing from the recorded space is described by its values only.
     """
     axes = []
-    names = [
-        name.removeprefix(columns.HP_PREFIX)
-        for name in run.trials.column_names
-        if name.startswith(columns.HP_PREFIX)
-    ]
+    values_by_name = hyperparameters_of(run)
     space = run.description.get("space") or []
     declared = [row["name"] for row in space]
-    for name in sorted(names, key=lambda name: (_order(declared, name), name)):
-        values = run.trials[columns.HP_PREFIX + name].to_pylist()
+    for name in sorted(values_by_name, key=lambda name: (_order(declared, name), name)):
+        values = values_by_name[name]
         if any(value is not None for value in values):
-            rows = [row for row in space if row["name"] == name]
-            axes.append(_axis(name, _decode(values, rows), rows))
+            axes.append(_axis(name, values, [row for row in space if row["name"] == name]))
     return axes
 
 
@@ -85,33 +80,23 @@ def _order(declared: Sequence[str], name: str) -> int:
     return declared.index(name) if name in declared else len(declared)
 
 
-def _decode(values: Sequence[Any], rows: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
-    """Decode a column of several types, which is stored as JSON texts; else return it unchanged."""
-    declared = {type(choice) for row in rows for choice in row["choices"]}
-    has_numbers = any(not row["choices"] for row in rows) or declared - {str}
-    is_text = all(isinstance(value, str) for value in values if value is not None)
-    if not (rows and has_numbers and is_text):
-        return tuple(values)
-    return tuple(None if value is None else _load_json(value) for value in values)
-
-
-def _load_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _axis(name: str, values: tuple[Any, ...], rows: list[dict[str, Any]]) -> Axis:
     used = {value for value in values if value is not None}
     is_numeric = all(type(value) in (int, float) for value in used)
-    if any(row["choices"] for row in rows) or not is_numeric:
+    if any(row["choices"] for row in rows) or not is_numeric or not _is_scale(rows, used):
         declared = [choice for row in rows for choice in row["choices"]]
         choices = _choices(declared, used)
         equal_choice = {choice: choice for choice in choices}  # 1.0 and 1 are the same choice
         chosen = tuple(None if value is None else equal_choice[value] for value in values)
         return Axis(name, chosen, choices, is_ordered=bool(rows) and rows[0]["ordered"])
     return Axis(name, values, None, is_log=_is_log(rows, used), bounds=_bounds(rows, used))
+
+
+def _is_scale(rows: Sequence[dict[str, Any]], used: Iterable[float]) -> bool:
+    """Tell whether numbers can be drawn on a scale; of the least and largest ones, none can."""
+    low, high = _bounds(rows, used) or (min(used), max(used))
+    numbers = (low, high, high / 2 - low / 2)
+    return all(number == 0 or LEAST <= abs(number) <= LARGEST for number in numbers)
 
 
 def _bounds(rows: Sequence[dict[str, Any]], used: Iterable[float]) -> tuple[float, float] | None:

@@ -28,6 +28,8 @@ RESAMPLES = 20
 QUANTILES = (0.1, 0.9)
 # A hyperparameter stands out if the lower end of its share is at least this.
 CLEAR_SHARE = 0.1
+# Larger whole numbers are no floats any more, as Optuna needs them.
+MAX_INTEGER = 2**53
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _optuna_trials(
 def _parameter(axis: Axis, value: Any) -> Any:
     if axis.choices is not None:
         return axis.choices.index(value)
-    return value if axis.is_integer else float(value)
+    return value if axis.is_integer and abs(value) <= MAX_INTEGER else float(value)
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
@@ -163,6 +165,6 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.choices is not None:
         return IntDistribution(0, len(axis.choices) - 1)
     low, high = min(axis.active), max(axis.active)
-    if axis.is_integer:
+    if axis.is_integer and max(abs(low), abs(high)) <= MAX_INTEGER:
         return IntDistribution(int(low), int(high), log=axis.is_log)
     return FloatDistribution(float(low), float(high), log=axis.is_log)

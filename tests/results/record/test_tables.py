@@ -130,6 +130,8 @@ def test_epochs_stand_by_trial_in_the_order_of_the_trials(run):
         ([1, 0.5, 3], [1.0, 0.5, 3.0]),
         ([True, 2, "relu"], ["true", "2", '"relu"']),  # as JSON, which keeps their types
         ([True, False, 1], ["true", "false", "1"]),
+        ([1, 2**63, -(2**70)], ["1", str(2**63), str(-(2**70))]),  # beyond 64 bits
+        ([2**60 + 1, 0.5, 1], [str(2**60 + 1), "0.5", "1"]),  # no float is 2**60 + 1
     ],
 )
 def test_a_hyperparameter_of_several_types_keeps_them(tmp_path, values, column):

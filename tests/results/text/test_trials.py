@@ -32,6 +32,13 @@ def lines_of(run):
 # --- As JSON ----------------------------------------------------------------------------------
 
 
+def test_a_number_beyond_64_bits_is_a_number():
+    space = [{"name": "seed", "choices": []}]
+    run = run_of([trial_of(0, 0.5, **{"hp:seed": str(2**64)})], description={"space": space})
+    assert trial_rows(run)[0]["hyperparameters"] == {"seed": 2**64}
+    assert f"seed={2**64}" in lines_of(run)[1]
+
+
 def test_a_trial_has_its_columns_and_its_active_hyperparameters():
     run = run_of([trial_of(0, 0.5, **{"hp:units": 3, "hp:rate": None})])
     [row] = trial_rows(run)

@@ -39,6 +39,18 @@ CONTINUOUS = [
     pytest.param(lambda hp: hp.Int("x", 64, 1024, sampling="log"), id="int-log"),
     pytest.param(lambda hp: hp.Int("x", 64, 1024, sampling="reverse_log"), id="int-reverse-log"),
 ]
+LARGE = [
+    pytest.param(lambda hp: hp.Int("x", 0, 2**64), id="large-int"),
+    pytest.param(lambda hp: hp.Int("x", -(2**70), -(2**65)), id="large-negative-int"),
+    pytest.param(lambda hp: hp.Int("x", -(2**65), 2**65, step=3), id="large-int-step"),
+    pytest.param(lambda hp: hp.Int("x", 0, 2**90, step=2**60), id="large-step"),
+    pytest.param(lambda hp: hp.Int("x", 1, 2**100, sampling="log"), id="large-int-log"),
+    pytest.param(lambda hp: hp.Int("x", 1, 2**99, step=2, sampling="log"), id="large-int-log-step"),
+    pytest.param(lambda hp: hp.Int("x", 1, 2**70, sampling="reverse_log"), id="large-reverse-log"),
+    pytest.param(lambda hp: hp.Float("x", 0, 1.7e308), id="largest-float"),
+    pytest.param(lambda hp: hp.Float("x", 0, 1, step=1e-17), id="finest-step"),
+    pytest.param(lambda hp: hp.Float("x", 5e-324, 1e-310, sampling="log"), id="least-float"),
+]
 
 
 def one_parameter(declare_parameter):
@@ -72,15 +84,27 @@ def test_random_search_draws_each_value_as_often_as_keras_tuner(declare_paramete
         assert chisquare([drawn.count(v) for v in values], share * len(drawn)).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("declare_parameter", CONTINUOUS)
+@pytest.mark.parametrize("declare_parameter", CONTINUOUS + LARGE)
 def test_random_search_draws_from_a_range_with_the_distribution_of_keras_tuner(declare_parameter):
     parameter, space = one_parameter(declare_parameter)
     expected = drawn_by_keras_tuner(parameter, 4000)
     drawn = [values["x"] for values in random_draws(space, 1000)]
     assert {type(value) for value in drawn} == {type(expected[0])}
-    assert ks_2samp(expected, drawn).pvalue > 1e-4
+    assert ks_2samp([*map(float, expected)], [*map(float, drawn)]).pvalue > 1e-4
     assert min(drawn) >= parameter.min_value
     assert max(drawn) <= parameter.max_value
+
+
+@pytest.mark.parametrize("declare_parameter", LARGE)
+def test_tpe_draws_and_adopts_numbers_of_any_size(declare_parameter):
+    parameter, space = one_parameter(declare_parameter)
+    first, again = (TPESearcher(space, seed=0, objective=Objective("v", "max")) for _ in range(2))
+    drawn = [first.propose(trial)["x"] for trial in range(15)]  # the first ten at random
+    for trial, value in enumerate(drawn):
+        again.adopt(trial, {"x": value})
+        assert type(value) is type(parameter.default)
+        assert parameter.min_value <= value <= parameter.max_value
+    assert len(set(drawn)) > 5
 
 
 @pytest.mark.parametrize("declare_parameter", DECLARED)

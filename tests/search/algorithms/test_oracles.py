@@ -7,6 +7,7 @@ from results.record.history import Objective
 from search.algorithms.base import Pause
 from search.algorithms.oracles import OracleSearcher, scoring_oracle
 from search.carry.carried import PickledObject
+from search.errors import ProblemError
 from search.space import mirror
 
 OBJECTIVE = Objective("v", "max")
@@ -29,6 +30,13 @@ def space(declare):
     hp = kt.HyperParameters()
     declare(hp)
     return mirror.mirror_space(hp.space)
+
+
+def in_large_numbers(hp):
+    hp.Int("n", 0, 2**64)
+    hp.Int("log", 1, 2**100, sampling="log")
+    hp.Choice("kind", [2**64, 2**65])
+    hp.Fixed("fixed", 2**80)
 
 
 class Search:
@@ -454,3 +462,25 @@ def test_an_oracle_with_synchronized_methods_is_sent_to_a_worker(tmp_path):
     trial.status = "COMPLETED"
     copied.end_trial(trial)
     assert copied.get_trial(trial.trial_id).score == 7.0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kt.oracles.RandomSearchOracle(KT_OBJECTIVE, 9, seed=1),
+        lambda: kt.oracles.BayesianOptimizationOracle(KT_OBJECTIVE, 9, 2, seed=1),
+        lambda: kt.oracles.HyperbandOracle(KT_OBJECTIVE, 9, seed=1),
+    ],
+)
+def test_an_oracle_proposes_numbers_of_any_size(tmp_path, make):
+    search = Search(make(), tmp_path, in_large_numbers)
+    for trial in range(4):
+        values = search.start(trial)
+        assert 0 <= values["n"] <= 2**64
+        assert values["kind"] in (2**64, 2**65)
+        search.end(trial, trial / 10)
+
+
+def test_a_grid_of_too_many_values_is_refused(tmp_path):
+    with pytest.raises(ProblemError, match="'n' has 18446744073709551617 values"):
+        Search(kt.oracles.GridSearchOracle(KT_OBJECTIVE), tmp_path, in_large_numbers)

@@ -1,6 +1,7 @@
 """What differs from keras-tuner on purpose: each entry of ``differences.toml`` has its case."""
 
 import ast
+import math
 from pathlib import Path
 
 import differences
@@ -10,6 +11,8 @@ import scenarios
 from differences import different
 
 from search import kt
+from search.algorithms.drawing import RandomSearcher
+from search.space import mirror
 
 
 def test_every_difference_has_its_case_in_this_folder():
@@ -146,3 +149,13 @@ def test_a_tuner_for_scikit_learn_is_refused(tmp_path):
     keras_tuner.SklearnTuner(oracle, scenarios.declare, directory=tmp_path)
     with pytest.raises(ValueError, match=r"use keras_tuner\.SklearnTuner instead"):
         kt.SklearnTuner(oracle, scenarios.declare, directory=tmp_path)
+
+
+def test_a_range_of_the_largest_numbers_is_drawn_from():
+    hp = kt.HyperParameters()
+    hp.Float("x", -1e308, 1e308)
+    assert hp.space[0].prob_to_value(0.9) == math.inf
+    searcher = RandomSearcher(mirror.mirror_space(hp.space), seed=1)
+    drawn = [searcher.propose(trial)["x"] for trial in range(1, 20)]
+    assert all(-1e308 <= value < 1e308 for value in drawn)
+    assert min(drawn) < -5e307 < 5e307 < max(drawn)

@@ -301,6 +301,28 @@ def test_a_parameter_of_an_unknown_kind_is_refused_by_name():
         mirror.mirror_space([Ordinal("rank", 1)])
 
 
+@pytest.mark.parametrize(
+    "declare_parameter",
+    [
+        lambda hp: hp.Float("x", 0, float("inf")),
+        lambda hp: hp.Float("x", 0, 1e308, step=1e-10),
+        lambda hp: hp.Int("x", 0, 10**400),
+        lambda hp: hp.Int("x", 1, 10**400, sampling="log"),
+    ],
+)
+def test_a_range_beyond_all_numbers_is_refused(declare_parameter):
+    with pytest.raises(
+        ProblemError, match=r"^Hyperparameter 'x' has the range .* Narrow the range\.$"
+    ):
+        mirrored(declare_parameter)
+
+
+def test_a_grid_search_refuses_a_space_whose_values_it_cannot_list():
+    mirror.check_grid(mirrored(lambda hp: hp.Int("x", 1, 1_000_000)))
+    with pytest.raises(ProblemError, match="'x' has 1000001 values: a grid search lists them all"):
+        mirror.check_grid(mirrored(lambda hp: hp.Int("x", 0, 1_000_000)))
+
+
 def test_a_name_that_is_registered_again_keeps_its_first_declaration():
     hp = kt.HyperParameters()
     first, again = hp.Int("units", 1, 4), hp.Int("units", 10, 40)

@@ -167,6 +167,46 @@ def test_rounding_moves_no_value_off_its_place_on_the_grid(parameter, index, val
     assert parameter.position_of(value) == index
 
 
+@pytest.mark.parametrize("count", [2**53 + 1, 2**64 + 1, 10**300])
+def test_a_range_of_too_many_values_to_number_has_an_axis_from_0_to_1(count):
+    parameter = integer(-5, count - 6, 1)
+    assert (parameter.count, parameter.size) == (count, None)
+    assert (parameter.value_at(0.0), parameter.value_at(LAST)) == (-5, count - 6)
+    for value in (-5, count // 3, count - 6):
+        assert parameter.value_at(parameter.position_of(value)) == pytest.approx(value, rel=1e-15)
+
+
+def test_the_largest_range_that_is_numbered_has_whole_positions():
+    parameter = integer(1, 2**53, 1)
+    assert parameter.size == 2**53
+    assert parameter.value_at(2**53 - 1) == 2**53
+    assert parameter.position_of(2**53) == 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        # The difference of the ends, or their ratio, is beyond the largest number.
+        (number(-1e308, 1e308), [-1e308, 0.0, 1e308]),
+        (number(1e-320, 1e308, sampling="log"), [1e-320, 1e-6, 1e308]),
+        (number(1e-320, 1e308, sampling="reverse_log"), [1e-320, 1e308, 1e308]),
+        (number(1.5e308, 1.7e308, sampling="reverse_log"), [1.5e308, 1.6031219541881399e308, 1.7e308]),
+    ],
+)  # fmt: skip
+def test_a_range_up_to_the_largest_numbers_is_drawn_from_all_along(parameter, values):
+    drawn = [parameter.value_at(position) for position in (0.0, 0.5, LAST)]
+    assert drawn == pytest.approx(values, rel=1e-4)
+    assert all(parameter.low <= value <= parameter.high for value in drawn)
+    assert parameter.position_of(drawn[0]) == pytest.approx(0.0, abs=1e-9)
+    assert parameter.position_of(drawn[2]) == pytest.approx(1.0)
+
+
+def test_a_power_beyond_the_largest_number_is_no_hindrance_to_a_grid():
+    parameter = number(1e-300, 1e300, 10, "log")
+    assert parameter.size == 601
+    assert parameter.value_at(600) == pytest.approx(1e300)
+
+
 @given(numbers(name="x"), st.data())
 @settings(max_examples=200, deadline=None)
 def test_the_position_of_a_value_leads_back_to_it(parameter, data):

@@ -54,6 +54,19 @@ def test_the_ranges_of_several_scopes_are_one_range():
     assert axes({"a": [3, 7]}, space)["a"].bounds == (2, 8)
 
 
+@pytest.mark.parametrize("values", [[-1e308, 1e308], [0.0, 5e-324], [1e-310, 1.0]])
+def test_the_least_and_the_largest_numbers_are_choices_since_no_scale_holds_them(values):
+    low, high = values
+    axis = axes({"a": values}, [declared("a", low=low, high=high)])["a"]
+    assert set(axis.choices) == set(values)
+    assert axis.ends == (0.0, 1.0)
+
+
+def test_numbers_beyond_64_bits_which_are_stored_as_texts_are_numbers():
+    axis = axes({"a": ["1", None, str(2**70)]}, [declared("a", high=2**80)])["a"]
+    assert (axis.values, axis.choices, axis.ends) == ((1, None, 2**70), None, (0.0, 2.0**80))
+
+
 @pytest.mark.parametrize("space", [(), [declared("a")]])
 def test_without_a_declared_range_the_axis_ends_at_the_values(space):
     axis = axes({"a": [3, 7, None]}, space)["a"]

@@ -40,7 +40,10 @@ def main() -> None:
         for process in family:  # some of a Ray that has failed to start outlive it
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        shutil.rmtree(options["_temp_dir"], ignore_errors=True)
+        folder = options["_temp_dir"]
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it is empty once the driver has ended
+            os.rmdir(os.path.realpath(os.path.dirname(folder)))
 
 
 def _serve(answer: bytes, answers: int, idle_seconds: float) -> None:

@@ -38,7 +38,7 @@ import ray
 rays = [search()]
 rays.append(search())
 if "ray" in sys.argv:
-    ray.init(num_cpus=1, include_dashboard=False)
+    ray.init(num_cpus=1, include_dashboard=False, _temp_dir="/tmp/ray")
     address = ray.get_runtime_context().gcs_address
     with runtime.connect_to_ray(None, 1, forks=True, stays=True):
         assert ray.get_runtime_context().gcs_address == address
@@ -71,7 +71,15 @@ def running(pids):
 
 
 @pytest.fixture
-def script(tmp_path):
+def temporary_files(tmp_path):
+    """The folder for temporary files of the scripts."""
+    folder = tmp_path / "temporary files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def script(tmp_path, temporary_files):
     """Start the script, with empty modules in the place of those that take long to import."""
     for name in ("keras", "keras_tuner"):
         (tmp_path / f"{name}.py").touch()
@@ -84,7 +92,7 @@ def script(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "script.py", *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(temporary_files)},
         )  # fmt: skip
         started.append(process)
         told = json.loads(process.stdout.readline())
@@ -96,7 +104,17 @@ def script(tmp_path):
         process.communicate()
 
 
-def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_it_is_killed(script):
+def is_swept_by_the_next(folder):
+    """Start a process that needs a temporary folder; tell whether nothing is left after it."""
+    code = "from search.storage import scratch; scratch.folder()"
+    environment = os.environ | {"TMPDIR": str(folder)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    return not list(folder.iterdir())
+
+
+def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_it_is_killed(
+    script, temporary_files
+):
     process, rays, family = script("waits")
     assert rays[0] == rays[1]
     assert rays[0][1:] == [True, False]
@@ -104,6 +122,7 @@ def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_i
     process.send_signal(signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
     assert have_ended(family, seconds=60)
+    assert is_swept_by_the_next(temporary_files)
 
 
 @pytest.mark.long
@@ -119,12 +138,17 @@ def test_two_searches_share_a_ray_with_forked_workers_and_nothing_is_left_when_i
     ],
     ids=["normal", "exception", "begun", "begun and killed", "interrupted", "terminated"],
 )
-def test_nothing_is_left_of_a_script_that_ends_in_another_way(script, words, number):
+def test_nothing_is_left_of_a_script_that_ends_in_another_way(
+    script, temporary_files, words, number
+):
     process, _, family = script(*words)
     if number is not None:
         process.send_signal(number)
     process.wait(60)
     assert have_ended(family, seconds=60)
+    if number is None:
+        assert not list(temporary_files.iterdir())
+    assert is_swept_by_the_next(temporary_files)
 
 
 @pytest.mark.long

@@ -178,3 +178,37 @@ def test_without_room_anywhere_one_line_names_the_folders():
     assert "/tmp/missing (No such file or directory), /tmp (1 MB free)" in message
     assert "/var/tmp (1 MB free)" in message
     assert message.endswith("or set TMPDIR to another folder.")
+
+
+SEARCH = (
+    "run", "--hypermodel", "problems:small", "--data", "problems:blobs", "--trials", "2", "--epochs", "1",
+    "--retrain-epochs", "1", "--out",
+)  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "spoil",
+    ["mount -o remount,ro none /tmp", "head -c 2m /dev/zero >/tmp/full"],
+    ids=["ro", "full"],
+)
+@pytest.mark.parametrize("tmpdir", [None, "short", "long" * 20])
+def test_a_search_needs_no_tmp(commands, spoil, tmpdir):
+    """In a namespace of its own; the run and the temporary files are on a disk in ``/var/tmp``."""
+    mounts = (
+        "mount -t tmpfs -o size=1m none /tmp && mount -t tmpfs none /var/tmp || exit 77; "
+        f"{spoil} 2>/dev/null; mkdir -p /var/tmp/{tmpdir}; cd /var/tmp; "
+        '"$@" /var/tmp/out || exit; ls -d /tmp/fmnist-* /var/tmp/*/fmnist-* /var/tmp/fmnist-*; true'
+    )
+    tmpdirs = {"TMPDIR": f"/var/tmp/{tmpdir}"} if tmpdir else {}
+    plain = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    told = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mounts, "sh", commands / "fmnist-search", *SEARCH],
+        env=plain | tmpdirs, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if told.returncode == 77 or "unshare" in told.stderr:
+        pytest.skip("nothing can be mounted: run the tests as root, or with user namespaces")
+    assert told.returncode == 0, told
+    assert "final model" in told.stdout
+    assert "fmnist-link" not in told.stdout
+    assert "fmnist-search-" not in told.stdout

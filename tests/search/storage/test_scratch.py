@@ -188,11 +188,14 @@ SEARCH = (
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "spoil",
-    ["mount -o remount,ro none /tmp", "head -c 2m /dev/zero >/tmp/full"],
-    ids=["ro", "full"],
+    ("spoil", "tmpdir"),
+    [
+        ("mount -o remount,ro none /tmp", None),
+        ("head -c 2m /dev/zero >/tmp/full", "short"),
+        ("head -c 2m /dev/zero >/tmp/full", "long" * 20),
+    ],
+    ids=["read-only", "full", "full, with a long TMPDIR"],
 )
-@pytest.mark.parametrize("tmpdir", [None, "short", "long" * 20])
 def test_a_search_needs_no_tmp(commands, spoil, tmpdir):
     """In a namespace of its own; the run and the temporary files are on a disk in ``/var/tmp``."""
     mounts = (

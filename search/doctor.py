@@ -25,8 +25,9 @@ from results.record.words import format_values
 from search.algorithms.drawing import choose_values
 from search.errors import SearchError, one_line, raise_any
 from search.machine.machine import GIGABYTE, needed_bytes, this_machine
+from search.machine.ulimits import limit_problems
 from search.plan.importer import source_paths
-from search.plan.plan import Plan, Problem
+from search.plan.plan import Engine, Plan, Problem
 from search.ray.nodes import call_on_every_node
 from search.ray.runtime import connect_to_ray
 from search.space.parameters import Kind, Parameter, Space
@@ -133,6 +134,8 @@ def _check_machine(plan: Plan) -> Iterator[Finding]:
     yield from _check_versions()
     yield from _check_disk(plan.out)
     yield from _check_cores_and_memory(plan.workers)
+    if plan.address is None and plan.engine is Engine.RAY:
+        yield from _check_ulimits(plan.workers)
     yield from _check_shared_memory()
 
 
@@ -216,6 +219,13 @@ def _check_cores_and_memory(workers: int) -> Iterator[Finding]:
     else:
         remedy = "Reduce --workers" if workers > 1 else "Free some memory"
         yield Finding(Grade.WARNING, f"{text}. {remedy}.")
+
+
+def _check_ulimits(workers: int) -> Iterator[Finding]:
+    lines = list(limit_problems(workers))
+    yield from (Finding(Grade.PROBLEM, line) for line in lines)
+    if not lines:
+        yield Finding(Grade.OK, f"limits of processes: enough for {workers} trials at once")
 
 
 def _check_shared_memory() -> Iterator[Finding]:

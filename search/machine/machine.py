@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from search.machine.cgroups import Limit, core_limits, memory_limits
+from search.machine.ulimits import ADDRESS_BYTES, LEAST_OBJECTS_BYTES, address_space
 
 WHOLE = "of this machine"
 # Measured with Fashion-MNIST and small models: what a search holds beside its workers, which are
@@ -17,9 +18,8 @@ WHOLE = "of this machine"
 # adds, by itself (426 MiB) rather than forked (216 MiB), as a larger model needs more.
 SEARCH_BYTES = 1024 * 1024**2
 WORKER_BYTES = 450 * 1024**2
-# The share of the free memory that Ray uses for objects, and the least that it accepts.
+# The share of the free memory that Ray uses for objects.
 OBJECTS_SHARE = 0.3
-LEAST_OBJECTS_BYTES = 80 * 1024**2
 GIGABYTE = 1024**3
 MEGABYTE = 1024**2
 
@@ -55,11 +55,16 @@ class Machine:
     def memory_of_ray(self) -> dict[str, int]:
         """Return the options of ``ray.init`` on memory; none if Ray finds all of it by itself.
 
-        Ray 2.60 reads only the topmost group, as joblib does. The share is its own.
+        Ray 2.60 reads only the topmost group, as joblib does, and no ``ulimit``. The share is its
+        own.
         """
-        if self.memory_from == WHOLE:
+        space = address_space()
+        if self.memory_from == WHOLE and space is None:
             return {}
-        objects = max(LEAST_OBJECTS_BYTES, int(self.free_bytes * OBJECTS_SHARE))
+        objects = int(self.free_bytes * OBJECTS_SHARE)
+        if space is not None:
+            objects = min(objects, int(space.amount) - ADDRESS_BYTES)
+        objects = max(LEAST_OBJECTS_BYTES, objects)
         rest = max(self.free_bytes - objects, 0)
         return {"object_store_memory": objects, "_memory": rest}
 

@@ -26,6 +26,7 @@ from search.errors import (
     raise_any,
 )
 from search.machine.machine import this_machine
+from search.machine.ulimits import limit_problems
 from search.plan.directions import doubt
 from search.plan.importer import source_paths
 from search.plan.options import Speaker
@@ -355,6 +356,7 @@ def _begin_ray(settings: Settings) -> None:
     scratch.folder()  # raises an error if there is no room
     address = settings["address"]
     if address is None and not has_ray():
+        raise_any(list(limit_problems(this_machine().workers(settings.resources["cpu"]))))
         kept.start_ray(_cpus(settings), forks=_uses_forks(settings))
     prepare_environment(address)
     import search.engines.ray.engine  # noqa: F401  # takes a second, as it imports Ray Tune

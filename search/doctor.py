@@ -86,7 +86,7 @@ def check(plan: Plan, *, is_new: bool = True) -> list[Finding]:
     Raises:
         UsageError: It lists every problem, one per line.
     """
-    problems = [*plan.reference_problems(), *plan.problems()]
+    problems = [*(plan.reference_problems() if is_new else ()), *plan.problems()]
     if is_new and plan.out.exists() and not is_blank(plan.out):
         problems.append(out_exists_message(plan.out))
     return _warnings(_check_machine(plan), problems)

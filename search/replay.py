@@ -10,7 +10,7 @@ from typing import Any
 from results.record import words
 from results.record.columns import Device
 from results.record.history import EpochRecord, TrialRecord
-from search.errors import UsageError
+from search.errors import UsageError, raise_any
 from search.session.origin import read_previous_run
 from search.session.run_file import RECORDED_VERSIONS, RecordedRun
 from search.view.view import View
@@ -64,6 +64,7 @@ def replay(path: Path, number: int, view: View) -> Replay:
     """
     previous = read_previous_run(path)
     trial = _trial(previous, number)
+    raise_any(list(replace(previous.plan, address=None).reference_problems()))
     for note in (*previous.notes, *_changes(previous)):
         view.note(note)
     view.note(f"trial {number} ({trial.ending}): {words.format_values(trial.values)}")

@@ -13,7 +13,7 @@ from results.record.journal import Journal
 from results.record.tables import write_tables
 from search.doctor import Finding, check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
-from search.errors import AllTrialsFailedError, SearchError
+from search.errors import AllTrialsFailedError, SearchError, raise_any
 from search.final.follow_up import FollowUp, Outcome, run_follow_up, start_follow_up
 from search.loggers.base import make_logger
 from search.machine.machine import this_machine
@@ -79,6 +79,7 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         reason = _reason_to_skip(plan, previous, origin.clock(seconds_since_process_start))
         if reason is not None:
             return _skip_search(plan, previous, reason, view)
+        raise_any(list(plan.reference_problems()))
         _say_starting(plan, warnings, view)
         return _search_and_follow_up(plan, locked, origin, view)
 

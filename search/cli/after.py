@@ -14,9 +14,16 @@ from results.record.files import read_json
 from results.record.journal import describe_damage
 from results.record.tables import rebuild
 from search.cli.ending import carry_out
-from search.cli.options import RunArgument, parse_choice, parse_objective, parse_values, takes
+from search.cli.options import (
+    RunArgument,
+    check_run,
+    parse_choice,
+    parse_objective,
+    parse_values,
+    takes,
+)
 from search.doctor import Finding, Grade
-from search.errors import SearchError, UsageError, nearest, raise_any
+from search.errors import SearchError, nearest, raise_any
 from search.exchange.export import Part, export_run
 from search.exchange.importing import import_run
 from search.final.follow_up import audit_run, confirm_run, retrain_run
@@ -40,6 +47,7 @@ def retrain_command(run_folder: RunArgument, **typed: Any) -> None:
     """Retrain the best configuration of a run and evaluate it again."""
     problems: list[str] = []
     epochs = parse_values(typed, problems).get("retrain_epochs", DEFAULT_RETRAIN_EPOCHS)
+    check_run(run_folder, problems)
     raise_any(problems)
     view = make_view()
     carry_out(lambda: retrain_run(run_folder, epochs, view), run_folder, view)
@@ -82,6 +90,8 @@ def confirm_command(
         {names[file]: configuration for file, configuration in configurations.items()},
     )
     problems += confirmation.problems(top_option="--top")
+    check_run(run_folder, problems)
+    raise_any(problems)
     space = _space_of(run_folder, configurations, problems)
     raise_any(problems)
     view = make_view()
@@ -108,8 +118,9 @@ def audit_command(
     **typed: Any,
 ) -> None:
     """Train some stopped trials to the end, to measure what early stopping cost and saved."""
-    if trials < 1:
-        raise UsageError(f"--trials {trials}: expected 1 or more.")
+    problems = [f"--trials {trials}: expected 1 or more."] if trials < 1 else []
+    check_run(run_folder, problems)
+    raise_any(problems)
     view = make_view()
     carry_out(
         lambda: audit_run(run_folder, trials, view, address=typed.get("address")),
@@ -188,6 +199,7 @@ def export_command(
     """Export a run for other tools: best values, keras-tuner config, Optuna study, final model."""
     problems: list[str] = []
     parts = [parse_choice(Part, "--only", name, problems) for name in only or ()]
+    check_run(run_folder, problems)
     raise_any(problems)
     export_run(run_folder, out, make_view(), only=parts)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from results.record.history import Objective
-from search.errors import UsageError, nearest
+from search.errors import SearchError, UsageError, nearest
 from search.machine.machine import this_machine
 from search.plan.options import TYPE_WORDS, Option, in_order
 from search.plan.plan import (
@@ -24,6 +24,7 @@ from search.plan.plan import (
     Engine,
     infer_objective,
 )
+from search.storage.folder import RunFolder
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -63,7 +64,10 @@ def parse_values(typed: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     for name, value in typed.items():
         row = OPTIONS[name]
         if row.names:
-            value = parse_choice(row.type, row.flag or "", value, problems)
+            if value not in row.names:
+                problems.append(row.problem(value) or "")
+                continue
+            value = row.type(value)
         elif row.name == RETRAIN_EPOCHS.name:
             value = parse_epochs(value, problems)
         elif row.type in (int, float):
@@ -132,6 +136,14 @@ def parse_objective(typed: dict[str, Any], problems: list[str]) -> Objective:
         problem = str(error)
     problems.append(problem)
     return Objective(name, "max")
+
+
+def check_run(run_folder: Path, problems: list[str]) -> None:
+    """Add a line to ``problems`` if a folder is no run."""
+    try:
+        RunFolder.open(run_folder)
+    except SearchError as error:
+        problems.append(str(error))
 
 
 def parse_epochs(text: str, problems: list[str]) -> tuple[int, ...]:

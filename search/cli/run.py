@@ -9,6 +9,7 @@ from results.record.history import Objective
 from search.cli.ending import carry_out
 from search.cli.options import (
     RunArgument,
+    check_run,
     parse_objective,
     parse_problem,
     parse_values,
@@ -45,7 +46,8 @@ def run_command(**typed: Any) -> None:
     """Search, retrain the best configuration, and evaluate it once on the test set."""
     problems: list[str] = []
     values = parse_values(typed, problems)
-    problems += _misplaced_options(values)
+    if "engine" in values or "engine" not in typed:
+        problems += _misplaced_options(values)
     problem_fields = parse_problem(values, problems)
     objective_problems: list[str] = []
     plan = _make_plan(values, problem_fields, parse_objective(values, objective_problems))
@@ -54,6 +56,8 @@ def run_command(**typed: Any) -> None:
         check(plan, is_new=not values.get("or_resume"))
     except UsageError as error:
         problems.append(str(error))
+    if values.get("or_resume"):
+        problems += plan.reference_problems()
     if not objective_problems:
         try:
             read_warm_start(plan.warm_start, plan.problem.objective)
@@ -73,6 +77,8 @@ def resume_command(run_folder: RunArgument, **typed: Any) -> None:
     """Continue an interrupted run, or extend a finished one."""
     problems: list[str] = []
     values = parse_values(typed, problems)
+    check_run(run_folder, problems)
+    raise_any(problems)
     is_seeds_alone = "seeds" in values and "confirm" not in values
     if is_seeds_alone and read_previous_run(run_folder).plan.confirm is None:
         problems.append(_seeds_alone(values["seeds"]))

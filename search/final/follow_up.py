@@ -124,6 +124,7 @@ def start_follow_up(
         return outcome
     if follow_up.only_retrains and (reused := _reuse_final(follow_up, outcome, view)):
         return reused
+    raise_any(list(plan.reference_problems()))
     code = source_paths(plan.problem.hypermodel, plan.problem.data)
     cpus = this_machine().cpus(plan.cpus_per_trial)
     ray = RenewableRay(

@@ -6,7 +6,9 @@ import subprocess
 import optuna
 import pytest
 from in_process import fmnist_results, fmnist_search
+from made_up_runs import RunWriter, make_plan
 
+from results.record.columns import State
 from search.cli import app
 from search.errors import UsageError
 
@@ -84,6 +86,18 @@ from search.errors import UsageError
             ["doctor", "--hypermodel", "problems:smal", "--data", "problems:nothing", "--direction", "up"],
             ["--direction 'up': expected max or min.", "'problems' has no 'smal'.", "'problems' has no 'nothing'."],
         ),
+        (
+            ["run", "--engine", "kerastuner", "--tuner", "gird"],
+            ["--engine 'kerastuner': expected one of ray, keras-tuner.", "--tuner 'gird': expected one of"],
+        ),
+        (
+            ["retrain", "nowhere", "--retrain-epochs", "many"],
+            ["expected whole numbers such as 20,50,100, or none.", "'nowhere' does not exist"],
+        ),
+        (["resume", "nowhere", "--trials", "0x"], ["expected a whole number.", "'nowhere' does not exist"]),
+        (["confirm", "nowhere", "--top", "0"], ["--top 0: expected 1 or more.", "'nowhere' does not exist"]),
+        (["audit", "nowhere", "--trials", "0"], ["--trials 0: expected 1 or more.", "'nowhere' does not exist"]),
+        (["export", "nowhere", "--out", "x", "--only", "bst"], ["Did you mean 'best'?", "'nowhere' does not exist"]),
         (["audit", "nowhere", "--trials", "many"], ["Invalid value for '--trials'"]),
     ],
 )  # fmt: skip
@@ -96,6 +110,24 @@ def test_bad_input_gets_a_line_each_and_status_2(tmp_path, arguments, said):
         assert line.startswith("error: ")
         assert expected in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["resume", "--trials", "9"], ["retrain", "--retrain-epochs", "1"], ["confirm", "--top", "1"],
+        ["audit", "--trials", "1"], ["replay", "1"],
+    ],
+)  # fmt: skip
+def test_a_run_whose_hypermodel_is_gone_is_refused_before_anything_starts(tmp_path, words):
+    plan = make_plan(tmp_path / "run", hypermodel="gone:build")
+    writer = RunWriter(tmp_path / "run", plan=plan)
+    writer.trial(0, {"units": 2}, [0.5, 0.6], State.COMPLETED)
+    writer.trial(1, {"units": 3}, [0.4], State.STOPPED)
+    writer.close()
+    done = fmnist_search(tmp_path, words[0], "run", *words[1:])
+    assert (done.status, done.output) == (2, "")
+    assert done.errors.startswith("error: --hypermodel 'gone:build': there is no module 'gone'.")
 
 
 def test_the_command_answers_bad_input_without_importing_tensorflow(commands, tmp_path):

@@ -32,7 +32,7 @@ Each command says the same with `--help`. All three programs also take:
 | `--install-completion` | Let the shell complete commands and options with the Tab key. |
 
 A command ends with status 0 when it has done its work, 2 when it was asked for something that cannot be done
-(nothing is started), 1 when the work failed, and 130 after Ctrl-C. An error is one line.
+(nothing is started), 1 when the work failed, and 130 after Ctrl-C, SIGTERM or SIGHUP. An error is one line.
 """
 RUN_NOTE = """
 `RayTuner` takes the options that have a name in the last column as arguments; its own

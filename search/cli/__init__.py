@@ -1,10 +1,12 @@
 """``fmnist-search``: the commands, thin over functions."""
 
+import atexit
 from collections.abc import Callable
 from typing import NoReturn
 
 from results.record import console
 from search.cli import after, doctor, run
+from search.signals import ending_signals, ignore_signals
 
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -27,6 +29,11 @@ for name, command in COMMANDS.items():
     console.command(app, name)(command)
 
 
+# What is removed at the exit is removed whole, also after a second signal.
+atexit.register(ignore_signals)
+
+
 def main() -> NoReturn:
     """Run the command line; an error is one line on the screen and a status that is not 0."""
-    console.main(app, "fmnist-search")
+    with ending_signals():
+        console.main(app, "fmnist-search")

@@ -1,14 +1,11 @@
 """Starts, joins and ends Ray for this process, or uses the Ray that a script has started."""
 
 import contextlib
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 import psutil
 
@@ -17,6 +14,7 @@ from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.forks import fork_server
 from search.ray.head import Head, is_running
+from search.signals import same_handlers
 from search.storage import scratch
 from search.worker.process import silenced_stderr
 
@@ -123,7 +121,8 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
 
     try:
         _check_reachable(address)
-        with silenced_stderr(), _empty_working_folder() if code else contextlib.nullcontext():
+        folder = _empty_working_folder() if code else contextlib.nullcontext()
+        with same_handlers(), silenced_stderr(), folder:
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -147,21 +146,10 @@ def _joined_cluster(address: str, code: Sequence[str]) -> Iterator[None]:
 def _as_current(connection: _Connection) -> Iterator[None]:
     global _current
     _current = connection
-    _treat_sigterm_as_ctrl_c()
     try:
         yield
     finally:
         _current = _Connection()
-
-
-def _treat_sigterm_as_ctrl_c() -> None:
-    """Replace Ray's handler of SIGTERM, which ends the process without closing files and locks."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _joined_raylet() -> psutil.Process | None:

@@ -41,6 +41,7 @@ from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
 from search.session.warm_start import EarlierSearch
+from search.signals import ending_signals
 from search.space import mirror
 from search.space.parameters import Space
 from search.storage import scratch
@@ -168,6 +169,7 @@ class RayTuner(RecordedTuner):
             executions_per_trial=executions_per_trial,
         )
 
+    @ending_signals()
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Run trials until there are ``max_trials``; each calls ``fit`` with the arguments.
 

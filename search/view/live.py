@@ -15,6 +15,7 @@ from results.record.journal import Event
 from results.record.screen import make_console
 from results.record.words import format_number, format_values
 from search.plan.plan import Plan
+from search.signals import lasting_output
 from search.storage.clock import Clock
 from search.view.slots import Slot, Slots
 from search.view.view import SEPARATOR, View, all_done, describe_retraining, summary
@@ -75,7 +76,8 @@ class LiveView(View):
         self._slots = Slots(reuse_workers=plan.reuse_workers)
         self._drawn_at = -math.inf
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
+        with lasting_output():
+            self._live.start()
         self.tick()
 
     def observe(self, event: Event) -> None:
@@ -86,14 +88,17 @@ class LiveView(View):
         now = self._now()
         if now - self._drawn_at >= REFRESH_SECONDS:
             self._drawn_at = now
-            self._live.update(self._draw(), refresh=True)
+            with lasting_output():
+                self._live.update(self._draw(), refresh=True)
 
     def end(self) -> None:
-        self._live.stop()
+        with lasting_output():
+            self._live.stop()
 
     def progress(self, epochs_done: Mapping[int, int]) -> None:
         end = "\n" if all_done(epochs_done) else "\r"
-        self._console.print(describe_retraining(epochs_done), end=end)
+        with lasting_output():
+            self._console.print(describe_retraining(epochs_done), end=end)
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         free_columns = self._console.width - cell_len(line)

@@ -18,6 +18,7 @@ from results.record.words import (
 )
 from search.plan.plan import Plan
 from search.plan.registry import Scheduler
+from search.signals import lasting_output
 from search.storage.clock import Clock
 
 # Between the parts of a line.
@@ -38,7 +39,8 @@ class View:
 
     def note(self, text: str) -> None:
         """Print a line that stays on the screen."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        with lasting_output():
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def begin(self, plan: Plan, history: History, clock: Clock) -> None:
         """Start to show a search, whose ``history`` has each event before ``observe`` gets it."""

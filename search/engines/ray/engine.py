@@ -3,12 +3,9 @@
 import contextlib
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import ray
@@ -34,6 +31,7 @@ from search.ray.renewable import RenewableRay, StoredData, fetch
 from search.ray.runtime import has_other_nodes
 from search.session.session import DeferredSession
 from search.session.stopping import INTERRUPTED, Stopping
+from search.signals import ending_signals
 from search.space.parameters import Space
 from search.storage import scratch
 from search.storage.folder import RunFolder
@@ -159,7 +157,7 @@ def search_on_ray(
 
 def _fit(tuner: tune.Tuner, state: SearchState, stopping: Stopping, liveness: Liveness) -> None:
     try:
-        with _ending_on_signals(stopping), _silenced("ray.tune"):
+        with ending_signals(partial(_interrupt, stopping)), _silenced("ray.tune"):
             tuner.fit()
     except TuneError:
         if state.error is not None:
@@ -211,21 +209,8 @@ def _silenced(name: str) -> Iterator[None]:
         logger.setLevel(previous_level)
 
 
-@contextlib.contextmanager
-def _ending_on_signals(stopping: Stopping) -> Iterator[None]:
-    """End the search cleanly at SIGINT or SIGTERM, and at once at a second signal."""
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if stopping.reason == INTERRUPTED:
-            raise KeyboardInterrupt
-        stopping.interrupt()
-
-    # Python handles signals only in the main thread.
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    previous_handlers = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)
+def _interrupt(stopping: Stopping) -> None:
+    """End the search cleanly at a first signal, and at once at a second one."""
+    if stopping.reason == INTERRUPTED:
+        raise KeyboardInterrupt
+    stopping.interrupt()

@@ -54,6 +54,7 @@ class ForkServer:
             self._process = start_child(
                 [*command, str(number), self._folder, FORKED, str(IDLE_SECONDS)],
                 stdout=subprocess.DEVNULL,
+                start_new_session=True,  # signals of the terminal are for this process
                 pass_fds=[number, *scratch.locks()],
                 env=os.environ | WITHOUT_THREADS | QUIET_TENSORFLOW | WITHOUT_GPU,
             )

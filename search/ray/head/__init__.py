@@ -25,6 +25,7 @@ from search.ray.environment import (
     prepare_environment,
 )
 from search.ray.head.process import JOIN, LEAVE
+from search.signals import same_handlers
 from search.storage import scratch
 from search.worker.process import silenced_stderr
 
@@ -97,7 +98,7 @@ class Head:
         address = self._ask_for_address()
         try:
             # Ray's native code writes there at any log level.
-            with silenced_stderr(), joining_own_ray():
+            with same_handlers(), silenced_stderr(), joining_own_ray():
                 ray.init(
                     address=address,
                     log_to_driver=False,

@@ -43,4 +43,5 @@ if [[ ! -x "$project/.venv/bin/fmnist-search" ]]; then
 fi
 export PATH="$project/.venv/bin:$PATH"
 # exec replaces this shell, the only process to which Slurm sends the signal above.
-exec python -m cluster.slurm "$@"
+# -P: a cluster.py in the current folder is not what is meant.
+exec python -P -m cluster.slurm "$@"

@@ -6,10 +6,14 @@ passes its own objects.
 
 from typing import TYPE_CHECKING, Any
 
-from results.record.history import Objective
-from search.errors import SearchError
-from search.plan.plan import ASHA, Engine, Plan, Problem, Tuner
-from search.plan.registry import Algorithm
+from search.packages import check_import
+
+check_import("results")  # the first import below would fail without naming the reason
+
+from results.record.history import Objective  # noqa: E402
+from search.errors import SearchError  # noqa: E402
+from search.plan.plan import ASHA, Engine, Plan, Problem, Tuner  # noqa: E402
+from search.plan.registry import Algorithm  # noqa: E402
 
 if TYPE_CHECKING:
     from search.tuner.namesakes import BayesianOptimization, GridSearch, Hyperband, RandomSearch

@@ -79,6 +79,7 @@ FLOORS = {
         "cli", "kt", "tuner", "run", "replay", "doctor", "engines", "final", "exchange", "session", "ray",
         "worker", "view", "loggers", "algorithms", "plan", "carry", "space", "storage", "machine", "signals",
         "errors",
+        "packages",
     ],
     "results": ["cli", "report", "text follow", "compare", "reading", "run", "record"],
 }  # fmt: skip

@@ -7,7 +7,7 @@ import secrets
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ LINK_WARNING = (
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+# The packages that a search imports, each with a part by which it is known.
+PACKAGES = {"search": "plan", "results": "record"}
 # Variables that may hold a user's token (ray/_private/authentication, Ray 2.60).
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Ray 2.60 prefers an address in one of these variables to its argument.
@@ -68,6 +70,7 @@ def check_submission(arguments: Sequence[str], name: str | None, folder: Path) -
         problems.append(
             f"--name {name!r}: expected letters, digits, . _ and -, a letter or digit first."
         )
+    problems += _hiding_modules(folder)
     if _sizes(folder).total() > MAX_BYTES:
         problems.append(size_problem(folder))
     if problems:
@@ -120,6 +123,19 @@ def size_problem(folder: Path) -> str:
         f"does not need in {folder / '.rayignore'} (one entry per line, as in .gitignore), or "
         "submit from another folder."
     )
+
+
+def _hiding_modules(folder: Path) -> Iterator[str]:
+    """Yield a message for each module that a job would import in place of a package of ours."""
+    for package, part in PACKAGES.items():
+        modules = [folder / f"{package}.py"]
+        if not (folder / package / part).is_dir():
+            modules.append(folder / package / "__init__.py")
+        for module in filter(Path.is_file, modules):
+            yield (
+                f"{module} would hide the package {package!r} of fmnist-search: expected no other "
+                "module of this name. Rename it."
+            )
 
 
 def _sizes(folder: Path) -> Counter[str]:

@@ -116,7 +116,7 @@ def running_ray(job: Job) -> Iterator[JobRay]:
         "--cpu-bind=none", "--mpi=none", "--export=ALL", "--input=none",
         # A node that fails leaves the others alone.
         "--no-kill", "--kill-on-bad-exit=0", "--wait=0",
-        sys.executable, "-m", "cluster.slurm.node", job.head, host, str(port),
+        sys.executable, "-P", "-m", "cluster.slurm.node", job.head, host, str(port),
     ]  # fmt: skip
     try:
         step = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ProblemError, nearest, one_line
+from search.packages import PARTS, hidden_in_workers, hidden_on_path
 from search.plan.module_source import UnknownModuleError, find_module, read_source
 
 # The packages of this project that a worker imports.
@@ -26,6 +27,8 @@ def reference_problems(*, is_here: bool = True, **references: str | None) -> Ite
         is_here: Whether this machine must have the modules; those of a cluster may have them alone.
         references: By the option that names it, without dashes, each reference; None: none.
     """
+    if is_here:
+        yield from hidden_in_workers()
     for option, reference in references.items():
         problem = reference and reference_problem(reference, option, is_here=is_here)
         if problem:
@@ -65,6 +68,9 @@ def _missing_module(name: str) -> str:
     packages = (".".join(parts[:length]) for length in range(1, len(parts)))
     is_name = all(part.isidentifier() for part in parts)
     missing = next((package for package in packages if is_name and not _exists(package)), name)
+    hidden = hidden_on_path(parts[0]) if parts[0] in PARTS else None
+    if hidden is not None:
+        return hidden
     return (
         f"there is no module {missing!r}. Run from the folder that holds the module, or install it."
     )
@@ -168,8 +174,10 @@ def source_paths(*references: str | None) -> list[str]:
     root = Path(__file__).resolve().parents[2]
     modules = {name.partition(":")[0].partition(".")[0] for name in references if name}
     add_current_folder_to_path()
-    paths = (_user_source(name) for name in sorted(modules - {*OUR_PACKAGES, "__main__"}))
-    return [str(path) for path in (*(root / name for name in OUR_PACKAGES), *paths) if path]
+    # A module of the user may have the name of a package that the search itself does not need.
+    ours = [name for name in OUR_PACKAGES if name not in modules or hidden_on_path(name) is None]
+    paths = (_user_source(name) for name in sorted(modules - {*ours, "__main__"}))
+    return [str(path) for path in (*(root / name for name in ours), *paths) if path]
 
 
 def _user_source(module: str) -> Path | None:

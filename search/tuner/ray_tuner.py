@@ -27,6 +27,7 @@ from search.errors import (
 )
 from search.machine.machine import this_machine
 from search.machine.ulimits import limit_problems
+from search.packages import hidden_in_workers
 from search.plan.directions import doubt
 from search.plan.importer import source_paths
 from search.plan.options import Speaker
@@ -357,6 +358,8 @@ def _begin_ray(settings: Settings) -> None:
     """Start this machine's Ray, unless there is one, beside what else precedes the first trial."""
     scratch.folder()  # raises an error if there is no room
     address = settings["address"]
+    if address is None:
+        raise_any(list(hidden_in_workers()))
     if address is None and not has_ray():
         raise_any(list(limit_problems(this_machine().workers(settings.resources["cpu"]))))
         kept.start_ray(_cpus(settings), forks=_uses_forks(settings))

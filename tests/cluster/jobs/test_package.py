@@ -189,3 +189,16 @@ def test_the_runs_below_the_top_of_a_folder_count(folder):
     sparse(folder / "own" / "runs" / "large")  # which may be a package
     [line] = problems(["run"], None, folder)
     assert "The largest: own 120 MiB, " in line
+
+
+@pytest.mark.parametrize("module", ["results.py", "results/__init__.py", "search.py"])
+def test_a_module_that_would_hide_a_package_of_ours_is_refused(folder, module):
+    (folder / "results" / "outputs").mkdir(parents=True)
+    check_submission(["run"], None, folder)
+    (folder / module).touch()
+    with pytest.raises(ClusterError, match=f"{folder / module} would hide the package"):
+        check_submission(["run"], None, folder)
+    part = {"results": "record", "search": "plan"}[module.partition("/")[0].removesuffix(".py")]
+    if module.endswith("__init__.py"):  # a copy of ours hides nothing
+        (folder / "results" / part).mkdir()
+        check_submission(["run"], None, folder)

@@ -213,7 +213,7 @@ def test_a_step_runs_one_task_on_each_node(srun, tmp_path):
         words, _ = begun(tmp_path)
     assert {"--nodes=3", "--ntasks=3", "--ntasks-per-node=1", "--no-kill"} <= set(words)
     assert not [word for word in words if word.startswith("--cpus-per-task")]
-    assert words[-5:] == ["-m", "cluster.slurm.node", "node1", ray.host, str(ray.port)]
+    assert words[-6:] == ["-P", "-m", "cluster.slurm.node", "node1", ray.host, str(ray.port)]
 
 
 def test_a_step_is_ended_by_the_signal_that_srun_passes_on(srun, tmp_path):

@@ -42,4 +42,11 @@ def test_the_script_becomes_the_process_that_slurm_signals(machine):
         (machine.folder / ".venv" / "bin" / name).symlink_to(machine.bin / "python")
     job = machine.begin(7, "run", "--out", "a b")
     output, _ = job.communicate(timeout=60)
-    assert output == f"{job.pid} -m cluster.slurm run --out a b\n"
+    assert output == f"{job.pid} -P -m cluster.slurm run --out a b\n"
+
+
+def test_a_module_of_the_name_cluster_in_the_folder_of_a_job_is_not_what_runs(machine):
+    (machine.folder / "cluster.py").write_text("print('not meant')")
+    job = machine.begin(7)
+    output, _ = job.communicate(timeout=60)
+    assert output.startswith("error: no command")

@@ -13,6 +13,7 @@ import typer
 from results.record.history import Objective
 from search.errors import SearchError, UsageError, nearest
 from search.machine.machine import this_machine
+from search.plan.address import cluster_address
 from search.plan.options import TYPE_WORDS, Option, in_order
 from search.plan.plan import (
     DEFAULT_OBJECTIVE,
@@ -48,6 +49,10 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
         @functools.wraps(command)
         def call(**values: Any) -> None:
             arguments = {each.name: values.pop(each.name) for each in command_parameters}
+            row = OPTIONS["address"]
+            name = f"{row.flag} (or {row.environment_variable})"
+            if values.get("engine") != Engine.KERAS_TUNER:  # which takes no notice of it
+                values["address"] = cluster_address(values.get("address"), name)
             typed = {name: value for name, value in values.items() if value is not None}
             command(**arguments, **typed)
 

@@ -360,12 +360,12 @@ class Plan:
         str,
         None,
         group=Group.RESOURCES,
-        metavar="HOST:PORT|auto",
+        metavar="HOST:PORT|auto|local",
         environment_variable="RAY_ADDRESS",
         argument="address",
         default_text="start Ray on this machine",
         in_resume=True,
-        help="Ray cluster to join; auto: the one that runs on this machine.",
+        help="Ray cluster to join; auto: the one that runs on this machine; local: start one here.",
         resume_help="Ray cluster to continue on; auto: the one that runs on this machine. Default: "
         "start Ray on this machine.",
         argument_help='Ray cluster to join, such as `"head:6379"`; `"auto"`: the one that runs on '

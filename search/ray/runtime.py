@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from search.errors import ProblemError, one_line
+from search.errors import ProblemError, UsageError, one_line
 from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.forks import fork_server
@@ -82,6 +82,20 @@ def connect_to_ray(
 def has_ray() -> bool:
     """Tell whether this process is connected to a Ray, such as one that its script has started."""
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def check_no_client() -> None:
+    """Check that a script has not connected to Ray by Ray Client, which Ray Tune does not support.
+
+    Raises:
+        UsageError: It has.
+    """
+    if has_ray() and sys.modules["ray"].util.client.ray.is_connected():
+        raise UsageError(
+            "this script has called ray.init with ray://: a search does not run through Ray "
+            'Client. Call ray.init(address="auto") on a machine of the cluster, or leave it out '
+            'and pass address="HOST:PORT" of the head to the tuner.'
+        )
 
 
 @contextmanager

@@ -204,7 +204,7 @@ def _inherited() -> Path | None:
 
 def _places() -> list[Path]:
     """Return where a temporary folder can be, the best place first."""
-    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP", "RAY_TMPDIR")]
     names = [*named, "/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "."]
     places = []
     for name in names:

@@ -28,6 +28,7 @@ from search.errors import (
 from search.machine.machine import this_machine
 from search.machine.ulimits import limit_problems
 from search.packages import hidden_in_workers
+from search.plan.address import cluster_address
 from search.plan.directions import doubt
 from search.plan.importer import source_paths
 from search.plan.options import Speaker
@@ -37,7 +38,7 @@ from search.ray import kept
 from search.ray.environment import prepare_environment
 from search.ray.nodes import nodes_up
 from search.ray.renewable import RenewableRay, StoredData
-from search.ray.runtime import connect_to_ray, has_ray
+from search.ray.runtime import check_no_client, connect_to_ray, has_ray
 from search.session.origin import NewRun, Origin, ResumedRun
 from search.session.session import DeferredSession, SearchEngine, run_trials
 from search.session.stopping import INTERRUPTED, TRIALS_DONE, Stopping
@@ -140,6 +141,8 @@ class RayTuner(RecordedTuner):
         distribution_strategy: Any = None,
         **options: Any,
     ) -> None:
+        if isinstance(options.get("address"), str):
+            options["address"] = cluster_address(options["address"], "address")
         settings = Settings(
             objective=objective,
             max_trials=max_trials,
@@ -357,6 +360,7 @@ class RayTuner(RecordedTuner):
 def _begin_ray(settings: Settings) -> None:
     """Start this machine's Ray, unless there is one, beside what else precedes the first trial."""
     scratch.folder()  # raises an error if there is no room
+    check_no_client()
     address = settings["address"]
     if address is None:
         raise_any(list(hidden_in_workers()))

@@ -16,13 +16,16 @@ import keras_tuner as kt
 from results.record.columns import Decision, ScoreKind, State
 from results.record.history import EpochRecord, divergence, has_diverged
 from search.errors import ObjectiveError, objective_not_reported
+from search.plan.directions import VALIDATION
 from search.plan.plan import Plan, Problem, Tuner
 from search.session.session import DeferredSession, Session
 from search.session.stopping import Stopping
 from search.session.warm_start import user_values
+from search.space import mirror
 from search.storage import scratch
 from search.worker import process
 from search.worker.data import Data, load_data
+from search.worker.single_trial import with_gaps
 from search.worker.task import Task
 
 
@@ -47,7 +50,10 @@ class KerasTunerEngine:
         problem = self.plan.problem
         data = load_data(problem, needs_test=bool(self.plan.retrain_epochs))
         assert problem.hypermodel is not None
-        session = deferred.open(process.discover(problem.hypermodel))
+        space = process.discover(problem.hypermodel)
+        if self.plan.tuner is Tuner.GRID:
+            mirror.check_grid(space)
+        session = deferred.open(space)
         with scratch.temporary("keras-tuner-") as folder:
             tuner = _tuner_class(self.plan.tuner)(
                 hypermodel=process.load_hypermodel(Task.of(problem).hypermodel),
@@ -56,6 +62,7 @@ class KerasTunerEngine:
                 project_name="search",
                 **_arguments(self.plan),
             )
+            tuner.oracle.objective = with_gaps(tuner.oracle.objective)
             tuner.attach(self.plan, session, stopping)
             _search(tuner, problem, data, stopping)
 
@@ -120,11 +127,15 @@ class _RecordingMixin:
         epoch_seconds = round(time.perf_counter() - self._started_at, 6)
         metrics = process.json_values(logs or {})
         name = self._plan.problem.objective.name
-        if name not in metrics:
-            self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
-            raise _StopSearch
         trial_so_far = self._recorder.history.trials[self._trial]
-        if self._plan.problem.objective.is_better(metrics[name], _value(trial_so_far.best_epoch)):
+        is_validated = any(metric.startswith(VALIDATION) for metric in metrics)
+        may_come = name.startswith(VALIDATION) and not is_validated
+        if name not in metrics and trial_so_far.best_epoch is None and not may_come:
+            self._fail_without_objective(metrics)
+            raise _StopSearch
+        if self._plan.problem.objective.is_better(
+            metrics.get(name), _value(trial_so_far.best_epoch)
+        ):
             model.save_weights(self._session.folder.best_weights_file(self._trial), overwrite=True)
         report = {"epoch": epoch + 1, "epoch_seconds": epoch_seconds, "metrics": metrics}
         if not trial_so_far.epochs:
@@ -150,10 +161,25 @@ class _RecordingMixin:
             traceback = (trial.message or "").strip()
             error = traceback.splitlines()[-1] if traceback else "no message"
             self._recorder.trial_ended(self._trial, State.FAILED, error=error, traceback=traceback)
+            self._check_objective()
         super().on_trial_end(trial)  # type: ignore[misc]
         self._stopping.check_failures()
         if self._stopping.reason:
             raise _StopSearch
+
+    def _check_objective(self) -> None:
+        """End the search if a trial has failed whose epochs all lack the objective."""
+        metrics = {
+            name: value
+            for epoch in self._recorder.history.trials[self._trial].epochs
+            for name, value in epoch.metrics.items()
+        }
+        if metrics and self._plan.problem.objective.name not in metrics:
+            self._fail_without_objective(metrics)
+
+    def _fail_without_objective(self, metrics: dict[str, Any]) -> None:
+        name = self._plan.problem.objective.name
+        self._stopping.fail(ObjectiveError(objective_not_reported(name, metrics)))
 
     def _returned_score(self, trial: Any) -> dict[str, Any]:
         """Return the score of a trial whose ``fit`` returned another than the best epoch's."""

@@ -13,6 +13,7 @@ from results.record import columns
 from results.record.columns import Device, Values
 from results.record.history import Objective
 from search.errors import TrainingError, one_line
+from search.plan.directions import VALIDATION
 from search.plan.plan import Problem
 from search.ray.nodes import this_node_affinity
 from search.ray.renewable import fetch
@@ -62,8 +63,9 @@ class Trained:
     model: bytes
 
     def score(self, objective: Objective) -> float | None:
-        """The objective at the last epoch."""
-        return self.history[-1].get(objective.name)
+        """The objective at the last epoch, or at the last one before it that reports it."""
+        reporting = (row for row in reversed(self.history) if objective.name in row)
+        return next(reporting, {}).get(objective.name)
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,20 @@ def _train(
     metrics = Rows(report)
     arguments = data.arguments(epochs=training.epochs, callbacks=[metrics], verbose=0)
     hypermodel.fit(hp, model, *arguments.args, **arguments.kwargs)
+    if metrics.rows and not any(name.startswith(VALIDATION) for name in metrics.rows[-1]):
+        # A ``fit`` of the hypermodel's own that does not validate every epoch.
+        metrics.rows[-1] |= _validate(model, data)
     with scratch.temporary("model-") as folder:
         path = folder / columns.MODEL_FILE
         model.save(path)
         return Trained(metrics.rows, path.read_bytes())
+
+
+def _validate(model: Any, data: Data) -> dict[str, float | None]:
+    """Return the validation metrics of a model, by their names in an epoch."""
+    scores = model.evaluate(*splits.opened(data.validation), return_dict=True, verbose=0)
+    named = {f"{VALIDATION}{name}": value for name, value in scores.items()}
+    return process.json_values(named)
 
 
 def _evaluate(

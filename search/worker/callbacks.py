@@ -16,6 +16,7 @@ import keras_tuner as kt
 from results.record.columns import ScoreKind
 from results.record.history import Objective, divergence, has_diverged
 from search.errors import objective_not_reported
+from search.plan.directions import VALIDATION
 from search.space import mirror
 from search.worker import process
 from search.worker.fast import PathTaken
@@ -69,10 +70,11 @@ class Reporter(keras.callbacks.Callback):
         tracker: Tells which hyperparameters are new.
         execution: Number of its first training among the trainings of the trial, from 0.
         last_epoch: Maximum number of epochs of each training; None if ``fit`` decides.
-        may_lack_objective: Whether epochs may lack the objective, because the user's own ``fit``
-            may return it.
+        may_lack_objective: Whether all epochs may lack the objective, because the user's own
+            ``fit`` may return it, or a callback of the user may report it later.
         score_kind: What the score of the trial will be, as far as it is known.
         path: Returns how the training runs.
+        first_validation: Returns the first epoch, from 1, that is validated.
 
     Attributes:
         training: Number of the current training among the trainings of the trial, from 0.
@@ -95,6 +97,7 @@ class Reporter(keras.callbacks.Callback):
         may_lack_objective: bool,
         score_kind: ScoreKind = ScoreKind.EPOCHS,
         path: Callable[[], PathTaken],
+        first_validation: Callable[[], int] = lambda: 1,
     ) -> None:
         super().__init__()
         self.training = self._first_training = execution
@@ -116,6 +119,7 @@ class Reporter(keras.callbacks.Callback):
         self._newest_epoch = -1
         self._begun_epoch: int | None = None
         self._path = path
+        self._first_validation = first_validation
         self._reported_path: PathTaken | None = None
         self._is_validated = False
         self._may_go_on = True
@@ -153,7 +157,7 @@ class Reporter(keras.callbacks.Callback):
         epoch_seconds = time.perf_counter() - self._started_at
         LAPS.lap(VALIDATE if self._is_validated else TRAIN)
         self._is_validated = False
-        metrics = self._with_objective(process.json_values(logs or {}))
+        metrics = self._with_objective(process.json_values(logs or {}), epoch + 1)
         if has_diverged(metrics, self._objective):
             self.divergence = divergence(metrics, self._objective, epoch + 1)
         report: dict[str, Any] = {
@@ -213,13 +217,29 @@ class Reporter(keras.callbacks.Callback):
         self._reported_path = path
         return {"path": asdict(path)}
 
-    def _with_objective(self, metrics: dict[str, Any]) -> dict[str, Any]:
+    def _with_objective(self, metrics: dict[str, Any], epoch: int) -> dict[str, Any]:
+        """Add an objective that is a sum to the metrics of an epoch, if they have all its parts.
+
+        Raises:
+            ObjectiveMissing: No later epoch will report the objective either.
+        """
         missing = missing_objectives(self._objective, metrics)
-        if missing and not self._may_lack_objective:
+        if missing and not self.best and not self._may_come(missing[0], epoch):
             raise ObjectiveMissing(objective_not_reported(missing[0], metrics))
         if self._objective.parts and not missing:
             metrics[self._objective.name] = sum_parts(self._objective, metrics)
         return metrics
+
+    def _may_come(self, name: str, epoch: int) -> bool:
+        """Tell whether a later epoch may report a metric that this one lacks."""
+        is_before = name.startswith(VALIDATION) and epoch < self._first_validation()
+        return is_before or self._may_lack_objective
+
+
+def may_report(callback: keras.callbacks.Callback) -> bool:
+    """Tell whether a callback may add metrics to those of an epoch: whether it runs user code."""
+    function = getattr(callback.on_epoch_end, "__func__", callback.on_epoch_end)
+    return not str(getattr(function, "__module__", "")).startswith("keras.")
 
 
 def missing_objectives(objective: Objective, reported: Iterable[str]) -> list[str]:

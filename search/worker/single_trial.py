@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.src.engine.objective import MultiObjective
 
 from results.record.columns import Values
 from results.record.history import DEFAULT_OBJECTIVE, Objective
@@ -59,6 +60,7 @@ class SingleTrialOracle(kt.Oracle):
             hyperparameters=mirror.to_hyperparameters(space),
             max_retries_per_trial=max(0, task.max_retries_per_trial - retries),
         )
+        self.objective: Any = with_gaps(self.objective)
         self.verbose = 0
         self._set_project_dir(scratch, "oracle")
         self._scorer = task.scoring_oracle
@@ -91,6 +93,36 @@ class SingleTrialOracle(kt.Oracle):
     def _retry(self, trial: Any) -> bool:
         with contextlib.redirect_stdout(io.StringIO()):  # keras-tuner 1.4.8 prints each retry
             return bool(super()._retry(trial))
+
+
+class _WithGaps:
+    """An objective of keras-tuner that some epochs may lack: their value is the worst.
+
+    keras-tuner 1.4.8 fails on a ``History`` whose objective has fewer values than it has epochs.
+    """
+
+    def get_value(self, logs: Any) -> Any:
+        """Return the value of the objective in the logs of an epoch."""
+        if self.has_value(logs):  # type: ignore[attr-defined]
+            return super().get_value(logs)  # type: ignore[misc]
+        return -math.inf if self.direction == "max" else math.inf  # type: ignore[attr-defined]
+
+
+class _Objective(_WithGaps, kt.Objective):
+    """A single objective that some epochs may lack."""
+
+
+class _MultiObjective(_WithGaps, MultiObjective):
+    """A sum of objectives that some epochs may lack."""
+
+
+def with_gaps(objective: Any) -> Any:
+    """Return an objective of keras-tuner as one that some epochs may lack."""
+    if isinstance(objective, MultiObjective):
+        return _MultiObjective(objective.objectives)
+    if type(objective) is kt.Objective:
+        return _Objective(objective.name, objective.direction)
+    return objective
 
 
 def kt_objective(objective: Objective) -> Any:

@@ -20,6 +20,7 @@ from search.worker.callbacks import (
     Report,
     Reporter,
     TrialStops,
+    may_report,
     missing_objectives,
     use_trial_paths,
 )
@@ -128,6 +129,7 @@ class TrialTraining:
         self._fit: fast.Fit | None = None
         self._model: keras.Model | None = None
         self._early_stopping: list[keras.callbacks.EarlyStopping] = []
+        self._has_own_callbacks = False
         self._error: Exception | None = None
         self._traceback: str | None = None
 
@@ -217,12 +219,13 @@ class TrialTraining:
                 "epochs": self._values[EPOCHS],
                 "initial_epoch": self._values[INITIAL_EPOCH],
             }
-        reporter = self._make_reporter(trial)
         callbacks = [
             *self._trial_callbacks(kwargs.pop("callbacks", None) or [], execution),
             *hook_callbacks(self.tuner, trial),
-            reporter,
         ]
+        self._has_own_callbacks = any(map(may_report, callbacks))
+        reporter = self._make_reporter(trial)
+        callbacks.append(reporter)
         was_cut = False
         try:
             result = self.tuner._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs)
@@ -271,9 +274,10 @@ class TrialTraining:
             self._tracker,
             execution=self._reporters[-1].training + 1 if self._reporters else 0,
             last_epoch=first.epochs if first and was_stopped else self._task.epochs,
-            may_lack_objective=self._expected_kind is ScoreKind.UNKNOWN,
+            may_lack_objective=self._expected_kind is ScoreKind.UNKNOWN or self._has_own_callbacks,
             score_kind=self._expected_kind,
             path=lambda: self._fit.path if self._fit else fast.OWN_LOOP,
+            first_validation=lambda: self._fit.first_validation if self._fit else 1,
         )
         self._reporters.append(reporter)
         return reporter

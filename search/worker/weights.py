@@ -38,14 +38,13 @@ class BestWeights:
     def offer(self, model: keras.Model | None, metrics: Mapping[str, float | None]) -> None:
         """Save a model's weights if its epoch is the best so far.
 
-        If the metrics lack the objective, save always, as keras-tuner 1.4.8 does.
+        If no epoch so far reports the objective, save always, as keras-tuner 1.4.8 does.
         """
         value = metrics.get(self._objective.name)
-        if self._objective.name in metrics:
-            if not self._objective.is_better(value, self._best):
-                return
+        is_first = self._objective.name not in metrics and self._best is None
+        if is_first or self._objective.is_better(value, self._best):
             self._best = value
-        self.keep(model)
+            self.keep(model)
 
     def keep(self, model: keras.Model | None) -> None:
         """Save a model's weights, and once its build config, which loading needs without a shape.

@@ -37,6 +37,8 @@ WARM_REPORT_SECONDS = 0.2
 Content = Data | FitArguments
 # Set when the scheduler has stopped this process's trial, which has executions left.
 _stop_requested = threading.Event()
+# Set when Ray Tune has ended this process's trial: it hears no further report, and waits for ever.
+_is_ended = threading.Event()
 
 
 def train(
@@ -63,6 +65,7 @@ def train(
     LAPS.lap(BETWEEN if process.is_set_up() else START)
     # A Ray that ran before has other settings; Tune reads this one when the trial ends.
     os.environ |= ENVIRONMENT | (task.script.environment if task.script else {})
+    _is_ended.clear()
     config = decode_config(fields)
     if isinstance(config, TrainTrial):
         _report(messages.Started(TrialProcess.of_this_process()))
@@ -102,7 +105,18 @@ def set_stop_flag(_trainable: Any) -> None:
 
 
 def _report(message: messages.Report) -> None:
-    tune.report(encode(message))
+    """Report to the driver.
+
+    Raises:
+        SystemExit: Ray Tune ends the trial, or has ended it before.
+    """
+    if _is_ended.is_set():  # code of the user went on after the end, and failed
+        raise SystemExit(0)
+    try:
+        tune.report(encode(message))
+    except SystemExit:
+        _is_ended.set()
+        raise
 
 
 def _warm_up(config: WarmUp, task: Task) -> NoReturn:

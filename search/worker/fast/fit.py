@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,33 @@ def install(
     return fit
 
 
+def first_validation(arguments: Mapping[str, Any]) -> int:
+    """Return the first epoch, from 1, after which ``fit`` validates, or its last if that is before.
+
+    Of a training that never validates, it is the first epoch.
+
+    Args:
+        arguments: The arguments of ``fit``, including defaults.
+    """
+    frequency, before = arguments["validation_freq"], arguments["initial_epoch"]
+    validates = arguments["validation_data"] is not None or arguments["validation_split"]
+    if not validates:
+        return int(before) + 1
+    if isinstance(frequency, int) and frequency > 0:
+        first = (before // frequency + 1) * frequency
+    else:
+        listed = frequency if isinstance(frequency, list) else []
+        first = min((epoch for epoch in listed if epoch > before), default=before + 1)
+    return int(min(first, arguments["epochs"]))
+
+
 class Fit:
-    """A replacement of a model's ``fit``, on either path."""
+    """A replacement of a model's ``fit``, on either path.
+
+    Attributes:
+        path: How the newest training runs.
+        first_validation: The first epoch of it, from 1, that is validated.
+    """
 
     def __init__(
         self,
@@ -91,6 +116,7 @@ class Fit:
         self._calls = -1
         self._compiled: CompiledTraining | None = None
         self.path = OWN_LOOP
+        self.first_validation = 1
 
     def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train, as ``keras.Model.fit`` of Keras 3.15 does and with its arguments."""
@@ -106,6 +132,7 @@ class Fit:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
+        self.first_validation = first_validation(arguments)
         fast_fit, reason = self._compile(arguments)
         callbacks, epochs_before = self._with_checkpoints(arguments["callbacks"])
         LAPS.lap(COMPILE)

@@ -181,6 +181,11 @@ def test_the_score_of_a_training_is_that_of_its_last_epoch():
     assert RESULT.score(Objective("val_loss", "min")) is None
 
 
+def test_the_score_of_a_training_whose_last_epoch_reports_none_is_the_last_that_was_reported():
+    history = [{"val_accuracy": 0.5}, {"val_accuracy": 0.6}, {"loss": 1.0}]
+    assert Trained(history, b"").score(ACCURACY) == 0.6
+
+
 def test_an_error_of_ray_becomes_one_of_the_training():
     import ray
 

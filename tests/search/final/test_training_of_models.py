@@ -62,6 +62,13 @@ def test_a_training_has_all_its_epochs_with_their_metrics(train):
     ] * 3
 
 
+def test_the_last_epoch_is_validated_though_fit_validates_every_second_one(train):
+    trained = train(epochs=3, hypermodel="rarely_validated:EverySecond")
+    reported = ["val_accuracy" in epoch for epoch in trained.history]
+    assert reported == [False, True, True]
+    assert 0.0 <= trained.score(PROBLEM.objective) <= 1.0
+
+
 def test_a_training_follows_from_its_seed(train):
     first, again, other = train(seed=1), train(seed=1), train(seed=2)
     assert first.history == again.history

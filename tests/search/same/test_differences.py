@@ -5,14 +5,17 @@ import math
 from pathlib import Path
 
 import differences
+import keras
 import keras_tuner
 import pytest
 import scenarios
 from differences import different
+from keras_tuner.src.engine import tuner_utils
 
 from search import kt
 from search.algorithms.drawing import RandomSearcher
 from search.space import mirror
+from search.worker.single_trial import with_gaps
 
 
 def test_every_difference_has_its_case_in_this_folder():
@@ -159,3 +162,13 @@ def test_a_range_of_the_largest_numbers_is_drawn_from():
     drawn = [searcher.propose(trial)["x"] for trial in range(1, 20)]
     assert all(-1e308 <= value < 1e308 for value in drawn)
     assert min(drawn) < -5e307 < 5e307 < max(drawn)
+
+
+def test_a_trial_is_scored_by_the_epochs_that_report_the_objective():
+    history = keras.callbacks.History()
+    history.history = {"loss": [4.0, 3.0, 2.0, 1.0], "val_accuracy": [0.5, 0.75]}
+    objective = kt.Objective("val_accuracy", "max")
+    with pytest.raises(KeyError):
+        tuner_utils.convert_to_metrics_dict(history, objective)
+    metrics = tuner_utils.convert_to_metrics_dict(history, with_gaps(objective))
+    assert metrics["val_accuracy"] == 0.75

@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
+from rarely_validated import FailsOnceStopped
 
 import problems
 from results.record.journal import read
@@ -660,3 +661,31 @@ def test_a_cluster_is_joined_by_its_address_and_hooks_are_called(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == ["begins", "ended 0 COMPLETED", "ended 1 COMPLETED", "ends"]
     assert len(events(tmp_path / "here" / "untitled_project", "trial_ended")) == 2
+
+
+@pytest.mark.long
+def test_a_trial_that_fails_after_its_stop_does_not_hold_up_the_search(running_ray, tmp_path):
+    tuner = RayTuner(
+        FailsOnceStopped(), kt.Objective("val_accuracy", "max"), max_trials=6, seed=1,
+        scheduler=ASHA(grace_period=1, reduction_factor=2), max_retries_per_trial=1,
+        directory=tmp_path, project_name="run",
+    )  # fmt: skip
+    tuner.search(*TRAIN, epochs=4, validation_data=VALIDATION, verbose=0)
+    statuses = {trial.status for trial in tuner.oracle.trials.values()}
+    assert "STOPPED" in statuses
+    assert len(tuner.oracle.trials) == 6
+
+
+@pytest.mark.long
+def test_a_search_that_validates_every_second_epoch_ends_and_its_best_model_is_loaded(
+    running_ray, tmp_path
+):
+    tuner = RayTuner(
+        problems.small, "val_accuracy", max_trials=5, seed=1, directory=tmp_path, project_name="run"
+    )
+    tuner.search(*TRAIN, epochs=5, validation_data=VALIDATION, validation_freq=2, verbose=0)
+    best = tuner.oracle.get_best_trials(1)[0]
+    assert best.best_step in (1, 3)
+    [model] = tuner.get_best_models(1)
+    scores = model.evaluate(*VALIDATION, verbose=0, return_dict=True)
+    assert scores["accuracy"] == pytest.approx(best.score)

@@ -14,6 +14,7 @@ from search.worker.callbacks import (
     Reporter,
     Rows,
     TrialStops,
+    may_report,
     missing_objectives,
     sum_parts,
     use_trial_paths,
@@ -253,6 +254,49 @@ def test_an_objective_that_is_not_reported_is_an_error():
     with pytest.raises(ObjectiveMissing, match="'val_auc' is not reported by any epoch"):
         reporting.epoch(0)
     assert reporting.reports == []
+
+
+def test_an_epoch_before_the_first_validation_may_lack_the_objective_and_is_not_judged():
+    reporting = Reporting(first_validation=lambda: 3)
+    for epoch in (0, 1):
+        reporting.reporter.on_epoch_end(epoch, {"loss": 1.0})
+    assert [report["objective"] for report in reporting.reports] == [None, None]
+    assert not reporting.reporter.has_diverged
+    with pytest.raises(ObjectiveMissing, match="'val_accuracy' is not reported by any epoch"):
+        reporting.reporter.on_epoch_end(2, {"loss": 1.0})
+
+
+def test_a_metric_of_the_training_is_not_waited_for():
+    reporting = Reporting(Objective("acc", "max"), first_validation=lambda: 3)
+    with pytest.raises(ObjectiveMissing):
+        reporting.reporter.on_epoch_end(0, {"loss": 1.0})
+
+
+def test_an_epoch_after_one_that_reports_the_objective_may_lack_it(reporting):
+    reporting.epoch(0, 0.5)
+    reporting.reporter.on_epoch_end(1, {"loss": 1.0})
+    assert reporting.reports[1]["objective"] is None
+    assert reporting.reporter.best["val_accuracy"] == 0.5
+    assert not reporting.reporter.best_is_newest
+
+
+class Writes(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["mine"] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (lambda: keras.callbacks.EarlyStopping("loss"), False),
+        (lambda: keras.callbacks.History(), False),
+        (lambda: keras.callbacks.LambdaCallback(), False),
+        (lambda: keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None), True),
+        (Writes, True),
+    ],
+)
+def test_a_callback_of_the_user_may_report_metrics_and_one_of_keras_does_not(make, answer):
+    assert may_report(make()) is answer
 
 
 def test_an_objective_that_fit_may_return_can_be_missing():

@@ -7,6 +7,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from rarely_validated import EverySecond
 
 from problems import CLASSES, blobs
 from results.record.columns import State
@@ -207,6 +208,16 @@ def test_a_trial_without_a_whole_state_begins_again(run, undisturbed, tmp_path):
         path.write_bytes(b"PK nothing")
     _, reports = run(folder)
     assert metrics(reports) == metrics(undisturbed.reports)
+
+
+@pytest.mark.parametrize("killed_at", [2, 3, 4])
+def test_a_trial_that_validates_every_second_epoch_is_continued(run, folder, killed_at):
+    kill(run, folder, EverySecond, epoch=killed_at)
+    end, reports = run(folder, EverySecond)
+    assert end.state is State.COMPLETED
+    assert reports[0]["path"]["continued_from"] == killed_at - 1
+    validated = [report["epoch"] for report in reports if report["objective"] is not None]
+    assert validated == [epoch for epoch in (2, 4, 6) if epoch >= killed_at]
 
 
 @pytest.mark.parametrize(

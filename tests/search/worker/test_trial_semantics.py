@@ -283,6 +283,76 @@ def executed(reports):
     return [(report.get("execution", 0), report["epoch"]) for report in reports]
 
 
+# --- Epochs without the objective -----------------------------------------------------------------
+
+
+class Sometimes(keras.callbacks.Callback):
+    """Reports a metric of its own in every third epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % 3 == 2:
+            logs["val_mine"] = logs["accuracy"]
+
+
+def fit_arguments(**changes):
+    arguments = {"epochs": 6, "validation_data": VALIDATION, "verbose": 0} | changes
+    return FitArguments(TRAIN, arguments)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "validated"), [(2, [2, 4, 6]), (4, [4]), ([2, 5], [2, 5]), ([5], [5])]
+)
+@pytest.mark.parametrize("fast_epoch", [True, False])
+def test_a_trial_is_worth_its_best_validated_epoch(train, frequency, validated, fast_epoch):
+    end, reports = train(
+        compiled, stored=fit_arguments(validation_freq=frequency), fast_epoch=fast_epoch
+    )
+    assert end.state is State.COMPLETED
+    values = {report["epoch"]: report["objective"] for report in reports}
+    assert list(values) == [1, 2, 3, 4, 5, 6]
+    assert [epoch for epoch, value in values.items() if value is not None] == validated
+    assert end.result is None, "the score is the best of its epochs"
+
+
+def test_a_sum_of_objectives_is_that_of_the_validated_epochs(train):
+    end, reports = train(compiled, stored=fit_arguments(validation_freq=3), objective=SUMMED)
+    assert end.state is State.COMPLETED
+    assert [report["epoch"] for report in reports if report["objective"] is not None] == [3, 6]
+
+
+def test_several_executions_are_scored_by_their_validated_epochs(train):
+    end, reports = train(compiled, stored=fit_arguments(validation_freq=2), executions_per_trial=2)
+    values = [[r["objective"] for r in reports if r.get("execution", 0) == n] for n in (0, 1)]
+    best = [max(value for value in each if value is not None) for each in values]
+    assert end.result["score"] == pytest.approx(sum(best) / 2)
+
+
+def test_a_callback_may_report_the_objective_in_some_epochs(train):
+    callbacks = PickledObject.of([Sometimes()], "callbacks")
+    end, reports = train(
+        compiled, stored=fit_arguments(callbacks=callbacks), objective=Objective("val_mine", "max")
+    )
+    assert end.state is State.COMPLETED
+    assert [report["epoch"] for report in reports if report["objective"] is not None] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("changes", "objective", "epochs"),
+    [
+        ({"validation_freq": 9}, ACCURACY, 5),  # the last epoch of six would have to report it
+        ({"validation_freq": 2}, Objective("val_acuracy", "max"), 1),
+        ({"validation_freq": 2, "validation_data": None}, ACCURACY, 0),
+        ({"validation_freq": 2}, Objective("acuracy", "max"), 0),
+    ],
+)
+def test_an_objective_that_no_validated_epoch_reports_ends_the_search_at_once(
+    train, changes, objective, epochs
+):
+    end, reports = train(compiled, stored=fit_arguments(**changes), objective=objective)
+    assert (end.fatal, len(reports)) == ("ObjectiveMissing", epochs)
+    assert f"objective {objective.name!r} is not reported by any epoch" in end.error
+
+
 # --- Errors that end the search -------------------------------------------------------------------
 
 

@@ -84,6 +84,13 @@ def test_epochs_without_the_objective_are_always_saved(folder):
     assert saved(folder) == "of epoch 2"
 
 
+def test_an_epoch_without_the_objective_does_not_replace_the_best_one(folder):
+    weights = BestWeights(ACCURACY, folder, 3)
+    offer(weights, 0.5)
+    offer(weights, 0.25, 0.2, name="loss")
+    assert saved(folder) == "of epoch 1"
+
+
 def test_a_continued_training_saves_only_what_is_better_than_before(folder):
     weights = BestWeights(ACCURACY, folder, 3)
     weights.resume_from(0.6)

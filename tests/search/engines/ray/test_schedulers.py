@@ -147,6 +147,15 @@ def test_asha_stops_what_falls_short_at_a_rung_and_nothing_else():
     ]
 
 
+def test_asha_decides_at_the_first_epoch_after_a_rung_that_has_a_value():
+    asha = AshaScheduler.from_plan(plan(grace_period=1, reduction_factor=3))
+    decisions = []
+    for trial, value in enumerate([0.9, 0.1]):
+        assert asha.judge(trial, 1, None, last_epoch=None) is CONTINUE
+        decisions.append(asha.judge(trial, 2, value, last_epoch=None))
+    assert decisions == [CONTINUE, STOP]
+
+
 def test_asha_takes_its_settings_from_the_plan():
     lenient, strict = (
         AshaScheduler.from_plan(plan(reduction_factor=factor)) for factor in (1.2, 8)

@@ -8,6 +8,7 @@ from on_both_paths import CLASSES, assert_equal, both, points, small
 
 from search.worker import fast
 from search.worker.checkpoint import Checkpoints
+from search.worker.fast.fit import first_validation
 
 IN_ORDER = {"epochs": 2, "batch_size": 16, "shuffle": False}
 
@@ -276,3 +277,26 @@ def test_a_second_fit_keeps_no_state(tmp_path):
     assert checkpoints.newest().epochs == 2
     model.fit(x, y, epochs=2, verbose=0)
     assert checkpoints.newest() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "epoch"),
+    [
+        ({}, 1),
+        ({"validation_freq": 3}, 3),
+        ({"validation_freq": 3, "initial_epoch": 3}, 6),
+        ({"validation_freq": 3, "initial_epoch": 4}, 6),
+        ({"validation_freq": [2, 5], "initial_epoch": 2}, 5),
+        ({"validation_freq": [2], "initial_epoch": 2}, 3),
+        ({"validation_freq": 30}, 9),
+        ({"validation_freq": 3, "validation_data": None}, 1),
+        ({"validation_freq": 3, "validation_data": None, "validation_split": 0.5}, 3),
+        ({"validation_freq": "often"}, 1),
+    ],
+)
+def test_the_first_epoch_that_is_validated_is_known_before_the_training(changes, epoch):
+    arguments = {
+        "validation_freq": 1, "validation_data": ([0], [0]), "validation_split": 0.0, "epochs": 9,
+        "initial_epoch": 0,
+    }  # fmt: skip
+    assert first_validation(arguments | changes) == epoch

@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from search.loggers.base import make_logger
 from search.machine.machine import this_machine
 from search.plan.importer import source_paths
 from search.plan.plan import Engine, Plan
+from search.ray.neighbours import Request, beside_others
 from search.ray.nodes import fit_to_cluster
 from search.ray.renewable import RenewableRay, store_data
-from search.ray.runtime import connect_to_ray
+from search.ray.runtime import connect_to_ray, has_ray
 from search.session.changes import Changes, changes_between
 from search.session.origin import NewRun, Origin, ResumedRun, read_previous_run
 from search.session.run_file import RecordedRun
@@ -55,8 +57,8 @@ def run(plan: Plan, view: View) -> Outcome:
     warnings = check(plan)
     scratch.folder()  # raises an error if there is no room
     earlier_search = read_warm_start(plan.warm_start, plan.problem.objective)
-    _say_starting(plan, warnings, view)
-    with new_run(plan.out, view.note) as locked:
+    with new_run(plan.out, view.note) as locked, _beside_others(plan, view) as plan:
+        _say_starting(plan, warnings, view)
         origin = NewRun(History(plan.problem.objective), earlier_search)
         return _search_and_follow_up(plan, locked, origin, view)
 
@@ -80,8 +82,9 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         if reason is not None:
             return _skip_search(plan, previous, reason, view)
         raise_any(list(plan.reference_problems()))
-        _say_starting(plan, warnings, view)
-        return _search_and_follow_up(plan, locked, origin, view)
+        with _beside_others(plan, view) as plan:
+            _say_starting(plan, warnings, view)
+            return _search_and_follow_up(plan, locked, origin, view)
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
@@ -93,6 +96,16 @@ def run_or_resume(plan: Plan, view: View) -> Outcome:
     if not plan.out.exists() or is_blank(plan.out):
         return run(plan, view)
     return resume_run(plan.out, changes_between(read_previous_run(plan.out).plan, plan), view)
+
+
+@contextmanager
+def _beside_others(plan: Plan, view: View) -> Iterator[Plan]:
+    """Share this machine with other searches; provide the plan with its trials at once."""
+    if plan.address is not None or plan.engine is not Engine.RAY or has_ray():
+        yield plan
+        return
+    with beside_others(Request.of(plan), view.note) as workers:
+        yield replace(plan, workers=workers)
 
 
 def _say_starting(plan: Plan, warnings: Iterable[Finding], view: View) -> None:

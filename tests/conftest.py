@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["COLUMNS"] = "200"
+# The searches of the tests that run at the same time do not share the cores.
+os.environ["FMNIST_SEARCH_NEIGHBOURS"] = f"{os.getpid()}-{secrets.token_hex(4)}"
 
 HERE = Path(__file__).parent
 # Problems are named as module:attribute; this makes tests/problems.py importable by all processes.

@@ -163,6 +163,7 @@ def _without_effect(values: dict[str, Any], plan: Plan) -> Iterator[str]:
             "reuse_workers",
             "checkpoint_seconds",
             "hung_after_seconds",
+            "wait",
         ]
     elif plan.scheduler is Scheduler.NONE:
         cause, names = "--scheduler none", ["grace_period", "reduction_factor"]

@@ -1,5 +1,7 @@
 """The work after a search: retrains or confirms its best, then audits its early stopping."""
 
+import contextlib
+import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +26,10 @@ from search.final.training import Share, Trainer
 from search.machine.machine import this_machine
 from search.plan.importer import source_paths
 from search.plan.plan import NO_RETRAINING, ConfirmationPlan, Plan
+from search.ray.neighbours import Request, beside_others
 from search.ray.nodes import largest_node_amount, local_amount, trial_slots
 from search.ray.renewable import RenewableRay, StoredData, fetch, store_data
-from search.ray.runtime import connect_to_ray
+from search.ray.runtime import connect_to_ray, has_ray
 from search.session.origin import check_data
 from search.session.run_file import RecordedRun, read_run
 from search.session.stopping import INTERRUPTED
@@ -126,13 +129,16 @@ def start_follow_up(
         return reused
     raise_any(list(plan.reference_problems()))
     code = source_paths(plan.problem.hypermodel, plan.problem.data)
-    cpus = this_machine().cpus(plan.cpus_per_trial)
-    ray = RenewableRay(
-        partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None),
-        partial(store_data, plan.problem, needs_test=follow_up.makes_final_model),
-        say=view.note,
-    )
-    with ray:
+    with contextlib.ExitStack() as stack:
+        cpus = this_machine().cpus(plan.cpus_per_trial)
+        if plan.address is None and not has_ray():
+            workers = this_machine().workers(plan.cpus_per_trial)
+            request = replace(Request.of(plan), workers=workers, is_asked=False)
+            left = stack.enter_context(beside_others(request, view.note))
+            cpus = cpus if left == workers else math.ceil(left * plan.cpus_per_trial)
+        start = partial(connect_to_ray, plan.address, cpus, code, forks=plan.gpu_share is None)
+        store = partial(store_data, plan.problem, needs_test=follow_up.makes_final_model)
+        ray = stack.enter_context(RenewableRay(start, store, say=view.note))
         check_data(outcome.folder, description, str(fetch(ray.stored.digest)), view.note)
         return run_follow_up(plan, follow_up, ray.stored, outcome, view)
 
@@ -207,7 +213,7 @@ def _follow_up(
     run: RecordedRun, follow_up: FollowUp, view: View, *, address: str | None
 ) -> Outcome:
     """Do the work after the search of a run, on a cluster or on this machine."""
-    plan = replace(run.plan, address=address)
+    plan = replace(run.plan, address=address, wait=False)
     write_tables(run.folder.path, run.history)
     outcome = Outcome(run.folder, FOLLOWED_UP, run.history)
     return start_follow_up(plan, follow_up, outcome, view, description=run.description)

@@ -260,6 +260,15 @@ class Plan:
         help="Number of trials that run at once.",
     )
     workers_asked: bool = True
+    wait: bool = option(
+        bool,
+        False,
+        group=Group.RESOURCES,
+        argument="wait",
+        in_resume=True,
+        help="Wait until other searches on the same machine or cluster leave room for all trials "
+        "at once. Otherwise, the search takes what they leave.",
+    )
     retrain_epochs: tuple[int, ...] = option(
         tuple,
         (),

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 
 from search.errors import ProblemError, UsageError, one_line
 from search.plan.plan import Plan
+from search.storage.clock import uncounted
 from search.worker.process import worker_name
 
 Result = TypeVar("Result")
@@ -20,6 +22,7 @@ Say = Callable[[str], None]
 
 CALL_TIMEOUT_SECONDS = 30.0
 EVERY_NODE_TIMEOUT_SECONDS = 300.0
+POLL_SECONDS = 1.0
 VMSTAT = Path("/proc/vmstat")
 # Ray's names in a node's resources and in a bundle.
 _RAY_NAMES = {"cpu": "CPU", "gpu": "GPU"}
@@ -130,6 +133,7 @@ def fit_to_cluster(plan: Plan, say: Say) -> Plan:
     Raises:
         UsageError: Every trial needs a GPU, and the cluster has none and expects none.
     """
+    share_cluster(plan, say)
     gpus = _describe_gpu_slots(plan, say)
     if trial_slots(plan.cpu_resources) == 0:
         shortage = describe_shortage(plan.cpu_resources)
@@ -144,6 +148,35 @@ def fit_to_cluster(plan: Plan, say: Say) -> Plan:
         say(f"trials at once: {workers}{gpus}, all that fit on this machine")
         return replace(plan, workers=workers)
     return plan
+
+
+def share_cluster(plan: Plan, say: Say) -> None:
+    """Say which CPUs of a joined cluster others use, and wait for them if the plan asks for that.
+
+    Without a wait, Ray starts each trial as soon as there are CPUs for it.
+    """
+    is_said = False
+    while plan.address is not None and (use := _describe_use(plan)) is not None:
+        if not plan.wait:
+            say(f"{use}; trials start as CPUs become free")
+            return
+        if not is_said:
+            say(f"{use}; waiting until there is room for all trials at once")
+            is_said = True
+        with uncounted():
+            time.sleep(POLL_SECONDS)
+
+
+def _describe_use(plan: Plan) -> str | None:
+    """Describe how many CPUs of the cluster others use; None if they leave enough for the plan."""
+    import ray
+
+    total = ray.cluster_resources().get("CPU", 0.0)
+    free = ray.available_resources().get("CPU", 0.0)
+    wanted = total if plan.elastic else min(total, plan.workers * plan.cpus_per_trial)
+    if free >= wanted:
+        return None
+    return f"{total - free:g} of {total:g} CPUs of the cluster are used by other programs"
 
 
 def _describe_gpu_slots(plan: Plan, say: Say) -> str:

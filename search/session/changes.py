@@ -38,6 +38,7 @@ class Changes:
             values["device_rule"] = plan.device_rule if share else None
         if address is None or share == 0:
             values["gpus"] = None  # no autoscaler adds GPUs
+        values.setdefault("wait", False)
         has_workers = "workers" in values
         is_asked = values.setdefault("workers_asked", has_workers or plan.workers_asked)
         if not has_workers and address is None and not (is_asked and plan.address is None):
@@ -86,6 +87,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "out",
         "workers",
         "workers_asked",
+        "wait",
         "elastic",
         "address",
         "gpus",

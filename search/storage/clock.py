@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -29,8 +30,19 @@ _STARTED = process_start()
 
 
 def seconds_since_process_start() -> float:
-    """Return the seconds since this process started, including imports."""
+    """Return the seconds since this process started, including imports, without waits."""
     return time.monotonic() - _STARTED
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Do not count the time until the context is left, in which this process waits for others."""
+    global _STARTED
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        _STARTED += time.monotonic() - begun
 
 
 def start_clock() -> Clock:

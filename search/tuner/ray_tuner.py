@@ -2,6 +2,8 @@
 
 import contextlib
 import gc
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +38,8 @@ from search.plan.plan import Plan
 from search.plan.registry import Scheduler
 from search.ray import kept
 from search.ray.environment import prepare_environment
-from search.ray.nodes import nodes_up
+from search.ray.neighbours import Request, beside_others
+from search.ray.nodes import nodes_up, share_cluster
 from search.ray.renewable import RenewableRay, StoredData
 from search.ray.runtime import check_no_client, connect_to_ray, has_ray
 from search.session.origin import NewRun, Origin, ResumedRun
@@ -48,6 +51,7 @@ from search.space import mirror
 from search.space.parameters import Space
 from search.storage import scratch
 from search.storage.clock import start_clock
+from search.storage.folder import RunFolder
 from search.tuner.collected import describe_collections
 from search.tuner.fit_arguments import (
     adapt_fit_arguments,
@@ -193,15 +197,16 @@ class RayTuner(RecordedTuner):
             keras_tuner.errors.FatalError: A trial raised it.
             KeyboardInterrupt: The user interrupted the search; the run folder keeps its results.
         """
-        clock = start_clock()
         settings, project = self._settings, self._project
         view = SilentView() if fit_kwargs.get("verbose") == 0 else make_view()
         if self._is_done():
             view.note(f"{self.project_dir}: all {len(self._history.trials)} trials are done.")
             return
-        _begin_ray(settings)
-        project.check()
         with contextlib.ExitStack() as stack:
+            cpus = stack.enter_context(_cpus_beside_others(settings, project.folder, view))
+            clock = start_clock()
+            _begin_ray(settings, cpus)
+            project.check()
             folder = stack.enter_context(scratch.temporary("ray-tuner-"))
             packed, task = self._check_search(fit_args, fit_kwargs, folder, view)
             earlier_search = project.read_earlier_search(settings.warm_start, self._objective, view)
@@ -210,7 +215,7 @@ class RayTuner(RecordedTuner):
             origin = self._make_origin(packed, earlier_search, view)
             if isinstance(origin, ResumedRun):
                 task = replace(task, seed=origin.previous.plan.problem.seed)
-            ray = stack.enter_context(self._make_ray(packed.arguments, view))
+            ray = stack.enter_context(self._make_ray(packed.arguments, cpus, view))
             plan = make_plan(self, settings, packed, task, project.folder)
             _say_starting(settings, plan, view, is_score_known=not decides_itself(self))
             self.on_search_begin()
@@ -308,7 +313,7 @@ class RayTuner(RecordedTuner):
         self.oracle.clear()
         return NewRun(History(self._objective), earlier_search)
 
-    def _make_ray(self, arguments: FitArguments, view: View) -> RenewableRay:
+    def _make_ray(self, arguments: FitArguments, cpus: int, view: View) -> RenewableRay:
         settings = self._settings
         build = self.hypermodel and self.hypermodel.build
         modules = {getattr(build, "__module__", None), type(self).__module__}
@@ -316,7 +321,7 @@ class RayTuner(RecordedTuner):
         start = partial(
             connect_to_ray,
             settings["address"],
-            _cpus(settings),
+            cpus,
             code,
             forks=_uses_forks(settings),
             stays=True,
@@ -357,7 +362,22 @@ class RayTuner(RecordedTuner):
             raise KeyboardInterrupt
 
 
-def _begin_ray(settings: Settings) -> None:
+@contextlib.contextmanager
+def _cpus_beside_others(settings: Settings, folder: RunFolder, view: View) -> Iterator[int]:
+    """Share this machine with other searches; provide the CPUs of a Ray on it."""
+    cpus_per_trial = settings.resources["cpu"]
+    machine = this_machine()
+    cpus, workers = machine.cpus(cpus_per_trial), machine.workers(cpus_per_trial)
+    if settings["address"] is not None or has_ray():
+        yield cpus
+        return
+    raise_any(list(limit_problems(workers)))
+    request = Request(folder.path, workers, cpus_per_trial, is_asked=False, waits=settings["wait"])
+    with beside_others(request, view.note) as left:
+        yield cpus if left == workers else min(cpus, math.ceil(left * cpus_per_trial))
+
+
+def _begin_ray(settings: Settings, cpus: int) -> None:
     """Start this machine's Ray, unless there is one, beside what else precedes the first trial."""
     scratch.folder()  # raises an error if there is no room
     check_no_client()
@@ -365,15 +385,9 @@ def _begin_ray(settings: Settings) -> None:
     if address is None:
         raise_any(list(hidden_in_workers()))
     if address is None and not has_ray():
-        raise_any(list(limit_problems(this_machine().workers(settings.resources["cpu"]))))
-        kept.start_ray(_cpus(settings), forks=_uses_forks(settings))
+        kept.start_ray(cpus, forks=_uses_forks(settings))
     prepare_environment(address)
     import search.engines.ray.engine  # noqa: F401  # takes a second, as it imports Ray Tune
-
-
-def _cpus(settings: Settings) -> int:
-    """Return the CPUs of a Ray on this machine."""
-    return this_machine().cpus(settings.resources["cpu"])
 
 
 def _uses_forks(settings: Settings) -> bool:
@@ -398,6 +412,7 @@ def _say_starting(settings: Settings, plan: Plan, view: View, *, is_score_known:
     doubts = [Finding(Grade.WARNING, line)] if line else []
     for warning in (*doubts, *check(plan, is_new=False), *node_warnings):
         view.note(str(warning))
+    share_cluster(plan, view.note)
     shortage = this_machine().describe_shortage(plan.cpus_per_trial)
     if shortage is not None and not plan.elastic:
         view.note(shortage)

@@ -95,6 +95,11 @@ def test_without_a_gpu_no_rule_places_trials_on_one():
 # --- Two plans ------------------------------------------------------------------------------------
 
 
+def test_a_run_that_waited_for_others_waits_on_resuming_only_if_it_is_told_to():
+    assert not Changes().applied(replace(PLAN, wait=True)).wait
+    assert Changes({"wait": True}).applied(PLAN).wait
+
+
 def test_equal_plans_are_one_search():
     assert changes_between(PLAN, PLAN).applied(PLAN) == PLAN
 
@@ -134,5 +139,5 @@ def test_a_limit_cannot_be_taken_away_without_saying_so():
 def test_the_options_of_resume_are_those_that_change_no_search():
     assert set(CHANGEABLE) == {
         "epochs", "trials", "time_budget_seconds", "workers", "retrain_epochs", "target", "address",
-        "gpus", "confirm", "seeds", "audit", "log", "gpus_per_trial",
+        "gpus", "confirm", "seeds", "audit", "log", "gpus_per_trial", "wait",
     }  # fmt: skip

@@ -5,11 +5,13 @@ import time
 import psutil
 import pytest
 
+from search.storage import clock
 from search.storage.clock import (
     offset_clock,
     process_start,
     seconds_since_process_start,
     start_clock,
+    uncounted,
 )
 
 
@@ -57,3 +59,12 @@ def test_setting_back_the_time_of_the_machine_sets_no_clock_back(monkeypatch):
     first = clock()
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert 100.0 < first <= clock()
+
+
+def test_a_wait_for_others_does_not_count_as_time_of_the_process(at, monkeypatch):
+    monkeypatch.setattr(clock, "_STARTED", 100.0)
+    at(110.0)
+    with uncounted():
+        at(150.0)
+    at(152.0)
+    assert seconds_since_process_start() == 12.0

@@ -141,7 +141,8 @@ def locate(data_dir: str | Path | None = None) -> tuple[Path, Arrays]:
         folder = Path(named).expanduser()
         return folder, read_folder(folder)
     problems = []
-    for folder in (fetch.DEBIAN_DIR, fetch.keras_cache_dir(), fetch.project_cache_dir()):
+    folders = [fetch.DEBIAN_DIR, fetch.keras_cache_dir(), fetch.project_cache_dir()]
+    for folder in dict.fromkeys([*folders, fetch.homeless_cache_dir()]):
         if any((folder / file.name).is_file() for file in FILES):
             try:
                 return folder, read_folder(folder)

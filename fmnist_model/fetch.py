@@ -23,14 +23,30 @@ class FetchError(Exception):
 
 def keras_cache_dir() -> Path:
     """Return the folder in which ``keras.datasets.fashion_mnist`` keeps its files."""
-    home = os.environ.get("KERAS_HOME") or "~/.keras"
-    return Path(home).expanduser() / "datasets" / "fashion-mnist"
+    return _cache("KERAS_HOME", ".keras") / "datasets" / "fashion-mnist"
 
 
 def project_cache_dir() -> Path:
     """Return the folder in which this project keeps the files of Debian's package."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "fmnist-search" / "fashion-mnist"
+    return _cache("XDG_CACHE_HOME", ".cache") / "fmnist-search" / "fashion-mnist"
+
+
+def homeless_cache_dir() -> Path:
+    """Return the folder in which an account without a home keeps the files."""
+    return Path(tempfile.gettempdir()) / ".keras" / "datasets" / "fashion-mnist"
+
+
+def _cache(variable: str, name: str) -> Path:
+    """Return a folder for caches: the one that a variable names, else one of the home.
+
+    Without a home that can be used, it is in the folder for temporary files, as in Keras.
+    """
+    named = os.environ.get(variable)
+    if named:
+        return Path(named).expanduser()
+    home = Path(os.path.expanduser("~"))
+    is_usable = home.is_absolute() and (os.access(home, os.W_OK) or (home / name).is_dir())
+    return (home if is_usable else Path(tempfile.gettempdir())) / name
 
 
 def from_keras(names: Sequence[str], *, verify: Verify) -> Path:

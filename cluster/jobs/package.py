@@ -46,7 +46,9 @@ ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 def prepare_process() -> None:
     """Set the variables that Ray reads and silence its log; call it before importing Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if TOKEN.expanduser().exists() or any(name in os.environ for name in TOKEN_VARIABLES):
+    if os.path.exists(os.path.expanduser(TOKEN)) or any(
+        name in os.environ for name in TOKEN_VARIABLES
+    ):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ADDRESS_VARIABLES:
         os.environ.pop(name, None)

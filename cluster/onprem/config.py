@@ -1,5 +1,6 @@
 """The file that describes a cluster of the user's own machines, in the format of ``ray up``."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
 
 def expected_nodes() -> int | None:
     """Return the number of machines in the cluster of this head, or None if no file tells it."""
-    path = BOOTSTRAP_FILE.expanduser()
+    path = Path(os.path.expanduser(BOOTSTRAP_FILE))  # without a home, there is none
     if not path.exists():
         return None
     provider = _parsed(path).get("provider") or {}

@@ -4,6 +4,7 @@ The fields of ``Problem``, ``Plan`` and ``Unrecorded`` are the table of options.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -114,7 +115,7 @@ class Problem:
         None,
         group=Group.PROBLEM,
         metavar="FOLDER",
-        rule=Rule(lambda folder: Path(folder).expanduser().is_dir(), "an existing folder"),
+        rule=Rule(lambda folder: Path(os.path.expanduser(folder)).is_dir(), "an existing folder"),
         help="Folder to pass to the data function.",
     )
     objective: Objective = option(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from search.storage.home import caches_of_workers, prepare_home
+
 # Found by running Ray 2.60, which reads all of these when it is imported or started.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -67,6 +69,7 @@ def import_ray() -> None:
 
 def set_environment(address: str | None = None) -> None:
     """Set the environment variables that Ray reads in this process, as ``prepare_environment``."""
+    prepare_home()
     os.environ |= ENVIRONMENT
     if address is None:
         _set_token()
@@ -76,7 +79,7 @@ def environment_of_a_head() -> dict[str, str]:
     """Return the environment of the process that starts a Ray which this process will join."""
     set_environment()
     environment = {name: value for name, value in os.environ.items() if name != JOB_CONFIG}
-    return environment | ON_LOOPBACK | WITHOUT_UV | WITHOUT_IDLE_WORKERS
+    return environment | caches_of_workers() | ON_LOOPBACK | WITHOUT_UV | WITHOUT_IDLE_WORKERS
 
 
 @contextmanager

@@ -5,6 +5,7 @@ It reads JSON files and Optuna's own storages, and unpickles nothing.
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def read_earlier_search(source: str | Path, objective: Objective) -> EarlierSear
         UsageError: The source is none of these, or holds no finished trial with the objective.
     """
     text = str(source)
-    path = Path(text.partition(STUDY_SEPARATOR)[0]).expanduser()
+    path = Path(os.path.expanduser(text.partition(STUDY_SEPARATOR)[0]))
     if (path / RUN_FILE).is_file():
         kind, entries = "fmnist-search", _read_run_folder(path, objective)
     elif is_keras_tuner_project(path):

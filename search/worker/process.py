@@ -17,6 +17,7 @@ from search.carry.carried import PickledObject
 from search.errors import ProblemError, one_line
 from search.plan import importer
 from search.space.parameters import Space
+from search.storage.home import prepare_home
 from search.worker.task import NamedObject
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def set_up(
         gpu_share: Maximum share of the GPU's memory, above 0 and at most 1; None: all.
     """
     first_time = not is_set_up()
+    prepare_home()
     os.environ.pop(FORKED, None)
     os.environ.update(QUIET_TENSORFLOW)
     if first_time and not sees_gpus:

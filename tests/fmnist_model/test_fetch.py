@@ -1,5 +1,6 @@
 """Fetching the files of the data set: from an address, and from Debian's package."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,12 @@ def names(folder):
 # --- Where the files are kept ---------------------------------------------------------------------
 
 
-def test_the_caches_are_in_the_home_of_the_user(monkeypatch):
+def test_the_caches_are_in_the_home_of_the_user(monkeypatch, tmp_path):
     for variable in ("KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", "/home/a")
-    assert fetch.keras_cache_dir() == Path("/home/a/.keras/datasets/fashion-mnist")
-    assert fetch.project_cache_dir() == Path("/home/a/.cache/fmnist-search/fashion-mnist")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fetch.keras_cache_dir() == tmp_path / ".keras/datasets/fashion-mnist"
+    assert fetch.project_cache_dir() == tmp_path / ".cache/fmnist-search/fashion-mnist"
 
 
 def test_the_caches_can_be_moved(monkeypatch):
@@ -154,3 +155,15 @@ def test_an_apt_that_does_not_answer_is_given_up(with_dpkg, monkeypatch):
     with_dpkg("exec sleep 30")
     with pytest.raises(fetch.FetchError, match=r"^`apt-get` took over 0\.01 s$"):
         fetch.from_debian(NAMES, verify=accept)
+
+
+def test_without_a_home_the_files_are_kept_where_keras_keeps_them(monkeypatch, tmp_path):
+    for name in ("KERAS_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert fetch.keras_cache_dir() == fetch.homeless_cache_dir()
+    assert fetch.keras_cache_dir().is_relative_to(tmp_path / ".keras")
+    assert fetch.project_cache_dir().is_relative_to(tmp_path / ".cache")
+    (tmp_path / "missing" / ".keras").mkdir(parents=True)
+    assert fetch.keras_cache_dir().is_relative_to(tmp_path / "missing" / ".keras")

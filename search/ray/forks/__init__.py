@@ -15,6 +15,7 @@ from pathlib import Path
 
 from search.ray.child import start_child
 from search.storage import scratch
+from search.storage.home import prepare_home
 from search.worker.process import FORKED, QUIET_TENSORFLOW
 
 HERE = Path(__file__).parent
@@ -44,6 +45,7 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
+        prepare_home()  # Keras looks for it
         self._folder = str(scratch.new_sockets_folder())
         self._path = os.path.join(self._folder, "socket")
         command = [sys.executable, str(HERE / "server.py")]

@@ -90,8 +90,6 @@ def confirm_command(
         {names[file]: configuration for file, configuration in configurations.items()},
     )
     problems += confirmation.problems(top_option="--top")
-    check_run(run_folder, problems)
-    raise_any(problems)
     space = _space_of(run_folder, configurations, problems)
     raise_any(problems)
     view = make_view()
@@ -220,12 +218,13 @@ def _space_of(run_folder: Path, configurations: dict[Path, Values], problems: li
     """Return the space of a run, and check the names in configurations against it.
 
     Without configurations, return an empty space. Add a line to ``problems`` for each unknown name,
-    or if the space cannot be read.
+    or if the folder is no run or the space cannot be read.
     """
     space = Space(())
     try:
+        folder = RunFolder.open(run_folder)
         if configurations:
-            space = read_run(RunFolder.open(run_folder)).space
+            space = read_run(folder).space
     except SearchError as error:
         problems.append(str(error))
     for file, values in configurations.items():

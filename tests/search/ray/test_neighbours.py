@@ -1,6 +1,7 @@
 """Searches that run at the same time: on one machine, by processes of their own, and on a cluster."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -148,6 +149,33 @@ def test_searches_that_start_together_do_not_take_the_same_cores(tmp_path):
     for process in processes:
         process.communicate("end\n")
     assert sorted(cores) == [1, 4]
+
+
+SCRIPT = """
+import problems
+from search import RayTuner
+
+tuner = RayTuner(problems.small, "val_accuracy", max_trials=1, project_name="script", wait={waits})
+train, validation, _ = problems.blobs()
+tuner.search(*train, validation_data=validation, epochs=1)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_script_beside_a_command_takes_what_is_left_or_waits(begin, tmp_path, waits):
+    other = begin("runs/a", 1)
+    (tmp_path / "script.py").write_text(SCRIPT.format(waits=waits))
+    script = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    used = rf"1 of \d+ cores is used by the search in runs/a \(process {other.pid}\); "
+    rest = "waiting until there is room for" if waits else r"trials at once: \d+"
+    assert re.match(used + rest, script.stdout.readline())
+    other.communicate("end\n")
+    output, _ = script.communicate(timeout=200)
+    assert script.returncode == 0
+    assert "search ended (trials done): 1 trial" in output
 
 
 # --- On one cluster -------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ from typing import NamedTuple
 HOME = Path(__file__).parents[1]
 # In a longer sentence, a reader has lost its beginning. Good manuals have a mean of about 15.
 MAX_WORDS = 30
-# As "phrase: why it is here" would be longer than the phrases: all are of the left column of our
-# list of phrases to avoid, or of their kind.
+# Each leaves out what it speaks of, or turns the order of a sentence round.
 PHRASES = re.compile(
     r"\bas it stands\b|\bas there\b|\bwhere that of\b|\bwhere that is\b|\bof what there is\b"
     r"|\bgo(?:es|ne)? on with\b|\bso many of\b|\bwhat was before\b|\bwhat is trained\b"
@@ -33,8 +32,8 @@ CODE, LINK, IMAGE = (
     re.compile(r"\[([^\]]*)\]\([^)]*\)"),
     re.compile(r"!\[[^\]]*\]\([^)]*\)"),
 )
-SENTENCE_END = re.compile(r"(?<=[.!?])[)\"'’*_]*\s+(?=[^a-z])")
-WORD = re.compile(r"[\w'’/.,%-]*\w[\w'’/.,%-]*")
+SENTENCE_END = re.compile(r"(?<=[.!?])[)\"'*_]*\s+(?=[^a-z])")
+WORD = re.compile(r"[\w'/.,%-]*\w[\w'/.,%-]*")
 
 
 class Sentence(NamedTuple):

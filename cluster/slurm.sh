@@ -4,7 +4,7 @@
 #     sbatch cluster/slurm.sh run --space wide --trials 500 --out runs/wide
 #
 # After the script's name type the same arguments as for `fmnist-search` on a laptop. Edit the lines
-# above the ruler, or give options to sbatch, which override them (docs/cluster.md):
+# above the ruler, or give options to sbatch, which override them (docs/cluster/slurm.md):
 #
 #     sbatch --nodes=8 --gpus-per-node=4 cluster/slurm.sh run --resources auto --out runs/large
 

@@ -72,19 +72,23 @@ def test_every_command_of_the_pages_does_what_it_says(environment, tmp_path):
 
 def test_every_page_is_short_linked_and_links_to_what_is_there():
     """Links between the pages hold, also to a heading; each page is reached from the README."""
-    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md"]
+    pages = [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]*)(?:#[\w-]*)?\)", page.read_text()):
             assert not target or (page.parent / target).exists(), (page.name, target)
     readme = (DOCS.parent / "README.md").read_text()
     for page in DOCS.glob("*.md"):
         assert f"docs/{page.name}" in readme, page.name
+    assert "docs/cluster/README.md" in readme
+    overview = (DOCS / "cluster" / "README.md").read_text()
+    for page in (DOCS / "cluster").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in overview, page.name
     for page in PAGES:
         assert len((DOCS / f"{page}.md").read_text().splitlines()) <= 80, page
 
 
 def test_a_link_to_a_heading_finds_it():
-    for page in DOCS.glob("*.md"):
+    for page in DOCS.rglob("*.md"):
         for target, anchor in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", page.read_text()):
             text = (page.parent / target).read_text() if target else page.read_text()
             headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)

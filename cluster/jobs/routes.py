@@ -1,7 +1,7 @@
 """Routes to the job server of a cluster.
 
 To add a route, write a function here that returns it, add the scheme of its addresses to
-``ROUTES`` and a line to docs/cluster.md.
+``ROUTES`` and a line to docs/cluster/jobs.md.
 """
 
 import shlex

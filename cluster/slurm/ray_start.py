@@ -1,7 +1,7 @@
 """Ray on all nodes of a Slurm job.
 
 Two jobs of one user may share a node: each Ray has its own folder, ports and token, and ends only
-its own processes. docs/cluster.md says why `ray symmetric-run` is not used.
+its own processes. docs/cluster/slurm.md says why `ray symmetric-run` is not used.
 """
 
 import os

@@ -197,6 +197,8 @@ def test_the_images_are_of_this_version_and_the_gpus_have_the_one_with_cuda():
     image = f"registry.example.com/fmnist-search:{version}"
     named = [[one["image"] for one in pod["containers"]] for pod in all_pods()]
     assert named == [[image], [image], [f"{image}-gpu"], [image], [image]]
+    page = (ROOT / "docs" / "cluster" / "kubernetes.md").read_text()
+    assert set(re.findall(r"registry\.example\.com/\S+", page)) == {image, f"{image}-gpu"}
     limits = [pod["containers"][0]["resources"]["limits"] for pod in ray_pods()]
     assert [limit.get("nvidia.com/gpu") for limit in limits] == [None, None, 1]
 

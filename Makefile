@@ -2,7 +2,7 @@
 # make data          install, and fetch Fashion-MNIST
 # make search        install, fetch the data, search, print the table of results
 # make report        make the report (HTML) of a real search; RUN=runs/a: of that run
-# make check         check style, types and the Slurm script
+# make check         check style, types, the Slurm script and the sentences of the pages
 # make test          install, fetch the data, run all tests but the long ones; TESTS=tests/a: some
 # make test-long     run the long tests
 # make coverage      run the tests, and list the lines that none of them runs; TESTS=tests/a: some
@@ -137,6 +137,7 @@ check: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck cluster/slurm.sh
+	@$(BIN)/python tests/prose.py
 
 docs: setup
 	@$(BIN)/python tests/commands_page.py

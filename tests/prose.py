@@ -24,6 +24,8 @@ PHRASES = re.compile(
     r"|\bmay be left out with\b|\bis there no\b|\bthose of before\b",
     re.IGNORECASE,
 )
+# The changelog of released versions stays as it was.
+RELEASED = re.compile(r"^## 0\.1\.0\n.*", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 GENERATED = re.compile(r"<!-- begin: .*?<!-- end.*?-->", re.DOTALL)
@@ -60,7 +62,7 @@ def pages() -> list[Path]:
 
 def sentences(text: str) -> Iterator[Sentence]:
     """Return the sentences of a page."""
-    for pattern in (GENERATED, COMMENT, FENCE):
+    for pattern in (GENERATED, COMMENT, FENCE, RELEASED):
         text = pattern.sub(lambda found: "\n" * found[0].count("\n"), text)
     for start, paragraph in _paragraphs(text):
         plain = LINK.sub(r"\1", CODE.sub("X", IMAGE.sub("", paragraph)))

@@ -29,10 +29,10 @@ def section(page: str, heading: str) -> str:
     ("command", "text"),
     [
         ("settings.py", SETTINGS),
-        ("race.py", section(PERFORMANCE, "The race")),
+        ("race.py", section(PERFORMANCE, "Compared with keras-tuner, Ray Tune and Optuna")),
         ("race.py --short", section(README, "How fast, and how accurate")),
         ("scale.py", section(PERFORMANCE, "How many workers one driver serves")),
-        ("start.py", section(PERFORMANCE, "A script of seconds")),
+        ("start.py", section(PERFORMANCE, "Short scripts beside keras-tuner")),
         ("accuracy.py", ACCURACY),
     ],
     ids=["settings", "race", "summary", "scale", "start", "accuracy"],

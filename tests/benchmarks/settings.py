@@ -25,6 +25,7 @@ from record import CANDIDATES, SPLITS, has_ended
 from results.reading import read_run
 from results.record import columns
 from results.record.columns import State, Values
+from results.record.journal import Event
 from search.algorithms.tpe import TPESearcher
 from search.session.stopping import TIME_BUDGET_SPENT
 from search.space.parameters import fingerprint
@@ -44,12 +45,12 @@ def _as_it_is() -> None:
 
 def _stops_are_ends() -> None:
     """Tell TPE of a stopped trial as Ray Tune 2.60 tells Optuna: complete, with its early value."""
-    tell = TPESearcher._tell
+    end = TPESearcher._end
 
-    def told(searcher: TPESearcher, trial: int, state: State, score: float | None) -> None:
-        tell(searcher, trial, State.COMPLETED if state is State.STOPPED else state, score)
+    def ended(searcher: TPESearcher, trial: int, state: State, event: Event) -> None:
+        end(searcher, trial, State.COMPLETED if state is State.STOPPED else state, event)
 
-    TPESearcher._tell = told  # type: ignore[method-assign]
+    TPESearcher._end = ended  # type: ignore[method-assign]
 
 
 def _sampling(**settings: Any) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Which cells the race runs, and what it does without any; it measures nothing here."""
+"""The benchmarks' own logic: which cells the race runs, what settings change; nothing is measured."""
 
 import importlib.util
 import subprocess
@@ -64,3 +64,17 @@ def test_a_race_of_a_seed_of_ones_own_is_shown_and_drawn(tmp_path, seconds):
     assert shown.returncode == 0, shown.stderr
     assert "1 cells on 2 cores, 2026-11-30" in shown.stdout
     assert (tmp_path / "race.svg").exists() == (seconds == 300)
+
+
+CHANGES = """
+import sys
+sys.path.insert(0, {folder!r})
+import settings
+for variant in settings.VARIANTS.values():
+    variant.change()
+"""
+
+
+def test_each_setting_that_is_compared_can_be_changed():
+    code = CHANGES.format(folder=str(SCRIPT.parent))
+    subprocess.run([sys.executable, "-c", code], check=True)

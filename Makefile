@@ -16,7 +16,8 @@
 # make scale         measure how many workers one driver serves
 # make settings      compare settings of a search
 # make accuracy      compare the best of a long search with the published configuration, on new seeds
-# make docs          write docs/commands.md from the commands, the table of docs/keras-tuner.md from its list
+# make docs          write docs/commands.md from the commands and two tables of docs/keras-tuner.md; build the site
+# make pages         run every command of the pages, and the examples
 # make screenshots   make the pictures of docs/
 # make lock          pin the packages anew
 # make clean         remove .venv and what was built
@@ -43,7 +44,7 @@ PYTEST = $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 TIER = "not long"
 
 .PHONY: setup data search report screenshots lab browser test test-long coverage forget-coverage mutants \
-	cluster-test storm check docs bench start race scale settings accuracy lock clean
+	cluster-test storm check docs pages bench start race scale settings accuracy lock clean
 
 setup: $(INSTALLED)
 
@@ -124,6 +125,10 @@ cluster-test: TESTS = tests/cluster/onprem \
 cluster-test: PYTEST = $(BIN)/python -m pytest -m $(TIER)
 cluster-test: test
 
+pages: TIER = long
+pages: TESTS = tests/test_pages.py tests/test_examples.py
+pages: test
+
 # Takes some 40 minutes on two cores.
 storm: setup
 	@if $(ISOLATED) true 2>/dev/null; then \
@@ -143,6 +148,8 @@ docs: setup
 	@$(BIN)/python tests/commands_page.py
 	@$(BIN)/python tests/differences.py
 	@$(BIN)/python tests/data_kinds.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 # Times an epoch on one thread; writes bench.json, asserts nothing.
 bench: setup

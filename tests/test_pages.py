@@ -107,3 +107,19 @@ def test_each_word_of_the_pages_is_a_known_command():
                 if option.startswith("--"):
                     told = re.search(rf"{option}(?![\w-])", known[program, command])
                     assert told, (page, command, option)
+
+
+def test_the_site_is_built_and_each_of_its_links_leads_somewhere(tmp_path):
+    """MkDocs ends with an error if a link, a heading or a page of the menu is missing."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    done = subprocess.run(
+        words, cwd=DOCS.parent, capture_output=True, text=True, check=False,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for page in ("index", "api", "contributing", "cluster/slurm"):
+        html = (tmp_path / f"{page}.html").read_text(encoding="utf-8")
+        assert not re.search(
+            r'(?:src|href)="(?:https?:)?//(?!squidfunk)[^"]*\.(?:js|css|woff2?)', html
+        )
+    assert "search.RayTuner" in (tmp_path / "api.html").read_text(encoding="utf-8")

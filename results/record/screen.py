@@ -16,11 +16,13 @@ IN_ASCII = {"·": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">="}
 def make_console(**settings: Any) -> Console:
     """Return a console on the standard output that can print any text.
 
+    In a notebook, it prints plain text: Rich would show each line as a display of its own.
+
     Args:
         settings: Further arguments of ``Console``.
     """
     replace_unprintable()
-    return Console(**settings)
+    return Console(force_jupyter=False, **settings)
 
 
 def replace_unprintable() -> None:

@@ -22,7 +22,10 @@ def make_console(**settings: Any) -> Console:
         settings: Further arguments of ``Console``.
     """
     replace_unprintable()
-    return Console(force_jupyter=False, **settings)
+    console = Console(**settings)
+    if console.is_jupyter:
+        return Console(force_jupyter=False, force_terminal=False, **settings)
+    return console
 
 
 def replace_unprintable() -> None:

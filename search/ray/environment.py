@@ -1,5 +1,6 @@
 """The environment variables that Ray reads, set before Ray is imported and started."""
 
+import logging
 import os
 import secrets
 import sys
@@ -65,6 +66,8 @@ def import_ray() -> None:
     import ray  # noqa: F401
 
     del os.environ[RAYLET_PID]  # Ray's own processes must find their real raylet
+    # Ray 2.60 asks in every notebook for packages that it would draw tables with.
+    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
 
 
 def set_environment(address: str | None = None) -> None:

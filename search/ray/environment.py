@@ -63,11 +63,11 @@ def import_ray() -> None:
     # If a driver's parent is process 1 (in a container, under nohup), Ray 2.60 takes the driver for
     # the child of a dead raylet and ends it silently. This variable names its raylet.
     os.environ |= WITHOUT_UV | {RAYLET_PID: str(os.getpid())}
+    # Ray 2.60 asks in every notebook for packages that it would draw tables with.
+    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
     import ray  # noqa: F401
 
     del os.environ[RAYLET_PID]  # Ray's own processes must find their real raylet
-    # Ray 2.60 asks in every notebook for packages that it would draw tables with.
-    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
 
 
 def set_environment(address: str | None = None) -> None:

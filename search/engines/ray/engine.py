@@ -146,7 +146,7 @@ def search_on_ray(
                 name="search",
                 storage_path=str(storage),
                 verbose=0,
-                # In a notebook, the one that Ray Tune 2.60 chooses clears the cell at any verbosity.
+                # In a notebook, the one that Ray Tune 2.60 chooses clears the cell.
                 progress_reporter=tune.CLIReporter(),
                 stop=Stopper(state, stopping),
                 # Tune restarts no trial: ``Suggestions`` suggests unfinished trials again.

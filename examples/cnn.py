@@ -1,9 +1,9 @@
 """A small CNN on Fashion-MNIST, found by TPE with ASHA: 8 configurations of up to 4 epochs."""
 
+from search import RayTuner
 import keras
 
 from fmnist_model.data import load_data
-from search import RayTuner
 
 
 def build_model(hp):

@@ -5,10 +5,9 @@ On a node of the cluster: ``python on_a_cluster.py auto``.
 
 import sys
 
+from search import RayTuner
 import keras
 from sklearn.datasets import load_digits
-
-from search import RayTuner
 
 
 def build_model(hp):

@@ -1,11 +1,10 @@
 """A HyperModel with a fit of its own: it tunes the batch size and scores by three folds."""
 
+import search.kt as kt
 import keras
 import numpy as np
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import KFold
-
-import search.kt as kt
 
 
 class Regression(kt.HyperModel):

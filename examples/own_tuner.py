@@ -1,9 +1,8 @@
 """A tuner subclass: run_trial tunes the batch size and returns what a callback has counted."""
 
+import search.kt as kt
 import keras
 from sklearn.datasets import load_digits
-
-import search.kt as kt
 
 
 class Batches(keras.callbacks.Callback):

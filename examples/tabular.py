@@ -1,11 +1,10 @@
 """An MLP on a table of scikit-learn: 20 configurations, the best saved as a Keras file."""
 
+import search.kt as kt
 import keras
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-
-import search.kt as kt
 
 
 def build_model(hp):

@@ -1,9 +1,9 @@
 """The next value of a noisy wave from windows of a tf.data pipeline; the width is fixed."""
 
+import search.kt as kt
 import keras
 import numpy as np
 
-import search.kt as kt
 
 WIDTH = 24
 

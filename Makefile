@@ -81,6 +81,7 @@ report: data
 # The pictures of docs/, taken of that report.
 screenshots: report browser
 	@$(BIN)/python tests/results/screenshots.py $(RUN) docs
+	@$(BIN)/python tests/search/view/picture.py $(RUN) docs/live-view.svg --seconds 40
 
 # The programs of the lab of hosts (sshd, rsync, Slurm) are fetched, not installed. If that fails, its
 # tests are skipped with a message.

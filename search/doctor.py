@@ -100,6 +100,9 @@ def examine(plan: Plan, address: str | None = None) -> Iterator[Finding]:
         address: Address of the Ray cluster whose nodes to check too; None: only this machine.
     """
     yield from _check_machine(plan)
+    from search.worker import process
+
+    process.set_up(sees_gpus=False)  # quietly, before the data function may import TensorFlow
     data = None
     try:
         data = load_data(plan.problem, needs_test=bool(plan.retrain_epochs))
@@ -283,7 +286,6 @@ def _size(split: splits.Split) -> str:
 def _check_corners(problem: Problem, data: Data | None) -> Iterator[Finding]:
     from search.worker import process
 
-    process.set_up(sees_gpus=False)
     assert problem.hypermodel is not None
     try:
         space = process.discover(problem.hypermodel)

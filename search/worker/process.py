@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import logging
 import math
 import os
 import socket
@@ -61,6 +62,9 @@ def set_up(
     with silenced_stderr() if first_time else contextlib.nullcontext():
         import tensorflow as tf
 
+    if first_time:
+        # Keras's own loop of many models in one process traces often: no mistake of the user's.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if first_time and threads is not None:
         # Ray's OMP_NUM_THREADS does not limit TensorFlow's own pools.
         tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -301,13 +301,13 @@ def begun_generator(_folder):
 
 KINDS = [
     Kind("NumPy arrays, also in lists, tuples and dicts", arrays, SHARED, "trains on them"),
-    Kind("arrays of texts (objects)", texts, SHARED, "trains on them", "texts", is_short=True),
+    Kind("arrays of texts (objects)", texts, SHARED, "trains on them", "texts"),
     Kind("datasets of h5py", h5py_arrays, SHARED, "trains on them: they are read once, whole"),
     Kind("pandas DataFrame and Series", frames, PICKLED, COPY, "table"),
     Kind("SciPy sparse matrices", sparse, PICKLED, COPY, "table"),
     Kind("tensors", tensors, PICKLED, COPY),
     Kind("`tf.data`, in memory; with `shuffle`, `batch`, `cache`, `prefetch`", pipeline, ANEW, GRAPH),
-    Kind("`tf.data` that repeats, with `steps_per_epoch`", endless_pipeline, ANEW, GRAPH, is_short=True),
+    Kind("`tf.data` that repeats, with `steps_per_epoch`", endless_pipeline, ANEW, GRAPH),
     Kind("`tf.data` with random augmentation in `map`", augmented, ANEW, GRAPH, may_differ=True),
     Kind("`tf.data` with a Keras augmentation layer in `map`", augmented_by_layers, ANEW, GRAPH,
          may_differ=True, is_short=True),

@@ -73,17 +73,20 @@ def survived(cluster):
     return check(stage, "runs/a", WEATHER)
 
 
+@pytest.mark.long
 def test_a_search_outlives_a_host_that_crashes(survived):
     assert len(survived.history.trials) == WEATHER.trials
     assert {name.partition(":")[0] for name in workers(survived.events)} == {"head", "worker1"}
 
 
+@pytest.mark.long
 def test_the_loss_of_a_host_is_not_blamed_on_its_trial(survived):
     [lost] = [event for event in survived.events if event["event"] == "worker_lost"]
     assert lost["by_trial"] is False
     assert "the node of its process (worker1:" in lost["error"]
 
 
+@pytest.mark.long
 def test_a_trial_of_a_host_that_crashes_repeats_at_most_its_last_epoch(survived):
     # What the host had trained has come home, though no folder is shared.
     assert survived.epochs_repeated <= 1

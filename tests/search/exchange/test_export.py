@@ -311,12 +311,14 @@ def test_the_command_exports_the_named_parts(run, out, capsys):
 
 def test_a_misspelt_part_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(UsageError) as caught:
-        app(["export", "run", "--out", str(tmp_path / "out"), "--only", "studdy"],
+        app(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--only", "studdy"],
             standalone_mode=False)  # fmt: skip
-    assert str(caught.value) == (
+    part, run = str(caught.value).splitlines()
+    assert part == (
         "--only 'studdy': expected one of best, hyperparameters, study, model. "
         "Did you mean 'study'?"
     )
+    assert "run' does not exist: expected a folder with run.json" in run
     assert caught.value.exit_status == 2
 
 

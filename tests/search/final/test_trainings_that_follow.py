@@ -14,6 +14,7 @@ def search(model, retrain):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_training_whose_process_dies_after_a_state_comes_out_whole(here, notes, tmp_path):
     done = here(*search("dying:DyingLate", "7"))
     assert done.status == 0, done

@@ -187,6 +187,7 @@ def test_each_mistake_of_a_follow_up_is_one_line(followed_run, here, tmp_path, w
     assert done.errors.splitlines() == [f"error: {line}" for line in said]
 
 
+@pytest.mark.long
 def test_files_to_compare_are_named_by_what_differs_and_their_defaults_are_said(
     followed_run, here, tmp_path
 ):

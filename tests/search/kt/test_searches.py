@@ -57,6 +57,7 @@ def grid(running_ray, tmp_path_factory):
     return again, so_far
 
 
+@pytest.mark.long
 def test_a_grid_that_was_interrupted_goes_on_to_its_end_in_order(grid):
     tuner, so_far = grid
     assert 5 <= so_far <= 7

@@ -234,9 +234,10 @@ def test_an_unknown_log_is_named_with_all_else_that_is_wrong():
     ]
     with pytest.raises(UsageError) as raised:
         app(["resume", "nowhere", "--log", "mlfow", "--retrain-epochs", "x"], standalone_mode=False)
-    first, second = str(raised.value).splitlines()
+    first, second, third = str(raised.value).splitlines()
     assert first.startswith("--retrain-epochs 'x': expected whole numbers")
     assert second == f"--log 'mlfow': expected one of {', '.join(Log)}."
+    assert third.startswith("'nowhere' does not exist: expected a folder with run.json")
 
 
 # --- A run that continues -------------------------------------------------------------------------

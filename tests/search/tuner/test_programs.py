@@ -78,6 +78,7 @@ def test_a_program_of_its_own_process_gives_the_same_kinds_of_results(program, t
     compare(program, tmp_path, run_alone)
 
 
+@pytest.mark.long
 def test_a_program_that_starts_ray_itself_shows_its_space_and_its_results(tmp_path):
     output = run_alone(write("getting_started", tmp_path / "ours", REPLACED))
     assert "Search space summary" in output

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCALE = Path(__file__).parents[3] / "benchmarks" / "scale.py"
 
 
+@pytest.mark.long
 def test_every_slot_is_used_even_if_trials_are_shorter_than_the_start_of_a_process():
     """With Tune's own choice of the trial to run, one process of four ever came up.
 

@@ -238,6 +238,7 @@ def test_learning_curves_without_dropout_agree():
     assert agree(curves(rate=0.0, fast_epoch=True), curves(rate=0.0, fast_epoch=False))
 
 
+@pytest.mark.long
 def test_learning_curves_with_dropout_agree(curves_of_keras):
     assert agree(curves(rate=0.3, fast_epoch=True), curves_of_keras)
 

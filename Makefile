@@ -19,6 +19,7 @@
 # make docs          write docs/commands.md from the commands and two tables of docs/keras-tuner.md; build the site
 # make pages         run every command of the pages, and the examples
 # make screenshots   make the pictures of docs/
+# make dist          build a wheel and a source archive into dist/
 # make lock          pin the packages anew
 # make clean         remove .venv and what was built
 
@@ -44,7 +45,7 @@ PYTEST = $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 TIER = "not long"
 
 .PHONY: setup data search report screenshots lab browser test test-long coverage forget-coverage mutants \
-	cluster-test storm check docs pages bench start race scale settings accuracy lock clean
+	cluster-test storm check docs pages bench start race scale settings accuracy dist lock clean
 
 setup: $(INSTALLED)
 
@@ -179,6 +180,16 @@ settings: data
 accuracy: data
 	@$(BIN)/python tests/benchmarks/accuracy.py $(ACCURACY)
 
+# The wheel is built from the archive in a folder of its own: nothing of an earlier build gets into it.
+DIST ?= dist
+BUILD_SDIST = from setuptools.build_meta import build_sdist; build_sdist("$(DIST)")
+dist: setup
+	@rm -rf $(DIST) fmnist_search.egg-info
+	@$(BIN)/python -c '$(BUILD_SDIST)' > /dev/null
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) $(DIST)/*.tar.gz
+	@rm -rf fmnist_search.egg-info
+	@ls $(DIST)/*
+
 # Needs uv (https://docs.astral.sh/uv). The locks name no package index, so that any index works.
 COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
@@ -188,4 +199,4 @@ lock:
 	$(COMPILE) --extra dev --extra gpu --constraints requirements.lock --output-file requirements-gpu.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

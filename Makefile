@@ -143,7 +143,7 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck cluster/slurm.sh
+	@$(BIN)/shellcheck cluster/*.sh
 	@$(BIN)/python tests/prose.py
 
 docs: setup

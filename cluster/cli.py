@@ -19,6 +19,7 @@ from cluster.onprem.config import read_cluster_file
 from cluster.onprem.fetch import fetch, newest_run
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import JOIN_SECONDS, down, nodes_of, up
+from cluster.project import FOLDER, REQUIREMENTS, Written, write_project
 from results.record import console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.screen import make_console
@@ -29,6 +30,16 @@ LOST_STATUS = 255
 app = console.make_app(
     "Start and stop a Ray cluster for searches, submit searches to it, and copy runs home."
 )
+
+
+@console.command(app, "init")
+def init_command(
+    project: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of your project. Default: this one.")
+    ] = Path(),
+) -> None:
+    """Write the files for clusters into cluster/ of a project; keep those that are there."""
+    _print_written(write_project(project))
 
 
 @console.command(app, "nodes")
@@ -156,6 +167,29 @@ def jobs_command(
         _print_json(jobs)
     else:
         _print_jobs(jobs)
+
+
+# By kind of cluster: the file to edit, and the command that uses it.
+NEXT = (
+    ("your own machines", "onprem.yaml", "fmnist-cluster up"),
+    ("Slurm", "slurm.sh", "sbatch cluster/slurm.sh run ..."),
+    ("Kubernetes", "kuberay.yaml", "docker build ..., kubectl apply ..."),
+    ("AWS", "aws.yaml", "docker build ..., ray up ..."),
+)
+
+
+def _print_written(done: Written) -> None:
+    print(f"written into {done.folder}: {', '.join(done.written) or 'nothing'}")
+    if done.kept:
+        print(f"kept, as they exist: {', '.join(done.kept)} (remove one to have it written anew)")
+    if done.left_out:
+        names = ", ".join(done.left_out)
+        print(f"warning: not in {REQUIREMENTS}, installed from a folder or repository: {names}")
+    table = Table("for", "edit", "then", box=None, pad_edge=False)
+    for kind, name, command in NEXT:
+        table.add_row(kind, f"{FOLDER}/{name}", command)
+    make_console().print(table)
+    print(f"If your code imports more than is installed here, add it to {FOLDER}/{REQUIREMENTS}.")
 
 
 def _follow(client: JobClient, job_id: str) -> int:

@@ -17,7 +17,7 @@
 ##SBATCH --partition=NAME
 ##SBATCH --account=NAME
 
-# If Python comes from a module, load the same as before `make setup`:
+# If Python comes from a module, load the same as when the packages were installed:
 # module load python/3.12
 
 # ------------------------------------------------------------------------------------------------
@@ -33,15 +33,21 @@
 
 set -eu
 
-# Slurm runs a copy of this file, so the folder in which sbatch was called must tell the project.
+# Slurm runs a copy of this file, so the folder in which sbatch was called must tell the project. Its
+# .venv is used; if it has none, the environment that was active when sbatch was called.
 project=${FMNIST_SEARCH_PROJECT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -x "$project/.venv/bin/fmnist-search" ]]; then
+programs=$project/.venv/bin
+if [[ ! -x "$programs/fmnist-search" && -z "${FMNIST_SEARCH_PROJECT:-}" ]]; then
+    programs=$(dirname "$(command -v fmnist-search || echo "$programs/fmnist-search")")
+fi
+if [[ ! -x "$programs/fmnist-search" || ! -x "$programs/python" ]]; then
     echo "error: $project: no .venv/bin/fmnist-search in it: expected the folder of the project," \
-        "after 'make setup', on a file system that all nodes share. Call sbatch in that folder, or" \
-        "name it: FMNIST_SEARCH_PROJECT=FOLDER sbatch ..." >&2
+        "with its packages installed in .venv, on a file system that all nodes share. Call sbatch in" \
+        "that folder, activate another environment first, or name the folder:" \
+        "FMNIST_SEARCH_PROJECT=FOLDER sbatch ..." >&2
     exit 2
 fi
-export PATH="$project/.venv/bin:$PATH"
+export PATH="$programs:$PATH"
 # exec replaces this shell, the only process to which Slurm sends the signal above.
 # -P: a cluster.py in the current folder is not what is meant.
 exec python -P -m cluster.slurm "$@"

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,10 +26,12 @@ MARK = "fmnist-cluster:"
 INSTALLED = "~/fmnist-search/.venv/.installed"
 PYTHONS = "(3, 11) <= sys.version_info[:2] <= (3, 13)"
 
+# What a machine needs. A checkout installs its packages by make.
+TOOLS = ("rsync", "python3", "df", "awk")
 # Prints a line for each requirement that the machine does not meet.
 CHECK_MACHINE = f"""
 tell() {{ echo "{MARK} $*"; }}
-for tool in rsync make python3 df awk; do command -v $tool >/dev/null || tell missing $tool; done
+for tool in $tools; do command -v $tool >/dev/null || tell missing $tool; done
 home={MIN_FREE_KIB}
 if [ ! -e {INSTALLED} ]; then
   tell fresh
@@ -116,15 +119,18 @@ class MachineReport:
     is_fresh: bool = False
 
 
-def check_machines(ssh: Ssh) -> list[MachineReport]:
-    """Check all machines at once; return their reports in the order of the file."""
+def check_machines(ssh: Ssh, *tools: str) -> list[MachineReport]:
+    """Check all machines at once; return their reports in the order of the file.
+
+    ``tools`` are programs that they need beside ``TOOLS``.
+    """
     hosts = ssh.file.hosts
     with ThreadPoolExecutor(len(hosts)) as pool:
-        return list(pool.map(lambda host: _check(ssh, host), hosts))
+        return list(pool.map(lambda host: _check(ssh, host, (*TOOLS, *tools)), hosts))
 
 
-def _check(ssh: Ssh, host: str) -> MachineReport:
-    script = [CHECK_MACHINE]
+def _check(ssh: Ssh, host: str, tools: Iterable[str]) -> MachineReport:
+    script = [f'tools="{" ".join(tools)}"', CHECK_MACHINE]
     if host == ssh.file.head:
         ports = (ssh.file.port, ssh.file.job_port)
         script += [*(CHECK_PORT.format(port=port) for port in ports), CHECK_SEARCHES]

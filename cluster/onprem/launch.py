@@ -21,14 +21,14 @@ from cluster.onprem.hosts import (
     last_line,
     ssh_problem,
 )
+from cluster.project import needs_make, project_folder
 
 JOIN_SECONDS = 120.0
 # Instead of JOIN_SECONDS, if packages are still to be installed.
 INSTALL_SECONDS = 1800.0
-PROJECT = Path(__file__).resolve().parents[2]
 MONITOR_LOG = "/tmp/ray/session_latest/logs/monitor.out"
 LAST_LINES = 12
-# Matches steps such as "[3/7] Processing file mounts" and "(2/3) make setup".
+# Matches steps such as "[3/7] Processing file mounts" and "(2/3) bash setup.sh".
 STEP = re.compile(r"-- ((?:\[\d/\d\]|\(\d/\d\)) .*)")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,12 +49,14 @@ def up(ssh: Ssh, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
             ``INSTALL_SECONDS`` if packages are still to be installed.
 
     Raises:
-        ClusterError: Machines are unfit, `ray up` failed, or machines have not joined; names each.
+        ClusterError: The current folder is no project, machines are unfit, `ray up` failed, or
+            machines have not joined; names each.
     """
     file = ssh.file
     check_local_tools()
+    project = project_folder()
     say(f"checking {len(file.hosts)} machines")
-    reports = check_machines(ssh)
+    reports = check_machines(ssh, *(["make"] if needs_make(project) else []))
     problems = [problem for report in reports for problem in report.problems]
     if problems:
         raise ClusterError("\n".join(problems))
@@ -63,7 +65,9 @@ def up(ssh: Ssh, say: Say, *, join_seconds: float = JOIN_SECONDS) -> list[Node]:
     if fresh:
         say(f"installing the packages, which takes minutes, on {', '.join(fresh)}")
         join_seconds = max(join_seconds, INSTALL_SECONDS)
-    _run_ray("up", "--yes", "--no-config-cache", str(file.path.resolve()), say=say)
+    # The cluster file tells Ray to copy the current folder to the machines.
+    path = str(file.path.resolve())
+    _run_ray("up", "--yes", "--no-config-cache", path, say=say, folder=project)
     log = f"{file.head}:{MONITOR_LOG}"
     return wait_for_nodes(lambda: nodes_of(ssh), file.hosts, say, seconds=join_seconds, log=log)
 
@@ -151,13 +155,13 @@ def wait_for_nodes(
     )
 
 
-def _run_ray(command: str, *arguments: str, say: Say) -> None:
-    """Run a command of Ray; of its many lines pass on only the steps."""
+def _run_ray(command: str, *arguments: str, say: Say, folder: Path | None = None) -> None:
+    """Run a command of Ray in a folder; of its many lines pass on only the steps."""
     ray = Path(sys.executable).with_name("ray")
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         [ray, command, *arguments],
-        cwd=PROJECT,  # the cluster file tells Ray to copy the current folder to the machines
+        cwd=folder,
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -9,30 +9,45 @@ from pathlib import Path
 
 import pytest
 
+from cluster.project import write_project
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 IGNORED = DOCKERFILE.with_name("Dockerfile.dockerignore")
 
 
 @cache
-def lines():
-    """The instructions, each a word and its words, with the defaults of ARG filled in."""
+def lines(project="checkout"):
+    """The instructions of the image of a kind of project, each a word and its words.
+
+    The defaults of ARG are filled in.
+    """
     text = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE))
     defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", text, re.MULTILINE))
-    for name, value in defaults.items():
+    for name, value in (defaults | {"PROJECT": project}).items():
         text = text.replace(f"${{{name}}}", value)
-    return [tuple(shlex.split(line)) for line in text.splitlines() if line]
+    stages, name = {None: []}, None
+    for line in filter(None, text.splitlines()):
+        words = tuple(shlex.split(line))
+        if words[0] == "FROM":
+            name = words[3] if "AS" in words else "the image"
+            stages[name] = list(stages.get(words[1], ()))
+            if words[1] not in stages:
+                stages[name] = [words[:2]]
+        else:
+            stages[name].append(words)
+    return stages["the image"]
 
 
-def all_of(instruction):
-    return [words for word, *words in lines() if word == instruction]
+def all_of(instruction, project="checkout"):
+    return [words for word, *words in lines(project) if word == instruction]
 
 
-def copied():
+def copied(project="checkout"):
     """What is copied into the image, and is no option or target."""
     return [
         source
-        for words in all_of("COPY")
+        for words in all_of("COPY", project)
         for source in [word for word in words if not word.startswith("--")][:-1]
     ]
 
@@ -62,6 +77,14 @@ def test_everything_that_is_copied_is_there_and_sent_to_the_builder():
     for source in copied():
         assert (ROOT / source).exists(), source
         assert is_sent(Path(source), patterns()), source
+
+
+def test_of_a_folder_of_init_the_files_that_are_copied_are_there_and_sent(tmp_path):
+    write_project(tmp_path)
+    assert copied("wheel") == ["cluster/requirements.txt", "cluster/aws.lock", "cluster/*.whl"]
+    for source in copied("wheel"):
+        [path] = tmp_path.glob(source)
+        assert is_sent(path.relative_to(tmp_path), patterns())
 
 
 @pytest.mark.parametrize("path", [".git/config", ".venv/bin/python", "runs/a", "tests/lab.py", "search/__pycache__/a.pyc"])  # fmt: skip
@@ -95,6 +118,19 @@ def test_packages_are_installed_by_their_hashes_alone():
     locks, editable = installed
     assert [("--require-hashes" in one) for one in locks.split("&&")] == [True, True]
     assert "--no-deps --no-build-isolation --editable ." in editable
+
+
+def test_of_a_folder_of_init_the_list_and_its_wheel_are_installed():
+    [installed] = [" ".join(words) for words in all_of("RUN", "wheel") if "pip" in words]
+    assert "-r cluster/requirements.txt ${GPU:+tensorflow[and-cuda]} &&" in installed
+    assert "--require-hashes -r cluster/aws.lock" in installed
+    # Paths in the list start at the folder in which pip runs.
+    assert all_of("WORKDIR", "wheel") == [["/home/ray/fmnist-search"]]
+
+
+def test_both_images_end_in_the_same_steps():
+    assert lines("wheel")[-4:] == lines("checkout")[-4:]
+    assert [words[0] for words in lines("wheel")[-4:]] == ["USER", "ENV", "RUN", "CMD"]
 
 
 def test_its_user_is_not_root_and_has_the_number_that_the_manifests_and_machines_expect():

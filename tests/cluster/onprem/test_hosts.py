@@ -48,7 +48,7 @@ class Here(Ssh):
         """
         return [
             [line for line in report.problems if "a search runs there" not in line]
-            for report in check_machines(self)
+            for report in check_machines(self, "make")
         ]
 
 
@@ -84,7 +84,7 @@ def test_each_program_that_a_machine_lacks_is_named_with_the_machine(fit):
     for tool in ("rsync", "make", "python3"):
         (fit.home / "bin" / tool).unlink()
     assert fit.problems() == [
-        [f"{host}: {tool} is missing: install it there." for tool in ("rsync", "make", "python3")]
+        [f"{host}: {tool} is missing: install it there." for tool in ("rsync", "python3", "make")]
         for host in ("10.0.0.1", "10.0.0.2")
     ]
 

@@ -13,6 +13,7 @@ from cluster.nodes import Node
 from cluster.onprem.config import ClusterFile
 from cluster.onprem.hosts import Ssh
 from cluster.onprem.launch import down, make_token, nodes_of, up, wait_for_nodes
+from cluster.project import write_project
 
 HEAD, WORKER = Node("10.0.0.1", 1, 0, 1.0), Node("10.0.0.2", 1, 0, 1.0)
 FILE = ClusterFile(Path("mine.yaml"), "10.0.0.1", ("10.0.0.2",), "me", None)
@@ -91,11 +92,11 @@ def test_up_passes_on_the_steps_of_ray_alone(ray, lines):
         "echo Usage stats collection is disabled\n"
         "echo '  -- [1/7] Waiting for SSH to become available'\n"
         "echo 'error: a warning' >&2\n"
-        "echo '-- (2/3) make setup'\n"
+        "echo '-- (2/3) bash setup.sh'\n"
         "echo '-- [a/7] no step'",
     )
     up(Machines(FILE), lines.append)
-    assert lines[1:-1] == ["[1/7] Waiting for SSH to become available", "(2/3) make setup"]
+    assert lines[1:-1] == ["[1/7] Waiting for SSH to become available", "(2/3) bash setup.sh"]
 
 
 def test_up_runs_ray_in_the_project_which_ray_copies_to_the_machines(ray, lines, tmp_path):
@@ -104,6 +105,28 @@ def test_up_runs_ray_in_the_project_which_ray_copies_to_the_machines(ray, lines,
     where, *variables = (tmp_path / "where.txt").read_text().splitlines()
     assert (Path(where) / "cluster" / "submit.py").exists()
     assert sorted(variables) == ["RAY_UP_enable_autoscaler_v2=0", "RAY_USAGE_STATS_ENABLED=0"]
+
+
+def test_up_copies_the_folder_of_a_project_to_machines_that_need_no_make(
+    ray, lines, tmp_path, monkeypatch
+):
+    ray.write("ray", f"pwd -P > {tmp_path}/where.txt")
+    project = tmp_path / "my project"
+    write_project(project)
+    monkeypatch.chdir(project)
+    machines = Machines(FILE)
+    up(machines, lines.append)
+    assert (tmp_path / "where.txt").read_text() == f"{project}\n"
+    [tools, *_] = [command for _, command in machines.commands if "tools=" in command]
+    assert 'tools="rsync python3 df awk"' in tools
+
+
+def test_up_copies_no_folder_that_is_not_a_project(ray, lines, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.project.HERE", tmp_path / "site-packages" / "cluster")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClusterError, match="expected the folder of your project"):
+        up(Machines(FILE), lines.append)
+    assert not (tmp_path / "ray.txt").exists()
 
 
 def test_up_names_every_unfit_machine_and_starts_nothing(ray, lines, tmp_path):

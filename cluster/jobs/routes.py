@@ -61,8 +61,8 @@ def through_ssh(path: Path) -> Route:
     """Return the route to the server on the loopback of a cluster file's head."""
     if path == CLUSTER_FILE and not path.exists():
         raise ClusterError(
-            f"{path} does not exist: expected a cluster file. Name one by --cluster-file, or a job "
-            "server by --address."
+            f"{path} does not exist: expected a cluster file, as `fmnist-cluster init` writes it. "
+            "Name one by --cluster-file, or a job server by --address."
         )
     file = read_cluster_file(path)
     options = () if path == CLUSTER_FILE else ("--cluster-file", str(path))

@@ -93,7 +93,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ClusterError(
             f"{str(path)!r} cannot be read ({error.strerror}): expected a cluster file such as "
-            "cluster/onprem.yaml in the folder of the project."
+            "cluster/onprem.yaml in the folder of the project. `fmnist-cluster init` writes one."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClusterError(

@@ -244,7 +244,7 @@ class ReportHandler:
         self.hosts_without_gpu.add(host)
         self.state.open_session.view.note(
             f"warning: {host}: Ray assigns a GPU that TensorFlow does not see; trials there "
-            "train on the CPU. Run `make setup GPU=1` there to install CUDA."
+            "train on the CPU. Install CUDA there: `make setup GPU=1`, or the extra gpu."
         )
 
 

@@ -211,8 +211,8 @@ def test_without_options_and_the_usual_file_both_are_named(tmp_path, monkeypatch
     with pytest.raises(ClusterError) as error:
         route_to(None, None)
     assert str(error.value) == (
-        "cluster/onprem.yaml does not exist: expected a cluster file. Name one by --cluster-file, "
-        "or a job server by --address."
+        "cluster/onprem.yaml does not exist: expected a cluster file, as `fmnist-cluster init` writes "
+        "it. Name one by --cluster-file, or a job server by --address."
     )
 
 

@@ -121,7 +121,7 @@ def test_a_file_that_does_not_exist_is_named_with_where_one_is_found(tmp_path):
         read_cluster_file(tmp_path / "none.yaml")
     assert str(error.value) == (
         f"'{tmp_path}/none.yaml' cannot be read (No such file or directory): expected a cluster "
-        "file such as cluster/onprem.yaml in the folder of the project."
+        "file such as cluster/onprem.yaml in the folder of the project. `fmnist-cluster init` writes one."
     )
 
 

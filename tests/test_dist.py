@@ -74,7 +74,7 @@ def dist(tmp_path_factory):
     (checkout / "build" / "lib" / "search" / "gone.py").touch()
     installed = f"{sys.prefix}/.installed"
     done = subprocess.run(
-        ["make", f"--old-file={installed}", f"VENV={sys.prefix}", "dist"],
+        ["make", "--no-print-directory", f"--old-file={installed}", f"VENV={sys.prefix}", "dist"],
         cwd=checkout, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,9 @@ FILES = (
     "submit.py", "setup.sh", "aws.lock", "Dockerfile", "Dockerfile.dockerignore",
 )  # fmt: skip
 REQUIREMENTS = "requirements.txt"
+DOCKERFILE = "Dockerfile"
+# Which of its two ways to install is the default.
+FROM_THE_WHEEL = (b"ARG PROJECT=checkout\n", b"ARG PROJECT=wheel\n")
 # Every virtual environment brings its own.
 NOT_PINNED = (DISTRIBUTION, "pip")
 HEADER = f"""\
@@ -61,6 +64,7 @@ def write_project(project: Path) -> Written:
             "fmnist-search has these files."
         )
     contents = {name: (HERE / name).read_bytes() for name in FILES}
+    contents[DOCKERFILE] = contents[DOCKERFILE].replace(*FROM_THE_WHEEL)
     pins, left_out = installed_packages()
     requirements = [f"./{FOLDER}/{wheel_name()}", *pins]
     contents[REQUIREMENTS] = (HEADER + "".join(f"{line}\n" for line in requirements)).encode()

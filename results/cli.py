@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from results.record import columns, console
 from results.record.console import INTERRUPTED_STATUS
 from results.record.errors import RunFolderError, SearchError, nearest
 from results.record.files import replacing_output
+from results.record.run_file import how_to_continue
 from results.record.screen import make_console
 from results.record.tables import refresh
 from results.record.words import describe_scores
@@ -154,8 +154,7 @@ def show_command(
     if run.ended == CUT_OFF and not (folder / columns.JOURNAL_FILE).exists():
         print(f"{columns.JOURNAL_FILE} is missing: the run can be read, but not continued")
     elif run.ended == CUT_OFF:
-        command = f"fmnist-search resume {shlex.quote(str(folder))}"
-        print(f"the search was cut off; to continue it, run {command}")
+        print(f"the search was cut off; to continue it, {how_to_continue(folder)}")
 
 
 @console.command(app, "timing")

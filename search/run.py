@@ -14,7 +14,7 @@ from results.record.journal import Journal
 from results.record.tables import write_tables
 from search.doctor import Finding, check, check_nodes
 from search.engines.ray.placement.rule import custom_rule
-from search.errors import AllTrialsFailedError, SearchError, raise_any
+from search.errors import AllTrialsFailedError, SearchError, UsageError, raise_any
 from search.final.follow_up import FollowUp, Outcome, run_follow_up, start_follow_up
 from search.loggers.base import make_logger
 from search.machine.machine import this_machine
@@ -69,7 +69,9 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
     Raises:
         SearchError: The folder is not a run, or another process uses it; or as for ``run``.
     """
-    check(changes.applied(read_previous_run(path).plan), is_new=False)  # before any change
+    first_read = read_previous_run(path)
+    _check_continues(first_read, changes)
+    check(changes.applied(first_read.plan), is_new=False)  # before any change
     scratch.folder()
     with locked_run(RunFolder.open(path), view.note) as locked:
         previous = read_previous_run(path)
@@ -85,6 +87,23 @@ def resume_run(path: Path, changes: Changes, view: View) -> Outcome:
         with _beside_others(plan, view) as plan:
             _say_starting(plan, warnings, view)
             return _search_and_follow_up(plan, locked, origin, view)
+
+
+def _check_continues(previous: RecordedRun, changes: Changes) -> None:
+    """Refuse to search further in a run of a script: the command has none of its objects.
+
+    A run whose search is complete is no such case: only its files are completed.
+    """
+    plan = changes.applied(previous.plan)
+    if plan.engine is not Engine.RAY or plan.problem.hypermodel is not None:
+        return
+    clock = ResumedRun(previous).clock(seconds_since_process_start)
+    if _reason_to_skip(plan, previous, clock) is None:
+        raise UsageError(
+            f"{str(previous.folder.path)!r} was made by a script (RayTuner), whose model and data "
+            "this command does not have: expected a run of `fmnist-search run`. Run the script "
+            "again: with overwrite=False it continues; a larger max_trials extends it."
+        )
 
 
 def run_or_resume(plan: Plan, view: View) -> Outcome:
@@ -249,12 +268,15 @@ def _skip_search(plan: Plan, previous: RecordedRun, reason: str, view: View) -> 
     _record_follow_up(plan, previous)
     end_reason = new_end_reason if history.end_reason in (None, INTERRUPTED) else history.end_reason
     view.note(describe_end(end_reason, history))
-    view.note(
-        f"nothing left to search: {reason} (to search further, change --trials, --time-budget or "
-        "--target)"
-    )
+    view.note(f"nothing left to search: {reason} (to search further, {_how_to_extend(plan)})")
     outcome = Outcome(folder, end_reason, history)
     return start_follow_up(plan, FollowUp.of(plan), outcome, view, description=previous.description)
+
+
+def _how_to_extend(plan: Plan) -> str:
+    if plan.problem.hypermodel is None:  # made by a script
+        return "run the script again with a larger max_trials"
+    return "change --trials, --time-budget or --target"
 
 
 def _record_follow_up(plan: Plan, previous: RecordedRun) -> None:

@@ -1,6 +1,5 @@
 """Print the events of a search as lines of text."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from results.reading import CUT_OFF
 from results.record import columns
 from results.record.history import EpochRecord, History, Objective
 from results.record.journal import Event, describe_damage
+from results.record.run_file import how_to_continue
 from results.record.words import (
     describe_best,
     describe_new_best,
@@ -63,7 +63,7 @@ class TextPrinter:
 
     def end(self, reason: str) -> None:
         """Print why the search ended, its best value, and how to continue it."""
-        advice = f"to continue it, run fmnist-search resume {shlex.quote(str(self._folder))}"
+        advice = f"to continue it, {how_to_continue(self._folder)}"
         if reason == CUT_OFF:
             _say(f"the search was cut off; {advice}")
             return

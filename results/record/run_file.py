@@ -1,6 +1,8 @@
 """Read run.json, the description of a run; the journal holds a copy of it."""
 
+import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,14 @@ def read_description(folder: Path, events: Iterable[Event] = ()) -> dict[str, An
     if not isinstance(description, dict):
         raise RunFolderError(f"{file} does not describe a search: expected a JSON object.")
     return description
+
+
+def how_to_continue(folder: Path) -> str:
+    """Return what continues the search of a run: a command, or the script that made the run."""
+    with suppress(RunFolderError, LookupError, TypeError):
+        if read_description(folder)["plan"]["problem"]["hypermodel"] is None:
+            return "run the script again"
+    return f"run fmnist-search resume {shlex.quote(str(folder))}"
 
 
 def has_valid_run_file(folder: Path) -> bool:

@@ -48,7 +48,8 @@ class Neighbour:
 
     def __str__(self) -> str:
         """Return how messages call it."""
-        return f"{os.path.relpath(self.run)} (process {self.pid})"
+        path = os.path.relpath(self.run)
+        return f"{self.run if path.startswith(os.pardir) else path} (process {self.pid})"
 
 
 @dataclass(frozen=True)

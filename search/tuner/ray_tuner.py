@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import math
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -360,6 +362,8 @@ class RayTuner(RecordedTuner):
                 f"{self.project_dir}; to continue: run this script again with overwrite=False"
             )
             raise KeyboardInterrupt
+        folder = shlex.quote(os.path.relpath(self.project_dir))
+        view.note(f"saved in {folder}; for a report: fmnist-results report {folder}")
 
 
 @contextlib.contextmanager

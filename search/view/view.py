@@ -25,6 +25,8 @@ from search.storage.clock import Clock
 SEPARATOR = " · "
 # Without a screen, retraining prints a line each time that so many epochs are done.
 LINE_EVERY_EPOCHS = 10
+# How the reason begins if data of another kind would train on the fast path.
+DATA_REASON = "the data are"
 
 
 class View:
@@ -46,6 +48,7 @@ class View:
         """Start to show a search, whose ``history`` has each event before ``observe`` gets it."""
         self._plan, self._history, self._clock = plan, history, clock
         self._shown_best = history.best_value
+        self._is_slow_path_shown = False
 
     def observe(self, event: Event) -> None:
         """Show an event."""
@@ -63,9 +66,17 @@ class View:
             trial = self._history.trials[event["trial"]]
             line = time_column + describe_trial_end(trial, self._plan.problem.objective.name)
             self.note(self._with_values(line, trial) if trial.best else line)
+            self._show_slow_path(trial)
         elif event["event"] == "worker_lost" and event["by_trial"]:
             loss = f"continues after the loss of its process: {event['error']}"
             self.note(f"{time_column}trial {event['trial']} {loss}")
+
+    def _show_slow_path(self, trial: TrialRecord) -> None:
+        """Say once that the kind of the data keeps the trials from the fast epoch."""
+        reason = trial.path_reason or ""
+        if reason.startswith(DATA_REASON) and not self._is_slow_path_shown:
+            self._is_slow_path_shown = True
+            self.note(f"trials train by Keras's own loop, which is slower, since {reason}")
 
     def _with_values(self, line: str, trial: TrialRecord) -> str:
         return f"{line}  {format_values(trial.values)}"

@@ -1,12 +1,14 @@
 """run.json, and its copies in the journal."""
 
 import pytest
+from made_up_runs import RunWriter, make_plan
 
 from results.record.errors import RunFolderError
 from results.record.history import Objective
 from results.record.run_file import (
     foreign_run_error,
     has_valid_run_file,
+    how_to_continue,
     objective_of,
     read_description,
 )
@@ -76,3 +78,13 @@ def test_a_foreign_run_json_is_named_with_what_is_wrong(tmp_path):
         f"{tmp_path / 'run.json'} does not describe a search (KeyError: 'mode'): expected a file "
         "that `fmnist-search run` wrote."
     )
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "expected"),
+    [("problems:small", "run fmnist-search resume '{}'"), (None, "run the script again")],
+)
+def test_a_run_of_a_script_is_continued_by_the_script(tmp_path, hypermodel, expected):
+    folder = tmp_path / "a run"
+    RunWriter(folder, plan=make_plan(folder, hypermodel=hypermodel)).close()
+    assert how_to_continue(folder) == expected.format(folder)

@@ -11,17 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_runs import make_plan
+from made_up_runs import RunWriter, make_plan
 from made_up_searches import TRIALS
 
 import results.cli
 from results import RunError
 from results.reading import read_run
 from results.record import journal
+from results.record.columns import State
 from results.record.journal import Journal, read
 from results.record.tables import refresh
 from search.doctor import check
-from search.errors import SearchError
+from search.errors import SearchError, UsageError
 from search.run import resume_run
 from search.session.changes import Changes
 from search.session.origin import read_previous_run
@@ -285,3 +286,16 @@ def test_a_folder_without_a_record_is_used_for_a_new_run(blank):
         run.folder.journal_file.write_bytes(b"")
     with pytest.raises(SearchError, match="exists already"):
         check(make_plan(blank.path))
+
+
+# --- Runs of a script -----------------------------------------------------------------------------
+
+
+def test_a_command_refuses_to_search_further_in_a_run_of_a_script(tmp_path):
+    folder = tmp_path / "run"
+    writer = RunWriter(folder, plan=make_plan(folder, hypermodel=None, trials=2))
+    writer.trial(0, {"units": 4}, [0.5], State.COMPLETED)
+    with pytest.raises(
+        UsageError, match=r"run' was made by a script .* Run the script again: with"
+    ):
+        resume_run(writer.close(), Changes(), SilentView(None))

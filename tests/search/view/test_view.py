@@ -254,3 +254,15 @@ LOSS = Objective("val_loss", "min")
 )  # fmt: skip
 def test_the_aim_of_a_search_names_its_direction_and_its_objective(objective, aim):
     assert describe_aim(objective) == aim
+
+
+def test_data_that_keep_trials_from_the_fast_epoch_are_named_once(search):
+    path = {"name": "keras", "reason": "the data are X, not arrays of numbers", "continued_from": 0}
+    for trial in range(2):
+        search.start(trial)
+        search.epoch(trial, 1, 0.5, path=path)
+        search.end(trial, State.COMPLETED)
+    said = [line for line in lines(search) if "slower" in line]
+    assert said == [
+        "trials train by Keras's own loop, which is slower, since the data are X, not arrays of numbers"
+    ]

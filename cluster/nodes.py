@@ -94,14 +94,21 @@ def _addresses(host: str) -> set[str]:
 
 
 def _check_reachable(address: str) -> None:
-    # Ray itself would retry for minutes and log warnings.
-    host, _, port = address.rpartition(":")
-    if address == "auto":
-        return
+    """Raise ClusterError at once if nothing listens there; Ray itself would retry for minutes."""
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        found = _find_address() if address == "auto" else address
+        host, _, port = found.rpartition(":")
+        if found != "auto":
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise ClusterError(_no_answer(address, error)) from error
+
+
+def _find_address() -> str:
+    """Return what Ray 2.60 takes ``auto`` for: it may be the address of a head that has crashed."""
+    from ray._private import services
+
+    return str(services.get_ray_address_from_environment("auto", None))
 
 
 def _no_answer(address: str, error: Exception) -> str:

@@ -21,7 +21,7 @@ from search.view.live import make_view
 PROBLEM_OPTIONS = ("space", "hypermodel", "data", "data_dir", "objective", "direction")
 
 
-@takes(*(OPTIONS[name] for name in (*PROBLEM_OPTIONS, "workers", "address")))
+@takes(*(OPTIONS[name] for name in (*PROBLEM_OPTIONS, "retrain_epochs", "workers", "address")))
 def doctor_command(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder that will hold the run.")
@@ -37,7 +37,7 @@ def doctor_command(
         problem=Problem(**problem_fields, objective=objective, epochs=1),
         trials=1,
         workers=workers_at_once(values.get("workers"), Engine.RAY, 1.0),
-        retrain_epochs=(1,),
+        retrain_epochs=values.get("retrain_epochs", (1,)),
         out=out,
     )
     raise_any([*problems, *plan.reference_problems(), *plan.problems()])
